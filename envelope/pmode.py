@@ -1,0 +1,104 @@
+"""Processing modes as values: what a partner and we have agreed, and the security allow-lists that follow from it.
+
+The eDelivery common profile is the default; EHMI publishes no business values, so they are configuration
+with two presets. A quirk names one form that a partner really sends although the profile refuses it (decision D9).
+
+Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from envelope import names
+
+
+class Quirk(StrEnum):
+    """A named deviation of one partner; without it the default profile refuses the form."""
+
+    BYTE_ORDER_MARK = "byte-order-mark"
+    BASE64_PARTS = "base64-parts"
+    BARE_LINE_FEEDS = "bare-line-feeds"
+    MISSING_CONTENT_ID = "missing-content-id"
+    BARE_CONTENT_ID = "bare-content-id"
+    OAEP_SHA1 = "oaep-sha1"
+    OAEP_MGF1P = "oaep-mgf1p"
+    RSA_SHA384 = "rsa-sha384"
+    SMALL_RSA = "small-rsa"
+    UNSIGNED_ERRORS = "unsigned-errors"
+    UNENCRYPTED = "unencrypted"
+    UNSIGNED_BODY = "unsigned-body"
+
+
+class TokenForm(StrEnum):
+    """How a signature or an encrypted key names its certificate."""
+
+    BINARY_SECURITY_TOKEN = "x509v3"  # noqa: S105
+    PKI_PATH = "pkipath"
+    KEY_IDENTIFIER = "ski"
+    ISSUER_SERIAL = "issuer-serial"
+
+
+class KeyTransport(StrEnum):
+    """How the content key reaches the receiver."""
+
+    RSA_OAEP = "rsa-oaep"
+    X25519 = "x25519"
+    ECDH_ES = "ecdh-es"
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityPolicy:
+    """What may stand in an inbound security header, decided at G5 before any key work."""
+
+    signature_algorithms: frozenset[str] = frozenset({names.RSA_SHA256})
+    digest_algorithms: frozenset[str] = frozenset({names.SHA256})
+    content_encryption: frozenset[str] = frozenset({names.AES128_GCM})
+    key_transports: frozenset[str] = frozenset({names.RSA_OAEP})
+    encryption_required: bool = True
+    minimum_rsa_bits: int = 2048
+    quirks: frozenset[Quirk] = frozenset()
+
+    def allows(self, quirk: Quirk) -> bool:
+        """Say whether this partner's deviation is agreed."""
+        return quirk in self.quirks
+
+
+EDELIVERY_1_15 = SecurityPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class SecuritySuite:
+    """What we emit towards one partner."""
+
+    signature_algorithm: str = names.RSA_SHA256
+    digest_algorithm: str = names.SHA256
+    key_transport: KeyTransport = KeyTransport.RSA_OAEP
+    signing_token: TokenForm = TokenForm.BINARY_SECURITY_TOKEN
+    encryption_token: TokenForm = TokenForm.KEY_IDENTIFIER
+
+
+@dataclass(frozen=True, slots=True)
+class PMode:
+    """The agreement for one direction between two access points."""
+
+    id: str
+    party_id_type: str | None = names.PARTY_UNREGISTERED
+    initiator_role: str = names.EB_INITIATOR
+    responder_role: str = names.EB_RESPONDER
+    agreement: str | None = None
+    agreement_type: str | None = None
+    service_type: str | None = None
+    encrypt: bool = True
+    compress: bool = True
+    policy: SecurityPolicy = EDELIVERY_1_15
+    suite: SecuritySuite = field(default_factory=SecuritySuite)
+
+
+DOMIBUS_LIKE = PMode(id="domibus-like")
+PEPPOL_LIKE = PMode(
+    id="peppol-like",
+    party_id_type=names.PARTY_PEPPOL_AP,
+    agreement="urn:fdc:peppol.eu:2017:agreements:tia:ap_provider",
+    service_type="cenbii-procid-ubl",
+)
+PRESETS: dict[str, PMode] = {mode.id: mode for mode in (DOMIBUS_LIKE, PEPPOL_LIKE)}
