@@ -1,0 +1,119 @@
+"""What the store demands of the directory it lives in: private, local, and synchronised when names change.
+
+Spec: reliability sections 6.10 and 6.11.
+"""
+
+import ctypes
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from accesspoint.store.database import StorageRefused
+
+NETWORK_FILE_SYSTEMS: Mapping[int, str] = MappingProxyType(
+    {
+        0x6969: "NFS",
+        0x517B: "SMB",
+        0xFF534D42: "CIFS",
+        0xFE534D42: "SMB2",
+        0x01021997: "9P",
+        0x00C36400: "Ceph",
+        0x0BD00BD0: "Lustre",
+        0x47504653: "GPFS",
+        0x19830326: "BeeGFS",
+        0x01161970: "GFS2",
+        0x7461636F: "OCFS2",
+        0x5346414F: "AFS",
+        0x6B414653: "AFS",
+        0x73757245: "Coda",
+        # FUSE may be local, but nothing tells: sshfs, GlusterFS and the shared folders of desktop
+        # virtual machines all answer with this number, and locks and fsync are not honest there.
+        0x65735546: "FUSE",
+    }
+)
+"""`statfs` type numbers (Linux `magic.h` and the products' own headers) where SQLite's locks cannot be trusted."""
+
+
+def file_system_type(path: Path) -> int | None:
+    """Return the `statfs` type number of the file system that holds `path`, or None where it is not told.
+
+    Only Linux has the number in its first field; elsewhere the check is the administrator's.
+
+    Raises: OSError when `path` does not exist.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    buffer = ctypes.create_string_buffer(512)
+    if libc.statfs(os.fsencode(path), buffer) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
+    word = ctypes.sizeof(ctypes.c_long)
+    return int.from_bytes(buffer.raw[:word], sys.byteorder) & 0xFFFFFFFF
+
+
+def refuse_network(kind: int | None, path: Path) -> None:
+    """Refuse a file system that is reached over a network.
+
+    Raises: StorageRefused naming the file system.
+    """
+    name = NETWORK_FILE_SYSTEMS.get(kind) if kind is not None else None
+    if name is not None:
+        raise StorageRefused(
+            f"{path} is on a network file system ({name}); use a local disk, or PostgreSQL"
+        )
+
+
+def private_directory(path: Path) -> None:
+    """Make `path` a directory of mode 0700 on a local file system, creating it when it is missing.
+
+    Raises: StorageRefused when it is a link or a file, belongs to somebody else, is open to others, or is remote.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = path.lstat()
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be made: {error.strerror}") from error
+    if not stat.S_ISDIR(facts.st_mode):
+        raise StorageRefused(f"{path} is not a directory")
+    if facts.st_uid != os.geteuid():
+        raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        raise StorageRefused(
+            f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); use 0700"
+        )
+    refuse_network(file_system_type(path), path)
+
+
+def private_file(path: Path) -> None:
+    """Create `path` empty with mode 0600, or check that an existing one is a private regular file.
+
+    Raises: StorageRefused when it is a link, is not a file, or is open to others.
+    """
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise StorageRefused(f"{path} is not a regular file")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            raise StorageRefused(
+                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); use 0600"
+            )
+    finally:
+        os.close(descriptor)
+    fsync_directory(path.parent)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable: a renamed file is safe only after this."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
