@@ -373,7 +373,7 @@ async def test_damage_after_an_unclean_stop_is_found_at_start(
     wal = path.with_name("accesspoint.db-wal")
     wal.touch(mode=0o600)
     wal.write_bytes(b"\x00" * 32)
-    with pytest.raises(StorageFailure, match="damaged: (?s:.*)page 4"):
+    with pytest.raises(StorageFailure, match=r"damaged: (?s:.*)page 4"):
         await Database.open(url, migrations=migrations())
 
 

@@ -1,0 +1,212 @@
+"""PostgreSQL for several processes on a node: one transaction a work, on a pool of connections.
+
+A server that is told not to wait for its disk (`fsync`, `full_page_writes` or `synchronous_commit` off)
+is refused at the start: what it confirms, it may forget. A lost connection leaves the outcome of its
+commit unknown, which the caller learns as `StorageFailure`, but the next work gets a new connection; a
+broken disk or damaged data at the server stops this process for good.
+
+Spec: reliability sections 2.3 and 6.8.
+"""
+
+import asyncio
+from importlib.resources.abc import Traversable
+from typing import Any, Final, NoReturn
+
+import asyncpg
+
+from accesspoint.store.database import (
+    Database,
+    Dialect,
+    IntegrityKind,
+    IntegrityViolation,
+    Row,
+    StorageError,
+    StorageFailure,
+    StorageRefused,
+    T,
+    Transaction,
+    Value,
+    Work,
+)
+from accesspoint.store.migration import (
+    CREATE_SCHEMA_VERSION,
+    INSERT_SCHEMA_VERSION,
+    SELECT_SCHEMA_VERSION,
+    load_migrations,
+    pending_migrations,
+)
+
+MINIMUM_VERSION: Final = 150_000
+CONNECTIONS: Final = 8
+COMMAND_TIMEOUT_SECONDS: Final = 30.0
+_MIGRATION_LOCK: Final = 0x45484D49
+"""The key of the advisory lock that lets one of several starting processes migrate."""
+_DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
+
+_BROKEN: Final = (
+    asyncpg.DataCorruptedError,
+    asyncpg.IndexCorruptedError,
+    asyncpg.PostgresIOError,
+    asyncpg.DiskFullError,
+)
+_INTEGRITY: Final[tuple[tuple[type[Exception], IntegrityKind], ...]] = (
+    (asyncpg.UniqueViolationError, IntegrityKind.UNIQUE),
+    (asyncpg.ForeignKeyViolationError, IntegrityKind.FOREIGN_KEY),
+    (asyncpg.CheckViolationError, IntegrityKind.CHECK),
+    (asyncpg.NotNullViolationError, IntegrityKind.NOT_NULL),
+)
+_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class PostgresqlTransaction(Transaction):
+    """Statements on one connection of the pool, inside its transaction."""
+
+    dialect = Dialect.POSTGRESQL
+    skip_locked = "FOR UPDATE SKIP LOCKED"
+    for_update = "FOR UPDATE"
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    async def execute(self, sql: str, *values: Value) -> int:
+        """Run one statement; see `Transaction.execute`."""
+        status: str = await self._connection.execute(sql, *values)
+        count = status.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def fetch(self, sql: str, *values: Value) -> list[Row]:
+        """Run one statement and return its rows; see `Transaction.fetch`."""
+        return [dict(record) for record in await self._connection.fetch(sql, *values)]
+
+
+class PostgresqlDatabase(Database):
+    """A pool of connections to one PostgreSQL database."""
+
+    dialect = Dialect.POSTGRESQL
+
+    def __init__(self, pool: Any, version: int) -> None:
+        self._pool = pool
+        self._failed: asyncio.Future[StorageFailure] = asyncio.get_running_loop().create_future()
+        self._closed = False
+        self.schema_version = version
+
+    @classmethod
+    async def start(cls, url: str, *, migrations: Traversable) -> "PostgresqlDatabase":
+        """Connect, check the server's durability, and migrate.
+
+        Raises: StorageRefused for a server that may forget or a schema that does not fit,
+        StorageFailure when it cannot be reached.
+        """
+        known = load_migrations(migrations)
+        try:
+            pool = await asyncpg.create_pool(
+                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_TIMEOUT_SECONDS
+            )
+        except (*_ERRORS, ValueError) as error:
+            raise StorageFailure(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
+        try:
+            async with pool.acquire() as connection:
+                await _check_server(connection)
+                version = await _migrate(connection, known)
+        except BaseException:
+            pool.terminate()
+            raise
+        return cls(pool, version)
+
+    @property
+    def failure(self) -> StorageFailure | None:
+        """Why this process has stopped using the database, or None."""
+        return self._failed.result() if self._failed.done() else None
+
+    async def wait_failed(self) -> StorageFailure:
+        """Return when the server's disk or data is broken."""
+        return await asyncio.shield(self._failed)
+
+    async def run(self, work: Work[T]) -> T:
+        """Do the work in a transaction of its own; see `Database.run`."""
+        if self._failed.done():
+            raise StorageFailure("the database has stopped") from self._failed.result()
+        return await self._inside(work)
+
+    async def read(self, work: Work[T]) -> T:
+        """Do the work on one snapshot, read only; see `Database.read`."""
+        return await self._inside(work, isolation="repeatable_read", readonly=True)
+
+    async def check_integrity(self) -> None:
+        """See that the server answers; its files are checked by its own `amcheck`."""
+        await self.fetch("SELECT 1 AS one")
+
+    async def close(self) -> None:
+        """Wait for running works and close the pool."""
+        if not self._closed:
+            self._closed = True
+            await self._pool.close()
+
+    async def _inside(self, work: Work[T], **options: Any) -> T:
+        if self._closed:
+            raise StorageFailure("the database is closed")
+        try:
+            async with self._pool.acquire() as connection, connection.transaction(**options):
+                return await work(PostgresqlTransaction(connection))
+        except _ERRORS as error:
+            self._refuse(error)
+
+    def _refuse(self, error: Exception) -> NoReturn:
+        """Raise the store's own error for the server's, without the values its text may repeat."""
+        for kind_of_error, kind in _INTEGRITY:
+            if isinstance(error, kind_of_error):
+                rule = getattr(error, "constraint_name", None) or getattr(
+                    error, "column_name", None
+                )
+                raise IntegrityViolation(kind, str(rule)) from None
+        if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+            raise IntegrityViolation(IntegrityKind.OTHER, type(error).__name__) from None
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            raise StorageRefused("a work that only reads tried to write") from None
+        if isinstance(error, asyncpg.DataError):
+            # The text repeats the value; a mistake in a statement must not carry a patient into a log.
+            raise StorageError(
+                f"a value does not fit its statement: {type(error).__name__}"
+            ) from None
+        if isinstance(error, asyncpg.SyntaxOrAccessError):
+            raise error
+        failure = StorageFailure(f"PostgreSQL: {type(error).__name__}")
+        if isinstance(error, _BROKEN) and not self._failed.done():
+            self._failed.set_result(failure)
+        raise failure from error
+
+
+async def _check_server(connection: Any) -> None:
+    """Read back the settings that decide whether a commit survives.
+
+    Raises: StorageRefused naming the setting.
+    """
+    number = int(await connection.fetchval("SHOW server_version_num"))
+    if number < MINIMUM_VERSION:
+        raise StorageRefused(
+            f"PostgreSQL {number // 10_000} is too old; {MINIMUM_VERSION // 10_000} is needed"
+        )
+    for setting in _DURABLE:
+        value = await connection.fetchval(f"SHOW {setting}")
+        if value in {"off", "local"}:
+            raise StorageRefused(
+                f"PostgreSQL runs with {setting} {value}; what it confirms may be lost"
+            )
+
+
+async def _migrate(connection: Any, known: Any) -> int:
+    """Apply what is missing, one transaction a step; others that start now wait."""
+    await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
+    try:
+        await connection.execute(CREATE_SCHEMA_VERSION)
+        applied = [dict(record) for record in await connection.fetch(SELECT_SCHEMA_VERSION)]
+        for step in pending_migrations(known, applied):
+            async with connection.transaction():
+                for statement in step.statements(Dialect.POSTGRESQL):
+                    await connection.execute(statement)
+                await connection.execute(
+                    INSERT_SCHEMA_VERSION, step.version, step.compatible, step.name, step.sha256
+                )
+        return max(len(known), len(applied))
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock($1)", _MIGRATION_LOCK)
