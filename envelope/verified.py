@@ -1,0 +1,177 @@
+"""The evidence types: what is known about an inbound message after each gate, and nothing more.
+
+A value of these types cannot be made outside the gates: every constructor wants the proof object of this
+module and refuses anything else, `dataclasses.replace` included. So a function that takes a
+`VerifiedUserMessage` need not ask whether a signature was checked.
+
+The order is fixed: `ParsedUserMessage` (G4) → `AuthenticatedUserMessage` (G6) → `DecryptedUserMessage` (G7) →
+`VerifiedUserMessage` (G8). A signal goes from its document to `AuthenticatedSignal`, a receipt on to
+`ReceiptEvidence`.
+
+Only `wsse`, `parts` and `receipts` name the proof.
+
+Spec: decision D1; architecture section 5.2.
+"""
+
+from collections.abc import Mapping
+from dataclasses import InitVar, dataclass
+from typing import TYPE_CHECKING, Final, final
+
+from envelope.errors import LocalProtocolError
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from envelope.messaging import UserMessage
+    from envelope.pmode import SecurityPolicy
+    from envelope.soap import SoapDocument
+    from envelope.xmlenc import EncryptionHeader
+
+
+@final
+class _Proof:
+    """What only a gate holds."""
+
+    __slots__ = ()
+
+
+_PROOF: Final = _Proof()
+
+
+def _admit(proof: object) -> None:
+    if proof is not _PROOF:
+        raise LocalProtocolError("evidence comes from a gate; it cannot be made by hand")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedReference:
+    """One `ds:Reference` of a signature, as a value that can be stored and compared.
+
+    `xml` is the exclusive canonical form of the element; receipts repeat it.
+    """
+
+    uri: str
+    digest_algorithm: str
+    digest_value: bytes
+    transforms: tuple[str, ...]
+    xml: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedUserMessage:
+    """A UserMessage that is well formed and schema-valid; nothing about it is authentic yet (G4)."""
+
+    user_message: "UserMessage"
+    document: "SoapDocument"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatedUserMessage:
+    """A UserMessage whose header and Body are signed by the party it names (G6); its parts are still to come.
+
+    `evidence` is what the certificate check returned; `part_digests` maps each content id of the PartInfo
+    elements to the reference that covers it.
+    """
+
+    user_message: "UserMessage"
+    document: "SoapDocument"
+    certificate: "x509.Certificate"
+    evidence: object
+    references: tuple[SignedReference, ...]
+    part_digests: Mapping[str, SignedReference]
+    encryption: "EncryptionHeader | None"
+    policy: "SecurityPolicy"
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecryptedUserMessage:
+    """An authenticated UserMessage with its content key (G7); None when policy let the parts come in clear."""
+
+    authenticated: AuthenticatedUserMessage
+    content_key: bytes | None
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
+
+    def __repr__(self) -> str:
+        """Show the message, never the key."""
+        return f"DecryptedUserMessage({self.authenticated.user_message.message_id!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedPart:
+    """One payload part whose digest is the signed one; `signed_octets` counts gzip or raw octets."""
+
+    content_id: str
+    mime_type: str | None
+    compressed: bool
+    signed_octets: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartEvidence:
+    """Says that the octets one `PartOpener` gave out are the signed ones of that message (G8)."""
+
+    part: VerifiedPart
+    message: DecryptedUserMessage
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedUserMessage:
+    """A UserMessage of which the header, the Body and every part are what the named party signed (G8)."""
+
+    user_message: "UserMessage"
+    certificate: "x509.Certificate"
+    evidence: object
+    references: tuple[SignedReference, ...]
+    parts: tuple[VerifiedPart, ...]
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthenticatedSignal:
+    """A signal whose Messaging header and Body are signed by the party expected."""
+
+    document: "SoapDocument"
+    certificate: "x509.Certificate"
+    evidence: object
+    references: tuple[SignedReference, ...]
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptEvidence:
+    """Proof of receipt: a signed receipt that repeats every digest of the message we sent."""
+
+    message_id: str
+    receipt_message_id: str
+    timestamp: str
+    certificate: "x509.Certificate"
+    evidence: object
+    references: tuple[SignedReference, ...]
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse to be made outside the gate."""
+        _admit(proof)
