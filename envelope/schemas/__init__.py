@@ -1,0 +1,1 @@
+"""XML schemas written for this package; `envelope.xml.schema` compiles them by name."""
