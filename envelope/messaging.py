@@ -3,7 +3,28 @@
 Spec: ebMS 3.0 Core section 5.2; eDelivery AS4 1.15 section 3.
 """
 
+import re
 from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from lxml import etree
+from lxml.etree import _Element
+
+from envelope import names
+from envelope.errors import (
+    DecompressionFailure,
+    ExternalPayloadError,
+    Gate,
+    InvalidHeader,
+    LocalProtocolError,
+    MimeInconsistency,
+    RemoteProtocolError,
+    ValueInconsistent,
+)
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.names import q
+from envelope.soap import MESSAGING, MUST_UNDERSTAND, NSMAP, USER_MESSAGE, WSU_ID, SoapDocument
+from envelope.xml import schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +86,6 @@ class PartInfo:
     content_id: str
     properties: tuple[Property, ...] = ()
 
-    def property(self, name: str) -> str | None:
-        """The value of the part property with this exact name, or None."""
-        return next((p.value for p in self.properties if p.name == name), None)
-
     @property
     def mime_type(self) -> str | None:
         """The MimeType property: the media type of the uncompressed part."""
@@ -78,6 +95,10 @@ class PartInfo:
     def compression_type(self) -> str | None:
         """The CompressionType property: `application/gzip` or None."""
         return self.property("CompressionType")
+
+    def property(self, name: str) -> str | None:
+        """The value of the part property with this exact name, or None."""
+        return next((p.value for p in self.properties if p.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +118,314 @@ class UserMessage:
     def property(self, name: str) -> Property | None:
         """The message property with this exact name, or None."""
         return next((p for p in self.message_properties if p.name == name), None)
+
+
+MESSAGE_INFO = q(names.EB, "MessageInfo")
+TIMESTAMP = q(names.EB, "Timestamp")
+MESSAGE_ID = q(names.EB, "MessageId")
+REF_TO_MESSAGE_ID = q(names.EB, "RefToMessageId")
+_PARTY_INFO = q(names.EB, "PartyInfo")
+_FROM = q(names.EB, "From")
+_TO = q(names.EB, "To")
+_PARTY_ID = q(names.EB, "PartyId")
+_ROLE = q(names.EB, "Role")
+_COLLABORATION_INFO = q(names.EB, "CollaborationInfo")
+_AGREEMENT_REF = q(names.EB, "AgreementRef")
+_SERVICE = q(names.EB, "Service")
+_ACTION = q(names.EB, "Action")
+_CONVERSATION_ID = q(names.EB, "ConversationId")
+_MESSAGE_PROPERTIES = q(names.EB, "MessageProperties")
+_PAYLOAD_INFO = q(names.EB, "PayloadInfo")
+_PART_INFO = q(names.EB, "PartInfo")
+_PART_PROPERTIES = q(names.EB, "PartProperties")
+_PROPERTY = q(names.EB, "Property")
+
+_SPACE = " \t\r\n"
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
+_MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])")
+_MESSAGE_ID_LENGTH = 255
+_IDENTIFIER = re.compile(r"[!-~]+")
+_PHRASE = re.compile(r"[!-~]+(?: [!-~]+)*")
+_LINE = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+_DATE_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,32})?"
+    r"(?:Z|[+-][01][0-9]:[0-5][0-9])?"
+)
+_CHARACTER_SET = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
+_GZIP = "application/gzip"
+# Names that decide something; products repeat other ones.
+_SINGLE_PROPERTIES = frozenset(
+    {
+        "originalSender",
+        "finalRecipient",
+        "trackingIdentifier",
+        "MimeType",
+        "CharacterSet",
+        "CompressionType",
+    }
+)
+# Everything RFC 2392 lets stand in a cid URL; "%" itself is escaped.
+_CID_SAFE = "@!$&'()*+,;=:/?~"
+
+
+def _shaped(value: str, shape: re.Pattern[str], where: str) -> str:
+    if shape.fullmatch(value) is None:
+        raise InvalidHeader(f"characters not allowed in {where}", reason="header.characters")
+    return value
+
+
+def _content(element: _Element, shape: re.Pattern[str], where: str) -> str:
+    return _shaped((element.text or "").strip(_SPACE), shape, where)
+
+
+def _attribute(element: _Element, name: str, where: str) -> str | None:
+    value = element.get(name)
+    return None if value is None else _shaped(value.strip(_SPACE), _PHRASE, f"{where}/@{name}")
+
+
+def _uri_unless_typed(value: str, type_: str | None, where: str) -> None:
+    if type_ is None and _URI.fullmatch(value) is None:
+        raise ValueInconsistent(f"{where} has no type and is no URI", reason="header.uri")
+
+
+def check_message_id(value: str, where: str = "MessageId") -> str:
+    """Return `value` if it has the shape of an RFC 2822 msg-id in ASCII, at most 255 characters.
+
+    Raises `InvalidHeader` (`header.messageid`). White space, quoting and non-ASCII forms are refused because
+    one message must have one spelling in the duplicate table.
+    """
+    if len(value) > _MESSAGE_ID_LENGTH or _MESSAGE_ID_SHAPE.fullmatch(value) is None:
+        raise InvalidHeader(f"{where} is not a message id", reason="header.messageid")
+    return value
+
+
+def check_timestamp(value: str) -> str:
+    """Return `value` if it is an xs:dateTime of the years 0001 to 9999; raises `InvalidHeader` otherwise."""
+    if _DATE_TIME.fullmatch(value) is None:
+        raise InvalidHeader("Timestamp is not a dateTime", reason="header.timestamp")
+    return value
+
+
+def check_schema(document: SoapDocument) -> None:
+    """Hold the Messaging header against the ebMS schema; raises `InvalidHeader` (`header.schema`)."""
+    if not schema("ebms").validate(document.messaging):
+        raise InvalidHeader("Messaging does not fit its schema", reason="header.schema")
+
+
+def _properties(element: _Element, where: str) -> tuple[Property, ...]:
+    found = []
+    seen: set[str] = set()
+    for child in element:
+        name = _shaped(child.get("name", "").strip(_SPACE), _PHRASE, f"{where}/Property/@name")
+        if name in seen and name in _SINGLE_PROPERTIES:
+            raise ValueInconsistent(f"{where} has {name} twice", reason="header.duplicate")
+        seen.add(name)
+        found.append(
+            Property(name, _content(child, _LINE, where), _attribute(child, "type", where))
+        )
+    return tuple(found)
+
+
+def _party(element: _Element, where: str) -> Party:
+    *ids, role = list(element)
+    if len(ids) != 1:
+        raise InvalidHeader(f"{len(ids)} PartyId in {where}", reason="header.cardinality")
+    value = _content(ids[0], _IDENTIFIER, f"{where}/PartyId")
+    type_ = _attribute(ids[0], "type", f"{where}/PartyId")
+    _uri_unless_typed(value, type_, f"{where}/PartyId")
+    return Party(PartyId(value, type_), _content(role, _IDENTIFIER, f"{where}/Role"))
+
+
+def _collaboration_info(element: _Element) -> CollaborationInfo:
+    *agreements, service, action, conversation = list(element)
+    agreement_ref = None
+    if agreements:
+        value = _content(agreements[0], _PHRASE, "AgreementRef")
+        type_ = _attribute(agreements[0], "type", "AgreementRef")
+        _uri_unless_typed(value, type_, "AgreementRef")
+        agreement_ref = AgreementRef(
+            value, type_, _attribute(agreements[0], "pmode", "AgreementRef")
+        )
+    name = _content(service, _PHRASE, "Service")
+    type_ = _attribute(service, "type", "Service")
+    _uri_unless_typed(name, type_, "Service")
+    conversation_id = (conversation.text or "").strip(_SPACE)
+    if conversation_id:
+        _shaped(conversation_id, _PHRASE, "ConversationId")
+    return CollaborationInfo(
+        Service(name, type_), _content(action, _PHRASE, "Action"), conversation_id, agreement_ref
+    )
+
+
+def _content_id(href: str | None) -> str:
+    if href is None or not href.startswith("cid:"):
+        raise ExternalPayloadError("PartInfo without a cid: reference")
+    try:
+        content_id = unquote(href[4:], encoding="ascii", errors="strict")
+    except UnicodeDecodeError:
+        content_id = ""
+    if _IDENTIFIER.fullmatch(content_id) is None or "<" in content_id or ">" in content_id:
+        raise MimeInconsistency("PartInfo/@href is no content id", reason="att.cid")
+    return content_id
+
+
+def _part_info(element: _Element) -> PartInfo:
+    content_id = _content_id(element.get("href"))
+    last = element[-1] if len(element) else None
+    if last is None or last.tag != _PART_PROPERTIES:
+        return PartInfo(content_id)
+    part = PartInfo(content_id, _properties(last, "PartProperties"))
+    character_set = part.property("CharacterSet")
+    if character_set is not None and _CHARACTER_SET.fullmatch(character_set) is None:
+        raise ValueInconsistent("CharacterSet is no encoding name", reason="header.characterset")
+    if part.compression_type is not None and (part.compression_type != _GZIP or not part.mime_type):
+        raise DecompressionFailure(
+            "CompressionType is not gzip or has no MimeType", reason="gzip.property", gate=Gate.G4
+        )
+    return part
+
+
+def _payload_info(element: _Element, limits: Limits) -> tuple[PartInfo, ...]:
+    # The root part of the MIME message counts too, but is not listed.
+    if len(element) >= limits.parts:
+        raise InvalidHeader(f"{len(element)} PartInfo", reason="att.limits")
+    parts = tuple(map(_part_info, element))
+    if len({part.content_id for part in parts}) != len(parts):
+        raise ValueInconsistent("two PartInfo for one part", reason="att.duplicate")
+    return parts
+
+
+def read_user_message(element: _Element, limits: Limits = DEFAULT_LIMITS) -> UserMessage:
+    """Read one `eb:UserMessage` that is known to fit the schema; raises as `parse_user_message` does."""
+    sections = {child.tag: child for child in element}
+    info = sections[MESSAGE_INFO]
+    reference = info.findtext(REF_TO_MESSAGE_ID)
+    party_info = sections[_PARTY_INFO]
+    properties = sections.get(_MESSAGE_PROPERTIES)
+    payload_info = sections.get(_PAYLOAD_INFO)
+    mpc = element.get("mpc")
+    return UserMessage(
+        message_id=check_message_id(info[1].text or ""),
+        timestamp=check_timestamp((info[0].text or "").strip(_SPACE)),
+        from_party=_party(party_info[0], "From"),
+        to_party=_party(party_info[1], "To"),
+        collaboration_info=_collaboration_info(sections[_COLLABORATION_INFO]),
+        message_properties=()
+        if properties is None
+        else _properties(properties, "MessageProperties"),
+        parts=() if payload_info is None else _payload_info(payload_info, limits),
+        ref_to_message_id=None
+        if reference is None
+        else check_message_id(reference, "RefToMessageId"),
+        mpc=None if mpc is None else _shaped(mpc.strip(_SPACE), _IDENTIFIER, "UserMessage/@mpc"),
+    )
+
+
+def parse_user_message(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) -> UserMessage:
+    """Read the only UserMessage of an envelope (gate G4).
+
+    Values lose XML white space at their ends, message ids may have none; identifiers are printable ASCII,
+    property values one line. A signal may stand beside the user message; two user messages may not.
+
+    Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.cardinality`, `.messageid`,
+    `.timestamp`, `.characters`, `att.limits`), `ValueInconsistent` (`header.uri`, `.duplicate`,
+    `.characterset`, `att.duplicate`), `ExternalPayloadError` (`att.external`), `MimeInconsistency`
+    (`att.cid`) or `DecompressionFailure` (`gzip.property`).
+
+    Spec: ebMS 3.0 Core section 5.2.2; eDelivery AS4 1.15 section 3.
+    """
+    found = document.user_messages
+    if len(found) > 1:
+        raise InvalidHeader(f"{len(found)} UserMessage", reason="soap.cardinality")
+    check_schema(document)
+    if not found:
+        raise InvalidHeader("no UserMessage", reason="soap.cardinality")
+    return read_user_message(found[0], limits)
+
+
+def _add(parent: _Element, tag: str, value: str, **attributes: str | None) -> None:
+    element = etree.SubElement(parent, tag)
+    element.text = value
+    for key, attribute in attributes.items():
+        if attribute is not None:
+            element.set(key, attribute)
+
+
+def _add_properties(parent: _Element, name: str, properties: tuple[Property, ...]) -> None:
+    if properties:
+        element = etree.SubElement(parent, name)
+        for entry in properties:
+            _add(element, _PROPERTY, entry.value, name=entry.name, type=entry.type)
+
+
+def _add_party(parent: _Element, name: str, party: Party) -> None:
+    element = etree.SubElement(parent, name)
+    _add(element, _PARTY_ID, party.party_id.value, type=party.party_id.type)
+    _add(element, _ROLE, party.role)
+
+
+def build_message_info(
+    parent: _Element, *, timestamp: str, message_id: str, ref_to_message_id: str | None
+) -> None:
+    """Append `eb:MessageInfo` to a UserMessage or SignalMessage under construction."""
+    info = etree.SubElement(parent, MESSAGE_INFO)
+    _add(info, TIMESTAMP, timestamp)
+    _add(info, MESSAGE_ID, message_id)
+    if ref_to_message_id is not None:
+        _add(info, REF_TO_MESSAGE_ID, ref_to_message_id)
+
+
+def new_messaging(messaging_id: str) -> _Element:
+    """An empty `eb:Messaging` header block with mustUnderstand and a wsu:Id to sign by."""
+    return etree.Element(MESSAGING, {MUST_UNDERSTAND: "true", WSU_ID: messaging_id}, nsmap=NSMAP)
+
+
+def _build_user_message(messaging: _Element, user_message: UserMessage) -> _Element:
+    element = etree.SubElement(messaging, USER_MESSAGE)
+    if user_message.mpc is not None:
+        element.set("mpc", user_message.mpc)
+    build_message_info(
+        element,
+        timestamp=user_message.timestamp,
+        message_id=user_message.message_id,
+        ref_to_message_id=user_message.ref_to_message_id,
+    )
+    party_info = etree.SubElement(element, _PARTY_INFO)
+    _add_party(party_info, _FROM, user_message.from_party)
+    _add_party(party_info, _TO, user_message.to_party)
+    collaboration = user_message.collaboration_info
+    info = etree.SubElement(element, _COLLABORATION_INFO)
+    agreement = collaboration.agreement_ref
+    if agreement is not None:
+        _add(info, _AGREEMENT_REF, agreement.value, type=agreement.type, pmode=agreement.pmode)
+    _add(info, _SERVICE, collaboration.service.value, type=collaboration.service.type)
+    _add(info, _ACTION, collaboration.action)
+    _add(info, _CONVERSATION_ID, collaboration.conversation_id)
+    _add_properties(element, _MESSAGE_PROPERTIES, user_message.message_properties)
+    if user_message.parts:
+        payload_info = etree.SubElement(element, _PAYLOAD_INFO)
+        for part in user_message.parts:
+            href = "cid:" + quote(part.content_id, safe=_CID_SAFE)
+            part_info = etree.SubElement(payload_info, _PART_INFO, {"href": href})
+            _add_properties(part_info, _PART_PROPERTIES, part.properties)
+    return element
+
+
+def build_messaging(user_message: UserMessage, *, messaging_id: str) -> _Element:
+    """The `eb:Messaging` header block for one user message, ready to be signed by its wsu:Id.
+
+    What was built is read back by the rules for inbound messages before it is returned, so that nothing leaves
+    here that we would refuse ourselves; raises `LocalProtocolError` when a value does not survive that.
+    """
+    messaging = new_messaging(messaging_id)
+    try:
+        read = read_user_message(_build_user_message(messaging, user_message))
+    except (RemoteProtocolError, ValueError) as error:
+        raise LocalProtocolError(f"user message cannot be built: {error}") from error
+    if read != user_message:
+        raise LocalProtocolError(
+            "user message cannot be built: a value has white space at its ends"
+        )
+    return messaging
