@@ -1,0 +1,292 @@
+"""ebMS 3 SignalMessages: receipts, errors and pull requests as values, read from and built into `eb:Messaging`.
+
+What a receipt proves is decided elsewhere: here its references are only read, with the digests decoded, because
+products copy references with other white space and prefixes and only decoded values can be compared.
+
+Spec: ebMS 3.0 Core section 5.2.3 and 6; AS4 Profile 1.0 section 5.1.8; ebBP Signals 2.0.
+"""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+from lxml import etree
+from lxml.etree import _Element
+
+from envelope import names
+from envelope.codes import CODES, EbmsCode, Severity
+from envelope.errors import InvalidHeader, LocalProtocolError
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.messaging import (
+    MESSAGE_ID,
+    MESSAGE_INFO,
+    REF_TO_MESSAGE_ID,
+    TIMESTAMP,
+    build_message_info,
+    check_message_id,
+    check_schema,
+    check_timestamp,
+    new_messaging,
+)
+from envelope.names import q
+from envelope.soap import SIGNAL_MESSAGE, SoapDocument
+from envelope.xml import one
+
+_RECEIPT = q(names.EB, "Receipt")
+_ERROR = q(names.EB, "Error")
+_PULL_REQUEST = q(names.EB, "PullRequest")
+_DESCRIPTION = q(names.EB, "Description")
+_NON_REPUDIATION = q(names.EBBP, "NonRepudiationInformation")
+_PART_INFORMATION = q(names.EBBP, "MessagePartNRInformation")
+_REFERENCE = q(names.DS, "Reference")
+_DIGEST_METHOD = q(names.DS, "DigestMethod")
+_DIGEST_VALUE = q(names.DS, "DigestValue")
+_LANG = q(names.XML, "lang")
+
+_REFERENCE_PATH = f"{_PART_INFORMATION}/{_REFERENCE}"
+_SPACE = " \t\r\n"
+_SIGNAL_ID = re.compile(r"[!-~]{1,255}")
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_TEXT_LENGTH = 1024
+_ERRORS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorEntry:
+    """One `eb:Error`; only `code` and `severity` mean something, the texts are the peer's and for the log.
+
+    `known` is our table's row for the code, or None.
+    """
+
+    code: str
+    severity: Severity
+    category: str | None = None
+    origin: str | None = None
+    short_description: str | None = None
+    ref_to_message_in_error: str | None = None
+    description: str | None = None
+
+    @property
+    def known(self) -> EbmsCode | None:
+        """The row of the error table for this code."""
+        return CODES.get(self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class NonRepudiationReference:
+    """One `ds:Reference` of a receipt; `digest_value` is decoded."""
+
+    uri: str
+    digest_algorithm: str
+    digest_value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An `eb:Receipt`; `references` is empty for a reception-awareness receipt, which proves nothing."""
+
+    references: tuple[NonRepudiationReference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignalMessage:
+    """One `eb:SignalMessage`; `pull_request_mpc` is the channel asked for (the default one when unnamed)."""
+
+    message_id: str
+    timestamp: str
+    ref_to_message_id: str | None = None
+    receipt: Receipt | None = None
+    errors: tuple[ErrorEntry, ...] = ()
+    pull_request_mpc: str | None = None
+
+
+def _signal_id(value: str, where: str) -> str:
+    # Products refer to ids of every shape in signals ("1234", a bare UUID): only what could harm is refused.
+    if _SIGNAL_ID.fullmatch(value) is None:
+        raise InvalidHeader(f"{where} is not a message id", reason="header.messageid")
+    return value
+
+
+def _line(value: str | None) -> str | None:
+    """One line for the log: controls become spaces, at most 1,024 characters."""
+    return None if value is None else _CONTROLS.sub(" ", value).strip(_SPACE)[:_TEXT_LENGTH]
+
+
+def decode_base64(value: str, where: str) -> bytes:
+    """Decode base64 text strictly after removing XML white space; raises `InvalidHeader` (`header.base64`)."""
+    try:
+        return b64decode("".join(value.split()).encode("ascii"), validate=True)
+    except (binascii.Error, UnicodeEncodeError):
+        raise InvalidHeader(f"{where} is not base64", reason="header.base64") from None
+
+
+def _reference(element: _Element) -> NonRepudiationReference:
+    return NonRepudiationReference(
+        uri=element.get("URI", ""),
+        digest_algorithm=one(element, _DIGEST_METHOD).get("Algorithm", ""),
+        digest_value=decode_base64(one(element, _DIGEST_VALUE).text or "", "DigestValue"),
+    )
+
+
+def _receipt(element: _Element, limits: Limits) -> Receipt:
+    if element[0].tag != _NON_REPUDIATION:
+        return Receipt()
+    references = element[0].findall(_REFERENCE_PATH)
+    if len(references) > limits.references:
+        raise InvalidHeader(f"{len(references)} references in a receipt", reason="rcp.limits")
+    return Receipt(tuple(map(_reference, references)))
+
+
+def _error(element: _Element) -> ErrorEntry:
+    # as4.net and others write "Failure"; anything that is not a warning counts as final.
+    severity = element.get("severity", "").strip(_SPACE).lower()
+    reference = element.get("refToMessageInError", "").strip(_SPACE)
+    return ErrorEntry(
+        code=_line(element.get("errorCode")) or "",
+        severity=Severity.WARNING if severity == Severity.WARNING else Severity.FAILURE,
+        category=_line(element.get("category")),
+        origin=_line(element.get("origin")),
+        short_description=_line(element.get("shortDescription")),
+        ref_to_message_in_error=_signal_id(reference, "refToMessageInError") if reference else None,
+        description=_line(element.findtext(_DESCRIPTION)),
+    )
+
+
+def _signal(element: _Element, limits: Limits) -> SignalMessage:
+    info = one(element, MESSAGE_INFO)
+    reference = info.findtext(REF_TO_MESSAGE_ID)
+    receipt = element.find(_RECEIPT)
+    errors = element.findall(_ERROR)
+    pull_request = element.find(_PULL_REQUEST)
+    if len(errors) > _ERRORS:
+        raise InvalidHeader(f"{len(errors)} errors in a signal", reason="header.limits")
+    mpc = None
+    if pull_request is not None:
+        mpc = _signal_id(pull_request.get("mpc", names.EB_DEFAULT_MPC).strip(_SPACE), "@mpc")
+    return SignalMessage(
+        message_id=_signal_id((info.findtext(MESSAGE_ID) or "").strip(_SPACE), "MessageId"),
+        timestamp=check_timestamp((info.findtext(TIMESTAMP) or "").strip(_SPACE)),
+        ref_to_message_id=None
+        if reference is None
+        else _signal_id(reference.strip(_SPACE), "RefToMessageId"),
+        receipt=None if receipt is None else _receipt(receipt, limits),
+        errors=tuple(map(_error, errors)),
+        pull_request_mpc=mpc,
+    )
+
+
+def read_signals(
+    document: SoapDocument, limits: Limits = DEFAULT_LIMITS
+) -> tuple[SignalMessage, ...]:
+    """Read every SignalMessage of an envelope, at most one of each kind (gate G4).
+
+    Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.messageid`, `header.timestamp`,
+    `header.base64`, `header.limits`, `rcp.limits`).
+
+    Spec: ebMS 3.0 Core section 5.2.3.
+    """
+    check_schema(document)
+    signals = tuple(_signal(element, limits) for element in document.signal_messages)
+    for kind in ("receipt", "errors", "pull_request_mpc"):
+        if sum(bool(getattr(signal, kind)) for signal in signals) > 1:
+            raise InvalidHeader(f"two signals with {kind}", reason="soap.cardinality")
+    return signals
+
+
+def read_signal(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) -> SignalMessage:
+    """Read the only SignalMessage of an envelope; none or two raise `InvalidHeader` (`soap.cardinality`)."""
+    signals = read_signals(document, limits)
+    if len(signals) != 1:
+        raise InvalidHeader(f"{len(signals)} SignalMessage", reason="soap.cardinality")
+    return signals[0]
+
+
+def _new_signal(
+    messaging_id: str, *, timestamp: str, message_id: str, ref_to_message_id: str | None
+) -> tuple[_Element, _Element]:
+    try:
+        check_message_id(message_id)
+        check_timestamp(timestamp)
+        if ref_to_message_id is not None:
+            _signal_id(ref_to_message_id, "RefToMessageId")
+    except InvalidHeader as error:
+        raise LocalProtocolError(f"signal cannot be built: {error}") from error
+    messaging = new_messaging(messaging_id)
+    signal = etree.SubElement(messaging, SIGNAL_MESSAGE)
+    build_message_info(
+        signal, timestamp=timestamp, message_id=message_id, ref_to_message_id=ref_to_message_id
+    )
+    return messaging, signal
+
+
+def build_receipt_messaging(
+    *,
+    message_id: str,
+    timestamp: str,
+    ref_to_message_id: str,
+    references: Sequence[_Element],
+    messaging_id: str,
+) -> _Element:
+    """The `eb:Messaging` of a non-repudiation receipt: a copy of every `ds:Reference`, in the order given.
+
+    Copies keep the namespace declarations in scope at the originals, so InclusiveNamespaces stay readable.
+    Raises `LocalProtocolError` when there is no reference, or an id or time is not well shaped.
+
+    Spec: AS4 Profile 1.0 section 5.1.8; eDelivery AS4 1.15: no MessagePartIdentifier.
+    """
+    if not references or any(reference.tag != _REFERENCE for reference in references):
+        raise LocalProtocolError("receipt cannot be built: it needs ds:Reference elements")
+    messaging, signal = _new_signal(
+        messaging_id,
+        timestamp=timestamp,
+        message_id=message_id,
+        ref_to_message_id=ref_to_message_id,
+    )
+    receipt = etree.SubElement(signal, _RECEIPT)
+    information = etree.SubElement(receipt, _NON_REPUDIATION, nsmap={"ebbp": names.EBBP})
+    for reference in references:
+        copy = deepcopy(reference)
+        copy.tail = None
+        etree.SubElement(information, _PART_INFORMATION).append(copy)
+    return messaging
+
+
+def build_error_messaging(
+    *,
+    message_id: str,
+    timestamp: str,
+    ref_to_message_id: str | None,
+    errors: Sequence[EbmsCode],
+    messaging_id: str,
+) -> _Element:
+    """The `eb:Messaging` of an Error signal with the constant texts of the error table and nothing else.
+
+    `ref_to_message_id` is None when the message in error could not be read that far.
+    Raises `LocalProtocolError` when there is no error, or an id or time is not well shaped.
+
+    Spec: ebMS 3.0 Core section 6.2; decision D3.
+    """
+    if not errors:
+        raise LocalProtocolError("error signal cannot be built without an error")
+    messaging, signal = _new_signal(
+        messaging_id,
+        timestamp=timestamp,
+        message_id=message_id,
+        ref_to_message_id=ref_to_message_id,
+    )
+    for row in errors:
+        attributes = {
+            "errorCode": row.code,
+            "severity": str(row.severity),
+            "category": str(row.category),
+            "origin": str(row.origin),
+            "shortDescription": row.short_description,
+        }
+        if ref_to_message_id is not None:
+            attributes["refToMessageInError"] = ref_to_message_id
+        element = etree.SubElement(signal, _ERROR, attributes)
+        etree.SubElement(element, _DESCRIPTION, {_LANG: "en"}).text = row.description
+    return messaging
