@@ -1,6 +1,7 @@
 """When to try again: growing waits with full jitter, and a last time after which we give up.
 
-Pure: the time and the random fraction are arguments. Full jitter (a wait anywhere between nothing and
+`ceiling` and `next_at` are pure: the time and the random fraction are arguments; `delay` draws the
+fraction from the schedule's own source, which a simulation replaces. Full jitter (a wait anywhere between nothing and
 the ceiling) keeps the senders that a peer's outage has lined up from coming back all at once. The last
 attempt is made at the deadline itself, so that a long wait never eats the end of the promised time.
 
@@ -10,9 +11,10 @@ Spec: reliability section 2.2 (RETRY_WAIT), practice 8; decision table "Sending"
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from random import SystemRandom
 from types import MappingProxyType
 from typing import Final
 
@@ -78,6 +80,8 @@ class RetrySchedule:
     factor: float = 2.0
     longest: timedelta = timedelta(hours=1)
     give_up_after: timedelta = timedelta(hours=24)
+    draw: Callable[[], float] = field(default=SystemRandom().random, repr=False, compare=False)
+    """Where `delay` gets its random number in [0, 1)."""
 
     def __post_init__(self) -> None:
         """Refuse a schedule that would not wait or would not grow.
@@ -105,6 +109,10 @@ class RetrySchedule:
                     break
                 wait *= self.factor
         return min(wait, self.longest)
+
+    def delay(self, attempt: int) -> timedelta:
+        """Return the wait after the failed attempt number `attempt`: anything from nothing to the ceiling."""
+        return self.ceiling(attempt) * self.draw()
 
     def deadline(self, accepted_at: datetime) -> datetime:
         """Return when the last attempt is made."""

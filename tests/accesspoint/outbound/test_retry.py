@@ -92,6 +92,13 @@ def test_full_jitter_uses_the_whole_range() -> None:
     assert timedelta(seconds=39.9) < at[2] - START <= timedelta(seconds=40)
 
 
+def test_a_delay_is_drawn_from_the_schedules_own_source() -> None:
+    assert RetrySchedule(draw=lambda: 0.25).delay(3) == timedelta(seconds=10)
+    drawn = {RetrySchedule().delay(5) for _ in range(50)}
+    assert len(drawn) > 40
+    assert all(timedelta() <= wait < timedelta(seconds=160) for wait in drawn)
+
+
 def test_the_last_attempt_is_made_at_the_deadline() -> None:
     schedule = RetrySchedule()
     late = START + timedelta(hours=23, minutes=59)
