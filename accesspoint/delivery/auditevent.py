@@ -237,6 +237,12 @@ def _check_agents(agents: Sequence[object]) -> Iterator[Violation]:
     for index, item in enumerate(agents):
         path = f"AuditEvent.agent[{index}]"
         agent = _as_dict(item)
+        if not _is_list_of_objects(
+            _as_dict(agent.get("type", {})).get("coding", [])
+        ) or not isinstance(agent.get("type", {}), dict):
+            yield Violation(f"{path}.type", "a CodeableConcept")
+        if not _is_list_of_objects(agent.get("extension", [])):
+            yield Violation(f"{path}.extension", "a list of extensions")
         if not isinstance(agent.get("requestor"), bool):
             yield Violation(f"{path}.requestor", "exactly one boolean")
         role = _role(agent)
@@ -341,6 +347,8 @@ def _check_entities(entities: Sequence[object], *, of_patient: bool) -> Iterator
 
 
 def _check_details(path: str, entity: dict[str, Any]) -> Iterator[Violation]:
+    if not _is_list_of_objects(entity.get("detail", [])):
+        yield Violation(f"{path}.detail", "a list of details")
     for position, item in enumerate(_as_list(entity.get("detail"))):
         detail = _as_dict(item)
         if not _is_text(detail.get("type")):
@@ -400,6 +408,10 @@ def _as_dict(value: object) -> dict[str, Any]:
 
 def _as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _is_list_of_objects(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
 
 
 def _is_text(value: object) -> bool:

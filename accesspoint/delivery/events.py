@@ -10,13 +10,11 @@ Spec: EHMI delivery status 1.0.2, sub types and "which station reports what".
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Literal, Self
+from typing import Final, Literal, Self
 from uuid import UUID, uuid5
 
 from envelope.errors import LocalProtocolError, SbdRefused
-
-if TYPE_CHECKING:
-    from envelope.sbdh import StandardBusinessDocumentHeader
+from envelope.sbdh_values import StandardBusinessDocumentHeader
 
 _EVENT_NAMESPACE: Final = UUID("8f1f1c0e-6f0b-5d6c-9a53-3f0f6c1d2b7a")
 _UNKNOWN: Final = "unknown"
@@ -95,7 +93,7 @@ class DeliveryFacts:
     @classmethod
     def from_header(
         cls,
-        header: "StandardBusinessDocumentHeader",
+        header: StandardBusinessDocumentHeader,
         *,
         with_envelope: bool,
         sender_name: str | None = None,
@@ -160,7 +158,7 @@ def event_id(event: DeliveryEvent) -> UUID:
     return uuid5(_EVENT_NAMESPACE, "".join(f"{len(part)}:{part}" for part in parts))
 
 
-def _scope(header: "StandardBusinessDocumentHeader", kind: str) -> str:
+def _scope(header: StandardBusinessDocumentHeader, kind: str) -> str:
     value = header.scope(kind)
     if not value:
         raise SbdRefused(f"BusinessScope has no {kind}", reason="sbd.scope")

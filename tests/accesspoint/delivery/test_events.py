@@ -1,7 +1,7 @@
 """Delivery events: facts from an envelope header, and ids that a repeated report shares."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType, event_id
 from envelope.errors import LocalProtocolError, SbdRefused
+from envelope.sbdh_values import Identifier, Scope, StandardBusinessDocumentHeader
 
 HOME_CARE_SCOPES = {
     "SENDERID": "900000000000016",
@@ -21,25 +22,21 @@ HOME_CARE_SCOPES = {
 }
 
 
-@dataclass(frozen=True)
-class Header:
-    """The attributes of an ehmiSBDH header that facts are taken from."""
-
-    scopes: dict[str, str]
-    standard: str = "homecareobservation-message"
-    type_version: str = "1.1"
-    type: str = "Bundle"
-    header_version: str = "1.0"
-    instance_identifier: str = "e-1"
-    sender_gln: str = "5790009990010"
-    receiver_gln: str = "5790009990027"
-
-    def scope(self, kind: str) -> str | None:
-        return self.scopes.get(kind)
+def header(scopes: dict[str, str]) -> StandardBusinessDocumentHeader:
+    return StandardBusinessDocumentHeader(
+        sender=Identifier("0088:5790009990010"),
+        receiver=Identifier("0088:5790009990027"),
+        standard="homecareobservation-message",
+        type_version="1.1",
+        instance_identifier="e-1",
+        creation_date_and_time="2026-11-21T10:30:00+01:00",
+        scopes=tuple(Scope(kind, value) for kind, value in scopes.items()),
+        binary_content_mime_type="application/fhir+json",
+    )
 
 
 def test_facts_of_a_header_name_parties_message_and_both_envelopes() -> None:
-    facts = DeliveryFacts.from_header(Header(HOME_CARE_SCOPES), with_envelope=True)  # type: ignore[arg-type]
+    facts = DeliveryFacts.from_header(header(HOME_CARE_SCOPES), with_envelope=True)
 
     assert (facts.sender_gln, facts.sender_sor) == ("5790009990010", "900000000000016")
     assert (facts.receiver_gln, facts.receiver_sor) == ("5790009990027", "900000000000024")
@@ -52,7 +49,7 @@ def test_facts_of_a_header_name_parties_message_and_both_envelopes() -> None:
 
 
 def test_a_station_outside_the_envelope_does_not_name_it() -> None:
-    facts = DeliveryFacts.from_header(Header(HOME_CARE_SCOPES), with_envelope=False)  # type: ignore[arg-type]
+    facts = DeliveryFacts.from_header(header(HOME_CARE_SCOPES), with_envelope=False)
 
     assert facts.transport_envelope_identifier is None
     assert facts.transport_envelope_version is None
@@ -61,7 +58,7 @@ def test_a_station_outside_the_envelope_does_not_name_it() -> None:
 
 def test_an_acknowledgement_without_original_standard_says_unknown() -> None:
     scopes = HOME_CARE_SCOPES | {"ORIGINALMESSAGEIDENTIFIER": "m-0"}
-    facts = DeliveryFacts.from_header(Header(scopes), with_envelope=True)  # type: ignore[arg-type]
+    facts = DeliveryFacts.from_header(header(scopes), with_envelope=True)
 
     assert (facts.orig_message_identifier, facts.orig_standard, facts.orig_version) == (
         "m-0",
@@ -75,7 +72,7 @@ def test_a_header_without_a_needed_scope_is_refused(missing: str) -> None:
     scopes = {kind: value for kind, value in HOME_CARE_SCOPES.items() if kind != missing}
 
     with pytest.raises(SbdRefused, match=missing) as refused:
-        DeliveryFacts.from_header(Header(scopes), with_envelope=True)  # type: ignore[arg-type]
+        DeliveryFacts.from_header(header(scopes), with_envelope=True)
 
     assert refused.value.reason == "sbd.scope"
     assert "2512489996" not in str(refused.value)

@@ -1,0 +1,237 @@
+"""The transactional outbox of delivery events: no event without its cause, no cause without its event.
+
+`record` writes the event in the caller's unit of work, so both become durable together or not at all.
+The relay then claims due rows, sends them and settles them. What holds:
+
+* At least once: a row stays `waiting` until the status component has answered; a crash while sending
+  only lets the lease run out, and the event goes again with the same id.
+* In order per aggregate (the message identifier): only the oldest waiting row of a message is claimed.
+* A parked row (the status component will never take it) is out of the way; later ones go on.
+* Nothing looks back over a window of time: what is owed is a state, and a restart finds it there.
+
+Spec: reliability section 2.2, transactional outbox; EHMI delivery status, asynchronous decoupling.
+"""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.delivery.auditevent import build_audit_event
+from accesspoint.delivery.events import DeliveryEvent, event_id
+from accesspoint.store.database import Database, Dialect, Transaction
+from envelope.errors import LocalProtocolError
+
+LEASE: Final = timedelta(seconds=60)
+"""How long a claimed row stays away from others; longer than one attempt may take."""
+
+_INSERT: Final = """
+INSERT INTO outbox (event_id, aggregate, station, device_id, subtype, sor, gln, body, state, next_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10)
+ON CONFLICT (event_id) DO NOTHING
+"""
+_OLDEST_OF_EACH: Final = """
+FROM outbox AS row
+WHERE state = 'waiting'
+  AND NOT EXISTS (SELECT 1 FROM outbox AS older
+                  WHERE older.aggregate = row.aggregate AND older.state = 'waiting' AND older.seq < row.seq)
+"""
+_SELECT_DUE: Final = (
+    "SELECT seq, event_id, sor, gln, body, attempts "
+    + _OLDEST_OF_EACH
+    + " AND next_at <= $1 ORDER BY next_at, seq LIMIT $2 "
+)
+_SELECT_NEXT: Final = "SELECT min(next_at) AS next_at " + _OLDEST_OF_EACH
+_LEASE: Final = "UPDATE outbox SET next_at = $2, attempts = attempts + 1 WHERE seq = $1"
+_SENT: Final = (
+    "UPDATE outbox SET state = 'sent', sent_at = $2, problem = NULL"
+    " WHERE seq = $1 AND state = 'waiting'"
+)
+_PARK: Final = (
+    "UPDATE outbox SET state = 'parked', problem = $2 WHERE seq = $1 AND state = 'waiting'"
+)
+_POSTPONE: Final = (
+    "UPDATE outbox SET next_at = $2, problem = $3 WHERE seq = $1 AND state = 'waiting'"
+)
+_RESUME: Final = "UPDATE outbox SET next_at = $1 WHERE state = 'waiting' AND next_at > $2"
+_UNPARK: Final = (
+    "UPDATE outbox SET state = 'waiting', next_at = $1, problem = NULL WHERE state = 'parked'"
+)
+_COUNT: Final = (
+    "SELECT state, count(*) AS events, min(created_at) AS oldest FROM outbox GROUP BY state"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedEvent:
+    """One event to send now; `attempts` counts this attempt too."""
+
+    seq: int
+    event_id: str
+    sor: str
+    gln: str
+    body: bytes
+    attempts: int
+
+
+class Fate(StrEnum):
+    """What an attempt led to."""
+
+    SENT = "sent"
+    PARKED = "parked"
+    POSTPONED = "postponed"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The result of one attempt: `problem` says why it is not sent, `delay` when it is tried again."""
+
+    seq: int
+    fate: Fate
+    problem: str | None = None
+    delay: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many events are in each state, and how old the oldest waiting one is."""
+
+    waiting: int
+    sent: int
+    parked: int
+    oldest_waiting: timedelta | None
+
+
+class Outbox:
+    """The outbox table; `woken` is set when there may be something new to send."""
+
+    def __init__(self, database: Database, *, clock: Clock, glns: Collection[str]) -> None:
+        """`glns` are the organisations this node acts for; tokens are asked for in their name."""
+        self._database = database
+        self._clock = clock
+        self._glns = frozenset(glns)
+        self.woken = asyncio.Event()
+
+    async def record(self, tx: Transaction, event: DeliveryEvent) -> None:
+        """Write the event in the caller's unit of work; one that is already there is left as it is.
+
+        Raises: LocalProtocolError when this node acts for neither the sender nor the receiver.
+        """
+        sor, gln = self._acting_for(event)
+        now = self._now()
+        await tx.execute(
+            _INSERT,
+            str(event_id(event)),
+            event.facts.message_identifier,
+            event.station,
+            event.device_id,
+            event.subtype,
+            sor,
+            gln,
+            orjson.dumps(build_audit_event(event)).decode(),
+            now,
+            now,
+        )
+        # Set before the commit: waking for a work that is then rolled back costs one empty look.
+        self.woken.set()
+
+    def _acting_for(self, event: DeliveryEvent) -> tuple[str, str]:
+        facts = event.facts
+        if facts.sender_gln in self._glns:
+            return facts.sender_sor, facts.sender_gln
+        if facts.receiver_gln in self._glns:
+            return facts.receiver_sor, facts.receiver_gln
+        raise LocalProtocolError("a delivery event for a message of organisations we do not serve")
+
+    async def exchange(
+        self, settlements: Sequence[Settlement], *, limit: int
+    ) -> tuple[list[ClaimedEvent], timedelta | None]:
+        """Settle what has been tried and claim up to `limit` due events, in one unit of work.
+
+        Returns the claimed events and, when fewer than `limit` were due, how long until the next one.
+        """
+
+        async def work(tx: Transaction) -> tuple[list[ClaimedEvent], timedelta | None]:
+            now = self._now()
+            for settlement in settlements:
+                await self._settle(tx, settlement, now)
+            claimed = await self._claim(tx, now, limit)
+            if len(claimed) == limit:
+                return claimed, None
+            row = await tx.fetch_one(_SELECT_NEXT)
+            if row is None or row["next_at"] is None:
+                return claimed, None
+            return claimed, timedelta(microseconds=max(0, row["next_at"] - now))
+
+        return await self._database.run(work)
+
+    async def _settle(self, tx: Transaction, settlement: Settlement, now: int) -> None:
+        if settlement.fate is Fate.SENT:
+            await tx.execute(_SENT, settlement.seq, now)
+        elif settlement.fate is Fate.PARKED:
+            await tx.execute(_PARK, settlement.seq, settlement.problem)
+        else:
+            due = now + settlement.delay // timedelta(microseconds=1)
+            await tx.execute(_POSTPONE, settlement.seq, due, settlement.problem)
+
+    async def _claim(self, tx: Transaction, now: int, limit: int) -> list[ClaimedEvent]:
+        if limit < 1:
+            return []
+        rows = await tx.fetch(_SELECT_DUE + tx.skip_locked, now, limit)
+        until = now + LEASE // timedelta(microseconds=1)
+        for row in rows:
+            await tx.execute(_LEASE, row["seq"], until)
+        return [
+            ClaimedEvent(
+                seq=row["seq"],
+                event_id=row["event_id"],
+                sor=row["sor"],
+                gln=row["gln"],
+                body=row["body"].encode(),
+                attempts=row["attempts"] + 1,
+            )
+            for row in rows
+        ]
+
+    async def resume(self) -> None:
+        """Make everything that waits due now: at the start of a node that has the table to itself.
+
+        On PostgreSQL other nodes may hold leases, so there the leases run out by themselves.
+        """
+        if self._database.dialect is not Dialect.SQLITE:
+            return
+
+        async def work(tx: Transaction) -> None:
+            now = self._now()
+            await tx.execute(_RESUME, now, now)
+
+        await self._database.run(work)
+
+    async def release_parked(self) -> int:
+        """Let every parked event be tried once more, after its cause was mended; returns how many."""
+
+        async def work(tx: Transaction) -> int:
+            return await tx.execute(_UNPARK, self._now())
+
+        released = await self._database.run(work)
+        self.woken.set()
+        return released
+
+    async def backlog(self) -> Backlog:
+        """Count the events by state."""
+        rows = {row["state"]: row for row in await self._database.fetch(_COUNT)}
+        counts = {
+            state: rows[state]["events"] if state in rows else 0
+            for state in ("waiting", "sent", "parked")
+        }
+        oldest = rows["waiting"]["oldest"] if "waiting" in rows else None
+        age = None if oldest is None else timedelta(microseconds=self._now() - oldest)
+        return Backlog(**counts, oldest_waiting=age)
+
+    def _now(self) -> int:
+        return to_microseconds(self._clock.now())

@@ -1,0 +1,166 @@
+"""Sends the outbox to the status component: many messages at a time, each message's events in order.
+
+An answer decides the event's fate: 200 and 201 mean sent. A 4xx that will never change parks the event
+with a problem and the rest goes on. Everything else (no answer, 5xx, 401, 403, 408, 429, no token) is
+tried again after a delay that doubles, with jitter so that nodes do not march in step; a status
+component that is away for days only makes the table longer.
+
+Spec: reliability section 2.2; EHMI delivery status, create interaction.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import aiohttp
+import structlog
+
+from accesspoint.delivery.outbox import ClaimedEvent, Fate, Outbox, Settlement
+from accesspoint.delivery.token import TokenError, TokenSource
+
+LONGEST_SLEEP: Final = 2.0
+"""Seconds after which the table is looked at anyway: another node's rows wake nobody here."""
+_ANSWER_LIMIT: Final = 64 * 1024
+_TRY_AGAIN: Final = frozenset({401, 403, 408, 429})
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """Delays that double from `first` to `longest` seconds, each shortened by up to half at random."""
+
+    first: float = 1.0
+    longest: float = 300.0
+
+    def delay(self, attempts: int, draw: float) -> timedelta:
+        """The delay after this many attempts (1 and up); `draw` is a random number in [0, 1)."""
+        # The exponent is bounded because 2.0 ** 2000 is not a number.
+        whole = min(self.longest, self.first * 2.0 ** min(attempts - 1, 40))
+        return timedelta(seconds=whole * (1.0 - draw / 2.0))
+
+
+class Relay:
+    """Moves events from the outbox to the status component until it is cancelled."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        endpoint: str,
+        tokens: TokenSource,
+        ssl_context: ssl.SSLContext,
+        session: Callable[[], aiohttp.ClientSession],
+        random: Callable[[], float],
+        back_off: BackOff | None = None,
+        concurrency: int = 8,
+        timeout: float = 20.0,
+    ) -> None:
+        """`endpoint` is the FHIR base; `ssl_context` presents the certificate the tokens are bound to."""
+        self._outbox = outbox
+        self._url = endpoint.rstrip("/") + "/AuditEvent"
+        self._tokens = tokens
+        self._ssl_context = ssl_context
+        self._session = session
+        self._random = random
+        self._back_off = back_off or BackOff()
+        self._concurrency = concurrency
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+
+    async def run(self) -> None:
+        """Send for ever; ends only by cancellation or with the database's StorageFailure."""
+        await self._outbox.resume()
+        await self._send(until_idle=False)
+
+    async def drain(self) -> None:
+        """Send what is due now, and what becomes due through that, then return."""
+        await self._send(until_idle=True)
+
+    async def _send(self, *, until_idle: bool) -> None:
+        flights: set[asyncio.Task[Settlement]] = set()
+        settled: list[Settlement] = []
+        try:
+            while True:
+                self._outbox.woken.clear()
+                claimed, wait = await self._outbox.exchange(
+                    settled, limit=self._concurrency - len(flights)
+                )
+                flights |= {asyncio.create_task(self._attempt(event)) for event in claimed}
+                if until_idle and not flights:
+                    return
+                settled, flights = await self._wait(flights, wait)
+        finally:
+            # What is under way has a lease; it is sent again when nobody has settled it by then.
+            for flight in flights:
+                flight.cancel()
+            await asyncio.gather(*flights, return_exceptions=True)
+
+    async def _wait(
+        self, flights: set[asyncio.Task[Settlement]], wait: timedelta | None
+    ) -> tuple[list[Settlement], set[asyncio.Task[Settlement]]]:
+        """Wait for an answer, a new event, or the next due time."""
+        seconds = LONGEST_SLEEP if wait is None else min(LONGEST_SLEEP, wait.total_seconds())
+        alarm = asyncio.create_task(self._outbox.woken.wait())
+        try:
+            full = len(flights) >= self._concurrency
+            done, _ = await asyncio.wait(
+                flights if full else {*flights, alarm},
+                timeout=None if full else seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            alarm.cancel()
+        finished = {flight for flight in flights if flight in done}
+        return [flight.result() for flight in finished], flights - finished
+
+    async def _attempt(self, event: ClaimedEvent) -> Settlement:
+        try:
+            status = await self._post(event)
+        except TokenError as error:
+            return self._postpone(event, error.problem, error.status)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            log.info("delivery_event_unanswered", error=type(error).__name__)
+            return self._postpone(event, "status-unreachable", None)
+        if status in (200, 201):
+            log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
+            return Settlement(event.seq, Fate.SENT)
+        if status == 401:
+            self._tokens.drop(event.sor, event.gln)
+        if 400 <= status < 500 and status not in _TRY_AGAIN:
+            log.error("delivery_event_parked", event_id=event.event_id, status=status)
+            return Settlement(event.seq, Fate.PARKED, "status-refused")
+        problem = "status-refused" if status in (401, 403) else "status-unreachable"
+        return self._postpone(event, problem, status)
+
+    def _postpone(self, event: ClaimedEvent, problem: str, status: int | None) -> Settlement:
+        delay = self._back_off.delay(event.attempts, self._random())
+        log.warning(
+            "delivery_event_postponed",
+            event_id=event.event_id,
+            problem=problem,
+            status=status,
+            attempts=event.attempts,
+            seconds=round(delay.total_seconds(), 3),
+        )
+        return Settlement(event.seq, Fate.POSTPONED, problem, delay)
+
+    async def _post(self, event: ClaimedEvent) -> int:
+        token = await self._tokens.token(event.sor, event.gln)
+        async with self._session().post(
+            self._url,
+            data=event.body,
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Content-Type": "application/fhir+json",
+                "Accept": "application/fhir+json",
+            },
+            ssl=self._ssl_context,
+            allow_redirects=False,
+            timeout=self._timeout,
+        ) as response:
+            # Read so that the connection can be used again; what it says is not ours to log.
+            await response.content.read(_ANSWER_LIMIT)
+            return response.status
