@@ -1,0 +1,319 @@
+"""A living stranger to exchange messages with: phase4 on a Java virtual machine, one process to send, one to receive.
+
+The peer is built once by Maven from `phase4/`, talks JSON lines over its standard streams and ends with its
+standard input. Every test of this folder carries the marker `interop`; without Java or Maven it skips and says so.
+"""
+
+import fcntl
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    pkcs12,
+)
+
+from keys.devca import DevelopmentAuthority, IssuedCertificate
+
+PROJECT = Path(__file__).parent / "phase4"
+JAR = PROJECT / "target" / "phase4-peer.jar"
+PASSWORD = "interop"
+ANSWER_SECONDS = 90
+
+
+@pytest.fixture(scope="session")
+def phase4_jar() -> Path:
+    """The built peer; skips where it cannot be built, except under CI, where that is an error."""
+    missing = [tool for tool in ("java", "mvn") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"needs {' and '.join(missing)}")
+    (PROJECT / "target").mkdir(exist_ok=True)
+    with (PROJECT / "target" / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _up_to_date():
+            built = subprocess.run(
+                ["mvn", "-B", "-ntp", "-q", "-Dmaven.test.skip=true", "package"],
+                cwd=PROJECT,
+                capture_output=True,
+                text=True,
+                timeout=900,
+                check=False,
+            )
+            if built.returncode != 0:
+                reason = "Maven cannot build the peer: " + built.stdout.strip()[-800:]
+                if os.environ.get("CI"):
+                    pytest.fail(reason)
+                pytest.skip(reason)
+    return JAR
+
+
+def _up_to_date() -> bool:
+    if not JAR.exists():
+        return False
+    sources = [
+        PROJECT / "pom.xml",
+        *(path for path in (PROJECT / "src").rglob("*") if path.is_file()),
+    ]
+    return JAR.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
+
+
+@dataclass
+class JavaPeer:
+    """One running peer process; `ask` waits for the answer line of one job line."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
+
+    def __post_init__(self) -> None:
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line)
+        self.lines.put("")
+
+    def tell(self, job: dict[str, Any]) -> None:
+        """Write one job line."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+
+    def listen(self, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
+        """Wait for one line; a peer that died instead is an error that carries its log."""
+        line = self.lines.get(timeout=seconds)
+        if not line:
+            raise AssertionError(f"the peer ended: {self.log.read_text()[-2000:]}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Write one job and wait for its answer."""
+        self.tell(job)
+        return self.listen()
+
+    def silent(self) -> bool:
+        """Say whether nothing more has been told so far."""
+        return self.lines.empty()
+
+    def close(self) -> None:
+        """End the process by ending its input; kill it when it does not go."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(timeout=15)
+
+
+@pytest.fixture(scope="session")
+def start_phase4(
+    phase4_jar: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], JavaPeer]]:
+    """Start a peer in mode `send` or `receive`; all are ended with the test session."""
+    started: list[JavaPeer] = []
+
+    def start(mode: str) -> JavaPeer:
+        folder = tmp_path_factory.mktemp("phase4")
+        log = folder / "log"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [
+                    *("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}"),
+                    *(f"-Duser.dir={folder}", "-jar", str(phase4_jar), mode),
+                ],
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        peer = JavaPeer(process, log)
+        started.append(peer)
+        return peer
+
+    yield start
+    for peer in started:
+        peer.close()
+
+
+@dataclass(frozen=True)
+class Station:
+    """One access point's key material: as Python values, and as the files a Java peer is told about."""
+
+    issued: IssuedCertificate
+    tls: IssuedCertificate
+    certificate_file: Path
+    job: dict[str, Any]
+    tls_job: dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def authority() -> DevelopmentAuthority:
+    """The authority both sides trust."""
+    return DevelopmentAuthority.create(at=datetime.now(UTC))
+
+
+@pytest.fixture(scope="session")
+def make_stations(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[DevelopmentAuthority, str, str], tuple[Station, Station]]:
+    """Issue message and TLS certificates for two stations that know each other, as PKCS#12 and PEM files."""
+
+    def make(issuer: DevelopmentAuthority, one: str, other: str) -> tuple[Station, Station]:
+        at = datetime.now(UTC)
+        issued = {name: _issue(issuer, name, at) for name in (one, other)}
+        known = [
+            issuer.root,
+            issuer.issuing,
+            *(message.certificate for message, _ in issued.values()),
+        ]
+
+        def station(name: str) -> Station:
+            folder = tmp_path_factory.mktemp(name)
+            message, tls = issued[name]
+            certificate_file = folder / "message.cert.pem"
+            certificate_file.write_bytes(message.certificate_pem)
+            return Station(
+                issued=message,
+                tls=tls,
+                certificate_file=certificate_file,
+                job=_pkcs12(folder, "message", message, known),
+                tls_job=_pkcs12(folder, "tls", tls, known),
+            )
+
+        return station(one), station(other)
+
+    return make
+
+
+def _issue(
+    issuer: DevelopmentAuthority, name: str, at: datetime
+) -> tuple[IssuedCertificate, IssuedCertificate]:
+    message = issuer.issue_system_certificate(
+        f"{name} access point",
+        name,
+        "12345674",
+        uuid="4e4ac0ff-ee00-4000-8000-000000000001",
+        not_before=at,
+    )
+    tls = issuer.issue_tls_certificate(name, san=["127.0.0.1", "localhost"], not_before=at)
+    return message, tls
+
+
+def _pkcs12(
+    folder: Path, role: str, issued: IssuedCertificate, anchors: list[x509.Certificate]
+) -> dict[str, Any]:
+    encryption = BestAvailableEncryption(PASSWORD.encode())
+    keystore = folder / f"{role}.p12"
+    truststore = folder / f"{role}.trust.p12"
+    keystore.write_bytes(
+        pkcs12.serialize_key_and_certificates(
+            b"own", issued.private_key, issued.certificate, issued.chain, encryption
+        )
+    )
+    truststore.write_bytes(
+        pkcs12.serialize_java_truststore(
+            [
+                pkcs12.PKCS12Certificate(anchor, f"anchor-{number}".encode())
+                for number, anchor in enumerate(anchors)
+            ],
+            encryption,
+        )
+    )
+    return {
+        "keystore": str(keystore),
+        "truststore": str(truststore),
+        "password": PASSWORD,
+        "alias": "own",
+    }
+
+
+@pytest.fixture(scope="session")
+def stations(
+    authority: DevelopmentAuthority,
+    make_stations: Callable[[DevelopmentAuthority, str, str], tuple[Station, Station]],
+) -> tuple[Station, Station]:
+    """The municipality that sends and the clinic that receives."""
+    return make_stations(authority, "municipality", "clinic")
+
+
+@pytest.fixture(scope="session")
+def municipality(stations: tuple[Station, Station]) -> Station:
+    """The side that sends in these tests."""
+    return stations[0]
+
+
+@pytest.fixture(scope="session")
+def clinic(stations: tuple[Station, Station]) -> Station:
+    """The side that receives in these tests."""
+    return stations[1]
+
+
+@pytest.fixture(scope="session")
+def phase4_sender(start_phase4: Callable[[str], JavaPeer]) -> JavaPeer:
+    """One phase4 that sends; keys and addresses come with each job."""
+    return start_phase4("send")
+
+
+@pytest.fixture(scope="session")
+def phase4_receiver(
+    start_phase4: Callable[[str], JavaPeer],
+    clinic: Station,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[JavaPeer, str]:
+    """One phase4 that receives as the clinic over plain HTTP, and its address."""
+    peer = start_phase4("receive")
+    ready = peer.ask({**clinic.job, "folder": str(tmp_path_factory.mktemp("inbox"))})
+    return peer, ready["url"]
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Path:
+    """A business document of some kilobytes, with letters outside ASCII and no trailing line end."""
+    file = tmp_path / "document.xml"
+    rows = "".join(f"<række nr='{number}'>blåbærgrød æøå</række>" for number in range(400))
+    file.write_text(f"<?xml version='1.0' encoding='UTF-8'?><dokument>{rows}</dokument>", "utf-8")
+    return file
+
+
+@pytest.fixture
+def phase4_job(
+    municipality: Station, clinic: Station, payload: Path
+) -> Callable[..., dict[str, Any]]:
+    """One send job from the municipality to the clinic; keyword arguments replace single entries."""
+
+    def job(endpoint: str, **changes: Any) -> dict[str, Any]:
+        unregistered = "urn:oasis:names:tc:ebcore:partyid-type:unregistered"
+        return {
+            **municipality.job,
+            "endpoint": endpoint,
+            "receiver_certificate": str(clinic.certificate_file),
+            "from": {"id": "municipality-ap", "type": unregistered},
+            "to": {"id": "clinic-ap", "type": unregistered},
+            "service": {"value": "urn:ehmi:sdn-emergence", "type": "process"},
+            "action": "deliver",
+            "conversation_id": "conversation-1",
+            "properties": {
+                "originalSender": {"value": "0088:5790000000012", "type": "iso6523-actorid-upis"},
+                "finalRecipient": {"value": "0088:5790000000029", "type": "iso6523-actorid-upis"},
+            },
+            "payload": str(payload),
+            "mime_type": "application/xml",
+            **changes,
+        }
+
+    return job
