@@ -403,9 +403,13 @@ class _HeaderTarget:
                 self.in_content = True
                 tag = q(names.SBDH, local)
         self._open.append(_OpenElement())
-        element = self._builder.start(
-            tag, attributes, {prefix or None: uri for prefix, uri in nsmap.items()}
-        )
+        try:
+            element = self._builder.start(
+                tag, attributes, {prefix or None: uri for prefix, uri in nsmap.items()}
+            )
+        except ValueError:
+            # The parser reports names that break Namespaces in XML only after it has passed them on.
+            raise SbdRefused("name or namespace of no legal form", reason="sbd.xml") from None
         if self.root is None:
             self.root = element
         if self.in_content:

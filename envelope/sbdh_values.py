@@ -82,15 +82,23 @@ class BusinessService:
     transaction: ServiceTransaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Scope:
-    """One `Scope`; `identifier` is the vocabulary the instance identifier belongs to."""
+    """One `Scope`; `identifier` is the vocabulary the instance identifier belongs to.
+
+    The representation leaves out what may be about a patient.
+    """
 
     type: str
     instance_identifier: str
     identifier: str = MESSAGING
     correlation: CorrelationInformation | None = None
     service: BusinessService | None = None
+
+    def __repr__(self) -> str:
+        personal = self.type in (ScopeType.PATIENTID, ScopeType.XDS_METADATA)
+        shown = "..." if personal else self.instance_identifier
+        return f"Scope({self.type}={shown!r})"
 
 
 @dataclass(frozen=True, slots=True)

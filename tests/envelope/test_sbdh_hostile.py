@@ -1,0 +1,273 @@
+"""Hostile StandardBusinessDocuments: each is refused by name, and no input gives anything but a value or a refusal."""
+
+import base64
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envelope import names
+from envelope.errors import Gate, SbdRefused
+from envelope.limits import KIB, Limits
+from envelope.sbdh import (
+    MESSAGING,
+    BusinessService,
+    CorrelationInformation,
+    Identifier,
+    SbdSplitter,
+    Scope,
+    ScopeType,
+    ServiceTransaction,
+    StandardBusinessDocumentHeader,
+    build_sbd,
+)
+
+CREATED = "2026-11-02T08:15:00+01:00"
+HEADER = StandardBusinessDocumentHeader(
+    sender=Identifier("0088:5790000121526"),
+    receiver=Identifier("0088:5790000201389"),
+    standard="homecareobservation-message",
+    type_version="1.1",
+    instance_identifier="envelope-1",
+    creation_date_and_time=CREATED,
+    scopes=(
+        Scope(ScopeType.DOCUMENTID, "urn:test::document##1"),
+        Scope(ScopeType.PATIENTID, "2512489996"),
+        Scope(ScopeType.MESSAGEIDENTIFIER, "message-1"),
+        Scope(
+            ScopeType.RECEIPT_ACKNOWLEDGEMENT,
+            "Request",
+            MESSAGING,
+            CorrelationInformation(CREATED, "envelope-1", "2026-11-02T08:25:00+01:00"),
+            BusinessService(
+                "EHMI-ReceiptAcknowledgement-Request",
+                ServiceTransaction("RequestingServiceTransaction"),
+            ),
+        ),
+    ),
+    binary_content_mime_type="application/fhir+json",
+)
+PAYLOAD = b'{"resourceType":"Bundle","type":"message"}'
+
+
+def document() -> bytes:
+    return base64.b64encode(PAYLOAD).join(build_sbd(HEADER))
+
+
+def split(data: bytes, *, size: int | None = None) -> tuple[bytes, StandardBusinessDocumentHeader]:
+    splitter = SbdSplitter()
+    step = size or len(data) or 1
+    octets = [splitter.feed(data[at : at + step]) for at in range(0, len(data), step)]
+    header = splitter.finish()
+    return b"".join(octets), header
+
+
+@given(
+    at=st.integers(0, 10_000),
+    junk=st.binary(max_size=6)
+    | st.sampled_from([b"<", b">", b"&", b"<!--", b"<![CDATA[", b"]]>", b"=", b"<BinaryContent>"]),
+    cut=st.integers(0, 8),
+)
+@settings(max_examples=300, deadline=None)
+def test_damage_anywhere_is_a_value_or_a_refusal(at: int, junk: bytes, cut: int) -> None:
+    data = document()
+    position = at % len(data)
+    damaged = data[:position] + junk + data[position + cut :]
+
+    refusal = None
+    try:
+        payload, header = split(damaged)
+    except SbdRefused as error:
+        refusal = error
+    else:
+        assert payload
+        assert header.sender.value
+    if refusal is not None:
+        assert refusal.gate is Gate.G10
+        assert refusal.reason.startswith("sbd.")
+
+
+def test_every_truncation_is_refused() -> None:
+    data = document()
+
+    for length in range(len(data)):
+        with pytest.raises(SbdRefused):
+            split(data[:length], size=64)
+
+
+# Hostile documents, named after the attack
+
+
+def _before_root(markup: bytes) -> Callable[[bytes], bytes]:
+    return lambda data: data.replace(
+        b"<StandardBusinessDocument ", markup + b"<StandardBusinessDocument ", 1
+    )
+
+
+def _swap(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
+    def apply(data: bytes) -> bytes:
+        assert old in data
+        return data.replace(old, new, 1)
+
+    return apply
+
+
+_CONTENT = base64.b64encode(PAYLOAD)
+_SCOPE = b"<Scope><Type>DOCUMENTID</Type><InstanceIdentifier>other</InstanceIdentifier><Identifier/></Scope>"
+
+HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty-doctype": (_before_root(b"<!DOCTYPE StandardBusinessDocument>"), "sbd.doctype"),
+    "external-entity": (
+        _before_root(b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>'),
+        "sbd.doctype",
+    ),
+    "entity-bomb": (
+        _before_root(b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>'),
+        "sbd.doctype",
+    ),
+    "undeclared-entity": (_swap(b"urn:test", b"&xxe;"), "sbd.xml"),
+    "stylesheet": (_before_root(b'<?xml-stylesheet href="x"?>'), "sbd.pi"),
+    "instruction-in-content": (_swap(_CONTENT, _CONTENT + b"<?x y?>"), "sbd.pi"),
+    "comment-truncation": (_swap(b"message-1", b"message-1<!-- -->.evil"), "sbd.comment"),
+    "comment-in-content": (_swap(_CONTENT, _CONTENT + b"<!-- x -->"), "sbd.comment"),
+    "other-encoding": (_swap(b"'UTF-8'", b"'ISO-8859-1'"), "sbd.encoding"),
+    "utf-7": (_swap(b"'UTF-8'", b"'UTF-7'"), "sbd.encoding"),
+    "utf-16": (lambda data: data.decode().encode("utf-16"), "sbd.encoding"),
+    "xml-1.1": (_swap(b"version='1.0'", b"version='1.1'"), "sbd.encoding"),
+    "byte-order-mark": (lambda data: b"\xef\xbb\xbf" + data, "sbd.bom"),
+    "not-xml": (lambda data: b"PK\x03\x04>" + data, "sbd.encoding"),
+    "overlong-utf-8": (_swap(b"message-1", b"message\xc0\xaf1"), "sbd.xml"),
+    "empty-prefix": (_swap(b"<Receiver>", b"<:Receiver>"), "sbd.xml"),
+    "undeclared-prefix": (_swap(b"<Receiver>", b"<a:Receiver>"), "sbd.xml"),
+    "undeclared-attribute-prefix": (_swap(b"<Receiver>", b'<Receiver a:b="">'), "sbd.schema"),
+    "relative-namespace": (_swap(b"<Receiver>", b'<Receiver xmlns:a="x y">'), "sbd.xml"),
+    "nul": (_swap(b"message-1", b"message\x001"), "sbd.xml"),
+    "other-root": (
+        lambda data: data.replace(b"StandardBusinessDocument ", b"Document ").replace(
+            b"</StandardBusinessDocument>", b"</Document>"
+        ),
+        "sbd.root",
+    ),
+    "root-in-no-namespace": (lambda data: data.replace(names.SBDH.encode(), b"urn:other"), "sbd.root"),
+    "second-content": (
+        _swap(
+            b"</StandardBusinessDocument>",
+            b'<BinaryContent mimeType="application/xml">AAAA</BinaryContent></StandardBusinessDocument>',
+        ),
+        "sbd.content",
+    ),
+    "element-in-content": (_swap(_CONTENT, b"<a/>" + _CONTENT), "sbd.content"),
+    "text-after-content": (
+        _swap(b"</StandardBusinessDocument>", b"AAAA</StandardBusinessDocument>"),
+        "sbd.content",
+    ),
+    "second-document": (lambda data: data + data, "sbd.xml"),
+    "no-content": (
+        lambda data: data[: data.index(b"<BinaryContent")] + b"</StandardBusinessDocument>",
+        "sbd.content",
+    ),
+    "content-before-header": (
+        lambda data: data.replace(
+            b"<StandardBusinessDocumentHeader>",
+            b'<BinaryContent mimeType="application/xml">AAAA</BinaryContent><StandardBusinessDocumentHeader>',
+        ),
+        "sbd.schema",
+    ),
+    "content-in-third-namespace": (
+        _swap(b"<BinaryContent ", b'<BinaryContent xmlns="urn:other" '),
+        "sbd.content",
+    ),
+    "manifest": (
+        _swap(b"<BusinessScope>", b"<Manifest><NumberOfItems>0</NumberOfItems></Manifest><BusinessScope>"),
+        "sbd.schema",
+    ),
+    "unknown-media-type": (_swap(b"application/fhir+json", b"text/html"), "sbd.schema"),
+    "impossible-time": (_swap(b"T08:15:00", b"T08-15-00"), "sbd.schema"),
+    "two-scopes-of-one-type": (_swap(b"</BusinessScope>", _SCOPE + b"</BusinessScope>"), "sbd.duplicate-scope"),
+    "two-correlations": (
+        lambda data: data.replace(
+            b"<BusinessService>",
+            b"<CorrelationInformation><RequestingDocumentCreationDateTime>2026-11-02T08:15:00Z"
+            b"</RequestingDocumentCreationDateTime><RequestingDocumentInstanceIdentifier>envelope-2"
+            b"</RequestingDocumentInstanceIdentifier></CorrelationInformation><BusinessService>",
+        ),
+        "sbd.cardinality",
+    ),
+    "line-break-in-identifier": (_swap(b"message-1", b"message-1&#13;&#10;X: y"), "sbd.identifier"),
+    "junk-in-base64": (_swap(_CONTENT, _CONTENT[:8] + b"*" + _CONTENT[8:]), "sbd.base64"),
+    "base64-without-padding": (_swap(_CONTENT, b"QUI"), "sbd.base64"),
+    "base64-after-padding": (_swap(_CONTENT, b"QQ==QUJD"), "sbd.base64"),
+    "second-spelling-of-base64": (_swap(_CONTENT, b"QR=="), "sbd.base64"),
+    "url-alphabet": (_swap(_CONTENT, b"-_-_"), "sbd.base64"),
+    "wide-letters-in-base64": (_swap(_CONTENT, "QUJＤ".encode()), "sbd.base64"),
+    "wide-letters-behind-a-reference": (_swap(_CONTENT, b"&#65;&#65;&#65;&#xFF21;"), "sbd.base64"),
+    "empty-content": (_swap(_CONTENT, b" \n"), "sbd.empty"),
+    "self-closed-content": (
+        lambda data: data[: data.index(b"<BinaryContent")]
+        + b'<BinaryContent mimeType="application/xml"/></StandardBusinessDocument>',
+        "sbd.empty",
+    ),
+    "many-elements": (_swap(b"<BusinessScope>", b"<BusinessScope>" + b"<a/>" * 3_000), "sbd.limits"),
+    "deep": (_swap(b"<BusinessScope>", b"<BusinessScope>" + b"<a>" * 100), "sbd.limits"),
+    "many-attributes": (
+        _swap(b"<BusinessScope>", b"<BusinessScope " + b" ".join(b'a%d=""' % n for n in range(40)) + b">"),
+        "sbd.limits",
+    ),
+    "many-namespaces": (
+        _swap(
+            b"<BusinessScope>",
+            b"<BusinessScope " + b" ".join(b'xmlns:n%d="urn:%d"' % (n, n) for n in range(20)) + b">",
+        ),
+        "sbd.limits",
+    ),
+    "huge-header": (_swap(b"urn:test", b"x" * 300 * KIB), "sbd.limits"),
+    "huge-attribute": (_swap(b'encoding="UTF-8">', b'encoding="' + b"x" * 300 * KIB + b'">'), "sbd.limits"),
+    "markup-after-content": (lambda data: data + b" " * 300 * KIB, "sbd.limits"),
+    "endless-tag-in-content": (_swap(_CONTENT, b"<" + b"a" * 400 * KIB), "sbd.limits"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+@pytest.mark.parametrize("size", [None, 1_000])
+def test_hostile_document_is_refused(attack: str, size: int | None) -> None:
+    change, reason = HOSTILE[attack]
+
+    with pytest.raises(SbdRefused) as refused:
+        split(change(document()), size=size)
+
+    assert refused.value.reason == reason
+
+
+def test_byte_order_mark_of_a_partner_with_that_quirk_is_read() -> None:
+    splitter = SbdSplitter(allow_bom=True)
+
+    assert splitter.feed(b"\xef\xbb\xbf" + document()) == PAYLOAD
+    assert splitter.finish() == HEADER
+
+
+def test_document_over_the_size_limit_is_refused_while_it_arrives() -> None:
+    prefix, _ = build_sbd(HEADER)
+    splitter = SbdSplitter(Limits(sbd_bytes=64 * KIB))
+    splitter.feed(prefix)
+
+    for _ in range(58):
+        splitter.feed(b"QUJD" * 256)
+
+    with pytest.raises(SbdRefused) as refused:
+        splitter.feed(b"QUJD" * 2_048)
+
+    assert refused.value.reason == "sbd.size"
+
+
+def test_refusal_never_quotes_the_patient() -> None:
+    moved = document().replace(b"<Type>PATIENTID</Type>", b"<Type>PATIENT</Type>")
+    broken = document().replace(b"2512489996<", b"2512489996</Type><")
+
+    for data in (moved, broken):
+        with pytest.raises(SbdRefused) as refused:
+            split(data)
+        assert "2512489996" not in str(refused.value)
+        assert "2512489996" not in repr(refused.value.__cause__)
+    with pytest.raises(SbdRefused, match="BusinessScope/Scope/Type"):
+        split(moved)
