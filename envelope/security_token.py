@@ -96,22 +96,22 @@ class TokenReference:
     `chain` holds the other certificates of a PKI path, without the certificate itself, issuing one first.
     """
 
-    form: TokenForm
+    kind: TokenForm
     certificate: x509.Certificate | None = None
     chain: tuple[x509.Certificate, ...] = ()
-    subject_key_identifier: bytes | None = None
-    issuer_name: str | None = None
-    serial_number: int | None = None
+    key_identifier: bytes | None = None
+    issuer: str | None = None
+    serial: int | None = None
 
     def matches(self, certificate: x509.Certificate) -> bool:
         """Say whether this reference names `certificate`; issuer names compare by parsed parts, in either order."""
         if self.certificate is not None:
             return self.certificate == certificate
-        if self.subject_key_identifier is not None:
-            return self.subject_key_identifier == subject_key_identifier(certificate)
-        if self.issuer_name is None or self.serial_number != certificate.serial_number:
+        if self.key_identifier is not None:
+            return self.key_identifier == subject_key_identifier(certificate)
+        if self.issuer is None or self.serial != certificate.serial_number:
             return False
-        named = _parse_name(self.issuer_name)
+        named = _parse_name(self.issuer)
         issuer = _name_of(certificate.issuer)
         return named in (issuer, issuer[::-1])
 
@@ -313,9 +313,7 @@ def _read_reference(target: "_Element", tokens: Mapping[str, "_Element"]) -> Tok
         text = leaf_text(target, reason="key.reference")
         return TokenReference(
             TokenForm.KEY_IDENTIFIER,
-            subject_key_identifier=decode_base64(
-                text, what="wsse:KeyIdentifier", reason="key.reference"
-            ),
+            key_identifier=decode_base64(text, what="wsse:KeyIdentifier", reason="key.reference"),
         )
     if target.tag == _X509_DATA:
         return _read_issuer_serial(target)
@@ -333,9 +331,7 @@ def _read_issuer_serial(data: "_Element") -> TokenReference:
     issuer, serial = (leaf_text(child, reason="key.reference") or "" for child in pair)
     if not _DECIMAL.fullmatch(serial.strip()):
         raise _refused("ds:X509SerialNumber is not a decimal number")
-    return TokenReference(
-        TokenForm.ISSUER_SERIAL, issuer_name=issuer.strip(), serial_number=int(serial)
-    )
+    return TokenReference(TokenForm.ISSUER_SERIAL, issuer=issuer.strip(), serial=int(serial))
 
 
 def _der_sequence(content: bytes) -> bytes:

@@ -15,14 +15,17 @@ Spec: decision D1; architecture section 5.2.
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Final, Self, final
+
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from envelope.errors import LocalProtocolError
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.messaging import UserMessage, parse_user_message
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from envelope.messaging import UserMessage
     from envelope.pmode import SecurityPolicy
     from envelope.soap import SoapDocument
     from envelope.xmlenc import EncryptionHeader
@@ -57,12 +60,23 @@ class SignedReference:
     xml: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedUserMessage:
     """A UserMessage that is well formed and schema-valid; nothing about it is authentic yet (G4)."""
 
-    user_message: "UserMessage"
+    user_message: UserMessage
     document: "SoapDocument"
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse values and a document that were not read together."""
+        _admit(proof)
+
+    @classmethod
+    def read(cls, document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Gate G4: read the UserMessage of `document`; raises what `messaging.parse_user_message` raises."""
+        user_message = parse_user_message(document, limits)
+        return cls(user_message=user_message, document=document, proof=_PROOF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +87,7 @@ class AuthenticatedUserMessage:
     elements to the reference that covers it.
     """
 
-    user_message: "UserMessage"
+    user_message: UserMessage
     document: "SoapDocument"
     certificate: "x509.Certificate"
     evidence: object
@@ -133,7 +147,7 @@ class PartEvidence:
 class VerifiedUserMessage:
     """A UserMessage of which the header, the Body and every part are what the named party signed (G8)."""
 
-    user_message: "UserMessage"
+    user_message: UserMessage
     certificate: "x509.Certificate"
     evidence: object
     references: tuple[SignedReference, ...]
@@ -158,6 +172,11 @@ class AuthenticatedSignal:
     def __post_init__(self, proof: object) -> None:
         """Refuse to be made outside the gate."""
         _admit(proof)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the signer's certificate, in hexadecimal."""
+        return self.certificate.fingerprint(SHA256()).hex()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
