@@ -57,10 +57,12 @@ def load_certificates(data: bytes) -> list[x509.Certificate]:
             found = pkcs7.load_der_pkcs7_certificates(data)
         else:
             found = [load_certificate(data)]
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise UnreadableCertificate("the data holds no readable certificate") from error
     if not found:
         raise UnreadableCertificate("the data holds no certificate")
+    for certificate in found:
+        require_readable(certificate)
     return found
 
 
@@ -74,13 +76,25 @@ def load_certificate(der: bytes) -> x509.Certificate:
         raise UnreadableCertificate(f"{len(der)} octets are more than any certificate needs")
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # Names and extensions are parsed lazily; a certificate that breaks later is refused now.
-        _ = certificate.subject, certificate.issuer, certificate.extensions
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise UnreadableCertificate("not a readable DER certificate") from error
+    require_readable(certificate)
+    return certificate
+
+
+def require_readable(certificate: x509.Certificate) -> None:
+    """Refuse a certificate that parsed but would break later: names, times and extensions are read lazily.
+
+    Raises:
+        UnreadableCertificate: a part is malformed, an extension occurs twice, or it is not version 3.
+    """
+    try:
+        _ = certificate.subject, certificate.issuer, certificate.extensions
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        raise UnreadableCertificate("a part of the certificate is malformed") from error
     if certificate.version is not x509.Version.v3:
         raise UnreadableCertificate("not an X.509 version 3 certificate")
-    return certificate
 
 
 def fingerprint(certificate: x509.Certificate) -> str:
@@ -166,7 +180,10 @@ def subject_facts(certificate: x509.Certificate) -> SubjectFacts:
 
 
 def describe(certificate: x509.Certificate) -> str:
-    """Say in one line whose certificate this is, who issued it and until when it is valid."""
+    """Say in one line whose certificate this is, who issued it and until when it is valid.
+
+    Names are cut to 100 characters: strangers choose them.
+    """
     facts = subject_facts(certificate)
     who = facts.common_name or certificate.subject.rfc4514_string() or "(no subject)"
     organization = facts.organization_identifier or facts.organization
@@ -174,7 +191,10 @@ def describe(certificate: x509.Certificate) -> str:
     issuer = str(issuers[0].value) if issuers else certificate.issuer.rfc4514_string()
     until = certificate.not_valid_after_utc.date().isoformat()
     within = f" ({organization})" if organization else ""
-    return f"{who}{within}, serial {certificate.serial_number:x}, issued by {issuer}, valid until {until}"
+    return (
+        f"{who[:100]}{within[:100]}, serial {certificate.serial_number:x}, "
+        f"issued by {issuer[:100]}, valid until {until}"
+    )
 
 
 def describe_key(certificate: x509.Certificate) -> str:

@@ -1,0 +1,281 @@
+"""Keys and certificates on disk: the only file of this package that reads or writes files.
+
+A key directory holds, in PEM, `message.key.pem` and `message.cert.pem` (leaf first, then its chain) for
+signing and decryption, and `tls.key.pem` and `tls.cert.pem` for TLS. While keys change it may also hold
+`message.next.*` (published, not yet signing) and `message.previous.*` (no longer signing): peers may still
+encrypt to either. `decryption.*` is a separate pair for the generation of AS4 that signs and decrypts with
+different keys. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
+links are not followed.
+
+Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
+"""
+
+import itertools
+import json
+import os
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from keys.certificate import check_key, describe, load_certificates, pem
+from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.errors import KeyStoreError, UntrustedCertificate
+from keys.private import FileDecrypter, FileSigner, require_pair
+
+MAX_FILE_BYTES: Final = 1024 * 1024
+_DECRYPTION_ROLES: Final = ("decryption", "message", "message.next", "message.previous")
+
+
+class KeyMaterial(Protocol):
+    """A certificate chain and its private key as PEM, leaf first."""
+
+    @property
+    def certificate_pem(self) -> bytes: ...
+    @property
+    def key_pem(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The pair for TLS; the `ssl` module reads the files itself."""
+
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    certificate_file: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStore:
+    """The private keys of one access point, by role.
+
+    Attributes:
+        directory: where they were read.
+        signing: signs messages, receipts and signals.
+        decryption: every key that may open a content key, the current one first; never empty.
+        tls: the pair for TLS, as server and as client.
+    """
+
+    directory: Path
+    signing: FileSigner
+    decryption: tuple[FileDecrypter, ...]
+    tls: TlsFiles
+
+    @classmethod
+    def load(cls, directory: Path | str) -> "KeyStore":
+        """Read a key directory.
+
+        Raises:
+            KeyStoreError: something is missing, readable by others, damaged, or does not belong together.
+        """
+        where = Path(directory)
+        _require_private(where, _status(where), is_directory=True)
+        key, certificates = _load_pair(where, "message")
+        signing = FileSigner(key, certificates[0], certificates[1:])
+        decryption = []
+        for role in _DECRYPTION_ROLES:
+            if role != "message" and not (where / f"{role}.key.pem").exists():
+                continue
+            key, certificates = _load_pair(where, role)
+            if isinstance(key, rsa.RSAPrivateKey | x25519.X25519PrivateKey):
+                decryption.append(FileDecrypter(key, certificates[0]))
+        if not decryption:
+            raise KeyStoreError(
+                f"{where}: no key can decrypt; add decryption.key.pem and decryption.cert.pem"
+            )
+        _, tls = _load_pair(where, "tls")
+        files = TlsFiles(tls[0], tuple(tls[1:]), where / "tls.cert.pem", where / "tls.key.pem")
+        return cls(where, signing, tuple(decryption), files)
+
+
+def write_keystore(
+    directory: Path | str,
+    *,
+    message: KeyMaterial,
+    tls: KeyMaterial,
+    decryption: KeyMaterial | None = None,
+) -> Path:
+    """Write a key directory (0700, files 0600) that `KeyStore.load` reads; existing files are not replaced.
+
+    Raises:
+        KeyStoreError: a file exists already, or cannot be written.
+    """
+    where = Path(directory)
+    roles = {"message": message, "tls": tls}
+    if decryption is not None:
+        roles["decryption"] = decryption
+    _make_directory(where)
+    for role, material in roles.items():
+        write_pair(where, role, material)
+    return where
+
+
+def write_pair(directory: Path | str, role: str, material: KeyMaterial) -> None:
+    """Write the key and the certificates of one role into a key directory.
+
+    Raises:
+        KeyStoreError: a file exists already, or cannot be written.
+    """
+    _write_private(Path(directory) / f"{role}.key.pem", material.key_pem)
+    _write_private(Path(directory) / f"{role}.cert.pem", material.certificate_pem)
+
+
+def load_certificate_files(paths: Iterable[Path | str]) -> tuple[x509.Certificate, ...]:
+    """Read certificates (PEM, DER or PKCS #7) from files that need not be secret, in order.
+
+    Raises:
+        KeyStoreError: a file is missing, too large, or holds no certificate.
+    """
+    found: list[x509.Certificate] = []
+    for path in paths:
+        try:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_FILE_BYTES + 1)
+            if len(data) > MAX_FILE_BYTES:
+                raise KeyStoreError(f"{path} is larger than {MAX_FILE_BYTES} octets")
+            found += load_certificates(data)
+        except OSError as error:
+            raise KeyStoreError(f"{path} cannot be read: {error.strerror}") from error
+        except UntrustedCertificate as error:
+            raise KeyStoreError(f"{path}: {error.detail}") from error
+    return tuple(found)
+
+
+def write_certificates(path: Path | str, certificates: Iterable[x509.Certificate]) -> Path:
+    """Write certificates as one PEM file, replacing what was there.
+
+    Raises:
+        KeyStoreError: the file cannot be written.
+    """
+    where = Path(path)
+    try:
+        where.write_bytes(pem(*certificates))
+    except OSError as error:
+        raise KeyStoreError(f"{where} cannot be written: {error.strerror}") from error
+    return where
+
+
+def write_authority(directory: Path | str, authority: DevelopmentAuthority) -> Path:
+    """Write a development authority with its keys and revocations, for a later `load_authority`.
+
+    Raises:
+        KeyStoreError: a file exists already, or cannot be written.
+    """
+    where = Path(directory)
+    _make_directory(where)
+    for role, issued in zip(("root", "issuing"), authority.keys, strict=True):
+        write_pair(where, role, issued)
+    revoked = [[f"{serial:x}", at.isoformat()] for serial, at in authority.revoked]
+    state = {"crl_url": authority.crl_url, "ocsp_url": authority.ocsp_url, "revoked": revoked}
+    _write_private(where / "authority.json", json.dumps(state, indent=2).encode())
+    return where
+
+
+def load_authority(directory: Path | str) -> DevelopmentAuthority:
+    """Read back what `write_authority` wrote.
+
+    Raises:
+        KeyStoreError: something is missing, readable by others or damaged.
+    """
+    where = Path(directory)
+    _require_private(where, _status(where), is_directory=True)
+    issued = []
+    for role in ("root", "issuing"):
+        key, certificates = _load_pair(where, role)
+        issued.append(IssuedCertificate(certificates[0], key, tuple(certificates[1:])))
+    try:
+        state = json.loads(_read_private(where / "authority.json"))
+        revoked = [(int(serial, 16), datetime.fromisoformat(at)) for serial, at in state["revoked"]]
+        return DevelopmentAuthority(
+            issued[0],
+            issued[1],
+            crl_url=state["crl_url"],
+            ocsp_url=state["ocsp_url"],
+            revoked=revoked,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise KeyStoreError(f"{where / 'authority.json'} is damaged") from error
+
+
+def _load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+    key_file, certificate_file = directory / f"{role}.key.pem", directory / f"{role}.cert.pem"
+    try:
+        # The key's own consistency (RSA primes, curve points) is checked: a file may be damaged.
+        key = load_pem_private_key(
+            _read_private(key_file), password=None, unsafe_skip_rsa_key_validation=False
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyStoreError(f"{key_file} holds no readable, unencrypted private key") from error
+    try:
+        certificates = load_certificates(_read_private(certificate_file))
+        check_key(certificates[0])
+    except UntrustedCertificate as error:
+        raise KeyStoreError(f"{certificate_file}: {error.detail}") from error
+    require_pair(key, certificates[0])
+    for below, above in itertools.pairwise(certificates):
+        if below.issuer != above.subject:
+            raise KeyStoreError(
+                f"{certificate_file}: not in order, {describe(below)} is not followed by its issuer"
+            )
+    return key, certificates
+
+
+def _status(path: Path) -> os.stat_result:
+    try:
+        return path.lstat()
+    except OSError as error:
+        raise KeyStoreError(f"{path}: {error.strerror}") from error
+
+
+def _require_private(path: Path, status: os.stat_result, *, is_directory: bool) -> None:
+    right_kind = stat.S_ISDIR(status.st_mode) if is_directory else stat.S_ISREG(status.st_mode)
+    if not right_kind:
+        raise KeyStoreError(f"{path} is not a plain {'directory' if is_directory else 'file'}")
+    if status.st_mode & 0o077:
+        wanted = "0700" if is_directory else "0600"
+        raise KeyStoreError(
+            f"{path} is open to others ({stat.S_IMODE(status.st_mode):04o}); make it {wanted}"
+        )
+    if status.st_uid != os.geteuid():
+        raise KeyStoreError(f"{path} belongs to another user")
+
+
+def _read_private(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise KeyStoreError(f"{path} cannot be read: {error.strerror}") from error
+    with os.fdopen(descriptor, "rb") as file:
+        # Asked of the open file, so that nobody can swap it between the question and the reading.
+        _require_private(path, os.fstat(file.fileno()), is_directory=False)
+        data = file.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise KeyStoreError(f"{path} is larger than {MAX_FILE_BYTES} octets")
+    return data
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as error:
+        raise KeyStoreError(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _write_private(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise KeyStoreError(f"{path} cannot be written: {error.strerror}") from error
