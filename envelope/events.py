@@ -5,7 +5,6 @@ Spec: RFC 2046 section 5.1; RFC 2387.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TypeAlias
 
 
@@ -14,7 +13,7 @@ class ContentType:
     """A parsed Content-Type; `media_type` and parameter names in lower case, parameter values as sent."""
 
     media_type: str
-    parameters: Mapping[str, str] = MappingProxyType({})
+    parameters: Mapping[str, str]
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter by its lower-case name, or None."""

@@ -232,7 +232,8 @@ def build_receipt_messaging(
 ) -> _Element:
     """The `eb:Messaging` of a non-repudiation receipt: a copy of every `ds:Reference`, in the order given.
 
-    Copies keep the namespace declarations in scope at the originals, so InclusiveNamespaces stay readable.
+    The elements are copied, not moved; prefixes that only a PrefixList names are not declared again, because
+    nobody canonicalises by them: the sender compares decoded digests.
     Raises `LocalProtocolError` when there is no reference, or an id or time is not well shaped.
 
     Spec: AS4 Profile 1.0 section 5.1.8; eDelivery AS4 1.15: no MessagePartIdentifier.
