@@ -1,0 +1,130 @@
+"""A throw-away authority for the whole run, and the central services of the status component on loopback."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from ssl import SSLContext
+
+import aiohttp
+import pytest
+
+from accesspoint.clock import SystemClock
+from accesspoint.ids import SystemIds
+from accesspoint.network.authorization import (
+    TOKEN_PATH,
+    AuthorizationServer,
+    ClientRegistration,
+    OrganisationContext,
+)
+from accesspoint.network.faults import Fault
+from accesspoint.network.listening import Listeners
+from accesspoint.network.status import ReportStore, StatusComponent
+from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.store import write_pair
+from keys.tls import client_context, server_context
+
+SENDER = OrganisationContext("TEST Fjordby Kommune", "900000000000016", "5790009990010")
+RECEIVER = OrganisationContext("TEST Lægerne Havnegade", "900000000000024", "5790009990027")
+
+
+@pytest.fixture(scope="session")
+def authority() -> DevelopmentAuthority:
+    """The development authority that everybody in a test trusts; OpenSSL needs it to be valid now."""
+    return DevelopmentAuthority.create(at=datetime.now(UTC), name="Test")
+
+
+@dataclass
+class TlsParty:
+    """One party's certificate and the files that TLS reads."""
+
+    issued: IssuedCertificate
+    certificate_file: Path
+    key_file: Path
+    authority: DevelopmentAuthority
+
+    def client(self) -> SSLContext:
+        return client_context(self.certificate_file, self.key_file, [self.authority.root])
+
+    def server(self) -> SSLContext:
+        return server_context(self.certificate_file, self.key_file, [self.authority.root])
+
+
+@pytest.fixture
+def tls_party(authority: DevelopmentAuthority, tmp_path: Path) -> Callable[[str], TlsParty]:
+    """Issue a TLS certificate for loopback under this name, with its files."""
+
+    def make(name: str) -> TlsParty:
+        issued = authority.issue_tls_certificate(
+            name, san=["127.0.0.1"], not_before=datetime.now(UTC) - timedelta(hours=1)
+        )
+        directory = tmp_path / name
+        directory.mkdir(mode=0o700)
+        write_pair(directory, "tls", issued)
+        return TlsParty(issued, directory / "tls.cert.pem", directory / "tls.key.pem", authority)
+
+    return make
+
+
+@dataclass
+class CentralServices:
+    """Authorization server and status component, one registered station and its TLS identity."""
+
+    authorization: AuthorizationServer
+    status: StatusComponent
+    store: ReportStore
+    station: TlsParty
+    client_id: str
+    device_id: str
+    token_url: str = ""
+    status_url: str = ""
+    faults: set[Fault] = field(default_factory=set)
+
+    async def token(
+        self, session: aiohttp.ClientSession, scope: str, *, as_party: TlsParty | None = None
+    ) -> str:
+        form = {"grant_type": "client_credentials", "client_id": self.client_id, "scope": scope}
+        context = (as_party or self.station).client()
+        async with session.post(self.token_url, data=form, ssl=context) as answer:
+            return str((await answer.json())["access_token"])
+
+
+@pytest.fixture
+async def central_services(
+    tls_party: Callable[[str], TlsParty],
+) -> AsyncIterator[CentralServices]:
+    """Start both services on loopback; the station `fjordby-ap` may act for both organisations."""
+    faults: set[Fault] = set()
+    clock = SystemClock()
+    store = ReportStore()
+    listeners = Listeners()
+    server, station = tls_party("services"), tls_party("station")
+    authorization = AuthorizationServer(
+        clock=clock, ids=SystemIds(clock), audience="https://eds.test", faults=faults
+    )
+    authorization.register(
+        ClientRegistration.of_certificate(
+            station.issued.certificate,
+            client_id="fjordby-station",
+            device_id="fjordby-ap",
+            org_context=(SENDER, RECEIVER),
+        )
+    )
+    status = StatusComponent(store, clock=clock, check_token=authorization.check, faults=faults)
+    services = CentralServices(
+        authorization, status, store, station, "fjordby-station", "fjordby-ap", faults=faults
+    )
+    authorization.issuer = await listeners.start(authorization.application(), tls=server.server())
+    services.token_url = authorization.issuer + TOKEN_PATH
+    services.status_url = await listeners.start(status.application(), tls=server.server()) + "/fhir"
+    yield services
+    await listeners.stop()
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """One HTTP session without cookies and without proxies from the environment."""
+    async with aiohttp.ClientSession(
+        trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+    ) as opened:
+        yield opened
