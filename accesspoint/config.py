@@ -1,0 +1,430 @@
+"""The configuration: one strict TOML file, overridden by the environment, checked as a whole.
+
+Every key is known, every problem is told at once with its line, and nothing starts until there is none.
+Names of files are relative to the TOML file. Secrets never stand in the file: keys are files of their
+own, and a database password belongs into the environment or the PostgreSQL password file.
+
+`ACCESSPOINT__LISTEN__AS4=0.0.0.0:8443` overrides `[listen] as4`; a value that begins with `[` or `{` is
+read as TOML, any other as text.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from accesspoint.outbound.retry import RetrySchedule, parse_duration
+from envelope.ehmi import check_gln
+from envelope.errors import SbdRefused
+from envelope.names import TRANSPORT_AS4_V1
+from envelope.pmode import Quirk
+from keys.revocation import RevocationMode
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem: where it stands, the piece of text it is about, and what is wrong."""
+
+    where: str
+    text: str
+    shown: str = ""
+    column: int = 0
+    width: int = 0
+
+    def render(self) -> str:
+        """Return one line, or two with marks under the piece it is about."""
+        if not self.shown:
+            return f"{self.where}  {self.text}"
+        lead = f"{self.where}  "
+        marks = " " * (len(lead) + self.column) + "^" * max(1, self.width)
+        return f"{lead}{self.shown}\n{marks}  {self.text}"
+
+
+class ConfigurationProblem(Exception):
+    """The configuration has problems; all of them."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        super().__init__(f"{len(findings)} problems in the configuration")
+        self.findings = findings
+
+    def render(self) -> str:
+        """Return the text for a person: the problems in the order of the file, then what to do."""
+        count = len(self.findings)
+        closing = f"{count} problem{'' if count == 1 else 's'}. Nothing was started.   check again: accesspoint config check"
+        return "\n".join([*(finding.render() for finding in self.findings), closing])
+
+
+class Profile(StrEnum):
+    """How serious this instance is."""
+
+    DEV = "dev"
+    TEST = "test"
+    PRODUCTION = "production"
+
+
+class Station(StrEnum):
+    """The EHMI stations in the order a message passes them on its way out."""
+
+    EUA = "EUA"
+    MSH = "MSH"
+    AP = "AP"
+
+
+class BackendKind(StrEnum):
+    """Where delivered messages go."""
+
+    FOLDER = "folder"
+    SINK = "sink"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port, written `host:port` or `[v6]:port`; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return the written form."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def _address(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError('write an address as host:port, such as "127.0.0.1:8443"')
+    return Address(host, int(port))
+
+
+def _path(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or not value:
+        return value
+    base = (info.context or {}).get("base", Path())
+    return (base / value).absolute()
+
+
+def _gln(value: str) -> str:
+    try:
+        check_gln(value)
+    except SbdRefused as refused:
+        raise ValueError(refused.detail) from refused
+    return value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or parts.username
+        or parts.fragment
+    ):
+        raise ValueError("write a URL as https://host/path, without user and fragment")
+    return value
+
+
+def _network(value: object) -> object:
+    return ipaddress.ip_network(value) if isinstance(value, str) else value
+
+
+def _duration(value: object) -> object:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200)]
+Gln = Annotated[str, AfterValidator(_gln)]
+Sor = Annotated[str, Field(pattern=r"^[0-9]{6,18}$")]
+Url = Annotated[str, AfterValidator(_url)]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Endpoint = Annotated[Address, BeforeValidator(_address)]
+Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class Table(BaseModel):
+    """A table of the file: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Organisation(Table):
+    """An organisation that this node sends and receives for."""
+
+    name: Text
+    gln: Gln
+    sor: Sor
+
+
+class Stations(Table):
+    """Which stations this process is, and the device id each reports its delivery events with."""
+
+    runs: tuple[Station, ...] = (Station.EUA, Station.MSH, Station.AP)
+    device_ids: Mapping[Station, Text]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        order = tuple(Station)
+        first = order.index(self.runs[0]) if self.runs else 0
+        if not self.runs or self.runs != order[first : first + len(self.runs)]:
+            raise ValueError('runs must be neighbours in the order "EUA", "MSH", "AP"')
+        # MSH and AP in one process report together as AP-MSH with the device id of the AP.
+        needed = set(self.runs) - ({Station.MSH} if Station.AP in self.runs else set())
+        missing = [
+            station for station in order if station in needed and station not in self.device_ids
+        ]
+        if missing:
+            raise ValueError(f"device_ids lacks {', '.join(missing)}")
+        return self
+
+
+class Listen(Table):
+    """Where this process listens."""
+
+    as4: Endpoint = Address("127.0.0.1", 8443)
+    api: Endpoint = Address("127.0.0.1", 8401)
+    stations: Endpoint | None = None
+
+
+class Keys(Table):
+    """The directory with our private keys and certificates."""
+
+    directory: FilePath
+
+
+class Store(Table):
+    """The directory of payloads, and the database when it is not a SQLite file in it."""
+
+    directory: FilePath
+    database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
+
+
+class TrustPurpose(Table):
+    """Whom we believe for one purpose, and how sure we must be that a certificate is not revoked."""
+
+    anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    intermediates: tuple[FilePath, ...] = ()
+    revocation: RevocationMode = RevocationMode.REQUIRE
+    revocation_reason: Text | None = None
+    crl_urls: tuple[Url, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.revocation is RevocationMode.OFF and self.revocation_reason is None:
+            raise ValueError('revocation "off" needs a revocation_reason')
+        return self
+
+
+class Trust(Table):
+    """Trust by purpose; a purpose that is not configured trusts nobody."""
+
+    message: TrustPurpose | None = None
+    tls: TrustPurpose | None = None
+    smp: TrustPurpose | None = None
+    oauth: TrustPurpose | None = None
+
+
+class Directory(Table):
+    """How receivers are found: by the DNS zone of the SML, or at one fixed SMP."""
+
+    sml: Text | None = None
+    nameserver: Endpoint | None = None
+    smp: Url | None = None
+    transport_profiles: Annotated[tuple[Text, ...], Field(min_length=1)] = (TRANSPORT_AS4_V1,)
+    document_scheme: Text = "busdox-docid-qns"
+    process_scheme: Text = "dk-messaging-procid"
+    networks: tuple[Network, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.sml is None) == (self.smp is None):
+            raise ValueError("give either sml or smp")
+        return self
+
+
+class Partner(Table):
+    """Another access point, as far as it differs from what the directory says."""
+
+    gln: Gln | None = None
+    url: Url | None = None
+    certificate: FilePath | None = None
+    preset: Literal["domibus-like", "peppol-like"] = "domibus-like"
+    quirks: tuple[Quirk, ...] = ()
+    mtls: bool = True
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.url is None) != (self.certificate is None):
+            raise ValueError("url and certificate go together")
+        return self
+
+
+class DeliveryStatus(Table):
+    """The EHMI delivery status component; without this table no delivery events are recorded."""
+
+    endpoint: Url
+    token_endpoint: Url
+    client_id: Text
+
+
+class Retry(Table):
+    """The waits between attempts; see `accesspoint.outbound.retry`."""
+
+    first: Duration = timedelta(seconds=10)
+    factor: float = 2.0
+    longest: Duration = timedelta(hours=1)
+    give_up_after: Duration = timedelta(hours=24)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self.schedule()
+        return self
+
+    def schedule(self) -> RetrySchedule:
+        """Return the schedule these values describe."""
+        return RetrySchedule(self.first, self.factor, self.longest, self.give_up_after)
+
+
+class Sending(Table):
+    """How much is sent at once, and how long one attempt may take."""
+
+    workers: Annotated[int, Field(ge=1, le=256)] = 4
+    per_partner: Annotated[int, Field(ge=1, le=256)] = 4
+    timeout: Duration = timedelta(seconds=60)
+    retry: Retry = Retry()
+
+
+class Link(Table):
+    """The process of a neighbouring station."""
+
+    url: Url
+    certificate: FilePath
+
+
+class Links(Table):
+    """The neighbours when stations run apart: `up` towards the network, `down` towards the user."""
+
+    up: Link | None = None
+    down: Link | None = None
+
+
+class Backend(Table):
+    """Where messages for our organisations are handed over."""
+
+    kind: BackendKind
+    directory: FilePath | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.kind is BackendKind.FOLDER) != (self.directory is not None):
+            raise ValueError('directory belongs to kind "folder", and to no other')
+        return self
+
+
+class Acknowledging(Table):
+    """Whether the end-user application answers with a MedCom acknowledgement by itself."""
+
+    fhir: Literal["automatic", "off"] = "automatic"
+
+
+class Configuration(Table):
+    """One node."""
+
+    profile: Profile
+    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
+    organisation: Organisation
+    participants: tuple[Organisation, ...] = ()
+    stations: Stations
+    listen: Listen = Listen()
+    keys: Keys
+    store: Store
+    trust: Trust = Trust()
+    directory: Directory | None = None
+    partners: Mapping[str, Partner] = Field(default_factory=dict)
+    delivery_status: DeliveryStatus | None = None
+    sending: Sending = Sending()
+    links: Links = Links()
+    backend: Backend | None = None
+    acknowledging: Acknowledging = Acknowledging()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        runs = self.stations.runs
+        wanted: list[str] = []
+        if Station.EUA in runs and self.backend is None:
+            wanted.append("an EUA needs [backend]")
+        if Station.EUA not in runs and self.links.down is None:
+            wanted.append("without an EUA there must be [links] down")
+        if Station.AP not in runs and self.links.up is None:
+            wanted.append("without an AP there must be [links] up")
+        if len(runs) < len(Station) and self.listen.stations is None:
+            wanted.append("stations that run apart need [listen] stations")
+        glns = [organisation.gln for organisation in self.organisations]
+        if len(set(glns)) < len(glns):
+            wanted.append("two organisations have the same gln")
+        if wanted:
+            raise ValueError("; ".join(wanted))
+        return self
+
+    @property
+    def organisations(self) -> tuple[Organisation, ...]:
+        """Every organisation this node sends and receives for, its own first."""
+        return (self.organisation, *self.participants)
+
+
+ENVIRONMENT_PREFIX: Final = "ACCESSPOINT__"
+
+
+def load(path: Path, environment: Mapping[str, str] | None = None) -> Configuration:
+    """Read and check the configuration of one node.
+
+    `environment` is `os.environ` unless given.
+
+    Raises: ConfigurationProblem with every problem there is.
+    """
+    from accesspoint.configuration_file import validated  # which names this module's models
+
+    return validated(path, environment)
+
+
+def model_at(location: tuple[Any, ...]) -> type[Table] | None:
+    """Return the table that holds the key at a path of the file, or None when it is no table of ours."""
+    model: Any = Configuration
+    for part in location:
+        if isinstance(part, int):
+            continue
+        fields = getattr(model, "model_fields", None)
+        if fields is None or part not in fields:
+            # The name of a partner leads to the same table as `partners` itself.
+            if model is Partner and part == location[1]:
+                continue
+            return None
+        model = _table_of(fields[part].annotation)
+    return model if isinstance(model, type) and issubclass(model, Table) else None
+
+
+def _table_of(annotation: Any) -> Any:
+    """Return the table inside an annotation such as `Directory | None` or `tuple[Organisation, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, Table):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _table_of(argument)
+        if found is not None:
+            return found
+    return None

@@ -1,0 +1,221 @@
+"""Reading the configuration file, and telling every problem in it at its place.
+
+A problem names the file and line, shows the line with a mark under the key or the value, and says what
+is wrong and what was probably meant. Values of keys that sound secret are never repeated.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from accesspoint.config import (
+    ENVIRONMENT_PREFIX,
+    Configuration,
+    ConfigurationProblem,
+    Finding,
+    model_at,
+)
+from accesspoint.toml import Location, Place, locate
+
+_SECRET: Final = re.compile(
+    r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
+)
+_SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
+_MASKED: Final = "…"
+
+
+def validated(path: Path, environment: Mapping[str, str] | None = None) -> Configuration:
+    """Read, override and check the configuration; see `accesspoint.config.load`.
+
+    Raises: ConfigurationProblem.
+    """
+    variables = os.environ if environment is None else environment
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationProblem(
+            (Finding(path.name, f"cannot be read: {error.strerror}"),)
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationProblem((Finding(path.name, "is not UTF-8"),)) from error
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationProblem((_syntax(path, text, str(error)),)) from error
+    reporter = _Reporter(path, locate(text))
+    reporter.refuse_inline_secrets(document)
+    reporter.override(document, variables)
+    try:
+        configuration = Configuration.model_validate(
+            document, context={"base": path.absolute().parent}
+        )
+    except ValidationError as error:
+        for details in error.errors(include_url=False, include_input=False):
+            reporter.report(details)
+    if reporter.findings:
+        raise ConfigurationProblem(tuple(reporter.sorted_findings()))
+    return configuration
+
+
+class _Reporter:
+    """Collects problems and knows where each key of the file came from."""
+
+    def __init__(self, path: Path, places: Mapping[Location, Place]) -> None:
+        self._path = path
+        self._places = places
+        self._variables: dict[Location, str] = {}
+        self.findings: list[tuple[int, Finding]] = []
+
+    def sorted_findings(self) -> Iterator[Finding]:
+        """Return the problems in the order of the file, those of the environment last."""
+        return (finding for _, finding in sorted(self.findings, key=lambda entry: entry[0]))
+
+    def refuse_inline_secrets(self, document: Mapping[str, Any]) -> None:
+        """Find a database password in the file itself."""
+        store = document.get("store")
+        database = store.get("database") if isinstance(store, Mapping) else None
+        if not isinstance(database, str):
+            return
+        try:
+            secret = urlsplit(database).password
+        except ValueError:
+            return
+        if secret:
+            text = "has a password; keep it in the PostgreSQL password file or in ACCESSPOINT__STORE__DATABASE"
+            self._add(("store", "database"), text, secret=True)
+
+    def override(self, document: dict[str, Any], variables: Mapping[str, str]) -> None:
+        """Put the values of `ACCESSPOINT__…` variables into the document."""
+        for name in sorted(variables):
+            if not name.startswith(ENVIRONMENT_PREFIX):
+                continue
+            parts = name.removeprefix(ENVIRONMENT_PREFIX).split("__")
+            table: Any = document
+            location: list[str | int] = []
+            for position, part in enumerate(parts):
+                if not isinstance(table, dict):
+                    break
+                key = next(
+                    (known for known in table if known.lower() == part.lower()), part.lower()
+                )
+                location.append(key)
+                if position == len(parts) - 1:
+                    table[key] = _environment_value(variables[name])
+                else:
+                    table = table.setdefault(key, {})
+            self._variables[tuple(location)] = name
+
+    def report(self, details: ErrorDetails) -> None:
+        """Turn one error of pydantic into a problem at its place."""
+        location = _without_branches(details["loc"])
+        kind = details["type"]
+        key = str(location[-1]) if location else ""
+        if kind == "extra_forbidden":
+            model = model_at(location[:-1])
+            known = list(model.model_fields) if model else []
+            self._add(location, f"unknown key.{_did_you_mean(key, known)}", mark_key=True)
+        elif kind == "missing":
+            self._add(location[:-1], f'needs the key "{key}"', mark_key=True)
+        elif kind in {"literal_error", "enum"}:
+            self._add(location, f"must be {details.get('ctx', {}).get('expected', 'another word')}")
+        elif kind in {"value_error", "assertion_error"}:
+            self._add(location, str(details.get("ctx", {}).get("error", details["msg"])))
+        elif kind == "string_pattern_mismatch":
+            self._add(location, f"has another form: {details.get('ctx', {}).get('pattern', '')}")
+        else:
+            message = details["msg"]
+            self._add(location, message[:1].lower() + message[1:])
+
+    def _add(
+        self, location: Location, text: str, *, mark_key: bool = False, secret: bool = False
+    ) -> None:
+        variable = self._variables.get(location)
+        if variable is not None:
+            self.findings.append((1 << 30, Finding(f"environment {variable}", text)))
+            return
+        place: Place | None = None
+        known = location
+        while place is None and known:
+            place = self._places.get(known)
+            known = known if place else known[:-1]
+        if place is None:
+            name = ".".join(str(part) for part in location)
+            text = f"[{name}] {text}" if name else text
+            self.findings.append((0, Finding(self._path.name, text)))
+            return
+        missing = ".".join(str(part) for part in location[len(known) :])
+        text = f"{missing}: {text}" if missing else text
+        self.findings.append(
+            (place.line, self._shown(place, known, text, mark_key=mark_key, secret=secret))
+        )
+
+    def _shown(
+        self, place: Place, known: Location, text: str, *, mark_key: bool, secret: bool
+    ) -> Finding:
+        source = place.text.rstrip()
+        is_header = source.lstrip().startswith("[")
+        table = "" if is_header else _header(known[:-1])
+        if secret or (not is_header and _SECRET.search(str(known[-1]))):
+            source = f"{source[: place.value_column - 1]}{_MASKED}"
+        cut = len(source) - len(source.lstrip())
+        shown = f"{table} {source.lstrip()}" if table else source.lstrip()
+        shift = len(shown) - len(source.lstrip()) - cut
+        if mark_key or is_header:
+            column, width = place.column - 1, place.width
+        else:
+            column, width = place.value_column - 1, _width_of_value(source, place.value_column - 1)
+        return Finding(f"{self._path.name}:{place.line}", text, shown, column + shift, width)
+
+
+def _syntax(path: Path, text: str, message: str) -> Finding:
+    match = _SYNTAX.fullmatch(message)
+    if match is None or match[2] is None:
+        return Finding(path.name, message)
+    line = int(match[2])
+    source = text.splitlines()[line - 1 : line] or [""]
+    if _SECRET.search(source[0]):
+        return Finding(f"{path.name}:{line}", match[1])
+    return Finding(f"{path.name}:{line}", match[1], source[0], int(match[3]) - 1, 1)
+
+
+def _environment_value(text: str) -> Any:
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _without_branches(location: tuple[int | str, ...]) -> Location:
+    """Drop what pydantic adds to a path to tell the branches of a union and the keys of a mapping."""
+    return tuple(part for part in location if isinstance(part, int) or "[" not in part)
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    if near:
+        return f' Did you mean "{near[0]}"?'
+    return f" Known here: {', '.join(known)}." if known else ""
+
+
+def _header(location: Location) -> str:
+    name = ".".join(str(part) for part in location if isinstance(part, str))
+    return f"[{name}]" if name else ""
+
+
+def _width_of_value(source: str, start: int) -> int:
+    rest = source[start:]
+    if rest[:1] in {'"', "'"}:
+        end = rest.find(rest[0], 1)
+        return end + 1 if end > 0 else len(rest)
+    match = re.match(r"[^,#\s}\]]+", rest)
+    return len(match[0]) if match else 1

@@ -1,0 +1,289 @@
+import ipaddress
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from accesspoint.config import (
+    Address,
+    BackendKind,
+    Configuration,
+    ConfigurationProblem,
+    Profile,
+    Station,
+    load,
+    model_at,
+)
+from accesspoint.toml import write_toml
+from envelope.pmode import Quirk
+from keys.revocation import RevocationMode
+
+
+def document() -> dict[str, Any]:
+    return {
+        "profile": "dev",
+        "label": "municipality-ap",
+        "organisation": {"name": "TEST Kommune", "gln": "5790000000012", "sor": "1216891000016007"},
+        "participants": [{"name": "TEST Klinik", "gln": "5790000000029", "sor": "306861000016006"}],
+        "stations": {"device_ids": {"EUA": "eua-1", "AP": "ap-1"}},
+        "listen": {"as4": "127.0.0.1:0", "api": "[::1]:8401"},
+        "keys": {"directory": "keys"},
+        "store": {"directory": "/var/lib/accesspoint"},
+        "trust": {
+            "message": {"anchors": ["ca.pem"], "revocation": "prefer"},
+            "tls": {"anchors": ["ca.pem"], "revocation": "off", "revocation_reason": "loopback"},
+        },
+        "directory": {
+            "sml": "sml.test",
+            "nameserver": "127.0.0.1:5353",
+            "networks": ["127.0.0.0/8"],
+        },
+        "partners": {
+            "clinic": {
+                "gln": "5790000000029",
+                "url": "https://ap.clinic.example/as4",
+                "certificate": "clinic.pem",
+                "quirks": ["bare-line-feeds"],
+                "mtls": False,
+            }
+        },
+        "delivery_status": {
+            "endpoint": "https://eds.test/fhir",
+            "token_endpoint": "https://auth.test/token",
+            "client_id": "0ba284d1",
+        },
+        "sending": {"workers": 2, "retry": {"first": "1 s", "give_up_after": "5 min"}},
+        "backend": {"kind": "folder", "directory": "inbox"},
+    }
+
+
+def write(
+    tmp_path: Path, changes: dict[str, Any] | None = None, *, text: str | None = None
+) -> Path:
+    path = tmp_path / "accesspoint.toml"
+    path.write_text(text if text is not None else write_toml({**document(), **(changes or {})}))
+    return path
+
+
+def problems(path: Path, environment: dict[str, str] | None = None) -> str:
+    with pytest.raises(ConfigurationProblem) as caught:
+        load(path, environment or {})
+    return caught.value.render()
+
+
+def test_every_table_becomes_its_model(tmp_path: Path) -> None:
+    configuration = load(write(tmp_path), {})
+    assert configuration.profile is Profile.DEV
+    assert configuration.stations.runs == (Station.EUA, Station.MSH, Station.AP)
+    assert configuration.stations.device_ids[Station.AP] == "ap-1"
+    assert configuration.listen.as4 == Address("127.0.0.1", 0)
+    assert configuration.listen.api == Address("::1", 8401)
+    assert str(configuration.listen.api) == "[::1]:8401"
+    assert configuration.keys.directory == tmp_path / "keys"
+    assert configuration.store.directory == Path("/var/lib/accesspoint")
+    assert configuration.trust.message is not None
+    assert configuration.trust.message.anchors == (tmp_path / "ca.pem",)
+    assert configuration.trust.message.revocation is RevocationMode.PREFER
+    assert configuration.trust.smp is None
+    assert configuration.directory is not None
+    assert configuration.directory.networks == (ipaddress.ip_network("127.0.0.0/8"),)
+    assert configuration.partners["clinic"].quirks == (Quirk.BARE_LINE_FEEDS,)
+    assert configuration.partners["clinic"].mtls is False
+    assert configuration.sending.retry.schedule().give_up_after == timedelta(minutes=5)
+    assert configuration.sending.per_partner == 4
+    assert configuration.backend is not None
+    assert configuration.backend.kind is BackendKind.FOLDER
+    assert [organisation.gln for organisation in configuration.organisations] == [
+        "5790000000012",
+        "5790000000029",
+    ]
+    assert configuration.acknowledging.fhir == "automatic"
+
+
+def test_a_configuration_does_not_change(tmp_path: Path) -> None:
+    configuration = load(write(tmp_path), {})
+    with pytest.raises(ValidationError):
+        configuration.label = "other"  # type: ignore[misc]
+
+
+def test_all_problems_are_told_at_once_at_their_places(tmp_path: Path) -> None:
+    text = write_toml(document())
+    text = text.replace('api = "[::1]:8401"', 'prot = "8443"').replace('"prefer"', '"perhaps"')
+    text = text.replace('name = "TEST Kommune"\n', "")
+    line = next(number for number, line in enumerate(text.splitlines(), start=1) if "prot" in line)
+    rendered = problems(write(tmp_path, text=text)).splitlines()
+    assert rendered[0] == "accesspoint.toml:4  [organisation]"
+    assert rendered[1].endswith('^^^^^^^^^^^^  needs the key "name"')
+    assert rendered[2] == f'accesspoint.toml:{line}  [listen] prot = "8443"'
+    assert rendered[3].startswith(
+        " " * rendered[2].index("prot") + "^^^^  unknown key. Known here: as4"
+    )
+    assert rendered[4].endswith('[trust.message] revocation = "perhaps"')
+    assert rendered[5] == " " * rendered[4].index('"perhaps"') + (
+        "^^^^^^^^^  must be 'require', 'prefer' or 'off'"
+    )
+    assert rendered[6] == (
+        "3 problems. Nothing was started.   check again: accesspoint config check"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "wrong", "meant"),
+    [
+        (None, "lable", "label"),
+        ("organisation", "glm", "gln"),
+        ("sending", "worker", "workers"),
+        ("store", "databse", "database"),
+        ("acknowledging", "fihr", "fhir"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_what_was_meant(
+    tmp_path: Path, table: str | None, wrong: str, meant: str
+) -> None:
+    changed = document()
+    target = changed if table is None else changed.setdefault(table, {})
+    target[wrong] = "x"
+    path = write(tmp_path, text=write_toml(changed))
+    assert f'unknown key. Did you mean "{meant}"?' in problems(path)
+
+
+def test_keys_inside_partners_participants_and_inline_tables_are_known(tmp_path: Path) -> None:
+    text = write_toml(document())
+    text += '\n[partners.other]\nulr = "https://x"\n\n[[participants]]\nsro = "1"\n'
+    text = text.replace("[sending.retry]\n", '[sending.retry]\nfrist = "1 s"\n')
+    rendered = problems(write(tmp_path, text=text))
+    assert 'Did you mean "url"?' in rendered
+    assert 'Did you mean "sor"?' in rendered
+    assert 'Did you mean "first"?' in rendered
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value", "told"),
+    [
+        ("organisation", "gln", "5790000000013", "check digit"),
+        ("organisation", "gln", "123", "thirteen digits"),
+        ("listen", "as4", "8443", "host:port"),
+        ("listen", "as4", "localhost:99999", "host:port"),
+        ("sending", "workers", 0, "greater than or equal to 1"),
+        ("sending", "timeout", "soon", "write a duration"),
+        ("stations", "runs", ["EUA", "AP"], "neighbours"),
+        ("stations", "runs", [], "neighbours"),
+        ("stations", "device_ids", {"MSH": "m"}, "lacks EUA, AP"),
+        ("directory", "smp", "https://smp.test", "either sml or smp"),
+        ("directory", "networks", ["127.0.0.1/8"], "host bits"),
+        ("backend", "kind", "sink", "directory belongs to"),
+        ("delivery_status", "endpoint", "ftp://eds.test", "https://host/path"),
+        ("delivery_status", "endpoint", "https://user:pass@eds.test", "without user"),
+        ("store", "database", "mysql://x", "another form"),
+    ],
+)
+def test_values_that_cannot_work_are_told_with_their_key(
+    tmp_path: Path, table: str, key: str, value: Any, told: str
+) -> None:
+    changed = document()
+    changed[table][key] = value
+    rendered = problems(write(tmp_path, text=write_toml(changed)))
+    assert told in rendered
+    assert rendered.startswith("accesspoint.toml:")
+
+
+def test_revocation_is_switched_off_only_with_a_reason(tmp_path: Path) -> None:
+    changed = document()
+    del changed["trust"]["tls"]["revocation_reason"]
+    assert "needs a revocation_reason" in problems(write(tmp_path, text=write_toml(changed)))
+
+
+def test_stations_that_run_apart_need_their_neighbours(tmp_path: Path) -> None:
+    changed = document()
+    changed["stations"] = {"runs": ["MSH"], "device_ids": {"MSH": "m"}}
+    rendered = problems(write(tmp_path, text=write_toml(changed)))
+    for part in ("[links] down", "[links] up", "[listen] stations"):
+        assert part in rendered
+
+
+def test_two_organisations_cannot_share_a_gln(tmp_path: Path) -> None:
+    changed = document()
+    changed["participants"][0]["gln"] = changed["organisation"]["gln"]
+    assert "same gln" in problems(write(tmp_path, text=write_toml(changed)))
+
+
+def test_a_syntax_error_is_told_at_its_place(tmp_path: Path) -> None:
+    rendered = problems(write(tmp_path, text='profile = "dev"\nlabel = = 2\n'))
+    assert rendered.splitlines()[:2] == [
+        "accesspoint.toml:2  label = = 2",
+        "                            ^  Invalid value",
+    ]
+
+
+def test_a_missing_file_is_a_problem_not_a_crash(tmp_path: Path) -> None:
+    assert "cannot be read: No such file" in problems(tmp_path / "nothing.toml")
+
+
+def test_a_file_that_is_not_utf8_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "accesspoint.toml").write_bytes(b'label = "\xe6"')
+    assert "is not UTF-8" in problems(tmp_path / "accesspoint.toml")
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    configuration = load(
+        write(tmp_path),
+        {
+            "ACCESSPOINT__LISTEN__AS4": "0.0.0.0:9443",
+            "ACCESSPOINT__STATIONS__DEVICE_IDS__EUA": "eua-2",
+            "ACCESSPOINT__SENDING__WORKERS": "7",
+            "ACCESSPOINT__PARTNERS__CLINIC__MTLS": "true",
+            "ACCESSPOINT__STATIONS__RUNS": '["EUA", "MSH", "AP"]',
+            "ACCESSPOINT__STORE__DATABASE": "postgresql://ap:hunter2@db/ap",
+            "ACCESSPOINT_OTHER": "x",
+            "PATH": "/bin",
+        },
+    )
+    assert configuration.listen.as4 == Address("0.0.0.0", 9443)
+    assert configuration.stations.device_ids[Station.EUA] == "eua-2"
+    assert configuration.sending.workers == 7
+    assert configuration.partners["clinic"].mtls is True
+    assert configuration.store.database == "postgresql://ap:hunter2@db/ap"
+
+
+def test_a_problem_from_the_environment_names_the_variable_and_not_its_value(
+    tmp_path: Path,
+) -> None:
+    rendered = problems(
+        write(tmp_path),
+        {"ACCESSPOINT__LISTEN__AS5": "hunter2", "ACCESSPOINT__SENDING__WORKERS": "hunter2"},
+    )
+    assert 'environment ACCESSPOINT__LISTEN__AS5  unknown key. Did you mean "as4"?' in rendered
+    assert "environment ACCESSPOINT__SENDING__WORKERS  input should be a valid integer" in rendered
+    assert "hunter2" not in rendered
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("store", "database", "postgresql://ap:hunter2@db/ap"),
+        ("delivery_status", "client_secret", "hunter2"),
+        ("keys", "password", "hunter2"),
+    ],
+)
+def test_inline_secrets_are_refused_and_not_repeated(
+    tmp_path: Path, table: str, key: str, value: str
+) -> None:
+    changed = document()
+    changed[table][key] = value
+    rendered = problems(write(tmp_path, text=write_toml(changed)))
+    assert "hunter2" not in rendered
+    assert f"{key} = …" in rendered
+
+
+def test_the_models_behind_paths_are_found() -> None:
+    assert model_at(()) is Configuration
+    assert model_at(("partners", "sending")) is model_at(("partners", "clinic"))
+    assert model_at(("organisation", "gln")) is None
+    assert model_at(("nothing", "here")) is None
+
+
+def test_what_the_writer_writes_the_loader_reads(tmp_path: Path) -> None:
+    assert tomllib.loads(write(tmp_path).read_text()) == document()
