@@ -1,0 +1,348 @@
+"""The status component over real mutual TLS: who may report, what is refused, what a station may read."""
+
+import asyncio
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.R4B.capabilitystatement import CapabilityStatement
+from fhir.resources.R4B.operationoutcome import OperationOutcome
+
+from accesspoint.delivery.auditevent import build_audit_event
+from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
+from accesspoint.network.faults import Fault
+from accesspoint.network.status import ReportStore
+
+SENDER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000016 GLN:5790009990010"
+RECEIVER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000024 GLN:5790009990027"
+CPR = "2512489996"
+FACTS = DeliveryFacts(
+    sender_sor="900000000000016",
+    sender_gln="5790009990010",
+    sender_name="TEST Fjordby Kommune",
+    receiver_sor="900000000000024",
+    receiver_gln="5790009990027",
+    receiver_name="TEST Lægerne Havnegade",
+    patient_id=CPR,
+    message_identifier="m-1",
+    standard="homecareobservation-message",
+    type_version="1.1",
+    message_envelope_identifier="b-1",
+    message_envelope_type="Bundle",
+    transport_envelope_identifier="e-1",
+    transport_envelope_version="1.0",
+)
+AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+
+
+def report(
+    facts: DeliveryFacts = FACTS, *, device_id: str = "fjordby-ap", subtype: SubType = SubType.SENT
+) -> dict[str, Any]:
+    return build_audit_event(DeliveryEvent(Station.AP, device_id, subtype, "0", AT, facts))
+
+
+class Client:
+    """Calls the status component as one station."""
+
+    def __init__(self, services: Any, session: aiohttp.ClientSession) -> None:
+        self.services, self.session = services, session
+        self.context = services.station.client()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        scope: str = SENDER_SCOPE,
+        token: str | None = None,
+        context: Any = None,
+        content_type: str = "application/fhir+json",
+        **sent: Any,
+    ) -> tuple[int, Any, Any]:
+        bearer = token or await self.services.token(self.session, scope)
+        headers = {"Authorization": f"Bearer {bearer}"}
+        if "data" in sent and isinstance(sent["data"], (str, bytes)):
+            headers["Content-Type"] = content_type
+        async with self.session.request(
+            method,
+            self.services.status_url + path,
+            headers=headers,
+            ssl=context or self.context,
+            **sent,
+        ) as answer:
+            return answer.status, json.loads(await answer.read() or b"null"), answer.headers
+
+    async def post(self, resource: Any, **rest: Any) -> tuple[int, Any, Any]:
+        return await self.call("POST", "/AuditEvent", data=json.dumps(resource), **rest)
+
+
+@pytest.fixture
+def client(central_services: Any, session: aiohttp.ClientSession) -> Client:
+    return Client(central_services, session)
+
+
+async def test_a_report_is_created_at_a_location_where_it_can_be_read(client: Client) -> None:
+    status, created, headers = await client.post(report())
+
+    assert status == 201
+    assert headers["Location"] == f"/fhir/AuditEvent/{created['id']}"
+    status, read, _ = await client.call("GET", f"/AuditEvent/{created['id']}")
+    assert (status, read) == (200, created)
+    assert {**read, "id": None} == {**report(), "id": None}
+
+
+async def test_the_receiver_may_report_in_its_own_name(client: Client) -> None:
+    assert (await client.post(report(), scope=RECEIVER_SCOPE))[0] == 201
+
+
+async def test_a_report_repeated_is_stored_once(client: Client) -> None:
+    first, second = await client.post(report()), await client.post(report())
+
+    assert (first[0], second[0]) == (201, 200)
+    assert first[2]["Location"] == second[2]["Location"]
+    assert len(client.services.store.reports) == 1
+
+
+async def test_a_resend_in_a_new_envelope_is_another_report(client: Client) -> None:
+    await client.post(report())
+    resent = replace(FACTS, transport_envelope_identifier="e-2")
+
+    assert (await client.post(report(resent)))[0] == 201
+
+
+async def test_a_report_that_breaks_its_profile_is_refused_with_each_element(
+    client: Client,
+) -> None:
+    resource = report() | {"action": "U", "outcome": "4"}
+
+    status, outcome, _ = await client.post(resource)
+
+    assert status == 422
+    issues = OperationOutcome.model_validate(outcome).issue
+    assert [issue.expression for issue in issues] == [["AuditEvent.action"], ["AuditEvent.outcome"]]
+    assert client.services.store.reports == []
+
+
+async def test_a_report_for_another_device_is_refused(client: Client) -> None:
+    assert (await client.post(report(device_id="havnegade-ap")))[0] == 403
+
+
+async def test_a_report_for_other_organisations_is_refused(client: Client) -> None:
+    strangers = replace(FACTS, sender_gln="5790009990034", receiver_gln="5790009990041")
+
+    assert (await client.post(report(strangers)))[0] == 403
+
+
+async def test_the_gln_of_one_party_with_the_sor_of_another_is_refused(client: Client) -> None:
+    crossed = replace(FACTS, sender_sor=FACTS.receiver_sor, receiver_sor=FACTS.sender_sor)
+
+    assert (await client.post(report(crossed)))[0] == 403
+
+
+async def test_a_token_for_searching_does_not_create(client: Client) -> None:
+    assert (await client.post(report(), scope="EDS system/AuditEvent.crs"))[0] == 403
+
+
+async def test_a_stolen_token_is_refused(client: Client, tls_party: Callable[[str], Any]) -> None:
+    token = await client.services.token(client.session, SENDER_SCOPE)
+
+    status, outcome, headers = await client.post(
+        report(), token=token, context=tls_party("thief").client()
+    )
+
+    assert status == 401
+    assert headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    assert OperationOutcome.model_validate(outcome)
+
+
+@pytest.mark.parametrize("token", ["rubbish", "a.b.c"])
+async def test_something_else_than_a_token_is_refused(client: Client, token: str) -> None:
+    assert (await client.post(report(), token=token))[0] == 401
+
+
+async def test_no_token_is_refused(client: Client) -> None:
+    url = client.services.status_url + "/AuditEvent"
+    async with client.session.post(url, json=report(), ssl=client.context) as answer:
+        assert answer.status == 401
+
+
+async def test_a_body_that_is_not_json_is_refused(client: Client) -> None:
+    assert (await client.call("POST", "/AuditEvent", data="<AuditEvent/>"))[0] == 400
+
+
+async def test_xml_is_not_taken(client: Client) -> None:
+    status, _, _ = await client.call(
+        "POST", "/AuditEvent", data="<AuditEvent/>", content_type="application/fhir+xml"
+    )
+    assert status == 415
+
+
+async def test_a_body_beyond_the_limit_is_refused(client: Client) -> None:
+    assert (await client.call("POST", "/AuditEvent", data=b" " * 300_000))[0] == 413
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_reports_are_never_changed_or_deleted(client: Client, method: str) -> None:
+    _, created, _ = await client.post(report())
+
+    status, outcome, _ = await client.call(method, f"/AuditEvent/{created['id']}")
+
+    assert status == 405
+    assert outcome["resourceType"] == "OperationOutcome"
+    assert len(client.services.store.reports) == 1
+
+
+async def test_a_station_reads_only_what_its_own_device_reported(client: Client) -> None:
+    await client.services.store.add(report(device_id="havnegade-ap"), received_at=AT)
+    other = client.services.store.reports[0].resource["id"]
+
+    assert (await client.call("GET", f"/AuditEvent/{other}"))[0] == 404
+    assert (await client.call("GET", "/AuditEvent"))[1]["total"] == 0
+
+
+@pytest.mark.parametrize("by_post", [False, True])
+async def test_search_by_get_and_by_post(client: Client, by_post: bool) -> None:
+    await client.post(report())
+    await client.post(report(replace(FACTS, message_identifier="m-2")))
+
+    if by_post:
+        answer = await client.call("POST", "/AuditEvent/_search", data={"message-id": "m-2"})
+    else:
+        answer = await client.call("GET", "/AuditEvent?message-id=m-2")
+
+    bundle = Bundle.model_validate(answer[1])
+    assert (answer[0], bundle.total) == (200, 1)
+    assert answer[1]["entry"][0]["resource"]["entity"][1]["what"]["identifier"]["value"] == "m-2"
+
+
+async def test_a_search_that_is_not_understood_is_refused(client: Client) -> None:
+    assert (await client.call("GET", "/AuditEvent?colour=red"))[0] == 400
+
+
+async def test_no_log_line_and_no_link_repeats_what_was_searched_for(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    with structlog.testing.capture_logs() as logged:
+        await client.post(report())
+        _, bundle, _ = await client.call("GET", f"/AuditEvent?cpr={CPR}")
+        await client.call("POST", "/AuditEvent/_search", data={"cpr": CPR})
+        await client.call("GET", f"/AuditEvent?{CPR}={CPR}")
+
+    assert bundle["total"] == 1
+    assert CPR not in json.dumps(bundle["link"])
+    assert CPR not in repr(logged)
+    ours = [record for record in caplog.records if not record.name.startswith("aiohttp.client")]
+    assert CPR not in "".join(record.getMessage() for record in ours)
+
+
+async def test_metadata_says_what_can_be_done(client: Client) -> None:
+    _, found, _ = await client.call("GET", "/metadata")
+
+    resource = CapabilityStatement.model_validate(found).rest[0].resource[0]
+    assert [interaction.code for interaction in resource.interaction] == [
+        "create",
+        "read",
+        "search-type",
+    ]
+    assert {"cpr", "message-id", "date", "outcome", "senderOrg"} <= {
+        parameter.name for parameter in resource.searchParam
+    }
+
+
+async def test_fault_status_down(client: Client) -> None:
+    token = await client.services.token(client.session, SENDER_SCOPE)
+    client.services.faults.add(Fault.STATUS_DOWN)
+
+    with pytest.raises(aiohttp.ClientError):
+        await client.post(report(), token=token)
+    assert client.services.store.reports == []
+
+
+async def test_fault_status_refuses(client: Client) -> None:
+    client.services.faults.add(Fault.STATUS_REFUSES)
+
+    assert (await client.post(report()))[0] == 422
+
+
+def chain() -> list[dict[str, Any]]:
+    """A message, its acknowledgement, the acknowledgement of that one, and a stranger."""
+    first = replace(FACTS, patient_id=None)
+    second = replace(
+        first,
+        message_identifier="m-2",
+        orig_message_identifier="m-1",
+        orig_standard="s",
+        orig_version="v",
+    )
+    third = replace(second, message_identifier="m-3", orig_message_identifier="m-2")
+    stranger = replace(first, message_identifier="x")
+    return [report(facts) for facts in (third, first, stranger, second)]
+
+
+async def test_an_exchange_is_a_message_and_everything_that_answers_it() -> None:
+    store = ReportStore()
+    for resource in chain():
+        await store.add(resource, received_at=AT)
+
+    found = [stored.message_identifier for stored in store.of_exchange(["m-1"])]
+
+    assert found == ["m-3", "m-1", "m-2"]
+    assert [stored.message_identifier for stored in store.of_exchange(["m-2"])] == ["m-3", "m-2"]
+
+
+async def test_waiting_ends_with_the_last_report_expected() -> None:
+    store = ReportStore()
+    waiting = asyncio.create_task(store.wait_for(["m-1"], 3, seconds=5))
+    for resource in chain():
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await store.add(resource, received_at=AT)
+
+    assert len(await waiting) == 3
+
+
+async def test_waiting_for_too_many_ends_with_the_time() -> None:
+    store = ReportStore()
+
+    with pytest.raises(TimeoutError):
+        await store.wait_for(["m-1"], 1, seconds=0.01)
+
+
+async def test_a_follower_gets_old_and_new_reports_in_order() -> None:
+    store = ReportStore()
+    resources = chain()
+    for resource in resources[:2]:
+        await store.add(resource, received_at=AT)
+    followed = store.follow(1)
+    assert (await anext(followed)).position == 2
+
+    upcoming = asyncio.create_task(anext(followed))
+    await asyncio.sleep(0)
+    await store.add(resources[2], received_at=AT)
+
+    assert (await upcoming).message_identifier == "x"
+
+
+async def test_the_journal_brings_the_reports_back(tmp_path: Path) -> None:
+    journal = tmp_path / "reports.jsonl"
+    store = ReportStore(journal)
+    for resource in chain():
+        await store.add(resource, received_at=AT)
+    await store.add(chain()[0], received_at=AT)
+    store.close()
+
+    again = ReportStore(journal)
+
+    assert again.reports == store.reports
+    assert (await again.add(chain()[1], received_at=AT))[1] is False
+    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
+    again.close()
