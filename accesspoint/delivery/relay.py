@@ -11,6 +11,7 @@ Spec: reliability section 2.2; EHMI delivery status, create interaction.
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,6 +19,7 @@ from typing import Final
 import aiohttp
 import structlog
 
+from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.delivery.outbox import ClaimedEvent, Fate, Outbox, Settlement
 from accesspoint.delivery.token import TokenError, TokenSource
 
@@ -162,5 +164,6 @@ class Relay:
             timeout=self._timeout,
         ) as response:
             # Read so that the connection can be used again; what it says is not ours to log.
-            await response.content.read(_ANSWER_LIMIT)
+            with suppress(AnswerTooLong):
+                await read_bounded(response, _ANSWER_LIMIT)
             return response.status

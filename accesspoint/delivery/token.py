@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 import structlog
 
+from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
 
 RENEWAL_MARGIN: Final = 30.0
@@ -140,8 +141,8 @@ class TokenSource:
                 timeout=self._timeout,
             ) as response:
                 status = response.status
-                body = await response.content.read(ANSWER_LIMIT)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                body = await read_bounded(response, ANSWER_LIMIT)
+        except (aiohttp.ClientError, AnswerTooLong, TimeoutError, OSError) as error:
             log.warning("token_unreachable", sor=sor, gln=gln, error=type(error).__name__)
             raise TokenUnreachable(f"no answer: {type(error).__name__}") from None
         token = self._read_answer(status, body, scope, asked_at)

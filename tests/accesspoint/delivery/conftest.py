@@ -1,13 +1,17 @@
 """Shared facts of the delivery tests: an invented message between invented organisations."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from accesspoint.clock import ManualClock
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
+from accesspoint.delivery.outbox import Outbox
+from accesspoint.store.database import Database, sqlite_url
 
 MESSAGE = DeliveryFacts(
     sender_sor="900000000000016",
@@ -75,3 +79,23 @@ def event_of(facts: DeliveryFacts) -> Callable[..., DeliveryEvent]:
         return replace(event, **changes)
 
     return make
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    """A fresh SQLite database with the tables of this program."""
+    opened = await Database.open(sqlite_url(tmp_path / "store.db"))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that moves only when a test says so."""
+    return ManualClock(datetime(2026, 11, 21, 9, 30, tzinfo=UTC))
+
+
+@pytest.fixture
+def outbox(database: Database, clock: ManualClock) -> Outbox:
+    """The outbox of a node that acts for the sender."""
+    return Outbox(database, clock=clock, glns=[MESSAGE.sender_gln])

@@ -1,0 +1,248 @@
+"""The relay against the real status component: nothing lost, nothing out of order, poison out of the way."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accesspoint.clock import ManualClock
+from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, SubType
+from accesspoint.delivery.outbox import Outbox
+from accesspoint.delivery.relay import BackOff, Relay
+from accesspoint.delivery.token import TokenSource
+from accesspoint.network.faults import Fault
+from accesspoint.store.database import Database, Row, Transaction
+
+Make = Callable[..., DeliveryEvent]
+AN_HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def relay(
+    outbox: Outbox, central_services: Any, session: aiohttp.ClientSession, clock: ManualClock
+) -> Relay:
+    context = central_services.station.client()
+    tokens = TokenSource(
+        central_services.token_url,
+        client_id=central_services.client_id,
+        ssl_context=context,
+        session=lambda: session,
+        clock=clock,
+    )
+    return Relay(
+        outbox,
+        endpoint=central_services.status_url,
+        tokens=tokens,
+        ssl_context=context,
+        session=lambda: session,
+        random=lambda: 0.0,
+    )
+
+
+async def record(database: Database, outbox: Outbox, *events: DeliveryEvent) -> None:
+    async def work(tx: Transaction) -> None:
+        for event in events:
+            await outbox.record(tx, event)
+
+    await database.run(work)
+
+
+async def rows(database: Database) -> list[Row]:
+    return await database.fetch("SELECT * FROM outbox ORDER BY seq")
+
+
+async def test_events_arrive_once_and_in_order_per_message(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    facts: DeliveryFacts,
+) -> None:  # fmt: skip
+    order = [SubType.CREATED_AND_SENT, SubType.RECEIVED, SubType.SENT]
+    messages = [replace(facts, message_identifier=f"m-{number}") for number in range(5)]
+    for subtype in order:
+        await record(database, outbox, *(event_of(subtype=subtype, facts=m) for m in messages))
+
+    await relay.drain()
+
+    reports = central_services.store.reports
+    assert len(reports) == 15
+    for message in messages:
+        seen = [
+            report.resource["subtype"][0]["code"]
+            for report in reports
+            if report.message_identifier == message.message_identifier
+        ]
+        assert seen == order
+    assert {row["state"] for row in await rows(database)} == {"sent"}
+    assert all(row["sent_at"] is not None for row in await rows(database))
+
+
+async def test_a_status_component_that_is_away_only_delays(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    clock: ManualClock,
+) -> None:  # fmt: skip
+    central_services.faults.add(Fault.STATUS_DOWN)
+    await record(database, outbox, event_of(subtype=SubType.RECEIVED), event_of())
+    for _ in range(3):
+        await relay.drain()
+        clock.advance(AN_HOUR)
+    first, second = await rows(database)
+    assert (first["state"], first["problem"], first["attempts"]) == (
+        "waiting",
+        "status-unreachable",
+        3,
+    )
+    assert (second["state"], second["attempts"]) == ("waiting", 0)
+
+    central_services.faults.clear()
+    await relay.drain()
+
+    assert [row["state"] for row in await rows(database)] == ["sent", "sent"]
+    assert len(central_services.store.reports) == 2
+
+
+async def test_poison_is_parked_and_later_events_go_on(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make
+) -> None:
+    await record(database, outbox, event_of(subtype=SubType.RECEIVED), event_of())
+    await database.run(
+        lambda tx: tx.execute(
+            "UPDATE outbox SET body = replace(body, '\"C\"', '\"U\"') WHERE seq = 1"
+        )
+    )
+
+    await relay.drain()
+
+    poison, later = await rows(database)
+    assert (poison["state"], poison["problem"]) == ("parked", "status-refused")
+    assert later["state"] == "sent"
+    assert len(central_services.store.reports) == 1
+
+
+async def test_fault_status_refuses_parks_until_a_person_releases(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make
+) -> None:
+    central_services.faults.add(Fault.STATUS_REFUSES)
+    await record(database, outbox, event_of())
+    await relay.drain()
+    assert (await outbox.backlog()).parked == 1
+
+    central_services.faults.clear()
+    await outbox.release_parked()
+    await relay.drain()
+
+    assert (await outbox.backlog()).sent == 1
+
+
+async def test_fault_token_refused_postpones(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    clock: ManualClock,
+) -> None:  # fmt: skip
+    central_services.faults.add(Fault.TOKEN_REFUSED)
+    await record(database, outbox, event_of())
+    await relay.drain()
+    (row,) = await rows(database)
+    assert (row["state"], row["problem"]) == ("waiting", "token-refused")
+
+    central_services.faults.clear()
+    clock.advance(AN_HOUR)
+    await relay.drain()
+
+    assert (await outbox.backlog()).sent == 1
+
+
+async def test_a_token_no_longer_taken_is_dropped_and_fetched_anew(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    clock: ManualClock, facts: DeliveryFacts,
+) -> None:  # fmt: skip
+    await record(database, outbox, event_of())
+    await relay.drain()
+    central_services.authorization.audience = "https://elsewhere.test"
+    await record(database, outbox, event_of(facts=replace(facts, message_identifier="later")))
+    await relay.drain()
+    assert (await rows(database))[1]["problem"] == "status-refused"
+
+    clock.advance(timedelta(seconds=5))
+    await relay.drain()
+
+    assert (await outbox.backlog()).sent == 2
+
+
+async def test_an_event_the_component_already_has_counts_as_sent(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make
+) -> None:
+    await record(database, outbox, event_of())
+    await relay.drain()
+    await database.run(lambda tx: tx.execute("UPDATE outbox SET state = 'waiting', next_at = 0"))
+
+    await relay.drain()
+
+    assert (await outbox.backlog()).sent == 1
+    assert len(central_services.store.reports) == 1
+
+
+async def test_a_running_relay_is_woken_by_a_record_and_survives_being_stopped(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    facts: DeliveryFacts,
+) -> None:  # fmt: skip
+    running = asyncio.create_task(relay.run())
+    await record(database, outbox, event_of())
+    await central_services.store.wait_for([facts.message_identifier], 1, seconds=10)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+    await record(database, outbox, event_of(subtype=SubType.RECEIVED))
+    again = asyncio.create_task(relay.run())
+    await central_services.store.wait_for([facts.message_identifier], 2, seconds=10)
+    again.cancel()
+
+    assert len(central_services.store.reports) == 2
+
+
+async def test_a_relay_stopped_in_the_middle_sends_again_after_a_restart(
+    database: Database, central_services: Any, event_of: Make, session: aiohttp.ClientSession,
+    relay: Relay, outbox: Outbox,
+) -> None:  # fmt: skip
+    await record(database, outbox, event_of())
+    running = asyncio.create_task(relay.run())
+    while (await rows(database))[0]["attempts"] == 0:
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    restarted = asyncio.create_task(relay.run())
+    await central_services.store.wait_for([event_of().facts.message_identifier], 1, seconds=10)
+    restarted.cancel()
+    await asyncio.gather(restarted, return_exceptions=True)
+
+    assert len(central_services.store.reports) == 1
+
+
+async def test_no_log_line_has_patient_or_token(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make
+) -> None:
+    await record(database, outbox, event_of())
+    with structlog.testing.capture_logs() as logged:
+        await relay.drain()
+
+    assert {line["event"] for line in logged} >= {"delivery_event_sent", "status_report_taken"}
+    assert "2512489996" not in repr(logged)
+    assert "eyJ" not in repr(logged)
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1, exclude_max=True))
+def test_back_off_doubles_up_to_its_longest_and_is_never_nothing(
+    attempts: int, draw: float
+) -> None:
+    back_off = BackOff(first=1.0, longest=300.0)
+
+    seconds = back_off.delay(attempts, draw).total_seconds()
+
+    whole = min(300.0, 2.0 ** min(attempts - 1, 40))
+    assert whole / 2 <= seconds <= whole
