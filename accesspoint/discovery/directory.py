@@ -1,0 +1,131 @@
+"""What a directory is asked and what it answers: the endpoint for a receiver, a document and a process.
+
+Every answer and every failure carries the hops that led to it, so that a person can see which step of the
+look-up said what.
+
+Spec: EHMI SMP usage: the look-up key is receiver, DOCUMENTID and PROCESSID, and the answer is unique.
+"""
+
+# ruff: noqa: N818  (the names say what happened)
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+from urllib.parse import urlsplit
+
+
+class HopKind(StrEnum):
+    """One step of a look-up."""
+
+    STATIC = "static"
+    CACHE = "cache"
+    SML = "sml"
+    SMP = "smp"
+    REDIRECT = "smp-redirect"
+    SIGNATURE = "smp-signature"
+
+
+class LookupProblem(StrEnum):
+    """Why a look-up failed; the values are slugs of the problem catalogue."""
+
+    NO_PARTICIPANT = "lookup-no-participant"
+    NO_ENDPOINT = "lookup-no-endpoint"
+    UNREACHABLE = "lookup-unreachable"
+    SIGNATURE = "smp-signature"
+    REFUSED = "smp-refused"
+    FORBIDDEN_NETWORK = "lookup-forbidden-network"
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of a look-up: what was asked of whom, and how long the answer took."""
+
+    kind: HopKind
+    detail: str
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the receiver's access point takes this document, and its certificate (DER)."""
+
+    participant: str
+    document_id: str
+    process_id: str
+    url: str
+    certificate: bytes
+    transport_profile: str
+    expires_at: datetime | None
+    hops: tuple[Hop, ...] = ()
+
+
+class LookupFailed(Exception):
+    """There is no endpoint; `permanent` says that asking again will not help.
+
+    `slug` names the problem, `detail` says what was found (addresses and identifiers, never a person),
+    `hops` are the steps that were taken.
+    """
+
+    def __init__(
+        self,
+        slug: LookupProblem,
+        detail: str,
+        *,
+        permanent: bool,
+        hops: Sequence[Hop] = (),
+    ) -> None:
+        super().__init__(f"{slug}: {detail}")
+        self.slug = slug
+        self.detail = detail
+        self.permanent = permanent
+        self.hops = tuple(hops)
+
+    def after(self, hops: Sequence[Hop]) -> "LookupFailed":
+        """The same failure with these hops in front of its own."""
+        return LookupFailed(
+            self.slug, self.detail, permanent=self.permanent, hops=(*hops, *self.hops)
+        )
+
+
+class Directory(Protocol):
+    """Anything that finds endpoints."""
+
+    async def find_endpoint(self, participant: str, document_id: str, process_id: str) -> Endpoint:
+        """Find the endpoint of `participant` (`0088:` and GLN) for this document and process.
+
+        Raises: LookupFailed.
+        """
+
+
+def require_web_address(url: str, *, hops: Sequence[Hop] = ()) -> str:
+    """Return an address that is nothing but http or https, a host, perhaps a port, and a path.
+
+    Raises: LookupFailed with REFUSED for other schemes, credentials, fragments and unusable text.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+            and "@" not in parts.netloc
+            and not parts.fragment
+            and url.isascii()
+            and url.isprintable()
+            and " " not in url
+            and "\\" not in url
+            and len(url) <= 2048
+        )
+    except ValueError:
+        usable = False
+    if not usable:
+        # The address itself may be anything, so it is not repeated.
+        raise LookupFailed(
+            LookupProblem.REFUSED,
+            "an address that is not plain http or https",
+            permanent=True,
+            hops=hops,
+        )
+    return url
