@@ -56,11 +56,15 @@ def parse_name(text: str) -> NameKey:
 
 
 def same_name(text: str, name: x509.Name) -> bool:
-    """Tell whether `text` names `name`; text that does not parse names nothing."""
+    """Tell whether `text` names `name`; text that does not parse names nothing.
+
+    Some products write the parts in the order of the certificate instead of RFC 4514's reverse; both fit.
+    """
     try:
-        return parse_name(text) == name_key(name)
+        parsed = parse_name(text)
     except ValueError:
         return False
+    return name_key(name) in (parsed, parsed[::-1])
 
 
 def _split(text: str, separators: str) -> list[str]:

@@ -69,6 +69,13 @@ class WrappedKey(Protocol):
     def cipher_value(self) -> bytes: ...
 
 
+class AddressedKey(WrappedKey, Protocol):
+    """A wrapped key that also says which certificate it was wrapped for."""
+
+    @property
+    def token(self) -> TokenReference: ...
+
+
 class FileSigner:
     """Signs with one private key and shows the certificate (and chain) that goes with it."""
 
@@ -176,6 +183,38 @@ class FileDecrypter:
 
     def __repr__(self) -> str:
         return f"FileDecrypter({self.certificate.subject.rfc4514_string()!r})"
+
+
+class KeyRing:
+    """Several decrypters as one: while keys change, peers still wrap for the previous certificate.
+
+    The reference in the message chooses the key; keys are never tried in turn.
+    """
+
+    def __init__(self, decrypters: Sequence[FileDecrypter]) -> None:
+        if not decrypters:
+            raise KeyStoreError("a key ring without keys")
+        self.decrypters: tuple[FileDecrypter, ...] = tuple(decrypters)
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """The certificates that content keys may be wrapped for, the current one first."""
+        return tuple(decrypter.certificate for decrypter in self.decrypters)
+
+    def matches(self, reference: TokenReference) -> bool:
+        """Tell whether the sender names one of our certificates."""
+        return any(decrypter.matches(reference) for decrypter in self.decrypters)
+
+    def unwrap(self, wrapped: AddressedKey) -> bytes:
+        """Open a content key with the key its token reference names.
+
+        Raises:
+            ValueError: as `FileDecrypter.unwrap`, also when the reference names none of our certificates.
+        """
+        for decrypter in self.decrypters:
+            if decrypter.matches(wrapped.token):
+                return decrypter.unwrap(wrapped)
+        raise ValueError(_UNWRAP_FAILED)
 
 
 def require_pair(private_key: PrivateKeyTypes, certificate: x509.Certificate) -> None:

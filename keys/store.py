@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from keys.certificate import check_key, describe, load_certificates, pem
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.errors import KeyStoreError, UntrustedCertificate
-from keys.private import FileDecrypter, FileSigner, require_pair
+from keys.private import FileDecrypter, FileSigner, KeyRing, require_pair
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 _DECRYPTION_ROLES: Final = ("decryption", "message", "message.next", "message.previous")
@@ -61,13 +61,13 @@ class KeyStore:
     Attributes:
         directory: where they were read.
         signing: signs messages, receipts and signals.
-        decryption: every key that may open a content key, the current one first; never empty.
+        decryption: every key that may open a content key, the current one first.
         tls: the pair for TLS, as server and as client.
     """
 
     directory: Path
     signing: FileSigner
-    decryption: tuple[FileDecrypter, ...]
+    decryption: KeyRing
     tls: TlsFiles
 
     @classmethod
@@ -94,7 +94,7 @@ class KeyStore:
             )
         _, tls = _load_pair(where, "tls")
         files = TlsFiles(tls[0], tuple(tls[1:]), where / "tls.cert.pem", where / "tls.key.pem")
-        return cls(where, signing, tuple(decryption), files)
+        return cls(where, signing, KeyRing(decryption), files)
 
 
 def write_keystore(
@@ -254,10 +254,13 @@ def _read_private(path: Path) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise KeyStoreError(f"{path} cannot be read: {error.strerror}") from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         # Asked of the open file, so that nobody can swap it between the question and the reading.
-        _require_private(path, os.fstat(file.fileno()), is_directory=False)
-        data = file.read(MAX_FILE_BYTES + 1)
+        _require_private(path, os.fstat(descriptor), is_directory=False)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > MAX_FILE_BYTES:
         raise KeyStoreError(f"{path} is larger than {MAX_FILE_BYTES} octets")
     return data

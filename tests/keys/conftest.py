@@ -130,6 +130,16 @@ class Pki:
         )
         return IssuedCertificate(certificate, private_key, (issuer.certificate, *issuer.chain))
 
+    def below_name(self, subject: x509.Name) -> x509.Certificate:
+        """Issue a certificate with any subject."""
+        return self.authority.issue(
+            subject,
+            self.leaf_key,
+            not_before=self.at,
+            not_after=self.at,
+            extensions=self.authority.system_extensions(self.leaf_key),
+        ).certificate
+
     def crls(self, *revoked: x509.Certificate, at: dt.datetime | None = None) -> CrlStore:
         """Return a store with fresh lists of both authorities; the leaves named are revoked."""
         issued = at or self.at - dt.timedelta(hours=1)
