@@ -1,0 +1,372 @@
+"""The English words of the problem catalogue; another language is another table with the same slugs.
+
+Texts are in the past tense, name the values, blame nobody and never say "invalid input". Names in
+braces are facts; where a fact is not known its plain words from `FALLBACKS` stand.
+
+Spec: experience section 7.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemText:
+    """The words of one problem: title, what happened, why most likely, and what to do."""
+
+    title: str
+    what: str
+    why: str
+    do: tuple[str, ...]
+
+
+FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "peer": "the receiving access point",
+        "address": "its address",
+        "participant": "the receiver",
+        "document": "this kind of document",
+        "smp": "the metadata publisher",
+        "next": "later, by itself",
+        "attempt": "This attempt",
+        "message": "the message",
+        "code": "no ebMS code",
+        "certificate": "the certificate",
+        "subject": "another party",
+        "expected": "the expected one",
+        "status": "an error",
+        "endpoint": "the delivery status component",
+        "pending": "The",
+        "rules": "the MedCom rules",
+        "size": "more than is agreed",
+        "limit": "what is agreed",
+        "file": "accesspoint.toml",
+        "backend": "the backend",
+        "station": "one of the stations",
+        "host": "the other side",
+    }
+)
+
+_NOTHING: Final = "nothing; it is tried again {next}"
+_WATCH: Final = "accesspoint watch"
+
+ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
+    {
+        "configuration": ProblemText(
+            "The configuration has problems",
+            "{file} has problems; nothing was started.",
+            "a key is misspelt or missing, or a value cannot work; each is listed with its line.",
+            ("correct the lines listed above and start again",),
+        ),
+        "port-taken": ProblemText(
+            "The address is in use",
+            "{address} could not be opened for listening; another program has it.",
+            "an earlier instance is still running, or the port belongs to something else.",
+            ("ss -ltnp", 'or choose another port under [listen], for example "127.0.0.1:0"'),
+        ),
+        "not-ready": ProblemText(
+            "The node is not ready",
+            "{host} did not become ready in time.",
+            "it is still starting, or its database, keys or payload directory are not usable.",
+            ("accesspoint ready --help",),
+        ),
+        "usage": ProblemText(
+            "The command was not understood",
+            "The command was not understood.",
+            "an option or an argument is missing or has another form.",
+            ("accesspoint --help",),
+        ),
+        "interrupted": ProblemText(
+            "Interrupted",
+            "The command was interrupted.",
+            "somebody pressed Ctrl-C or the system is stopping; what was committed is kept.",
+            ("start it again; it continues where it was",),
+        ),
+        "internal": ProblemText(
+            "Something unforeseen happened",
+            "The program met a state that it has no name for.",
+            "a fault in this program.",
+            ("report it with the id and the log lines around it",),
+        ),
+        "message-invalid": ProblemText(
+            "The message breaks MedCom rules",
+            "The message was not accepted: it breaks {rules}.",
+            "the sending system builds the message in another version or leaves something out.",
+            ("correct the places named above in the sending system, then submit again",),
+        ),
+        "message-not-recognised": ProblemText(
+            "No MedCom message was found",
+            "The content was not recognised as a MedCom FHIR message.",
+            "it is not FHIR in JSON or XML, or not a Bundle of type message with a MessageHeader.",
+            ("submit the whole message Bundle",),
+        ),
+        "message-not-in-ehmi": ProblemText(
+            "EHMI does not carry this kind of message",
+            "EHMI has no document type for {document}.",
+            "the message is of a kind or a version that EHMI does not transport.",
+            ("submit one of the messages and versions that EHMI carries",),
+        ),
+        "message-too-large": ProblemText(
+            "The message is too large",
+            "The message has {size}; the limit is {limit}.",
+            "it carries attachments that are larger than is agreed.",
+            ("send it in parts, or raise the limit on both sides",),
+        ),
+        "message-already-submitted": ProblemText(
+            "This message was submitted before",
+            "{message} was submitted before; it is not sent twice.",
+            "the backend repeated a submission whose answer it did not get.",
+            (_WATCH, "use the earlier submission, or give a new message a new identifier"),
+        ),
+        "message-unknown": ProblemText(
+            "No such message",
+            "No message with this identifier was here.",
+            "it was submitted elsewhere, or its time of retention is over.",
+            (_WATCH,),
+        ),
+        "sender-not-served": ProblemText(
+            "The sender is not one of ours",
+            "The message names {participant} as its sender, which this node does not send for.",
+            "the organisation is missing from the configuration.",
+            ("add it under [[participants]] in accesspoint.toml",),
+        ),
+        "receiver-unknown": ProblemText(
+            "The receiver is not named completely",
+            "{participant} has no SOR id here, and the message names none.",
+            "the message addresses the receiver by its GLN alone.",
+            ("let the sending system fill in the receiver's SOR id",),
+        ),
+        "lookup-no-participant": ProblemText(
+            "The receiver is not in the directory",
+            "{participant} was not found in the directory.",
+            "the receiver is not registered for EHMI yet, or the GLN has a mistake.",
+            ("check the GLN; then ask the receiver to register",),
+        ),
+        "lookup-no-endpoint": ProblemText(
+            "The receiver does not take this kind of message",
+            "{smp} knew {participant}, but no endpoint for {document} that is valid now.",
+            "the receiver has not registered the document in this version, or its registration has ended.",
+            ("ask the receiver to register the document",),
+        ),
+        "lookup-unreachable": ProblemText(
+            "The directory did not answer",
+            "The directory could not be asked about {participant}.",
+            "DNS or the metadata publisher is down, or a firewall is in between.",
+            (_NOTHING, "dig NAPTR with the zone of [directory] sml, or curl -v with its smp"),
+        ),
+        "smp-signature": ProblemText(
+            "The directory's answer is not signed as it must be",
+            "The answer about {participant} did not carry a signature that is trusted here.",
+            "the publisher's certificate changed, or an anchor is missing under [trust.smp].",
+            ("compare the publisher's certificate with [trust.smp] anchors in accesspoint.toml",),
+        ),
+        "peer-unreachable": ProblemText(
+            "The partner cannot be reached",
+            "No connection to {peer} could be made. {attempt} did not reach it.",
+            "the partner is down, its address changed, or a firewall is in between.",
+            (_NOTHING, "curl -v with the partner's URL"),
+        ),
+        "peer-timeout": ProblemText(
+            "The partner did not answer",
+            "{peer} took the connection, but no complete answer came in time. The message may have arrived.",
+            "the partner is slow or restarted; the same message is sent again and recognised as a duplicate.",
+            (_NOTHING,),
+        ),
+        "peer-tls": ProblemText(
+            "TLS could not be agreed",
+            "{peer} and this node could not agree on TLS.",
+            "one side does not trust the other's TLS certificate, or its name differs from the URL.",
+            (
+                "openssl s_client with the partner's host and port",
+                "compare with [trust.tls] anchors in accesspoint.toml",
+            ),
+        ),
+        "peer-unavailable": ProblemText(
+            "The partner is busy",
+            "{peer} answered that it cannot take messages now.",
+            "it is being restarted or has too much to do.",
+            (_NOTHING,),
+        ),
+        "peer-answer": ProblemText(
+            "The partner's answer was not understood",
+            "{peer} answered with something that is neither a receipt nor an ebMS error.",
+            "another kind of server, a proxy or a login page stands at the partner's URL.",
+            ("curl -v with the partner's URL", _NOTHING),
+        ),
+        "peer-refused": ProblemText(
+            "The partner refused the message",
+            "{peer} refused {message} with {code}.",
+            "the partner's agreement, certificate or rules differ from what was sent.",
+            ("ask the partner, naming the MessageId and the code; their log has the reason",),
+        ),
+        "receipt-invalid": ProblemText(
+            "The receipt does not count",
+            "{peer} answered with a receipt that is not a valid answer to {message}.",
+            "the receipt is unsigned, answers another message, or is incomplete.",
+            (_NOTHING, "ask the partner which product and version signs its receipts"),
+        ),
+        "receipt-signer": ProblemText(
+            "The receipt is signed by somebody else",
+            "The receipt for {message} was signed by {subject}, not by {expected}.",
+            "the partner renewed its certificate without updating its registration.",
+            (_NOTHING, "ask the partner to publish its new certificate"),
+        ),
+        "receipt-digest": ProblemText(
+            "The receipt does not match",
+            "The receipt answered {message} but repeated other digests than those that were sent.",
+            "a gateway changed the message on its way, or the partner computes its receipts from something else.",
+            (_NOTHING, "send the partner the signed digests of this message"),
+        ),
+        "receipt-missing": ProblemText(
+            "No receipt came",
+            "{message} was sent, but no receipt came before the retries were spent.",
+            "the partner may have the message; its receipt was lost or never sent.",
+            ("ask the partner whether it has the MessageId before sending the content again",),
+        ),
+        "certificate-untrusted": ProblemText(
+            "The certificate is not trusted",
+            "{certificate} leads to no anchor that is trusted for this purpose.",
+            "its issuer is missing among the anchors or intermediates.",
+            ("compare the issuer with [trust.message] anchors in accesspoint.toml",),
+        ),
+        "certificate-expired": ProblemText(
+            "The certificate is not valid now",
+            "{certificate} was used outside its time of validity.",
+            "the partner has not renewed it, or a clock is wrong.",
+            ("timedatectl status", "ask the partner for its new certificate"),
+        ),
+        "certificate-revoked": ProblemText(
+            "The certificate is revoked",
+            "{certificate} was revoked by its issuer.",
+            "the partner replaced it, or its key was lost.",
+            ("nothing is accepted with it; ask the partner for its new certificate",),
+        ),
+        "certificate-other-party": ProblemText(
+            "The certificate belongs to somebody else",
+            "{certificate} is valid, but belongs to {subject} and not to {expected}.",
+            "the partner signs with another certificate than it registered, or somebody speaks in its name.",
+            ("ask the partner, by a way other than this one, which certificate is right",),
+        ),
+        "revocation-unknown": ProblemText(
+            "Revocation is not known",
+            "No fresh revocation list told whether {certificate} is still good.",
+            "the issuer's list could not be fetched, or the last one has run out.",
+            (_NOTHING, "curl -v with the address of the revocation list"),
+        ),
+        "decryption-failed": ProblemText(
+            "The message could not be decrypted",
+            "{message} could not be decrypted with our keys.",
+            "the sender encrypted for an older certificate of ours, or the octets changed on the way.",
+            ("see that the directory shows our present certificate; the sender will try again",),
+        ),
+        "payload-changed": ProblemText(
+            "A part differs from what was signed",
+            "A part of {message} did not match the digest that its sender signed.",
+            "a gateway or the sender's MIME writer changed the part after it was signed.",
+            ("send the partner the signed and the computed digest",),
+        ),
+        "duplicate-content": ProblemText(
+            "A MessageId was used for two contents",
+            "{message} was received before with other content; the second was refused.",
+            "the sender used the same MessageId for a new message.",
+            ("nothing here; the sender must use a new MessageId",),
+        ),
+        "duplicate-envelope": ProblemText(
+            "An envelope identifier was used twice",
+            "The envelope of {message} was received before with another message; identifiers are never used again.",
+            "the sender built a new message around an old envelope identifier.",
+            ("nothing here; the sender got a negative acknowledgement",),
+        ),
+        "storage-failed": ProblemText(
+            "The disk does not keep what is written",
+            "A commit could not be made durable; nothing was promised to anybody, and nothing more is accepted.",
+            "the disk is full or broken, or the database server is gone.",
+            ("df -h", "dmesg | tail", "then start again; the start decides what was kept"),
+        ),
+        "storage-refused": ProblemText(
+            "The store cannot be used as it is",
+            "The database or the payload directory was not opened.",
+            "it is open to others, on a network disk, in use, or made by a newer program.",
+            ("ls -ld with the directory of [store]",),
+        ),
+        "token-refused": ProblemText(
+            "No token was given",
+            "{endpoint} refused a token for {participant}.",
+            "the client is not enrolled with this TLS certificate, or not for this organisation.",
+            (
+                "compare the subject of our TLS certificate with the enrolled one",
+                "{pending} delivery events are kept and sent when this works",
+            ),
+        ),
+        "token-unreachable": ProblemText(
+            "The token endpoint did not answer",
+            "{endpoint} gave no token because it could not be reached.",
+            "it is down, or a firewall is in between.",
+            ("nothing; {pending} delivery events are kept and sent when it answers",),
+        ),
+        "status-refused": ProblemText(
+            "A delivery event was refused",
+            "{endpoint} refused a delivery event with {status}.",
+            "the event's device, organisation or form does not fit the enrolment.",
+            ("the event is set aside and the others go on; compare device_ids with the enrolment",),
+        ),
+        "status-unreachable": ProblemText(
+            "The delivery status component did not answer",
+            "{endpoint} could not be reached with delivery events.",
+            "it is down, or a firewall is in between.",
+            (
+                "nothing; {pending} delivery events are kept and sent in their order when it answers",
+            ),
+        ),
+        "event-missing": ProblemText(
+            "A delivery event is missing",
+            "{station} reported no event for a step that happened.",
+            "the event is still on its way, was refused, or the station is not configured to report.",
+            (_WATCH,),
+        ),
+        "acknowledgement-missing": ProblemText(
+            "No acknowledgement came",
+            "No acknowledgement of the envelope of {message} came in time, although the access point took it.",
+            "the receiver's message handler is stopped, or its answer cannot find its way back.",
+            ("ask the receiver, naming the envelope identifier; a person may send it again",),
+        ),
+        "acknowledgement-negative": ProblemText(
+            "The envelope was refused",
+            "The receiver answered the envelope of {message} with a negative acknowledgement.",
+            "the envelope or its content does not fit the receiver's rules.",
+            ("correct what the acknowledgement names, then send a new message",),
+        ),
+        "acknowledgement-unexpected": ProblemText(
+            "An acknowledgement fits nothing",
+            "An acknowledgement came for an envelope that was not sent from here, or has another answer already.",
+            "it is late, repeated, or addressed to somebody else.",
+            ("nothing; the first answer stays",),
+        ),
+        "fhir-acknowledgement-missing": ProblemText(
+            "The receiving system has not answered",
+            "No MedCom acknowledgement of {message} came in time, although its envelope was acknowledged.",
+            "the receiving system has not read the message yet.",
+            ("ask the receiver, naming the message identifier",),
+        ),
+        "fhir-acknowledgement-negative": ProblemText(
+            "The receiving system refused the message",
+            "The receiving system answered {message} with {status}.",
+            "the content does not fit the receiver's rules.",
+            ("correct what the acknowledgement names, then send a new message",),
+        ),
+        "fhir-acknowledgement-unexpected": ProblemText(
+            "A MedCom acknowledgement fits nothing",
+            "A MedCom acknowledgement came for a message that was not sent from here.",
+            "it is late, repeated, or addressed to somebody else.",
+            ("nothing; it is kept for the record",),
+        ),
+        "backend-not-accepting": ProblemText(
+            "The backend does not take messages",
+            "{backend} did not take a message; its sender already has the receipt.",
+            "the backend is stopped, or its directory is full or not writable.",
+            (_NOTHING, "ls -ld with the directory of [backend]"),
+        ),
+    }
+)
