@@ -1,0 +1,108 @@
+"""The interface from outside: how the command line and the demo talk to a node."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import aiohttp
+
+Json = dict[str, Any]
+TOKEN_FILE: Final = "api.token"  # noqa: S105 - the name of a file
+ADDRESS_FILE: Final = "addresses.json"
+
+
+class ApiProblem(Exception):
+    """The node answered with a problem; `body` is the RFC 9457 object."""
+
+    def __init__(self, status: int, body: Json) -> None:
+        super().__init__(str(body.get("detail", "")))
+        self.status = status
+        self.body = body
+
+
+class NodeUnreachable(Exception):
+    """No node answers where one should."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAddress:
+    """Where a node's interface is, and the token that opens it."""
+
+    url: str
+    token: str
+
+    @classmethod
+    def load(cls, store: Path) -> "NodeAddress":
+        """Read the address of the node that keeps its data in `store`; raises `NodeUnreachable`."""
+        try:
+            addresses = json.loads((store / ADDRESS_FILE).read_text())
+            return cls(f"http://{addresses['api']}", (store / TOKEN_FILE).read_text().strip())
+        except (OSError, ValueError, KeyError) as error:
+            raise NodeUnreachable(f"no node runs with its data in {store}") from error
+
+
+class NodeClient:
+    """One connection pool to one node."""
+
+    def __init__(self, address: NodeAddress) -> None:
+        self._address = address
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            headers={"Authorization": f"Bearer {self._address.token}"},
+            timeout=aiohttp.ClientTimeout(total=60),
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def submit(self, data: bytes, *, to: str | None) -> Json:
+        """Submit one MedCom message; raises `ApiProblem` with the rules it breaks."""
+        query = {"to": to} if to else {}
+        return await self._call("POST", "/api/v1/messages", query, data)
+
+    async def describe(self, message_identifier: str) -> Json:
+        """Everything the node knows of one message."""
+        return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
+
+    async def about(self) -> Json:
+        """Who the node is."""
+        return await self._call("GET", "/api/v1/about", {})
+
+    async def follow(self, *, after: int = 0) -> AsyncIterator[Json]:
+        """Journal entries as they become durable, for ever."""
+        while True:
+            page = await self._call("GET", "/api/v1/journal", {"after": str(after), "wait": "20"})
+            after = page["next"]
+            for entry in page["entries"]:
+                yield entry
+
+    async def _call(
+        self, method: str, path: str, query: dict[str, str], data: bytes | None = None
+    ) -> Json:
+        if self._session is None:
+            raise RuntimeError("the client is used outside its async with")
+        try:
+            async with self._session.request(
+                method, self._address.url + path, params=query, data=data
+            ) as response:
+                body: Json = json.loads(await response.read())
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise NodeUnreachable(
+                f"{self._address.url} does not answer: {type(error).__name__}"
+            ) from error
+        if response.status >= 400:
+            raise ApiProblem(response.status, body)
+        return body

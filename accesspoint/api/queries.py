@@ -1,0 +1,124 @@
+"""What the interface tells about a message: read from the tables in one consistent view, as plain values.
+
+No payload and no patient appears here: identifiers, states, times, digests and problems only.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from accesspoint.clock import from_microseconds
+from accesspoint.store.database import Row, Transaction
+
+Json = dict[str, Any]
+
+
+def time_text(stored: int | None) -> str | None:
+    """A stored time as RFC 3339 text, UTC."""
+    return (
+        None
+        if stored is None
+        else from_microseconds(int(stored))
+        .isoformat(timespec="microseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+async def list_journal(tx: Transaction, *, after: int, limit: int) -> list[Json]:
+    """Journal entries after a position, oldest first."""
+    rows = await tx.fetch(
+        "SELECT * FROM journal WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit
+    )
+    return [journal_entry(row) for row in rows]
+
+
+def journal_entry(row: Row) -> Json:
+    """One journal entry: when, which station, what, about which message."""
+    detail = row["detail"]
+    return {
+        "seq": row["seq"],
+        "at": time_text(row["at"]),
+        "station": row["station"],
+        "event": row["event"],
+        "message_identifier": row["message_identifier"],
+        "subject": row["subject"],
+        "standard": row["standard"],
+        "problem": row["problem"],
+        "detail": json.loads(detail) if detail.startswith("{") else detail,
+    }
+
+
+async def describe_message(tx: Transaction, message_identifier: str) -> Json | None:
+    """Everything known of one MedCom message or acknowledgement, or None when it was never here."""
+    documents = await tx.fetch(
+        "SELECT * FROM documents WHERE message_identifier = $1", message_identifier
+    )
+    envelopes = await tx.fetch(
+        "SELECT * FROM envelopes WHERE message_identifier = $1 ORDER BY created_at",
+        message_identifier,
+    )
+    exchanges = await tx.fetch(
+        "SELECT * FROM messages WHERE message_identifier = $1 ORDER BY created_at",
+        message_identifier,
+    )
+    if not (documents or envelopes or exchanges):
+        return None
+    return {
+        "message_identifier": message_identifier,
+        "documents": [_document(row) for row in documents],
+        "envelopes": [_envelope(row) for row in envelopes],
+        "exchanges": [await _exchange(tx, row) for row in exchanges],
+        "events": await _events(tx, message_identifier),
+    }
+
+
+def _document(row: Row) -> Json:
+    picked = _pick(row, "direction", "event_code", "sender", "receiver", "media_type", "payload_bytes", "payload_sha256",
+                   "acknowledgement")  # fmt: skip
+    return picked | {
+        "created_at": time_text(row["created_at"]),
+        "delivered_at": time_text(row["delivered_at"]),
+    }
+
+
+def _envelope(row: Row) -> Json:
+    picked = _pick(
+        row, "direction", "envelope_id", "standard", "sender", "receiver", "acknowledgement"
+    )
+    return picked | {
+        "due_at": time_text(row["due_at"]),
+        "acknowledged_at": time_text(row["acknowledged_at"]),
+    }
+
+
+async def _exchange(tx: Transaction, row: Row) -> Json:
+    history = await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", row["id"])
+    receipt = await tx.fetch_one("SELECT signer, at FROM receipts WHERE message = $1", row["id"])
+    picked = _pick(row, "id", "direction", "state", "message_id", "party", "envelope_id", "standard", "original_sender",
+                   "final_recipient", "payload_bytes", "payload_sha256", "attempt", "problem")  # fmt: skip
+    return picked | {
+        "receipt": None
+        if receipt is None
+        else {"signer": receipt["signer"], "at": time_text(receipt["at"])},
+        "history": [
+            {
+                "from": step["from_state"],
+                "to": step["to_state"],
+                "at": time_text(step["at"]),
+                "note": step["note"],
+            }
+            for step in history
+        ],
+    }
+
+
+async def _events(tx: Transaction, message_identifier: str) -> list[Json]:
+    rows = await tx.fetch(
+        "SELECT station, subtype, state, attempts, problem FROM outbox WHERE aggregate = $1 ORDER BY seq",
+        message_identifier,
+    )
+    return [dict(row) for row in rows]
+
+
+def _pick(row: Mapping[str, Any], *names: str) -> Json:
+    return {name: row[name] for name in names}

@@ -1,0 +1,166 @@
+"""The routes of the REST interface: submit, follow, describe, and the probes of an orchestrator.
+
+Every route but the probes wants the bearer token from the node's own file. Errors are RFC 9457 problems.
+This is one of the seams where an unexpected exception becomes a bare problem `internal`.
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from accesspoint.api.queries import Json, describe_message, list_journal
+from accesspoint.stations import Bell, Bells
+from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
+from accesspoint.store.database import Database, IntegrityViolation, StorageFailure
+from envelope.limits import DEFAULT_LIMITS, Limits
+
+MAX_WAIT_SECONDS: Final = 30.0
+PAGE: Final = 500
+_OPEN: Final = frozenset({"/livez", "/readyz"})
+_log = structlog.get_logger("accesspoint.api")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """The interface of one node; `application` is None where no end-user edge runs here."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bells: Bells,
+        application: EndUserApplication | None,
+        token: str,
+        about: Json,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._database = database
+        self._bells = bells
+        self._application = application
+        self._token = token.encode()
+        self._about = about
+        self._limits = limits
+
+    def build(self) -> web.Application:
+        """The aiohttp application with its routes."""
+        app = web.Application(
+            middlewares=[self._guard], client_max_size=self._limits.fhir_bytes + 1
+        )
+        app.router.add_get("/livez", self._live)
+        app.router.add_get("/readyz", self._ready)
+        app.router.add_get("/api/v1/about", self._tell_about)
+        app.router.add_post("/api/v1/messages", self._submit)
+        app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
+        app.router.add_get("/api/v1/journal", self._journal)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path not in _OPEN and not self._is_authorized(request):
+            return problem(401, "unauthorized", "The bearer token of this node is needed.")
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return problem(error.status, "http", error.reason)
+        except StorageFailure:
+            return problem(
+                503,
+                "storage-failed",
+                "The store does not vouch for its commits; nothing was accepted.",
+            )
+        except Exception as error:  # noqa: BLE001 - the seam of the interface
+            _log.error(
+                "api_internal", error=type(error).__name__, path=request.match_info.route.name
+            )
+            return problem(500, "internal", "An unexpected error; the log of the node names it.")
+
+    def _is_authorized(self, request: web.Request) -> bool:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
+        return hmac.compare_digest(given, self._token)
+
+    async def _live(self, _: web.Request) -> web.Response:
+        return web.json_response({"live": True})
+
+    async def _ready(self, _: web.Request) -> web.Response:
+        await self._database.fetch("SELECT 1")
+        return web.json_response({"ready": True})
+
+    async def _tell_about(self, _: web.Request) -> web.Response:
+        return web.json_response(self._about)
+
+    async def _submit(self, request: web.Request) -> web.Response:
+        if self._application is None:
+            return problem(
+                404, "no-end-user-application", "No end-user application runs on this node."
+            )
+        data = await request.read()
+        try:
+            submission, commit = await self._application.submit(data, to=request.query.get("to"))
+            await self._bells.run(self._database, commit)
+        except SubmissionRefused as refused:
+            findings = [
+                {"rule": f.rule, "severity": str(f.severity), "path": f.path, "text": f.text}
+                for f in refused.findings
+            ]
+            return problem(422, refused.rule, refused.detail, whose="ours", findings=findings)
+        except IntegrityViolation:
+            return problem(
+                409,
+                "message-already-submitted",
+                "A message with this MessageHeader.id was sent before.",
+            )
+        document = submission.document
+        return web.json_response(
+            {
+                "message_identifier": document.message_identifier,
+                "type": document.event_code,
+                "from": document.sender.gln,
+                "to": document.receiver.gln,
+                "bytes": document.stored.payload_bytes,
+                "sha256": document.stored.payload_sha256,
+                "warnings": [
+                    {"rule": f.rule, "path": f.path, "text": f.text} for f in submission.warnings
+                ],
+                "notes": list(submission.notes),
+            },
+            status=202,
+            headers={"Location": f"/api/v1/messages/{document.message_identifier}"},
+        )
+
+    async def _describe(self, request: web.Request) -> web.Response:
+        identifier = request.match_info["message_identifier"]
+        found = await self._database.read(lambda tx: describe_message(tx, identifier))
+        if found is None:
+            return problem(404, "message-unknown", "No message with this identifier was here.")
+        return web.json_response(found)
+
+    async def _journal(self, request: web.Request) -> web.Response:
+        try:
+            after = int(request.query.get("after", "0"))
+            wait = min(float(request.query.get("wait", "0")), MAX_WAIT_SECONDS)
+        except ValueError:
+            return problem(400, "bad-parameter", "`after` and `wait` are numbers.")
+        entries = await self._database.read(lambda tx: list_journal(tx, after=after, limit=PAGE))
+        if not entries and wait > 0:
+            await self._bells.wait(Bell.JOURNAL, at_most_seconds=wait)
+            entries = await self._database.read(
+                lambda tx: list_journal(tx, after=after, limit=PAGE)
+            )
+        return web.json_response(
+            {"entries": entries, "next": entries[-1]["seq"] if entries else after}
+        )
+
+
+def problem(status: int, slug: str, detail: str, **more: object) -> web.Response:
+    """An RFC 9457 problem as a response."""
+    body = {
+        "type": f"/docs/problems/{slug}",
+        "title": slug,
+        "status": status,
+        "detail": detail,
+        **more,
+    }
+    return web.json_response(body, status=status, content_type="application/problem+json")

@@ -1,0 +1,479 @@
+"""The composition root: from a configuration to a running node, and down again in the reverse order.
+
+This is the one place that knows every part. A node runs one station of an organisation or several; those
+built together are joined by plain calls inside one commit, the others by sealed hand-overs.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+from cryptography import x509
+
+from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
+from accesspoint.api.routes import Api
+from accesspoint.as4.client import As4Client
+from accesspoint.as4.server import As4Server
+from accesspoint.backends.base import Backend, DeliveryRefused
+from accesspoint.backends.folder import FolderBackend
+from accesspoint.backends.sink import SinkBackend
+from accesspoint.clock import Clock, SystemClock
+from accesspoint.config import Address as ListenAddress
+from accesspoint.config import BackendKind, Configuration, Profile, TrustPurpose
+from accesspoint.config import Station as Runs
+from accesspoint.delivery.events import Station
+from accesspoint.delivery.outbox import Outbox
+from accesspoint.delivery.relay import Relay as EventRelay
+from accesspoint.delivery.token import TokenSource
+from accesspoint.finding import build_directory
+from accesspoint.identity import Identity, build_agreements
+from accesspoint.ids import Ids, SystemIds, random_fraction
+from accesspoint.inbound.dispatch import Dispatcher
+from accesspoint.inbound.receiver import Receiver
+from accesspoint.inbound.refusal import Refuser
+from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.outbound.sender import Sender
+from accesspoint.outbound.submit import Submit
+from accesspoint.stations import Bells
+from accesspoint.stations.carrier import PATH, StationClient, station_client
+from accesspoint.stations.document import Address, Document, Envelope
+from accesspoint.stations.end_user_application import EndUserApplication
+from accesspoint.stations.link import Apart, Handover, Joined
+from accesspoint.stations.message_service_handler import MessageServiceHandler
+from accesspoint.stations.reception import StationServer
+from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
+from accesspoint.stations.reporting import Reporter
+from accesspoint.store.database import Database, sqlite_url
+from accesspoint.store.messages import release_leases
+from accesspoint.store.payloads import PayloadStore
+from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
+from envelope.limits import DEFAULT_LIMITS, MIB
+from keys.crl import CrlStore
+from keys.path import Validator
+from keys.revocation import RevocationPolicy
+from keys.store import KeyStore, load_certificate_files
+from keys.tls import client_context, server_context
+from keys.trust import Purpose, TrustStore
+
+SHUTDOWN_SECONDS: Final = 5.0
+HANDOVER_SCHEDULE: Final = RetrySchedule(
+    timedelta(milliseconds=500), 2.0, timedelta(minutes=5), timedelta(days=60)
+)
+_log = structlog.get_logger("accesspoint")
+
+
+class AccessPoint:
+    """One running node; made by `start`, which is the only way to get one."""
+
+    def __init__(self, configuration: Configuration, *, clock: Clock, ids: Ids) -> None:
+        self.configuration = configuration
+        self.clock = clock
+        self.ids = ids
+        self.bells = Bells()
+        self.addresses: dict[str, str] = {}
+        self.owner = ids.ulid()
+        self._tasks: list[Callable[[], Awaitable[None]]] = []
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._running: list[asyncio.Task[None]] = []
+
+    # What every station needs
+
+    async def open_stores(self, stack: AsyncExitStack) -> None:
+        """Open database and payload store, and take up what a stopped process left."""
+        store = self.configuration.store
+        store.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        url = store.database or sqlite_url(store.directory / "accesspoint.db")
+        self.database = await Database.open(url)
+        stack.push_async_callback(self.database.close)
+        self.payloads = PayloadStore(store.directory / "payloads")
+        stack.callback(self.payloads.close)
+        now = self.clock.now()
+        resumed = await self.database.run(
+            lambda tx: release_leases(tx, at=now, sole_node=self.database.dialect == "sqlite")
+        )
+        if resumed:
+            _log.info("resumed", messages=resumed)
+
+    def load_keys(self) -> None:
+        """Load our keys and whom we trust."""
+        configuration = self.configuration
+        self.keystore = KeyStore.load(configuration.keys.directory)
+        self.identity = Identity(
+            signer=self.keystore.signing,
+            decrypter=self.keystore.decryption[0],
+            party=common_name(self.keystore.signing.certificate),
+        )
+        self.agreements, self.partner_certificates = build_agreements(configuration.partners)
+        tls = configuration.trust.tls
+        self.tls_anchors = (
+            () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))
+        )
+        files = self.keystore.tls
+        self.client_tls = client_context(files.certificate_file, files.key_file, self.tls_anchors)
+        self.server_tls = server_context(files.certificate_file, files.key_file, self.tls_anchors)
+
+    def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
+        """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
+        if settings is None:
+            return Validator(TrustStore(purpose))
+        trust = TrustStore(
+            purpose,
+            load_certificate_files(settings.anchors),
+            load_certificate_files(settings.intermediates),
+        )
+        crls = CrlStore(trust.authorities)
+        if settings.crl_urls:
+            refresher = RevocationRefresher(crls, settings.crl_urls, clock=self.clock)
+            self._tasks.append(refresher.run)
+        policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
+        return Validator(trust, revocation=policy, crls=crls)
+
+    def build_reporting(self, session: Callable[[], aiohttp.ClientSession]) -> None:
+        """The reporter, and the relay to the status component where one is configured."""
+        configuration = self.configuration
+        runs, status = configuration.stations.runs, configuration.delivery_status
+        outbox: Outbox | None = None
+        if status is not None:
+            glns = [organisation.gln for organisation in configuration.organisations]
+            outbox = Outbox(self.database, clock=self.clock, glns=glns)
+            tokens = TokenSource(
+                status.token_endpoint,
+                client_id=status.client_id,
+                ssl_context=self.client_tls,
+                session=session,
+                monotonic=self.clock.monotonic,
+            )
+            relay = EventRelay(
+                outbox,
+                endpoint=status.endpoint,
+                tokens=tokens,
+                ssl_context=self.client_tls,
+                session=session,
+                random=lambda: random_fraction(self.ids),
+            )
+            self._tasks.append(relay.run)
+        devices = configuration.stations.device_ids
+        by_station = {str(station): device for station, device in devices.items()}
+        # Message service handler and access point built together report as one, with the access point's device.
+        by_station[Station.AP_MSH] = by_station.get(Station.AP, "")
+        self.reporter = Reporter(
+            clock=self.clock,
+            outbox=outbox,
+            device_ids=by_station,
+            together=Runs.MSH in runs and Runs.AP in runs,
+        )
+
+    # The stations
+
+    def build_stations(
+        self, stack: AsyncExitStack, directory_session: Callable[[], aiohttp.ClientSession]
+    ) -> None:
+        """Build the stations that run here and join each to the next one, here or elsewhere."""
+        configuration = self.configuration
+        runs = configuration.stations.runs
+        self.carriers: dict[str, Carrier] = {}
+        self.application = self._build_application() if Runs.EUA in runs else None
+        handler = self._build_handler() if Runs.MSH in runs else None
+        submit = self._build_submit() if Runs.AP in runs else None
+        if self.application is not None:
+            self.application.down = (
+                Joined(handler.take_document, self.reporter) if handler else Apart("down", self.ids)
+            )
+        if handler is not None:
+            handler.down = (
+                Joined(submit.take_envelope, self.reporter) if submit else Apart("down", self.ids)
+            )
+            handler.up = (
+                Joined(self.application.take_document, self.reporter)
+                if self.application
+                else Apart("up", self.ids)
+            )
+        if submit is not None:
+            up = Joined(handler.take_envelope, self.reporter) if handler else Apart("up", self.ids)
+            self._build_access_point(up, directory_session)
+        self._build_links(handler, submit)
+
+    def _build_application(self) -> EndUserApplication:
+        configuration = self.configuration
+        served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.organisations}
+        known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
+        self.carriers["backend"] = self._build_backend_carrier()
+        return EndUserApplication(
+            database=self.database,
+            payloads=self.payloads,
+            reporter=self.reporter,
+            clock=self.clock,
+            ids=self.ids,
+            organisation=served[configuration.organisation.gln],
+            served=served,
+            known=known,
+            readdress=configuration.profile is Profile.DEV,
+            acknowledge=configuration.acknowledging.fhir == "automatic",
+        )
+
+    def _build_handler(self) -> MessageServiceHandler:
+        return MessageServiceHandler(
+            database=self.database,
+            payloads=self.payloads,
+            reporter=self.reporter,
+            clock=self.clock,
+            ids=self.ids,
+        )
+
+    def _build_submit(self) -> Submit:
+        return Submit(
+            payloads=self.payloads,
+            reporter=self.reporter,
+            clock=self.clock,
+            ids=self.ids,
+            domain=self.domain,
+        )
+
+    def _build_access_point(
+        self, up: Joined[Envelope] | Apart[Envelope], session: Callable[[], aiohttp.ClientSession]
+    ) -> None:
+        """The access point proper: receiver, dispatcher and sender."""
+        configuration = self.configuration
+        trust = MessageTrust(
+            self.build_validator(Purpose.MESSAGE, configuration.trust.message),
+            clock=self.clock,
+            partners=self.partner_certificates,
+        )
+        receiver = Receiver(
+            database=self.database,
+            payloads=self.payloads,
+            identity=self.identity,
+            agreements=self.agreements,
+            check=trust,
+            served={organisation.gln: organisation for organisation in configuration.organisations},
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+            ids=self.ids,
+            domain=self.domain,
+        )
+        refuser = Refuser(
+            database=self.database,
+            identity=self.identity,
+            suite=self.agreements.default.suite,
+            clock=self.clock,
+            ids=self.ids,
+        )
+        self.as4 = As4Server(receiver, refuser)
+        dispatcher = Dispatcher(
+            database=self.database,
+            up=up,
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+            schedule=HANDOVER_SCHEDULE,
+            owner=self.owner,
+        )
+        directory = build_directory(
+            configuration,
+            session=session,
+            clock=self.clock,
+            smp=self.build_validator(Purpose.SMP, configuration.trust.smp),
+        )
+        sender = Sender(
+            database=self.database,
+            payloads=self.payloads,
+            directory=directory,
+            client=self.as4_client,
+            identity=self.identity,
+            agreements=self.agreements,
+            trust=trust,
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+            ids=self.ids,
+            schedule=configuration.sending.retry.schedule(),
+            concurrency=configuration.sending.workers,
+            owner=self.owner,
+        )
+        self._tasks += [dispatcher.run, sender.run]
+
+    def _build_links(self, handler: MessageServiceHandler | None, submit: Submit | None) -> None:
+        """Hand-overs to and from the stations that run elsewhere, and the relay that carries them."""
+        links = self.configuration.links
+        neighbours: dict[str, x509.Certificate] = {}
+        for target, link in (("up", links.up), ("down", links.down)):
+            if link is None:
+                continue
+            client = StationClient(
+                link.url, client=self.station_client, signer=self.keystore.signing, payloads=self.payloads,
+                clock=self.clock,
+            )  # fmt: skip
+            self.carriers[target] = client.carry
+            # What a neighbour hands over travels away from it: the one below us sends upwards.
+            neighbours["down" if target == "up" else "up"] = load_certificate_files(
+                [link.certificate]
+            )[0]
+        self.station_server = StationServer(
+            database=self.database,
+            payloads=self.payloads,
+            bells=self.bells,
+            clock=self.clock,
+            neighbours=neighbours,
+            take_document={
+                **({"down": handler.take_document} if handler else {}),
+                **({"up": self.application.take_document} if self.application else {}),
+            },
+            take_envelope={
+                **({"up": handler.take_envelope} if handler else {}),
+                **({"down": submit.take_envelope} if submit else {}),
+            },
+        )
+        if self.carriers:
+            relay = HandoverRelay(
+                database=self.database,
+                carriers=self.carriers,
+                reporter=self.reporter,
+                bells=self.bells,
+                clock=self.clock,
+                schedule=HANDOVER_SCHEDULE,
+            )
+            self._tasks.append(relay.run)
+
+    def _build_backend_carrier(self) -> Carrier:
+        settings = self.configuration.backend
+        backend: Backend = SinkBackend()
+        if (
+            settings is not None
+            and settings.kind is BackendKind.FOLDER
+            and settings.directory is not None
+        ):
+            backend = FolderBackend(settings.directory)
+
+        async def carry(handover: Handover) -> None:
+            try:
+                await backend.deliver(handover.id, Document.from_json(handover.item), self.payloads)
+            except DeliveryRefused as refused:
+                raise NotTaken("backend-not-accepting", str(refused)) from refused
+
+        return carry
+
+    # Serving
+
+    async def serve(self, stack: AsyncExitStack) -> None:
+        """Listen, start the workers, and write down where we are."""
+        listen = self.configuration.listen
+        token = self._load_token()
+        api = Api(
+            database=self.database,
+            bells=self.bells,
+            application=self.application,
+            token=token,
+            about={
+                "label": self.configuration.label,
+                "profile": str(self.configuration.profile),
+                "gln": self.configuration.organisation.gln,
+                "stations": [str(station) for station in self.configuration.stations.runs],
+                "party": self.identity.party,
+            },
+        )
+        self.addresses["api"] = await self._listen(stack, api.build(), listen.api, tls=False)
+        if Runs.AP in self.configuration.stations.runs:
+            as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
+            as4.router.add_post("/as4", self.as4.handle)
+            self.addresses["as4"] = await self._listen(stack, as4, listen.as4, tls=True)
+        if listen.stations is not None:
+            stations = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
+            stations.router.add_post(PATH, self.station_server.handle)
+            self.addresses["stations"] = await self._listen(
+                stack, stations, listen.stations, tls=True
+            )
+        path = self.configuration.store.directory / ADDRESS_FILE
+        path.write_text(json.dumps(self.addresses))
+        stack.callback(path.unlink, missing_ok=True)
+        self._running = [asyncio.create_task(self._watch(task)) for task in self._tasks]
+        stack.push_async_callback(self._stop_tasks)
+
+    async def wait(self) -> None:
+        """Return never, or raise what ended a worker: a node without one of its workers is not a node."""
+        storage = asyncio.create_task(self.database.wait_failed())
+        try:
+            await asyncio.wait([storage, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            if storage.done():
+                raise storage.result()
+            self._failed.result()
+        finally:
+            storage.cancel()
+
+    @property
+    def domain(self) -> str:
+        """The right side of our MessageIds."""
+        return f"{self.configuration.label}.accesspoint.invalid"
+
+    async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await task()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the seam of the workers: whatever ends one ends the node
+            _log.error("worker_ended", error=type(error).__name__)
+            if not self._failed.done():
+                self._failed.set_exception(error)
+
+    async def _stop_tasks(self) -> None:
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _listen(
+        self, stack: AsyncExitStack, app: web.Application, where: ListenAddress, *, tls: bool
+    ) -> str:
+        runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=75, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS,
+            max_line_size=4096, max_field_size=4096, max_headers=48, lingering_time=2,
+        )  # fmt: skip
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        site = web.TCPSite(
+            runner, where.host, where.port, ssl_context=self.server_tls if tls else None
+        )
+        await site.start()
+        port = runner.addresses[0][1]
+        return f"{where.host}:{port}"
+
+    def _load_token(self) -> str:
+        path: Path = self.configuration.store.directory / TOKEN_FILE
+        if not path.exists():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(32))
+        return path.read_text().strip()
+
+
+@asynccontextmanager
+async def start(
+    configuration: Configuration, *, clock: Clock | None = None, ids: Ids | None = None
+) -> AsyncIterator[AccessPoint]:
+    """Run a node for the length of the context: everything is up when it begins and gone when it ends."""
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        node = AccessPoint(configuration, clock=clock, ids=ids or SystemIds(clock))
+        await node.open_stores(stack)
+        node.load_keys()
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        node.as4_client = await stack.enter_async_context(
+            As4Client(
+                node.client_tls,
+                timeout_seconds=configuration.sending.timeout.total_seconds(),
+                per_partner=configuration.sending.per_partner,
+            )
+        )
+        node.station_client = await stack.enter_async_context(station_client(node.client_tls))
+        node.build_reporting(lambda: session)
+        node.build_stations(stack, lambda: session)
+        await node.serve(stack)
+        yield node

@@ -1,0 +1,168 @@
+"""One AS4 POST over pooled mutual TLS: streams the request, reads a bounded answer, reports facts and never decides.
+
+A failure says whether the request may have reached the peer, because that is what separates a message
+that provably never left (EXPIRED) from one whose fate is unknown (UNCERTAIN). Redirects, proxies from
+the environment and cookies are off: an AS4 request goes where the agreement says, or nowhere.
+"""
+
+import ssl
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from envelope.limits import DEFAULT_LIMITS, Limits
+
+CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What the peer answered: status, media type and at most `Limits.response_bytes` of body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class PostFailed(Exception):
+    """No usable HTTP answer came; `slug` names the problem, `arrival_possible` whether the peer may have the message."""
+
+    def __init__(self, slug: str, detail: str, *, arrival_possible: bool) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+        self.arrival_possible = arrival_possible
+
+
+class As4Client:
+    """A pool of keep-alive connections to partners, one TLS identity."""
+
+    def __init__(
+        self,
+        tls: ssl.SSLContext,
+        *,
+        timeout_seconds: float = 60.0,
+        connect_seconds: float = 10.0,
+        per_partner: int = 8,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._tls = tls
+        self._limits = limits
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=connect_seconds,
+            connect=connect_seconds,
+            sock_read=timeout_seconds,
+        )
+        self._per_partner = per_partner
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            ssl=self._tls, limit_per_host=self._per_partner, keepalive_timeout=60
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=self._timeout,
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def post(
+        self,
+        url: str,
+        *,
+        content_type: str,
+        content_length: int,
+        body: AsyncIterator[bytes] | bytes,
+    ) -> HttpAnswer:
+        """POST one message and return the answer.
+
+        Raises:
+            PostFailed: with the problem slug peer-unreachable, peer-tls, peer-timeout or peer-answer.
+        """
+        if self._session is None:
+            raise RuntimeError("the client is used outside its async with")
+        headers = {
+            "Content-Type": content_type,
+            "Content-Length": str(content_length),
+            "Accept": "*/*",
+        }
+        where = _host(url)
+        try:
+            async with self._session.post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                answer = await self._read(response, where)
+                return HttpAnswer(response.status, response.headers.get("Content-Type", ""), answer)
+        except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+            raise PostFailed(
+                "peer-tls", f"{where}: {_tls_reason(error)}", arrival_possible=False
+            ) from error
+        except aiohttp.ConnectionTimeoutError as error:
+            raise PostFailed(
+                "peer-unreachable", f"{where}: no connection in time", arrival_possible=False
+            ) from error
+        except aiohttp.ClientConnectorError as error:
+            text = error.os_error.strerror or type(error.os_error).__name__
+            raise PostFailed(
+                "peer-unreachable", f"{where}: {text}", arrival_possible=False
+            ) from error
+        except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+            raise PostFailed(
+                "peer-timeout", f"{where}: no answer in time", arrival_possible=True
+            ) from error
+        except ssl.SSLError as error:
+            # A TLS 1.3 server refuses a client certificate after the handshake: it shows on the first read.
+            raise PostFailed(
+                "peer-tls", f"{where}: {error.reason}", arrival_possible=False
+            ) from error
+        except (aiohttp.ClientError, OSError) as error:
+            cause = error.__cause__ or error
+            slug = "peer-tls" if isinstance(cause, ssl.SSLError) else "peer-timeout"
+            raise PostFailed(
+                slug, f"{where}: {type(cause).__name__}", arrival_possible=slug != "peer-tls"
+            ) from error
+
+    async def _read(self, response: aiohttp.ClientResponse, where: str) -> bytes:
+        """Read at most `response_bytes`: an endless answer must not fill memory."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            size += len(chunk)
+            if size > self._limits.response_bytes:
+                response.close()
+                raise PostFailed(
+                    "peer-answer", f"{where}: the answer is too large", arrival_possible=True
+                )
+            parts.append(chunk)
+        return b"".join(parts)
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+
+def _tls_reason(error: aiohttp.ClientError) -> str:
+    cause = getattr(error, "certificate_error", None) or error.__cause__ or error
+    return (
+        getattr(cause, "verify_message", None)
+        or getattr(cause, "reason", None)
+        or type(cause).__name__
+    )

@@ -1,0 +1,1 @@
+"""Where received messages go in the organisation's own systems."""

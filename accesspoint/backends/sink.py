@@ -1,0 +1,11 @@
+"""The catch-all backend for testers: takes every message and keeps nothing but what the store has already."""
+
+from accesspoint.stations.document import Document
+from accesspoint.store.payloads import PayloadStore
+
+
+class SinkBackend:
+    """Confirms every delivery; the message stays readable in the store until retention ends it."""
+
+    async def deliver(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
+        """Take the message."""

@@ -1,0 +1,224 @@
+"""The command tree, and the one place where an exception becomes a text and an exit status."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from accesspoint import __version__
+
+app = typer.Typer(
+    name="accesspoint",
+    help="EHMI eDelivery access point: AS4, ehmiSBDH and delivery status for MedCom FHIR messages.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+network = typer.Typer(help="The EHMI network in miniature.", no_args_is_help=True)
+app.add_typer(network, name="network")
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="accesspoint.toml of the node; default: the network that runs now."
+    ),
+]
+StationsOption = Annotated[
+    str,
+    typer.Option(
+        "--stations", help="`together` (one process per organisation) or `apart` (three)."
+    ),
+]
+
+
+@app.command()
+def demo(
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the network running after the exchange.")
+    ] = False,
+    stations: StationsOption = "together",
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="Send this MedCom FHIR file instead of a synthetic one."),
+    ] = None,
+    break_step: Annotated[
+        str | None,
+        typer.Option(
+            "--break", help="Break one step on purpose: see `accesspoint demo --list-breaks`."
+        ),
+    ] = None,
+    list_breaks: Annotated[
+        bool, typer.Option("--list-breaks", help="Say which steps can be broken, and end.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option("--timeout", help="Give up after this many seconds.")
+    ] = 60.0,
+) -> None:
+    """Send one municipal test result to a GP, verified station by station.
+
+    \b
+    Examples:
+      accesspoint demo                       the main job; exit 0 only when every step held
+      accesspoint demo --stations apart      EUA, MSH and AP in processes of their own
+      accesspoint demo --break smp-signature see what a failure looks like, and who is named
+
+    Exit codes: 0 ok, 1 failed, 4 refused by peer, 5 not reachable, 6 timed out, 7 trust, 8 not ready, 130 interrupted.
+    """
+    from accesspoint.cli import demo as verb
+
+    raise typer.Exit(
+        verb.run(
+            keep=keep,
+            stations=stations,
+            file=file,
+            broken=break_step,
+            list_breaks=list_breaks,
+            seconds=seconds,
+        )
+    )
+
+
+@app.command()
+def dev(
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="Where the network keeps its data.")
+    ] = None,
+    stations: StationsOption = "together",
+) -> None:
+    """Run the whole network on loopback and keep its data; stop it with Ctrl-C.
+
+    \b
+    Example:
+      accesspoint dev
+      accesspoint send result.json --to 5790000000029      (in another terminal)
+    """
+    from accesspoint.cli import dev as verb
+
+    raise typer.Exit(verb.run(directory=directory, stations=stations))
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of this node.")],
+) -> None:
+    """Run one access point from its configuration file until it is stopped.
+
+    \b
+    Example:
+      accesspoint run --config /etc/accesspoint/accesspoint.toml
+
+    Exit codes: 0 stopped, 1 failed, 3 configuration, 7 keys or certificates.
+    """
+    from accesspoint.cli import run as verb
+
+    raise typer.Exit(verb.run(config))
+
+
+@app.command()
+def send(
+    file: Annotated[
+        Path, typer.Argument(help="A MedCom FHIR message, JSON or XML; `-` reads standard input.")
+    ],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="GLN of the receiver; default: the one the message names."),
+    ] = None,
+    config: ConfigOption = None,
+    watch_it: Annotated[
+        bool,
+        typer.Option("--watch/--no-watch", help="Follow the message until it is acknowledged."),
+    ] = True,
+    seconds: Annotated[
+        float, typer.Option("--timeout", help="Stop following after this many seconds.")
+    ] = 60.0,
+) -> None:
+    """Send a MedCom FHIR message and follow it.
+
+    \b
+    Examples:
+      accesspoint send result.json --to 5790000000029
+      accesspoint send - --to 5790000000029 < result.xml
+
+    Exit codes: 0 acknowledged (or accepted, with --no-watch), 1 failed, 2 refused by a rule, 5 no node answers, 6 timed out.
+    """
+    from accesspoint.cli import send as verb
+
+    raise typer.Exit(verb.run(file, to=to, config=config, watch=watch_it, seconds=seconds))
+
+
+@app.command()
+def watch(
+    message: Annotated[
+        str | None,
+        typer.Argument(help="A message identifier, or the beginning of one; default: all."),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Follow one message, or everything, live; end with Ctrl-C.
+
+    \b
+    Examples:
+      accesspoint watch
+      accesspoint watch 0f8b6f0a
+    """
+    from accesspoint.cli import watch as verb
+
+    raise typer.Exit(verb.run(message, config=config))
+
+
+@app.command()
+def ready(
+    config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of the node.")],
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
+    seconds: Annotated[float, typer.Option("--timeout", help="How long to wait.")] = 30.0,
+) -> None:
+    """Say whether a node is ready, for scripts and health checks. Exit codes: 0 ready, 8 not ready."""
+    from accesspoint.cli import ready as verb
+
+    raise typer.Exit(verb.run(config, wait=wait, seconds=seconds))
+
+
+@network.command("serve")
+def network_serve(
+    directory: Annotated[
+        Path,
+        typer.Option("--directory", help="Where certificates, configurations and data are made."),
+    ],
+    hosts: Annotated[
+        Path | None, typer.Option("--topology", help="network.toml with host names and ports.")
+    ] = None,
+) -> None:
+    """Serve SML, SMP, status component, authorization server and revocation lists for a network of containers."""
+    from accesspoint.cli import network as verb
+
+    raise typer.Exit(verb.run(directory, hosts))
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"accesspoint {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """EHMI eDelivery access point."""
+
+
+def run_tree() -> int:
+    """Run the command tree with the arguments of the process; the exit status."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted\n")
+        return 130
+    return 0

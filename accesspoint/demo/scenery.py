@@ -1,0 +1,214 @@
+"""Makes the stage: a throw-away authority, the keys and configuration files of every node, one directory per node.
+
+Two organisations that do not exist, with GLNs whose check digits hold. Together, each runs one node; apart,
+each runs three, joined over mutual TLS with sealed manifests. Everything listens on loopback, on ports the
+system gives, and says TEST.
+"""
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from accesspoint.config import write_toml
+from accesspoint.stations.document import Address
+from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.store import load_authority, write_authority, write_certificates, write_keystore
+
+LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1")
+CURRENT_FILE: Final = "current.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """One organisation of the demo: who it is and what its access point is called."""
+
+    key: str
+    address: Address
+    cvr: str
+    access_point: str
+    ydernummer: str | None = None
+
+
+MUNICIPALITY: Final = Organisation(
+    "municipality",
+    Address("5790000000012", "900000000000016", "Eksempel Kommune"),
+    "10000009",
+    "eksempel-kommune-ap-test",
+)
+CLINIC: Final = Organisation(
+    "clinic",
+    Address("5790000000029", "900000000000024", "Lægehuset Eksempel"),
+    "10000017",
+    "laegehuset-ap-test",
+    "099999",
+)
+ORGANISATIONS: Final = (MUNICIPALITY, CLINIC)
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One process to start: its stations, its directory, and how its neighbours are to be told where it is."""
+
+    name: str
+    organisation: Organisation
+    stations: tuple[str, ...]
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """Its configuration file."""
+        return self.directory / "accesspoint.toml"
+
+    @property
+    def store(self) -> Path:
+        """Where it keeps its data."""
+        return self.directory / "store"
+
+    @property
+    def inbox(self) -> Path:
+        """Where its folder backend puts received messages."""
+        return self.directory / "received"
+
+    @property
+    def device_id(self) -> str:
+        """A stable prefix for the device identities of its stations."""
+        return str(
+            uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:demo:{self.organisation.key}")
+        )
+
+
+def plan_nodes(base: Path, *, apart: bool) -> list[NodePlan]:
+    """The processes of the demo: one per organisation, or three."""
+    groups = (("EUA",), ("MSH",), ("AP",)) if apart else (("EUA", "MSH", "AP"),)
+    plans = []
+    for organisation in ORGANISATIONS:
+        for group in groups:
+            name = organisation.key if len(group) > 1 else f"{organisation.key}-{group[0].lower()}"
+            plans.append(NodePlan(name, organisation, group, base / name))
+    return plans
+
+
+def device_ids(organisation: Organisation) -> dict[str, str]:
+    """The device identities of an organisation's stations, as the status component and the tokens know them."""
+    return {
+        station: str(
+            uuid.uuid5(
+                uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:demo:{organisation.key}:{station}"
+            )
+        )
+        for station in ("EUA", "MSH", "AP")
+    }
+
+
+class Scenery:
+    """The directory of one network: its authority, its certificates, its configuration files."""
+
+    def __init__(self, base: Path, authority: DevelopmentAuthority, *, at: datetime) -> None:
+        self.base = base
+        self.authority = authority
+        self._at = at
+        self.anchors = write_certificates(base / "anchors.pem", authority.anchors)
+        self.intermediates = write_certificates(base / "intermediates.pem", authority.intermediates)
+
+    @classmethod
+    def create(cls, base: Path, *, at: datetime) -> "Scenery":
+        """Make a new authority in an empty directory, or take up the one that is there."""
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        where = base / "authority"
+        if where.exists():
+            return cls(base, load_authority(where), at=at)
+        authority = DevelopmentAuthority.create(at=at)
+        write_authority(where, authority)
+        return cls(base, authority, at=at)
+
+    def write_keys(self, plans: Iterable[NodePlan]) -> dict[str, IssuedCertificate]:
+        """Issue what is missing: one message and one TLS certificate per node; the message ones by node name."""
+        issued: dict[str, IssuedCertificate] = {}
+        for plan in plans:
+            keys = plan.directory / "keys"
+            if keys.exists():
+                continue
+            plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            organisation = plan.organisation
+            common_name = (
+                organisation.access_point if "AP" in plan.stations else f"{plan.name}-test"
+            )
+            message = self.authority.issue_system_certificate(
+                common_name=common_name,
+                organization=organisation.address.name or organisation.key,
+                cvr=organisation.cvr,
+                uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{plan.name}:message")),
+                not_before=self._at,
+            )
+            tls = self.authority.issue_tls_certificate(
+                common_name=f"{plan.name}-tls-test", names=LOOPBACK_NAMES, not_before=self._at
+            )
+            write_keystore(keys, message=message, tls=tls)
+            issued[plan.name] = message
+        return issued
+
+    def write_config(
+        self,
+        plan: NodePlan,
+        *,
+        network: Mapping[str, str],
+        listen: Mapping[str, str],
+        links: Mapping[str, Mapping[str, str]],
+        client_id: str,
+        give_up_after: str,
+    ) -> None:
+        """Write the configuration file of one node: what `accesspoint run` reads is the same file that a person writes."""
+        address = plan.organisation.address
+        trust = {"anchors": ["../anchors.pem"], "intermediates": ["../intermediates.pem"]}
+        sections: dict[str, Any] = {
+            "profile": "dev",
+            "label": plan.name,
+            "organisation": {"name": address.name, "gln": address.gln, "sor": address.sor},
+            "addresses": [
+                {"name": one.address.name, "gln": one.address.gln, "sor": one.address.sor}
+                for one in ORGANISATIONS
+            ],
+            "stations": {"runs": list(plan.stations), "device_ids": device_ids(plan.organisation)},
+            "listen": dict(listen),
+            "keys": {"directory": "keys"},
+            "store": {"directory": "store"},
+            "trust": {
+                "message": {
+                    **trust,
+                    "revocation": "require",
+                    "crl_urls": network["crl_urls"].split(),
+                },
+                "tls": trust,
+                "smp": {**trust, "revocation": "require", "crl_urls": network["crl_urls"].split()},
+            },
+            "directory": {
+                "sml": network["zone"],
+                "nameserver": network["nameserver"],
+                "networks": ["127.0.0.0/8"],
+            },
+            "delivery_status": {
+                "endpoint": network["status"],
+                "token_endpoint": network["token"],
+                "client_id": client_id,
+            },
+            "sending": {
+                "retry": {
+                    "first": "500 ms",
+                    "factor": 2,
+                    "longest": "2 s",
+                    "give_up_after": give_up_after,
+                }
+            },
+            "backend": {"kind": "folder", "directory": "received"},
+            "acknowledging": {"fhir": "automatic"},
+        }
+        if links:
+            sections["links"] = {name: dict(link) for name, link in links.items()}
+        plan.config.write_text(
+            "# Made by the demo: TEST only, loopback only.\n" + write_toml(sections),
+            encoding="utf-8",
+        )
+        plan.config.chmod(0o600)

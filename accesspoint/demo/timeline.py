@@ -1,0 +1,122 @@
+"""The timeline: journal entries of several nodes as lines a person reads, station by station, as they happen.
+
+On a terminal a line is coloured; elsewhere the same words stand plain. Standard output carries the
+timeline, since it is what was asked for.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, TextIO
+
+Json = dict[str, Any]
+
+TITLES: Final = {
+    "homecareobservation-message": "HomeCareObservation",
+    "carecommunication-message": "CareCommunication",
+    "hospitalnotification-message": "HospitalNotification",
+    "acknowledgement-message": "FHIR Acknowledgement",
+    "ehmisbdh-acknowledgement": "SBDH acknowledgement",
+}
+_TEXTS: Final = {
+    "created": "recognised, held against the named rules, accepted",
+    "wrapped": "wrapped in an ehmiSBDH envelope that asks for an acknowledgement",
+    "accepted": "taken over for sending, stored",
+    "looked-up": "looked up: DNS NAPTR, signed SMP answer",
+    "sending": "compressed, signed, encrypted, posted over mutual TLS",
+    "receipt": "receipt verified: signer, RefToMessageId, every digest",
+    "received": "signature, certificate, decryption, digests, envelope checked; stored; receipt signed",
+    "opened": "envelope opened and checked",
+    "acknowledgement-created": "SBDH acknowledgement made",
+    "taken-by-application": "MedCom rules checked, taken over",
+    "delivered": "delivered to the backend",
+    "handed-over": "handed to the next station with a sealed manifest",
+    "acknowledged": "SBDH acknowledgement matched to its envelope",
+    "fhir-acknowledged": "FHIR Acknowledgement matched to its message",
+    "not-acknowledged": "SBDH acknowledgement is negative",
+    "duplicate-envelope": "seen before: acknowledged again, not delivered again",
+    "waiting": "tried, will be tried again",
+    "not-sent": "not sent: the end of the retries",
+    "refused": "refused by the receiver",
+    "not-taken": "the next station did not take it",
+    "not-delivered": "not delivered",
+}
+_QUIET: Final = frozenset({"accepted"})
+_GREEN, _RED, _DIM, _BOLD, _PLAIN = "\033[32m", "\033[31m", "\033[2m", "\033[1m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One journal entry of one node."""
+
+    node: str
+    at: datetime
+    entry: Json
+
+    @property
+    def problem(self) -> str | None:
+        """The problem slug, when this moment is a failure."""
+        problem: str | None = self.entry["problem"]
+        return problem
+
+
+class Timeline:
+    """Prints moments as they come; times count from the first one."""
+
+    def __init__(self, out: TextIO, *, width: int = 14) -> None:
+        self._out = out
+        self._colour = out.isatty()
+        self._width = width
+        self._start: datetime | None = None
+        self._message: str | None = None
+
+    def begin(self, at: datetime) -> None:
+        """Count times from here."""
+        self._start = at
+
+    def show(self, moment: Moment) -> None:
+        """Print one moment, with a heading where another message begins."""
+        entry = moment.entry
+        if entry["event"] in _QUIET:
+            return
+        self._start = self._start or moment.at
+        if entry["message_identifier"] != self._message:
+            self._message = entry["message_identifier"]
+            title = TITLES.get(entry["standard"], entry["standard"])
+            self.say(f"  {self._paint(_BOLD, title)} {self._paint(_DIM, self._message)}")
+        milliseconds = (moment.at - self._start).total_seconds() * 1000
+        mark = self._paint(_RED, "✗") if moment.problem else self._paint(_GREEN, "✓")
+        self.say(
+            f"  {mark} {entry['station']:<4} {moment.node:<{self._width}} {milliseconds:>7.0f} ms  {describe(entry)}"
+        )
+
+    def say(self, text: str = "") -> None:
+        """Print one line."""
+        self._out.write(text + "\n")
+        self._out.flush()
+
+    def tick(self, text: str, *, held: bool = True) -> None:
+        """Print one verified (or failed) check."""
+        mark = self._paint(_GREEN, "✓") if held else self._paint(_RED, "✗")
+        self.say(f"  {mark} {text}")
+
+    def _paint(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._colour else text
+
+
+def describe(entry: Json) -> str:
+    """One journal entry in words, with the fact that matters most."""
+    text = _TEXTS.get(entry["event"], entry["event"])
+    detail = entry["detail"]
+    if isinstance(detail, dict):
+        if entry["event"] == "looked-up":
+            text = f"looked up: {detail['hops']}" if detail.get("hops") else text
+            text += f" → {detail['url']}"
+        if detail.get("why"):
+            text += f" ({detail['why']})"
+        if detail.get("attempt", 1) != 1:
+            text += f" (attempt {detail['attempt']})"
+    elif detail:
+        text += f": {detail}"
+    if entry["problem"]:
+        text += f"  [{entry['problem']}]"
+    return text

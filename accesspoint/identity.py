@@ -1,0 +1,72 @@
+"""Who this access point is: its message keys, its party id, and what it agrees with whom.
+
+The party id of an access point is the common name of its message certificate (silence X-7 of the EHMI
+digest); its type follows the agreement. Agreements come from configuration: a preset, quirks and, for
+partners outside the directory, address and certificate.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from cryptography import x509
+
+from accesspoint.config import Partner
+from envelope.messaging import Party, PartyId
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, Quirk
+from envelope.wsse import Decrypter, Signer
+from keys.certificate import subject_facts
+from keys.store import load_certificate_files
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The keys and the name under which this access point signs and decrypts."""
+
+    signer: Signer
+    decrypter: Decrypter
+    party: str
+
+    def from_party(self, mode: PMode) -> Party:
+        """`eb:From` of what we send."""
+        return Party(PartyId(self.party, mode.party_id_type), mode.initiator_role)
+
+    def to_party(self, mode: PMode, partner: str) -> Party:
+        """`eb:To` of what we send to the access point named `partner`."""
+        return Party(PartyId(partner, mode.party_id_type), mode.responder_role)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreements:
+    """The processing mode per partner, by party id; others get the default."""
+
+    default: PMode = DOMIBUS_LIKE
+    by_party: Mapping[str, PMode] = field(default_factory=dict)
+
+    def mode_for(self, party: str) -> PMode:
+        """The agreement with this party."""
+        return self.by_party.get(party, self.default)
+
+
+def build_agreements(
+    partners: Mapping[str, Partner],
+) -> tuple[Agreements, dict[str, tuple[x509.Certificate, ...]]]:
+    """The agreements that the configuration names, and the certificates agreed with partners, both by party id.
+
+    The party id of a partner is the common name of its configured certificate, else its name in the file.
+    """
+    modes: dict[str, PMode] = {}
+    certificates: dict[str, tuple[x509.Certificate, ...]] = {}
+    for name, partner in partners.items():
+        agreed = (
+            () if partner.certificate is None else load_certificate_files([partner.certificate])
+        )
+        party = (subject_facts(agreed[0]).common_name if agreed else None) or name
+        modes[party] = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
+        if agreed:
+            certificates[party] = agreed
+    return Agreements(by_party=modes), certificates
+
+
+def with_quirks(mode: PMode, quirks: frozenset[Quirk]) -> PMode:
+    """The same agreement, with what this partner does differently."""
+    return replace(mode, policy=replace(mode.policy, quirks=quirks))

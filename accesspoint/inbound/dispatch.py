@@ -1,0 +1,137 @@
+"""From a received message to the next station: leases what waits, opens it there, and marks it delivered in one commit.
+
+The sender has its receipt already, so nothing here may be lost: what fails waits and is tried again, and
+what cannot be read at all is kept in quarantine, never deleted.
+"""
+
+import asyncio
+import json
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.stations import Bell, Bells, Commit
+from accesspoint.stations.document import Envelope, Stored
+from accesspoint.stations.link import Link
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.store.database import Database, IntegrityViolation, Row, Transaction
+from accesspoint.store.messages import StateMoved, advance, claim_due, next_due_at
+from envelope.errors import LocalProtocolError, RemoteProtocolError
+from envelope.receiving import State
+
+DUE_STATES: Final = (State.RECEIVED, State.DELIVERY_WAIT)
+LEASE: Final = timedelta(minutes=5)
+BATCH: Final = 16
+HOLD_AFTER: Final = 10
+_log = structlog.get_logger("accesspoint.inbound")
+
+
+class Dispatcher:
+    """Hands received envelopes up; `up` is the message service handler, here or elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        up: Link[Envelope],
+        reporter: Reporter,
+        bells: Bells,
+        clock: Clock,
+        schedule: RetrySchedule,
+        owner: str,
+    ) -> None:
+        self._database = database
+        self._up = up
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._schedule = schedule
+        self._owner = owner
+
+    async def run(self) -> None:
+        """Lease and dispatch until cancelled."""
+        while True:
+            claimed = await self._claim()
+            await asyncio.gather(*(self._dispatch(row) for row in claimed))
+            if not claimed:
+                due = await self._database.read(
+                    lambda tx: next_due_at(tx, direction="in", states=DUE_STATES)
+                )
+                seconds = (
+                    None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
+                )
+                await self._bells.wait(Bell.DISPATCHER, at_most_seconds=seconds)
+
+    async def _claim(self) -> list[Row]:
+        now = self._clock.now()
+        return await self._database.run(
+            lambda tx: claim_due(
+                tx,
+                direction="in",
+                states=DUE_STATES,
+                now=now,
+                limit=BATCH,
+                owner=self._owner,
+                lease=LEASE,
+            )
+        )
+
+    async def _dispatch(self, row: Row) -> None:
+        try:
+            await self._deliver(row)
+        except StateMoved as moved:
+            _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
+        except RemoteProtocolError as error:
+            await self._set_aside(row, State.QUARANTINED, error.reason)
+        except (LocalProtocolError, IntegrityViolation, OSError) as error:
+            held = int(row["attempt"]) + 1 >= HOLD_AFTER
+            await self._set_aside(
+                row, State.HELD if held else State.DELIVERY_WAIT, type(error).__name__
+            )
+
+    async def _deliver(self, row: Row) -> None:
+        """Let the next station take the envelope, and mark it delivered in the same commit."""
+        facts = facts_from_json(row["facts"])
+        stored = Stored(row["payload"], int(row["payload_bytes"]), row["payload_sha256"])
+        taken = await self._up.pass_on(
+            Envelope(row["message_identifier"], stored),
+            act=Act.AP_PASSED_UP,
+            facts=facts,
+            at=self._clock.now(),
+        )
+
+        async def work(tx: Transaction) -> None:
+            path = [str(State.DELIVERING), str(State.DELIVERED)]
+            await advance(
+                tx, row, path, at=self._clock.now(), owner=self._owner, columns={"problem": None}
+            )
+
+        await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})).then(taken))
+
+    async def _set_aside(self, row: Row, state: State, reason: str) -> None:
+        attempt = int(row["attempt"]) + 1
+        now = self._clock.now()
+
+        async def work(tx: Transaction) -> None:
+            await advance(
+                tx, row, [str(State.DELIVERING), str(state)], at=now, owner=self._owner, note=reason,
+                columns={"attempt": attempt, "problem": "delivery-failed",
+                         "next_at": to_microseconds(now + self._schedule.ceiling(attempt))},
+            )  # fmt: skip
+            facts = facts_from_json(row["facts"])
+            await self._reporter.note(
+                tx,
+                "not-delivered",
+                station="AP",
+                message_identifier=row["message_identifier"],
+                subject=facts.orig_message_identifier or row["message_identifier"],
+                standard=row["standard"],
+                problem="delivery-failed",
+                detail=json.dumps({"message": row["id"], "why": reason}),
+            )
+
+        _log.error("inbound_not_delivered", message=row["id"], state=str(state), reason=reason)
+        await self._bells.run(self._database, Commit(work))

@@ -1,0 +1,577 @@
+"""From request bytes to a stored and answered message: the gates in order, then one commit, then the receipt.
+
+The order is safety, so it is stated once and here. Framing (G2) is pushed through a bounded parser. As
+soon as the SOAP part is complete it passes pre-scan (G3), header rules (G4), security policy (G5) and
+authentication of the sender (G6) before a payload byte is read, so a stranger exercises neither our
+private key nor our disk. The duplicate look-up uses the authenticated sender. Then the key is unwrapped
+(G7) and each part streams through decryption and digest into a temporary file that nobody sees until
+its tag and digest hold (G8). Decompression (G9) and the business header (G10) read that file. Message,
+payload reference, duplicate key, receipt and events are one commit (G11); only then does the receipt
+leave. Two copies that race meet at the unique key: the second answers with the first one's receipt.
+
+Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
+"""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from accesspoint.clock import Clock, timestamp
+from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.identity import Agreements, Identity
+from accesspoint.ids import Ids
+from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
+from accesspoint.stations import Bell, Bells, Commit
+from accesspoint.stations.document import Stored
+from accesspoint.stations.reporting import Act, Reporter, facts_to_json
+from accesspoint.stations.sbd_file import stored
+from accesspoint.store.database import Database, IntegrityViolation, StorageFailure, Transaction
+from accesspoint.store.evidence import (
+    content_digest,
+    find_duplicate,
+    find_receipt,
+    record_duplicate_key,
+    record_receipt,
+    signed_digest,
+)
+from accesspoint.store.messages import NewMessage, advance, insert_message
+from accesspoint.store.payloads import PayloadStore, TemporaryPayload
+from envelope import names, soap, wsse
+from envelope.compression import Decompressor
+from envelope.ehmi import check_addressing, check_envelope
+from envelope.errors import (
+    DecompressionFailure,
+    DeliveryFailure,
+    Gate,
+    MimeInconsistency,
+    OtherError,
+    ProcessingModeMismatch,
+    SbdRefused,
+    TransportRefused,
+    ValueInconsistent,
+    ValueNotRecognized,
+)
+from envelope.events import (
+    ContentType,
+    Event,
+    MessageComplete,
+    PartData,
+    PartEnded,
+    PartStarted,
+)
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.mime import MultipartParser
+from envelope.parts import PartOpener, verify_parts
+from envelope.pmode import PMode, Quirk
+from envelope.receipts import build_receipt, repeat_receipt
+from envelope.receiving import State
+from envelope.sbdh import SbdSplitter, StandardBusinessDocumentHeader
+from envelope.signals import read_signal
+from envelope.verified import (
+    AuthenticatedUserMessage,
+    DecryptedUserMessage,
+    ParsedUserMessage,
+    PartEvidence,
+    SignedReference,
+    VerifiedUserMessage,
+)
+from envelope.wsse import CertificateCheck, WireIds
+from envelope.xml import scan
+
+CHUNK_BYTES: Final = 64 * 1024
+LARGE_BYTES: Final = 256 * 1024
+_log = structlog.get_logger("accesspoint.inbound")
+
+
+@dataclass(frozen=True, slots=True)
+class _Duplicate:
+    """A message that was accepted before, with the same content: answer as then."""
+
+    authenticated: AuthenticatedUserMessage
+    message: str
+    same_signature: bool
+
+
+class Receiver:
+    """Receives user messages for the organisations that this access point serves."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        payloads: PayloadStore,
+        identity: Identity,
+        agreements: Agreements,
+        check: CertificateCheck,
+        served: Mapping[str, object],
+        reporter: Reporter,
+        bells: Bells,
+        clock: Clock,
+        ids: Ids,
+        domain: str,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._identity = identity
+        self._agreements = agreements
+        self._check = check
+        self._served = served
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._ids = ids
+        self._domain = domain
+        self._limits = limits
+        self._quirks: frozenset[Quirk] = frozenset(
+            quirk for mode in agreements.by_party.values() for quirk in mode.policy.quirks
+        )
+
+    async def receive(
+        self, content_type: ContentType, body: AsyncIterator[bytes], intake: Intake
+    ) -> Answer:
+        """Run one request through the gates and answer it.
+
+        Raises:
+            RemoteProtocolError: the refusal, with its gate; the caller records and answers it.
+        """
+        reading = _Reading(self, intake)
+        try:
+            return await self._read(reading, content_type, body, intake)
+        finally:
+            reading.close()
+
+    async def _read(
+        self,
+        reading: "_Reading",
+        content_type: ContentType,
+        body: AsyncIterator[bytes],
+        intake: Intake,
+    ) -> Answer:
+        if content_type.media_type == "application/soap+xml":
+            async for chunk in body:
+                reading.take_soap(chunk)
+                intake.take(chunk)
+            await reading.finish_soap()
+        else:
+            parser = MultipartParser(content_type, self._limits, self._quirks)
+            async for chunk in body:
+                intake.take(chunk)
+                for event in parser.feed(chunk):
+                    await reading.take(event)
+                if reading.duplicate is not None:
+                    break
+            else:
+                for event in parser.close():
+                    await reading.take(event)
+        if reading.duplicate is not None:
+            return await self._answer_duplicate(reading.duplicate)
+        return await self._accept(*reading.finish())
+
+    def authenticate(self, soap_part: bytes, intake: Intake) -> AuthenticatedUserMessage:
+        """G3 to G6 on a complete SOAP part."""
+        scanned = scan(soap_part, self._limits, allow_bom=Quirk.BYTE_ORDER_MARK in self._quirks)
+        document = soap.parse_soap(scanned)
+        parsed = ParsedUserMessage.read(document, self._limits)
+        sender = parsed.user_message.from_party.party_id.value
+        mode = self._agreements.mode_for(sender)
+        authenticated = wsse.authenticate(
+            parsed, policy=mode.policy, check=self._check, limits=self._limits
+        )
+        # Only now is there somebody to attribute the message to.
+        intake.message_id = parsed.user_message.message_id
+        intake.party = sender
+        intake.certificate = authenticated.certificate.fingerprint(SHA256()).hex()
+        return authenticated
+
+    def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
+        """G7: unwrap the content key."""
+        return wsse.decrypt_key(authenticated, self._identity.decrypter)
+
+    def open_part(self, decrypted: DecryptedUserMessage, content_id: str) -> PartOpener:
+        """Begin decrypting and digesting one part."""
+        return PartOpener(decrypted, content_id, limits=self._limits)
+
+    def temporary(self) -> TemporaryPayload:
+        """A place for octets that are not verified yet."""
+        return self._payloads.temporary()
+
+    @property
+    def soap_bytes(self) -> int:
+        """How large a SOAP part may be."""
+        return self._limits.soap_bytes
+
+    async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> _Duplicate | None:
+        """Look the authenticated (sender, MessageId) up; raises `ValueInconsistent` for other content under it."""
+        message = authenticated.user_message
+        party = message.from_party.party_id.value
+
+        async def read(tx: Transaction) -> _Duplicate | None:
+            row = await find_duplicate(tx, party=party, message_id=message.message_id)
+            if row is None:
+                return None
+            if row["content_digest"] != content_digest(authenticated.references):
+                _log.error("as4.in.duplicate_content", party=party, message_id=message.message_id)
+                raise ValueInconsistent(
+                    "this MessageId was accepted before with other content",
+                    reason="duplicate.content",
+                    gate=Gate.G7,
+                )
+            same = row["signed_digest"] == signed_digest(authenticated.references)
+            return _Duplicate(authenticated, str(row["message"]), same)
+
+        return await self._database.read(read)
+
+    async def _answer_duplicate(self, duplicate: _Duplicate) -> Answer:
+        """Answer a repetition: the stored receipt byte for byte, or a new one where the partner signed anew."""
+        message = duplicate.authenticated.user_message
+        _log.info("as4.in.duplicate", message_id=message.message_id, message=duplicate.message)
+        receipt = await self._database.read(lambda tx: find_receipt(tx, duplicate.message))
+        if receipt is None:
+            raise DeliveryFailure(
+                "the receipt of an accepted message is missing", reason="store.receipt"
+            )
+        if not duplicate.same_signature:
+            receipt = self._repeat_receipt(duplicate.authenticated, receipt)
+        return Answer(200, SOAP_TYPE, receipt, close=True)
+
+    async def _accept(
+        self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
+    ) -> Answer:
+        """G9 to G11: inflate, hold against the agreement, store, answer."""
+        message = verified.user_message
+        mode = self._agreements.mode_for(message.from_party.party_id.value)
+        self._check_agreement(verified, mode)
+        if _is_test_service(verified):
+            return await self._accept_test(verified, files)
+        if len(verified.parts) != 1:
+            raise ProcessingModeMismatch(
+                f"{len(verified.parts)} parts, the agreement has one", reason="pmode.parts"
+            )
+        octets = verified.parts[0].signed_octets
+        header, payload = (
+            await asyncio.to_thread(self._open_business_document, verified, files)
+            if octets > LARGE_BYTES
+            else self._open_business_document(verified, files)
+        )
+        return await self._store(verified, header, payload)
+
+    def _check_agreement(self, verified: VerifiedUserMessage, mode: PMode) -> None:
+        """G10, the part that the ebMS header decides."""
+        message = verified.user_message
+        if message.to_party.party_id.value != self._identity.party:
+            raise ProcessingModeMismatch(
+                "the message is for another access point", reason="pmode.to"
+            )
+        if message.from_party.party_id.value == self._identity.party:
+            raise ProcessingModeMismatch("the message names us as its sender", reason="pmode.from")
+        agreement = message.collaboration_info.agreement_ref
+        if mode.agreement is not None and (agreement is None or agreement.value != mode.agreement):
+            raise ProcessingModeMismatch(
+                "the agreement reference is another one", reason="pmode.agreement"
+            )
+        if (message.from_party.role, message.to_party.role) != (
+            mode.initiator_role,
+            mode.responder_role,
+        ):
+            raise ProcessingModeMismatch(
+                "the roles are not those of the agreement", reason="pmode.role"
+            )
+
+    def _open_business_document(
+        self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
+    ) -> tuple[StandardBusinessDocumentHeader, Stored]:
+        """G9 and G10: inflate into the payload store while reading the business header."""
+        part = verified.parts[0]
+        splitter = SbdSplitter(self._limits)
+        try:
+            with self._payloads.create() as writer:
+                size = 0
+                for piece in self._inflate(part.compressed, files[part.content_id]):
+                    size += len(piece)
+                    if size > self._limits.sbd_bytes:
+                        raise DecompressionFailure(
+                            "the document is larger than agreed", reason="gzip.limit"
+                        )
+                    splitter.feed(piece)
+                    writer.write(piece)
+                header = splitter.finish()
+                check_envelope(header)
+                self._check_routing(verified, header)
+                return header, stored(writer.finish())
+        except SbdRefused as refused:
+            raise OtherError(refused.detail, reason=refused.reason, gate=Gate.G10) from refused
+
+    def _inflate(self, compressed: bool, file: TemporaryPayload) -> Iterator[bytes]:
+        file.rewind()
+        decompressor = Decompressor(self._limits) if compressed else None
+        while chunk := file.read(CHUNK_BYTES):
+            if decompressor is None:
+                yield chunk
+            else:
+                yield from decompressor.decompress(chunk)
+        if decompressor is not None:
+            decompressor.finish()
+
+    def _check_routing(
+        self, verified: VerifiedUserMessage, header: StandardBusinessDocumentHeader
+    ) -> None:
+        """The ebMS header and the business header must tell the same story, and it must end here."""
+        message = verified.user_message
+        sender, recipient = message.property("originalSender"), message.property("finalRecipient")
+        if sender is None or recipient is None:
+            raise ProcessingModeMismatch(
+                "a four-corner property is missing", reason="pmode.four-corner"
+            )
+        check_addressing(header, original_sender=sender.value, final_recipient=recipient.value)
+        if header.receiver_gln not in self._served:
+            raise ValueNotRecognized(
+                "the final recipient is not served here", reason="pmode.recipient"
+            )
+        action = message.collaboration_info.action
+        if not action.endswith(header.scope("DOCUMENTID") or "\0"):
+            raise ValueNotRecognized(
+                "the action does not name the document type", reason="pmode.action"
+            )
+        if message.collaboration_info.service.value != header.scope("PROCESSID"):
+            raise ValueNotRecognized(
+                "the service does not name the process", reason="pmode.service"
+            )
+
+    async def _store(
+        self, verified: VerifiedUserMessage, header: StandardBusinessDocumentHeader, payload: Stored
+    ) -> Answer:
+        """G11: one commit, then the receipt."""
+        message = verified.user_message
+        facts = DeliveryFacts.from_header(header, with_envelope=True)
+        receipt = self._build_receipt(verified)
+        new = NewMessage(
+            id=self._ids.ulid(),
+            direction="in",
+            state=State.RECEIVED,
+            message_id=message.message_id,
+            conversation_id=message.collaboration_info.conversation_id,
+            party=message.from_party.party_id.value,
+            envelope_id=header.instance_identifier,
+            message_identifier=facts.message_identifier,
+            standard=header.standard,
+            original_sender=header.sender.value,
+            final_recipient=header.receiver.value,
+            document_id=header.scope("DOCUMENTID") or "",
+            process_id=header.scope("PROCESSID") or "",
+            facts=facts_to_json(facts),
+            payload=payload.payload,
+            payload_bytes=payload.payload_bytes,
+            payload_sha256=payload.payload_sha256,
+        )
+
+        async def work(tx: Transaction) -> None:
+            await self._record(tx, new, verified, receipt)
+            await self._reporter.report(tx, Act.AP_RECEIVED, facts)
+            await self._reporter.note(
+                tx,
+                "received",
+                station="AP",
+                message_identifier=new.message_identifier,
+                subject=facts.orig_message_identifier or new.message_identifier,
+                standard=new.standard,
+                detail=json.dumps(
+                    {"message": new.id, "message_id": new.message_id, "from": new.party}
+                ),
+            )
+
+        return await self._commit(
+            Commit(work, frozenset({Bell.DISPATCHER, Bell.OUTBOX})), verified, receipt
+        )
+
+    async def _accept_test(
+        self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
+    ) -> Answer:
+        """The test service: processed like any message, receipted, and never delivered (as4 digest 1.5)."""
+        for part in verified.parts:
+            for _ in self._inflate(part.compressed, files[part.content_id]):
+                pass
+        message, now = verified.user_message, self._clock.now()
+        receipt = self._build_receipt(verified)
+        id_ = self._ids.ulid()
+        new = NewMessage(
+            id=id_, direction="in", state=State.RECEIVED, message_id=message.message_id,
+            conversation_id=message.collaboration_info.conversation_id, party=message.from_party.party_id.value,
+            envelope_id=id_, message_identifier=id_, standard="test-service", original_sender="", final_recipient="",
+            document_id="", process_id="", facts="{}", payload=None, payload_bytes=0,
+            payload_sha256=hashlib.sha256().hexdigest(),
+        )  # fmt: skip
+
+        async def work(tx: Transaction) -> None:
+            await self._record(tx, new, verified, receipt)
+            row = {"id": id_, "direction": "in", "state": str(State.RECEIVED)}
+            await advance(tx, row, [State.DELIVERING, State.DELIVERED], at=now, note="test-service")
+
+        return await self._commit(Commit(work), verified, receipt)
+
+    async def _record(
+        self, tx: Transaction, new: NewMessage, verified: VerifiedUserMessage, receipt: bytes
+    ) -> None:
+        now = self._clock.now()
+        await insert_message(tx, new, at=now)
+        await record_duplicate_key(
+            tx,
+            party=new.party,
+            message_id=new.message_id,
+            references=verified.references,
+            message=new.id,
+            at=now,
+        )
+        signer = self._identity.signer.certificate.fingerprint(SHA256()).hex()
+        await record_receipt(tx, new.id, receipt, signer=signer, at=now)
+
+    async def _commit(
+        self, commit: Commit, verified: VerifiedUserMessage, receipt: bytes
+    ) -> Answer:
+        try:
+            await self._bells.run(self._database, commit)
+        except IntegrityViolation:
+            # A copy was accepted while this one was on its way through the gates.
+            message = verified.user_message
+            row = await self._database.read(
+                lambda tx: find_duplicate(
+                    tx, party=message.from_party.party_id.value, message_id=message.message_id
+                )
+            )
+            earlier = (
+                None
+                if row is None
+                else await self._database.read(lambda tx: find_receipt(tx, row["message"]))
+            )
+            if (
+                row is None
+                or earlier is None
+                or row["signed_digest"] != signed_digest(verified.references)
+            ):
+                raise
+            return Answer(200, SOAP_TYPE, earlier)
+        except StorageFailure as error:
+            raise DeliveryFailure("the store does not vouch for the commit") from error
+        return Answer(200, SOAP_TYPE, receipt)
+
+    def _build_receipt(self, verified: VerifiedUserMessage) -> bytes:
+        mode = self._agreements.mode_for(verified.user_message.from_party.party_id.value)
+        return build_receipt(
+            verified,
+            message_id=self._ids.message_id(self._domain),
+            timestamp=timestamp(self._clock.now()),
+            signer=self._identity.signer,
+            suite=mode.suite,
+            ids=WireIds.new(self._ids.uuid()),
+        )
+
+    def _repeat_receipt(self, repetition: AuthenticatedUserMessage, first: bytes) -> bytes:
+        """A receipt for a repetition that was signed anew; what was accepted stands in the first receipt."""
+        mode = self._agreements.mode_for(repetition.user_message.from_party.party_id.value)
+        receipt = read_signal(soap.parse_soap(scan(first)), self._limits).receipt
+        accepted = () if receipt is None else receipt.references
+        return repeat_receipt(
+            repetition,
+            accepted=[
+                SignedReference(r.uri, r.digest_algorithm, r.digest_value, (), b"")
+                for r in accepted
+            ],
+            message_id=self._ids.message_id(self._domain),
+            timestamp=timestamp(self._clock.now()),
+            signer=self._identity.signer,
+            suite=mode.suite,
+            ids=WireIds.new(self._ids.uuid()),
+        )
+
+
+class _Reading:
+    """One request while it is read: collects the SOAP part, then lets each part through its opener."""
+
+    def __init__(self, receiver: Receiver, intake: Intake) -> None:
+        self._receiver = receiver
+        self._intake = intake
+        self._soap: list[bytes] = []
+        self._soap_bytes = 0
+        self._decrypted: DecryptedUserMessage | None = None
+        self._opener: PartOpener | None = None
+        self._files: dict[str, TemporaryPayload] = {}
+        self._evidence: list[PartEvidence] = []
+        self._current: TemporaryPayload | None = None
+        self.duplicate: _Duplicate | None = None
+
+    def take_soap(self, data: bytes) -> None:
+        """Collect the SOAP part, up to its limit."""
+        self._soap_bytes += len(data)
+        if self._soap_bytes > self._receiver.soap_bytes:
+            raise TransportRefused(
+                "the SOAP part is too large", reason="soap.size", gate=Gate.G2, status=413
+            )
+        self._soap.append(data)
+
+    async def finish_soap(self) -> None:
+        """G3 to G7, as soon as the SOAP part is complete."""
+        authenticated = self._receiver.authenticate(b"".join(self._soap), self._intake)
+        self._soap.clear()
+        self.duplicate = await self._receiver.find_duplicate(authenticated)
+        if self.duplicate is None:
+            self._decrypted = self._receiver.decrypt(authenticated)
+
+    async def take(self, event: Event) -> None:
+        """Handle one MIME event."""
+        if self.duplicate is not None:
+            return
+        match event:
+            case PartStarted(index=0):
+                pass
+            case PartStarted():
+                self._start_part(event)
+            case PartData(data=data):
+                if self._opener is None or self._current is None:
+                    self.take_soap(bytes(data))
+                else:
+                    self._current.write(self._opener.update(data))
+            case PartEnded(index=0):
+                await self.finish_soap()
+            case PartEnded():
+                if self._opener is not None:
+                    self._evidence.append(self._opener.finish())
+                self._opener = None
+            case MessageComplete():
+                pass
+
+    def _start_part(self, event: PartStarted) -> None:
+        if self._decrypted is None:
+            raise MimeInconsistency(
+                "a part came before the SOAP part was complete", reason="mime.order"
+            )
+        if event.content_id is None:
+            raise MimeInconsistency("a part has no Content-ID", reason="att.cid")
+        if event.content_id in self._files:
+            raise MimeInconsistency(
+                "two parts have the same Content-ID", reason="att.duplicate", gate=Gate.G8
+            )
+        self._opener = self._receiver.open_part(self._decrypted, event.content_id)
+        self._current = self._receiver.temporary()
+        self._files[event.content_id] = self._current
+
+    def finish(self) -> tuple[VerifiedUserMessage, dict[str, TemporaryPayload]]:
+        """All bytes are read: every listed part must have come, and hold."""
+        if self._decrypted is None:
+            raise MimeInconsistency("there is no SOAP part", reason="mime.start")
+        return verify_parts(self._decrypted, self._evidence), self._files
+
+    def close(self) -> None:
+        """Drop what was spooled: an accepted payload stands in the store, nothing else may stay."""
+        for file in self._files.values():
+            file.close()
+
+
+def _is_test_service(verified: VerifiedUserMessage) -> bool:
+    info = verified.user_message.collaboration_info
+    return info.service.value == names.EB_TEST_SERVICE and info.action == names.EB_TEST_ACTION

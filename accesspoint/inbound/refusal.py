@@ -1,0 +1,130 @@
+"""What a refused request leaves behind and gets back: one record, one log line, one constant answer.
+
+Spec: decision D3. G1 to G3 answer a bare status; G4 to G6 an unsigned Error signal, since no signature
+is made for strangers; from G7 on a signed one. The answer never repeats what the peer sent.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Final
+
+import structlog
+
+from accesspoint.clock import Clock, timestamp
+from accesspoint.identity import Identity
+from accesspoint.ids import Ids
+from accesspoint.store.database import Database, Transaction
+from accesspoint.store.evidence import Refusal, record_refusal
+from envelope import soap
+from envelope.errors import EbmsError, Gate, RemoteProtocolError, TransportRefused
+from envelope.pmode import SecuritySuite
+from envelope.signals import build_error_messaging
+from envelope.wsse import WireIds, sign_signal
+
+SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
+_UNSIGNED_GATES: Final = frozenset({Gate.G0, Gate.G1, Gate.G2, Gate.G3, Gate.G4, Gate.G5, Gate.G6})
+_log = structlog.get_logger("accesspoint.inbound")
+
+
+@dataclass(slots=True)
+class Intake:
+    """What is known of one request while it is being read: for the record if it is refused."""
+
+    peer: str
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    size: int = 0
+    message_id: str | None = None
+    party: str | None = None
+    certificate: str | None = None
+
+    def take(self, data: bytes) -> None:
+        """Count and digest bytes as they arrive."""
+        self.digest.update(data)
+        self.size += len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The HTTP answer to an AS4 request."""
+
+    status: int
+    content_type: str
+    body: bytes
+    close: bool = False
+
+
+class Refuser:
+    """Turns a refusal into its record, its log line and its answer."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        identity: Identity,
+        suite: SecuritySuite,
+        clock: Clock,
+        ids: Ids,
+    ) -> None:
+        self._database = database
+        self._identity = identity
+        self._suite = suite
+        self._clock = clock
+        self._ids = ids
+
+    async def refuse(self, error: RemoteProtocolError, intake: Intake) -> Answer:
+        """Record the refusal, log it once, and build the answer the peer gets."""
+        code = error.ebms.code if isinstance(error, EbmsError) else None
+        refusal = Refusal(
+            gate=error.gate,
+            reason=error.reason,
+            code=code,
+            peer=intake.peer,
+            certificate=intake.certificate,
+            input_sha256=intake.digest.hexdigest(),
+            input_bytes=intake.size,
+        )
+
+        async def work(tx: Transaction) -> None:
+            await record_refusal(tx, refusal, at=self._clock.now())
+
+        await self._database.run(work)
+        _log.warning(
+            "as4.in.refused",
+            stage=str(error.gate),
+            reason=error.reason,
+            code=code,
+            detail=error.detail,
+            peer=intake.peer,
+            certificate=intake.certificate,
+            input_sha256=refusal.input_sha256,
+            input_bytes=refusal.input_bytes,
+        )
+        return self._answer(error, intake)
+
+    def _answer(self, error: RemoteProtocolError, intake: Intake) -> Answer:
+        if isinstance(error, TransportRefused):
+            return Answer(
+                error.status,
+                "text/plain; charset=utf-8",
+                b"The request is not accepted.\n",
+                close=True,
+            )
+        if not isinstance(error, EbmsError):
+            return Answer(
+                400, "text/plain; charset=utf-8", b"The request is not accepted.\n", close=True
+            )
+        # Before G6 nobody is authenticated: the message id is a stranger's text and is not repeated.
+        known = error.gate not in _UNSIGNED_GATES
+        ids = WireIds.new(self._ids.uuid())
+        messaging = build_error_messaging(
+            message_id=self._ids.message_id("accesspoint.invalid"),
+            timestamp=timestamp(self._clock.now()),
+            ref_to_message_id=intake.message_id if known else None,
+            errors=[error.ebms],
+            messaging_id=ids.messaging,
+        )
+        if known:
+            body = sign_signal(messaging, signer=self._identity.signer, suite=self._suite, ids=ids)
+        else:
+            body = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+        return Answer(200, SOAP_TYPE, body, close=True)

@@ -1,0 +1,125 @@
+"""Reading what a partner answered to our push: acknowledged, refused, or try again, with the evidence or the reason.
+
+A message is acknowledged by one thing only: a receipt that its expected signer signed, that names our
+MessageId, and that repeats every digest we signed. A verified Error of a permanent class ends it; an
+unsigned one is recorded and changes nothing, unless this partner is known to send them so.
+
+Spec: decision D4; as4 digest 3 and 4.3.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from accesspoint.as4.client import HttpAnswer
+from accesspoint.store.evidence import Wire
+from envelope.codes import CODES, Severity
+from envelope.errors import EbmsError, FailedAuthentication, InvalidReceipt, RemoteProtocolError
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.pmode import PMode, Quirk
+from envelope.receipts import match_receipt
+from envelope.signals import ErrorEntry, SignalMessage, read_signal
+from envelope.soap import SoapDocument, parse_soap
+from envelope.wsse import CertificateCheck, authenticate_signal
+from envelope.xml import scan
+
+ANSWER_UNREADABLE: Final = "peer-answer"
+_RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504})
+
+
+class Outcome(StrEnum):
+    """What an attempt came to."""
+
+    ACKNOWLEDGED = "acknowledged"
+    REFUSED = "refused"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of one attempt; `problem` is a slug of the catalogue, `detail` for our log and timeline."""
+
+    outcome: Outcome
+    problem: str | None = None
+    detail: str = ""
+    arrival_possible: bool = True
+    receipt: bytes | None = None
+    signer: str = ""
+
+
+def judge(
+    answer: HttpAnswer,
+    *,
+    message_id: str,
+    wire: Wire,
+    mode: PMode,
+    check: CertificateCheck,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Verdict:
+    """Decide what an HTTP answer means for the message; `check` pins the receipt to the expected signer."""
+    media_type = answer.content_type.partition(";")[0].strip().lower()
+    if media_type != "application/soap+xml" or not answer.body:
+        return _bare(answer)
+    try:
+        document = parse_soap(scan(answer.body, limits))
+        signal = read_signal(document, limits)
+    except RemoteProtocolError as error:
+        return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
+    if signal.errors:
+        return _error(
+            document, signal, message_id=message_id, mode=mode, check=check, limits=limits
+        )
+    try:
+        authenticated = authenticate_signal(
+            document, policy=mode.policy, check=check, party=None, limits=limits
+        )
+        match_receipt(authenticated, signal, message_id=message_id, expected=wire.references)
+    except InvalidReceipt as error:
+        return Verdict(
+            Outcome.RETRY,
+            "receipt-digest" if "digest" in error.reason else "receipt-invalid",
+            str(error),
+        )
+    except FailedAuthentication as error:
+        return Verdict(Outcome.RETRY, "receipt-signer", str(error))
+    except EbmsError as error:
+        return Verdict(Outcome.RETRY, "receipt-invalid", str(error))
+    return Verdict(Outcome.ACKNOWLEDGED, receipt=answer.body, signer=authenticated.fingerprint)
+
+
+def _bare(answer: HttpAnswer) -> Verdict:
+    """An answer without ebMS content: never an acknowledgement, whatever its status."""
+    if answer.status in _RETRYABLE_STATUS:
+        return Verdict(Outcome.RETRY, "peer-unavailable", f"HTTP {answer.status}")
+    if 400 <= answer.status < 500:
+        return Verdict(Outcome.RETRY, "peer-refused", f"HTTP {answer.status} without an ebMS error")
+    return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"HTTP {answer.status} without a receipt")
+
+
+def _error(
+    document: SoapDocument,
+    signal: SignalMessage,
+    *,
+    message_id: str,
+    mode: PMode,
+    check: CertificateCheck,
+    limits: Limits,
+) -> Verdict:
+    """An Error signal: final only when it is permanent, about our message, and verified (or agreed to be unsigned)."""
+    entry = next((e for e in signal.errors if e.severity != Severity.WARNING), signal.errors[0])
+    known = CODES.get(entry.code)
+    detail = f"{entry.code} {known.short_description if known else 'unknown code'}"
+    try:
+        authenticate_signal(document, policy=mode.policy, check=check, party=None, limits=limits)
+        final = signal.ref_to_message_id in (None, message_id)
+    except EbmsError:
+        detail += " (unsigned)"
+        final = mode.policy.allows(Quirk.UNSIGNED_ERRORS)
+    if not final or _is_retryable(entry):
+        return Verdict(Outcome.RETRY, "peer-refused", detail)
+    return Verdict(Outcome.REFUSED, "peer-refused", detail)
+
+
+def _is_retryable(entry: ErrorEntry) -> bool:
+    known = CODES.get(entry.code)
+    return entry.severity == Severity.WARNING or (known is not None and known.retryable)

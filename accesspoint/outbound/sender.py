@@ -1,0 +1,352 @@
+"""The sending side of an access point: from an accepted envelope to a verified receipt, or an honest end.
+
+Theory. Every message that is owed is a row, and the row says what is next; this worker only leases due
+rows and moves them along the table of `envelope.sending`. Nothing waits in memory, so a restart loses
+nothing and resumes everything.
+
+One drive of a row: look the receiver up (ACCEPTED to RESOLVED), build and store the signed image
+(READY), say that an attempt begins (SENDING), all in one commit; then post, judge the answer, and store
+the outcome in a second commit. Between the two the world may end: the lease runs out, the row goes to
+RETRY_WAIT, and the retry carries the same MessageId and the same signed content, which the receiver
+recognises. That is why resending is safe, and why a message whose request may have arrived never ends
+as "not delivered" but as UNCERTAIN, from which a late verified receipt still frees it.
+
+A look-up that fails leaves the row where it is, due later; one that can never succeed ends it FAILED.
+"""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+import structlog
+from cryptography import x509
+
+from accesspoint.as4.client import As4Client, PostFailed
+from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
+from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
+from accesspoint.identity import Agreements, Identity
+from accesspoint.ids import Ids, random_fraction
+from accesspoint.outbound.answers import Outcome, Verdict, judge
+from accesspoint.outbound.packing import build_request, build_wire
+from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.stations import Bell, Bells, Commit
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.evidence import Wire, find_wire, record_receipt, record_wire
+from accesspoint.store.messages import StateMoved, advance, claim_due, next_due_at
+from accesspoint.store.payloads import PayloadStore
+from accesspoint.trust import MessageTrust, common_name
+from envelope.sending import State
+
+DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
+LEASE: Final = timedelta(minutes=5)
+LARGE_BYTES: Final = 1024 * 1024
+_log = structlog.get_logger("accesspoint.outbound")
+
+
+class Sender:
+    """Drives outbound messages; any number of them at once, bounded by `concurrency`."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        payloads: PayloadStore,
+        directory: Directory,
+        client: As4Client,
+        identity: Identity,
+        agreements: Agreements,
+        trust: MessageTrust,
+        reporter: Reporter,
+        bells: Bells,
+        clock: Clock,
+        ids: Ids,
+        schedule: RetrySchedule,
+        concurrency: int,
+        owner: str,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._directory = directory
+        self._client = client
+        self._identity = identity
+        self._agreements = agreements
+        self._trust = trust
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._ids = ids
+        self._schedule = schedule
+        self._slots = asyncio.Semaphore(concurrency)
+        self._concurrency = concurrency
+        self._owner = owner
+        self._busy = 0
+
+    async def run(self) -> None:
+        """Lease and drive due messages until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                free = self._concurrency - self._busy
+                claimed = await self._claim(free) if free > 0 else []
+                for row in claimed:
+                    self._busy += 1
+                    group.create_task(self._drive_and_free(row))
+                if not claimed:
+                    await self._bells.wait(
+                        Bell.SENDER, at_most_seconds=await self._idle_seconds(free)
+                    )
+
+    async def _claim(self, limit: int) -> list[Row]:
+        now = self._clock.now()
+        return await self._database.run(
+            lambda tx: claim_due(
+                tx,
+                direction="out",
+                states=DUE_STATES,
+                now=now,
+                limit=limit,
+                owner=self._owner,
+                lease=LEASE,
+            )
+        )
+
+    async def _idle_seconds(self, free: int) -> float | None:
+        """How long nothing can fall due: until the next row's time, or until a slot is free."""
+        if free <= 0:
+            return None
+        due = await self._database.read(
+            lambda tx: next_due_at(tx, direction="out", states=DUE_STATES)
+        )
+        return None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
+
+    async def _drive_and_free(self, row: Row) -> None:
+        try:
+            await self._drive(row)
+        except StateMoved as moved:
+            _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
+        finally:
+            self._busy -= 1
+            self._bells.ring(Bell.SENDER)
+
+    async def _drive(self, row: Row) -> None:
+        """One attempt with one message."""
+        try:
+            endpoint = await self._directory.find_endpoint(
+                str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
+            )
+        except LookupFailed as failed:
+            await self._lookup_failed(row, failed)
+            return
+        partner = common_name(x509.load_der_x509_certificate(endpoint.certificate))
+        mode = self._agreements.mode_for(partner)
+        wire = await self._prepare(row, endpoint, partner)
+        try:
+            request = build_request(row, wire, self._payloads)
+            answer = await self._client.post(
+                wire.url,
+                content_type=request.content_type,
+                content_length=request.content_length,
+                body=request.body,
+            )
+        except PostFailed as failed:
+            verdict = Verdict(
+                Outcome.RETRY, failed.slug, failed.detail, arrival_possible=failed.arrival_possible
+            )
+        else:
+            check = self._trust.pinned(endpoint.certificate)
+            verdict = judge(answer, message_id=row["message_id"], wire=wire, mode=mode, check=check)
+        await self._conclude(row, verdict)
+
+    async def _prepare(self, row: Row, endpoint: Endpoint, partner: str) -> Wire:
+        """Have the signed image for this endpoint in the store, and the row in SENDING."""
+        earlier = await self._database.read(lambda tx: find_wire(tx, row["id"]))
+        if earlier is not None and earlier.certificate == endpoint.certificate:
+            wire = replace(earlier, url=endpoint.url)
+        else:
+            signed_at = timestamp(self._clock.now()) if earlier is None else earlier.signed_at
+            wire = await self._build(row, endpoint, partner, signed_at)
+        fresh = wire != earlier
+
+        async def work(tx: Transaction) -> None:
+            now = self._clock.now()
+            if fresh:
+                await record_wire(tx, row["id"], wire)
+            path = {
+                State.ACCEPTED: [State.RESOLVED, State.READY, State.SENDING],
+                State.RESOLVED: [State.READY, State.SENDING],
+                State.READY: [State.SENDING],
+                State.RETRY_WAIT: [State.SENDING],
+            }[State(row["state"])]
+            await advance(
+                tx, row, [str(s) for s in path], at=now, owner=self._owner,
+                columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._owner,
+                         "lease_until": to_microseconds(now + LEASE)},
+            )  # fmt: skip
+            if fresh:
+                hops = "; ".join(f"{hop.kind} {hop.detail}" for hop in endpoint.hops)
+                await self._note(
+                    tx,
+                    row,
+                    "looked-up",
+                    detail={"url": endpoint.url, "partner": partner, "hops": hops},
+                )
+            await self._note(
+                tx, row, "sending", detail={"attempt": int(row["attempt"]) + 1, "url": endpoint.url}
+            )
+
+        await self._bells.run(self._database, Commit(work))
+        return wire
+
+    async def _build(self, row: Row, endpoint: Endpoint, partner: str, signed_at: str) -> Wire:
+        build = partial(
+            build_wire,
+            row,
+            mode=self._agreements.mode_for(partner),
+            endpoint=endpoint,
+            partner=partner,
+            signed_at=signed_at,
+            identity=self._identity,
+            payloads=self._payloads,
+            ids=self._ids,
+        )
+        # A large payload would hold the loop for seconds; a small one costs less than a thread hop.
+        return (
+            await asyncio.to_thread(build) if int(row["payload_bytes"]) > LARGE_BYTES else build()
+        )
+
+    async def _lookup_failed(self, row: Row, failed: LookupFailed) -> None:
+        now = self._clock.now()
+        attempt = int(row["attempt"]) + 1
+        due = None if failed.permanent else self._next_at(row, attempt)
+        state = State(row["state"])
+
+        async def work(tx: Transaction) -> None:
+            if due is None:
+                end = State.FAILED if state is not State.RETRY_WAIT else self._end_of_retries(row)
+                await advance(
+                    tx,
+                    row,
+                    end,
+                    at=now,
+                    owner=self._owner,
+                    note=failed.slug,
+                    columns={"problem": failed.slug},
+                )
+                await self._reporter.report(
+                    tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True
+                )
+            else:
+                await tx.execute(
+                    "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
+                    " lease_until = NULL WHERE id = $4 AND lease_owner = $5",
+                    attempt, to_microseconds(due), failed.slug, row["id"], self._owner,
+                )  # fmt: skip
+            event = "not-sent" if due is None else "waiting"
+            await self._note(tx, row, event, problem=failed.slug, detail={"why": failed.detail})
+
+        await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})))
+
+    async def _conclude(self, row: Row, verdict: Verdict) -> None:
+        """Store what the attempt came to, fenced by our lease."""
+        sending = {**row, "state": str(State.SENDING)}
+        match verdict.outcome:
+            case Outcome.ACKNOWLEDGED:
+                commit = self._acknowledged(sending, verdict)
+            case Outcome.REFUSED:
+                commit = self._ended(sending, [State.REFUSED], verdict)
+            case Outcome.RETRY:
+                commit = self._again(sending, verdict)
+        await self._bells.run(self._database, commit)
+
+    def _acknowledged(self, row: Row, verdict: Verdict) -> Commit:
+        receipt = verdict.receipt or b""
+
+        async def work(tx: Transaction) -> None:
+            now = self._clock.now()
+            await advance(
+                tx,
+                row,
+                State.ACKNOWLEDGED,
+                at=now,
+                owner=self._owner,
+                columns={"problem": None, "arrival_possible": 1},
+            )
+            await record_receipt(tx, row["id"], receipt, signer=verdict.signer, at=now)
+            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]))
+            await self._note(tx, row, "receipt", detail={"signer": verdict.signer[:16]})
+
+        return Commit(work, frozenset({Bell.OUTBOX}))
+
+    def _ended(self, row: Row, path: list[State], verdict: Verdict) -> Commit:
+        async def work(tx: Transaction) -> None:
+            await advance(
+                tx, row, [str(state) for state in path], at=self._clock.now(), owner=self._owner,
+                note=verdict.problem, columns={"problem": verdict.problem},
+            )  # fmt: skip
+            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
+            event = "refused" if path[-1] is State.REFUSED else "not-sent"
+            await self._note(
+                tx, row, event, problem=verdict.problem, detail={"why": verdict.detail}
+            )
+
+        return Commit(work, frozenset({Bell.OUTBOX}))
+
+    def _again(self, row: Row, verdict: Verdict) -> Commit:
+        now = self._clock.now()
+        arrival = 1 if verdict.arrival_possible or row["arrival_possible"] else 0
+        due = self._next_at(row, int(row["attempt"]) + 1)
+        if due is None:
+            return self._ended(
+                row, [State.RETRY_WAIT, State.UNCERTAIN if arrival else State.EXPIRED], verdict
+            )
+
+        async def work(tx: Transaction) -> None:
+            await advance(
+                tx, row, State.RETRY_WAIT, at=now, owner=self._owner, note=verdict.problem,
+                columns={"problem": verdict.problem, "next_at": to_microseconds(due), "arrival_possible": arrival},
+            )  # fmt: skip
+            await self._note(
+                tx,
+                row,
+                "waiting",
+                problem=verdict.problem,
+                detail={"why": verdict.detail, "next": due.isoformat()},
+            )
+
+        return Commit(work, frozenset({Bell.SENDER}))
+
+    def _next_at(self, row: Row, attempt: int) -> datetime | None:
+        """When the next attempt falls due, or None when the retries are spent."""
+        return self._schedule.next_at(
+            attempt=attempt,
+            accepted_at=from_microseconds(int(row["created_at"])),
+            now=self._clock.now(),
+            fraction=random_fraction(self._ids),
+        )
+
+    def _end_of_retries(self, row: Row) -> State:
+        return State.UNCERTAIN if row["arrival_possible"] else State.EXPIRED
+
+    async def _note(
+        self,
+        tx: Transaction,
+        row: Row,
+        event: str,
+        *,
+        detail: dict[str, object],
+        problem: str | None = None,
+    ) -> None:
+        facts = facts_from_json(row["facts"])
+        await self._reporter.note(
+            tx,
+            event,
+            station="AP",
+            message_identifier=row["message_identifier"],
+            subject=facts.orig_message_identifier or row["message_identifier"],
+            standard=row["standard"],
+            problem=problem,
+            detail=json.dumps({"message": row["id"], **detail}),
+        )

@@ -1,0 +1,81 @@
+"""Accepting an envelope for sending: from here on the access point owes it to its receiver, or an answer why not.
+
+The header is read once, streaming; a document that does not hold is refused before anything is stored.
+"""
+
+import json
+
+from accesspoint.clock import Clock
+from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.ids import Ids
+from accesspoint.stations import Bell, Commit
+from accesspoint.stations.document import Envelope
+from accesspoint.stations.reporting import Act, Reporter, facts_to_json
+from accesspoint.stations.sbd_file import read_header
+from accesspoint.store.database import Transaction
+from accesspoint.store.messages import NewMessage, insert_message
+from accesspoint.store.payloads import PayloadStore
+from envelope.ehmi import check_envelope
+from envelope.sending import State
+
+
+class Submit:
+    """The outbound door of the access point station."""
+
+    def __init__(
+        self,
+        *,
+        payloads: PayloadStore,
+        reporter: Reporter,
+        clock: Clock,
+        ids: Ids,
+        domain: str,
+    ) -> None:
+        self._payloads = payloads
+        self._reporter = reporter
+        self._clock = clock
+        self._ids = ids
+        self._domain = domain
+
+    async def take_envelope(self, envelope: Envelope) -> Commit:
+        """Take an envelope over from the message service handler; raises `SbdRefused` for one that does not hold."""
+        header = envelope.header or read_header(self._payloads, envelope.stored)
+        check_envelope(header)
+        facts = DeliveryFacts.from_header(header, with_envelope=True)
+        now = self._clock.now()
+        new = NewMessage(
+            id=self._ids.ulid(),
+            direction="out",
+            state=State.ACCEPTED,
+            message_id=self._ids.message_id(self._domain),
+            conversation_id=self._ids.uuid(),
+            party="",
+            envelope_id=header.instance_identifier,
+            message_identifier=facts.message_identifier,
+            standard=header.standard,
+            original_sender=header.sender.value,
+            final_recipient=header.receiver.value,
+            document_id=header.scope("DOCUMENTID") or "",
+            process_id=header.scope("PROCESSID") or "",
+            facts=facts_to_json(facts),
+            payload=envelope.stored.payload,
+            payload_bytes=envelope.stored.payload_bytes,
+            payload_sha256=envelope.stored.payload_sha256,
+        )
+
+        async def work(tx: Transaction) -> None:
+            await insert_message(tx, new, at=now)
+            await self._reporter.report(tx, Act.AP_TAKEN, facts)
+            await self._reporter.note(
+                tx,
+                "accepted",
+                station="AP",
+                message_identifier=new.message_identifier,
+                subject=facts.orig_message_identifier or new.message_identifier,
+                standard=new.standard,
+                detail=json.dumps(
+                    {"message": new.id, "message_id": new.message_id, "bytes": new.payload_bytes}
+                ),
+            )
+
+        return Commit(work, frozenset({Bell.SENDER, Bell.OUTBOX}))

@@ -1,0 +1,113 @@
+"""Carries hand-overs to a station that stands apart: one POST over mutual TLS with a sealed manifest beside the document.
+
+The document is not touched: a signature inside it would break its schema. The manifest holds its SHA-256,
+its kind and the facts that the next station needs, and our message key signs it.
+
+Spec: EHMI authenticity between C1 and C2 (decision D10).
+"""
+
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from accesspoint.as4.client import As4Client, PostFailed
+from accesspoint.clock import Clock
+from accesspoint.stations.link import Handover
+from accesspoint.stations.relay import NotTaken
+from accesspoint.store.payloads import PayloadStore
+from envelope.mime import MultipartWriter, OutboundPart
+from envelope.seal import Manifest, seal_manifest
+from keys.errors import KeyStoreError
+from keys.private import FileSigner
+
+PATH: Final = "/stations/v1/handovers"
+CHUNK_BYTES: Final = 64 * 1024
+MANIFEST_ID: Final = "manifest"
+ITEM_ID: Final = "item"
+DOCUMENT_ID: Final = "document"
+
+
+class StationClient:
+    """Brings hand-overs to one neighbouring station."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        client: As4Client,
+        signer: FileSigner,
+        payloads: PayloadStore,
+        clock: Clock,
+    ) -> None:
+        self._url = url.rstrip("/") + PATH
+        self._client = client
+        if not isinstance(signer.private_key, rsa.RSAPrivateKey):
+            raise KeyStoreError("hand-overs between stations are sealed with an RSA key")
+        self._key = signer.private_key
+        self._certificate = signer.certificate
+        self._payloads = payloads
+        self._clock = clock
+
+    async def carry(self, handover: Handover) -> None:
+        """Bring one hand-over across; returns once the other station has it. Raises `NotTaken`."""
+        item = handover.item.encode()
+        manifest = seal_manifest(
+            manifest_of(handover, self._clock.now()), self._key, self._certificate
+        )
+        writer = MultipartWriter(
+            boundary=f"=_{handover.id}",
+            root_content_id=f"{MANIFEST_ID}@{handover.id}",
+            root=manifest,
+        )
+        parts = [
+            OutboundPart(f"{ITEM_ID}@{handover.id}", "application/json", len(item)),
+            OutboundPart(
+                f"{DOCUMENT_ID}@{handover.id}", handover.media_type, handover.stored.payload_bytes
+            ),
+        ]
+
+        async def body() -> AsyncIterator[bytes]:
+            yield writer.opening() + writer.head(parts[0]) + item + writer.head(parts[1])
+            with self._payloads.open(handover.stored.payload) as reader:
+                while chunk := reader.read(CHUNK_BYTES):
+                    yield chunk
+            yield writer.tail()
+
+        try:
+            answer = await self._client.post(
+                self._url,
+                content_type=writer.content_type(),
+                content_length=writer.total_length(parts),
+                body=body(),
+            )
+        except PostFailed as failed:
+            raise NotTaken(failed.slug, failed.detail) from failed
+        if answer.status != 200:
+            raise NotTaken("station-refused", f"HTTP {answer.status}")
+
+
+def manifest_of(handover: Handover, at: datetime) -> Manifest:
+    """The manifest of a hand-over: what the document is. Its routing facts may name a patient, so they stand in a
+    part of their own and only their digest is in the manifest."""
+    return Manifest(
+        id=handover.id,
+        kind=handover.kind,
+        direction=handover.target,
+        created_at=at,
+        sha256=bytes.fromhex(handover.stored.payload_sha256),
+        size=handover.stored.payload_bytes,
+        mime_type=handover.media_type,
+        facts={
+            "item-sha256": hashlib.sha256(handover.item.encode()).hexdigest(),
+            "message": handover.message_identifier,
+        },
+    )
+
+
+def station_client(tls: ssl.SSLContext) -> As4Client:
+    """The HTTP client between stations."""
+    return As4Client(tls, timeout_seconds=30.0, per_partner=4)

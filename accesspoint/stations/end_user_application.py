@@ -1,0 +1,301 @@
+"""The end-user application edge: the only place that reads MedCom FHIR, once, on the way out and on the way in.
+
+Outwards it recognises a message, holds it against the named rules, refuses a broken one before anything
+is promised, and stores it for good. Inwards it validates what arrived, hands it to the backend and
+answers with a MedCom FHIR Acknowledgement, which is a message of its own.
+
+Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (medcom digest 13 to 15).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import envelope.fhir as fhir
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.ids import Ids
+from accesspoint.stations import Bell, Commit
+from accesspoint.stations.document import Address, Document, Stored
+from accesspoint.stations.link import Handover, Link, insert_handover
+from accesspoint.stations.reporting import Act, Reporter, facts_to_json
+from accesspoint.stations.sbd_file import stored
+from accesspoint.store.database import Database, Transaction
+from accesspoint.store.payloads import PayloadStore
+from envelope.errors import LocalProtocolError
+from envelope.limits import DEFAULT_LIMITS, Limits
+
+STATION: Final = "EUA"
+
+
+class SubmissionRefused(Exception):
+    """The message is not sent; `rule` names why, `findings` point at the places, neither holds patient data."""
+
+    def __init__(self, rule: str, detail: str, findings: tuple[fhir.Finding, ...] = ()) -> None:
+        super().__init__(detail)
+        self.rule = rule
+        self.detail = detail
+        self.findings = findings
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What was accepted for sending: the identifiers to follow it by."""
+
+    document: Document
+    warnings: tuple[fhir.Finding, ...]
+    notes: tuple[str, ...]
+
+
+class EndUserApplication:
+    """One organisation's end-user application edge; `down` is joined by the application at start.
+
+    `served` are the organisations that may speak through this node, by GLN; `known` are further ones it
+    can address. In the test profile a message that names somebody else as its sender is sent in the name
+    of `organisation` and a note says so; elsewhere it is refused.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        payloads: PayloadStore,
+        reporter: Reporter,
+        clock: Clock,
+        ids: Ids,
+        organisation: Address,
+        served: Mapping[str, Address],
+        known: Mapping[str, Address],
+        readdress: bool,
+        acknowledge: bool,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._reporter = reporter
+        self._clock = clock
+        self._ids = ids
+        self._organisation = organisation
+        self._served = served
+        self._known = known
+        self._readdress = readdress
+        self._acknowledge = acknowledge
+        self._limits = limits
+        self.down: Link[Document]
+
+    async def submit(self, data: bytes, *, to: str | None = None) -> tuple[Submission, Commit]:
+        """Accept a MedCom FHIR message for sending to GLN `to`, or to whom the message names.
+
+        Raises `SubmissionRefused` with the named rules that it breaks.
+        """
+        if len(data) > self._limits.fhir_bytes:
+            raise SubmissionRefused(
+                "message-too-large", f"{len(data)} bytes, limit {self._limits.fhir_bytes}"
+            )
+        try:
+            message = fhir.read_message(data)
+            facts = fhir.recognise(message)
+        except fhir.MessageRefused as refused:
+            raise SubmissionRefused(
+                "message-not-recognised", str(refused), tuple(refused.findings)
+            ) from refused
+        findings = fhir.validate(message)
+        errors = tuple(f for f in findings if f.severity == "error")
+        if errors:
+            raise SubmissionRefused(errors[0].rule, f"{len(errors)} rules are broken", errors)
+        sender, receiver, notes = self._address(facts, to)
+        document = Document(
+            message_identifier=facts.message_id,
+            message_envelope_identifier=facts.bundle_id,
+            event_code=facts.event_code,
+            definition_version=facts.definition_version,
+            sender=sender,
+            receiver=receiver,
+            patient_id=facts.patient_id,
+            statistical_postfix=facts.statistical_postfix,
+            original_message_identifier=facts.response.identifier if facts.response else None,
+            media_type=facts.mime_type,
+            stored=self._store(data),
+        )
+        warnings = tuple(f for f in findings if f.severity != "error")
+        return Submission(document, warnings, notes), await self._send(document)
+
+    async def take_document(self, document: Document) -> Commit:
+        """Take a message over from the message service handler: validate, hand to the backend, acknowledge."""
+        with self._payloads.open(document.stored.payload) as reader:
+            data = reader.read(self._limits.fhir_bytes + 1)
+        findings: tuple[fhir.Finding, ...] = ()
+        message: fhir.FhirMessage | None = None
+        answers: str | None = None
+        try:
+            message = fhir.read_message(data)
+            facts = fhir.recognise(message)
+            findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
+            answers = facts.response.identifier if facts.response else None
+            outcome = facts.response.code if facts.response else None
+        except fhir.MessageRefused as refused:
+            findings, outcome = tuple(refused.findings), None
+        code: Literal["ok", "fatal-error"] = "fatal-error" if findings else "ok"
+        delivered = await self._deliver(document, acknowledgement=outcome or code)
+        if answers is not None:
+            return delivered.then(self._correlate(document, answers, outcome or "fatal-error"))
+        if not self._acknowledge or message is None:
+            return delivered
+        return delivered.then(
+            await self._send(self._build_acknowledgement(document, message, code, findings))
+        )
+
+    async def _send(self, document: Document) -> Commit:
+        now = self._clock.now()
+        try:
+            facts = document.delivery_facts()
+        except LocalProtocolError as error:
+            raise SubmissionRefused("message-not-in-ehmi", str(error)) from error
+        passed = await self.down.pass_on(document, act=Act.EUA_SENT, facts=facts, at=now)
+
+        async def work(tx: Transaction) -> None:
+            expects = "none" if document.is_acknowledgement else "awaited"
+            await self._insert_document(tx, "out", document, acknowledgement=expects)
+            await self._note(tx, "created", document)
+
+        return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+
+    async def _deliver(self, document: Document, *, acknowledgement: str) -> Commit:
+        """Store a received message and owe it to the backend; the end event is reported once the backend has it."""
+        now = self._clock.now()
+        delivery = Handover(
+            id=self._ids.uuid(),
+            target="backend",
+            kind="document",
+            message_identifier=document.message_identifier,
+            item=document.to_json(),
+            act=Act.EUA_FINALIZED,
+            facts=facts_to_json(document.delivery_facts()),
+            media_type=document.media_type,
+            stored=document.stored,
+        )
+
+        async def work(tx: Transaction) -> None:
+            await self._insert_document(tx, "in", document, acknowledgement=acknowledgement)
+            await insert_handover(tx, delivery, at=now)
+            await self._note(tx, "taken-by-application", document)
+
+        return Commit(work, frozenset({Bell.RELAY}))
+
+    def _correlate(self, document: Document, answers: str, outcome: str) -> Commit:
+        """Settle the message that this FHIR Acknowledgement answers; `response.identifier` is the only key."""
+
+        async def work(tx: Transaction) -> None:
+            touched = await tx.execute(
+                "UPDATE documents SET acknowledgement = $1, acknowledged_at = $2"
+                " WHERE direction = 'out' AND message_identifier = $3",
+                outcome, to_microseconds(self._clock.now()), answers,
+            )  # fmt: skip
+            problem = "fhir-acknowledgement-unexpected" if touched == 0 else None
+            if touched and outcome != "ok":
+                problem = "fhir-acknowledgement-negative"
+            await self._note(
+                tx, "fhir-acknowledged", document, subject=answers, problem=problem, detail=outcome
+            )
+
+        return Commit(work)
+
+    def _build_acknowledgement(
+        self,
+        document: Document,
+        message: fhir.FhirMessage,
+        code: Literal["ok", "fatal-error"],
+        findings: tuple[fhir.Finding, ...],
+    ) -> Document:
+        bundle = fhir.build_acknowledgement(
+            message,
+            code=code,
+            findings=findings,
+            bundle_id=self._ids.uuid(),
+            message_id=self._ids.uuid(),
+            provenance_id=self._ids.uuid(),
+            outcome_id=self._ids.uuid(),
+            at=self._clock.now(),
+        )
+        data = fhir.serialize(bundle, message.format)
+        facts = fhir.recognise(fhir.read_message(data))
+        return Document(
+            message_identifier=facts.message_id,
+            message_envelope_identifier=facts.bundle_id,
+            event_code=facts.event_code,
+            definition_version=facts.definition_version,
+            sender=document.receiver,
+            receiver=document.sender,
+            patient_id=None,
+            statistical_postfix=None,
+            original_message_identifier=document.message_identifier,
+            media_type=facts.mime_type,
+            stored=self._store(data),
+        )
+
+    def _address(
+        self, facts: fhir.MessageFacts, to: str | None
+    ) -> tuple[Address, Address, tuple[str, ...]]:
+        """Who sends to whom: the message's own organisations, or the caller's wish where it may differ."""
+        notes: list[str] = []
+        named = facts.sender.gln
+        sender = self._served.get(named)
+        if sender is None:
+            if not self._readdress:
+                raise SubmissionRefused(
+                    "sender-not-served", f"GLN {named} does not speak through this access point"
+                )
+            sender = self._organisation
+            notes.append(
+                f"the message names sender {named}; sent as {sender.gln} on this test network"
+            )
+        wanted = to or facts.receiver.gln
+        receiver = self._known.get(wanted)
+        if receiver is None:
+            if wanted != facts.receiver.gln:
+                raise SubmissionRefused(
+                    "receiver-unknown", f"GLN {wanted} has no SOR id here and is not in the message"
+                )
+            receiver = Address(facts.receiver.gln, facts.receiver.sor, facts.receiver.name)
+        elif wanted != facts.receiver.gln:
+            notes.append(
+                f"the message names receiver {facts.receiver.gln}; the envelope goes to {wanted}"
+            )
+        return sender, receiver, tuple(notes)
+
+    def _store(self, data: bytes) -> Stored:
+        with self._payloads.create() as writer:
+            writer.write(data)
+            return stored(writer.finish())
+
+    async def _insert_document(
+        self, tx: Transaction, direction: str, document: Document, *, acknowledgement: str
+    ) -> None:
+        await tx.execute(
+            "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
+            " payload, payload_bytes, payload_sha256, acknowledgement, created_at)"
+            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)",
+            direction, document.message_identifier, self._ids.ulid(), document.event_code, document.sender.gln,
+            document.receiver.gln, document.media_type, document.stored.payload, document.stored.payload_bytes,
+            document.stored.payload_sha256, acknowledgement, to_microseconds(self._clock.now()),
+        )  # fmt: skip
+
+    async def _note(
+        self,
+        tx: Transaction,
+        event: str,
+        document: Document,
+        *,
+        subject: str | None = None,
+        problem: str | None = None,
+        detail: str = "",
+    ) -> None:
+        await self._reporter.note(
+            tx,
+            event,
+            station=STATION,
+            message_identifier=document.message_identifier,
+            subject=subject or document.original_message_identifier or document.message_identifier,
+            standard=document.document_type.standard,
+            problem=problem,
+            detail=detail,
+        )

@@ -1,0 +1,285 @@
+"""The message service handler: wraps MedCom messages in ehmiSBDH envelopes, opens them, acknowledges and correlates.
+
+Downwards a document becomes an envelope that asks for an acknowledgement. Upwards an envelope is
+either the acknowledgement of one we sent, or a message: then the duplicate table decides, an SBDH
+acknowledgement goes back as an envelope of its own, and a message that is new goes up to the end-user
+application. Nothing here reads the MedCom message itself.
+
+Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi digest 1.3, 2.7, 2.10.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.ids import Ids
+from accesspoint.stations import Bell, Commit
+from accesspoint.stations.document import Address, Document, Envelope, Stored, event_of
+from accesspoint.stations.link import Link
+from accesspoint.stations.reporting import ACKNOWLEDGEMENT_STANDARD, Act, Reporter
+from accesspoint.stations.sbd_file import header_bytes, split_sbd, write_sbd
+from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.payloads import PayloadStore
+from envelope.acknowledgement import (
+    Acknowledgement,
+    ReceiptException,
+    build_acknowledgement,
+    read_acknowledgement,
+)
+from envelope.duplicates import Action, decide
+from envelope.ehmi import check_envelope, envelope_for_message
+from envelope.errors import SbdRefused
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.sbdh import StandardBusinessDocumentHeader
+
+ACKNOWLEDGE_WITHIN: Final = timedelta(minutes=10)
+STATION: Final = "MSH"
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An envelope that was opened: its header, and where its content stands now."""
+
+    header: StandardBusinessDocumentHeader
+    content: Stored
+    facts: DeliveryFacts
+
+
+class MessageServiceHandler:
+    """One organisation's message service handler; `down` and `up` are joined by the application at start."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        payloads: PayloadStore,
+        reporter: Reporter,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._database = database
+        self._payloads = payloads
+        self._reporter = reporter
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self.down: Link[Envelope]
+        self.up: Link[Document]
+
+    async def take_document(self, document: Document) -> Commit:
+        """Take a message over from the end-user application: wrap it, remember the envelope, pass it down.
+
+        Raises `LocalProtocolError` for a message that EHMI has no document type for.
+        """
+        now = self._clock.now()
+        header = envelope_for_message(
+            document, instance_identifier=self._ids.uuid(), created_at=now
+        )
+        facts = DeliveryFacts.from_header(header, with_envelope=True)
+        sbd = write_sbd(self._payloads, header, document.stored)
+        envelope = Envelope(document.message_identifier, sbd, header)
+        passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
+
+        async def work(tx: Transaction) -> None:
+            await self._reporter.report(tx, Act.MSH_TAKEN, document.delivery_facts())
+            due = to_microseconds(now + ACKNOWLEDGE_WITHIN)
+            await self._insert_envelope(tx, "out", header, acknowledgement="awaited", due_at=due)
+            await self._note(tx, "wrapped", header)
+
+        return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+
+    async def take_envelope(self, envelope: Envelope) -> Commit:
+        """Take an envelope over from the access point and do what it asks for.
+
+        Raises `SbdRefused` when it cannot even be told whom to answer; the access point keeps it then.
+        """
+        header, content = split_sbd(self._payloads, envelope.stored, limits=self._limits)
+        opened = _Opened(header, content, DeliveryFacts.from_header(header, with_envelope=True))
+        if header.standard == ACKNOWLEDGEMENT_STANDARD:
+            return await self._take_acknowledgement(opened)
+        return await self._take_message(opened)
+
+    async def _take_message(self, opened: _Opened) -> Commit:
+        header, now = opened.header, self._clock.now()
+        by_envelope = await self._find_received(envelope_id=header.instance_identifier)
+        by_message = await self._find_received(message_identifier=_message_identifier(header))
+        action = decide(envelope_seen=by_envelope is not None, message_seen=by_message is not None)
+        earlier = by_envelope or by_message
+        exception = self._find_fault(header, action, earlier=earlier)
+        # A repetition is acknowledged as the first time: same content, new envelope, new time.
+        identifier = (
+            self._ids.uuid() if earlier is None else str(earlier["acknowledgement_identifier"])
+        )
+        acknowledged = await self._acknowledge(opened, exception, identifier)
+
+        async def work(tx: Transaction) -> None:
+            await self._reporter.report(tx, Act.MSH_OPENED, opened.facts)
+            if by_envelope is None:
+                answer = "negative" if exception else "positive"
+                await self._insert_envelope(
+                    tx, "in", header, acknowledgement=answer, answered_as=identifier
+                )
+            await self._note(
+                tx, "opened" if action is Action.PROCESS else "duplicate-envelope", header
+            )
+
+        commit = Commit(work, frozenset({Bell.OUTBOX})).then(acknowledged)
+        if action is not Action.PROCESS or exception is not None:
+            return commit
+        document = self._document(opened)
+        return commit.then(
+            await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=opened.facts, at=now)
+        )
+
+    async def _take_acknowledgement(self, opened: _Opened) -> Commit:
+        with self._payloads.open(opened.content.payload) as reader:
+            signal = reader.read(self._limits.sbdh_bytes)
+        answer = read_acknowledgement(opened.header, signal)
+
+        async def work(tx: Transaction) -> None:
+            await self._reporter.report(tx, Act.ACK_FINALIZED, opened.facts)
+            problem = await self._correlate(tx, opened.header, answer)
+            await self._note(
+                tx,
+                "acknowledged" if problem is None else "not-acknowledged",
+                opened.header,
+                problem,
+            )
+
+        return Commit(work, frozenset({Bell.OUTBOX}))
+
+    async def _correlate(
+        self, tx: Transaction, header: StandardBusinessDocumentHeader, answer: Acknowledgement
+    ) -> str | None:
+        """Settle the envelope that this acknowledgement answers; the first answer stands, a later one is only logged."""
+        row = await tx.fetch_one(
+            "SELECT acknowledgement, sender, receiver FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
+            answer.original_instance_identifier,
+        )
+        if row is None or (row["sender"], row["receiver"]) != (
+            header.receiver.value,
+            header.sender.value,
+        ):
+            return "acknowledgement-unexpected"
+        outcome = "positive" if answer.positive else "negative"
+        await tx.execute(
+            "UPDATE envelopes SET acknowledgement = $1, acknowledgement_identifier = $2, acknowledged_at = $3"
+            " WHERE direction = 'out' AND envelope_id = $4 AND acknowledgement = 'awaited'",
+            outcome, header.instance_identifier, to_microseconds(self._clock.now()), answer.original_instance_identifier,
+        )  # fmt: skip
+        return None if answer.positive else "acknowledgement-negative"
+
+    async def _acknowledge(
+        self, opened: _Opened, exception: ReceiptException | None, identifier: str
+    ) -> Commit:
+        """Build the SBDH acknowledgement as an envelope of its own and pass it down."""
+        now = self._clock.now()
+        header, signal = build_acknowledgement(
+            opened.header,
+            instance_identifier=self._ids.uuid(),
+            message_identifier=identifier,
+            message_envelope_identifier=self._ids.uuid(),
+            created_at=now,
+            exception=exception,
+        )
+        sbd = write_sbd(self._payloads, header, signal)
+        facts = DeliveryFacts.from_header(header, with_envelope=True)
+        envelope = Envelope(facts.message_identifier, sbd, header)
+        passed = await self.down.pass_on(envelope, act=Act.ACK_CREATED, facts=facts, at=now)
+
+        async def work(tx: Transaction) -> None:
+            await self._insert_envelope(tx, "out", header, acknowledgement="none")
+            await self._note(tx, "acknowledgement-created", header)
+
+        return Commit(work).then(passed)
+
+    def _find_fault(
+        self, header: StandardBusinessDocumentHeader, action: Action, *, earlier: Row | None
+    ) -> ReceiptException | None:
+        """What is wrong with the envelope, if anything; a repetition is answered exactly as the first time."""
+        if action is Action.REFUSE:
+            return ReceiptException(
+                "Sequence", "Envelope identifier was used before for another message"
+            )
+        if earlier is not None:
+            first = str(earlier["acknowledgement"])
+            return ReceiptException("Syntax", "Refused before") if first == "negative" else None
+        try:
+            check_envelope(header)
+        except SbdRefused as refused:
+            return ReceiptException("Syntax", refused.reason)
+        return None
+
+    async def _find_received(
+        self, *, envelope_id: str | None = None, message_identifier: str | None = None
+    ) -> Row | None:
+        column, value = (
+            ("envelope_id", envelope_id)
+            if envelope_id
+            else ("message_identifier", message_identifier)
+        )
+        return await self._database.fetch_one(
+            f"SELECT * FROM envelopes WHERE direction = 'in' AND {column} = $1 ORDER BY created_at",  # noqa: S608
+            value,
+        )
+
+    async def _insert_envelope(
+        self,
+        tx: Transaction,
+        direction: str,
+        header: StandardBusinessDocumentHeader,
+        *,
+        acknowledgement: str,
+        due_at: int | None = None,
+        answered_as: str | None = None,
+    ) -> None:
+        await tx.execute(
+            "INSERT INTO envelopes (direction, envelope_id, message_identifier, standard, sender, receiver, header,"
+            " acknowledgement, acknowledgement_identifier, due_at, created_at)"
+            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)",
+            direction, header.instance_identifier, _message_identifier(header), header.standard, header.sender.value,
+            header.receiver.value, header_bytes(header), acknowledgement, answered_as, due_at,
+            to_microseconds(self._clock.now()),
+        )  # fmt: skip
+
+    async def _note(
+        self,
+        tx: Transaction,
+        event: str,
+        header: StandardBusinessDocumentHeader,
+        problem: str | None = None,
+    ) -> None:
+        await self._reporter.note(
+            tx,
+            event,
+            station=STATION,
+            message_identifier=_message_identifier(header),
+            subject=header.scope("ORIGINALMESSAGEIDENTIFIER") or _message_identifier(header),
+            standard=header.standard,
+            problem=problem,
+        )
+
+    def _document(self, opened: _Opened) -> Document:
+        header = opened.header
+        facts = opened.facts
+        event_code, definition_version = event_of(header.standard, header.type_version)
+        return Document(
+            message_identifier=facts.message_identifier,
+            message_envelope_identifier=facts.message_envelope_identifier or "",
+            event_code=event_code,
+            definition_version=definition_version,
+            sender=Address(facts.sender_gln, facts.sender_sor),
+            receiver=Address(facts.receiver_gln, facts.receiver_sor),
+            patient_id=facts.patient_id,
+            statistical_postfix=None,
+            original_message_identifier=facts.orig_message_identifier,
+            media_type=header.binary_content_mime_type,
+            stored=opened.content,
+        )
+
+
+def _message_identifier(header: StandardBusinessDocumentHeader) -> str:
+    return header.scope("MESSAGEIDENTIFIER") or ""

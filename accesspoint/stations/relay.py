@@ -1,0 +1,163 @@
+"""Carries what stations owe each other: durable hand-overs to the next station or to the backend, until they are taken.
+
+A hand-over is brought at least once and taken once: its id is the idempotency key on the other side. The
+delivery event of the act is reported in the commit that marks it done, so a station never says "sent"
+of something that the next one does not have.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Final
+
+import structlog
+
+from accesspoint.clock import Clock, from_microseconds, to_microseconds
+from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.stations import Bell, Bells, Commit
+from accesspoint.stations.document import Stored
+from accesspoint.stations.link import Handover
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.store.database import Database, Row, Transaction
+
+BATCH: Final = 16
+_STATION: Final = {"up": "AP", "down": "EUA", "backend": "EUA"}
+_log = structlog.get_logger("accesspoint.stations")
+
+Carrier = Callable[[Handover], Awaitable[None]]
+"""Brings one hand-over to its target; returns when the target has taken it for good."""
+
+
+class NotTaken(Exception):
+    """The target did not take the hand-over now; `slug` names the problem."""
+
+    def __init__(self, slug: str, detail: str) -> None:
+        super().__init__(detail)
+        self.slug = slug
+        self.detail = detail
+
+
+class HandoverRelay:
+    """Brings due hand-overs to their targets; `carriers` by target name."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        carriers: Mapping[str, Carrier],
+        reporter: Reporter,
+        bells: Bells,
+        clock: Clock,
+        schedule: RetrySchedule,
+    ) -> None:
+        self._database = database
+        self._carriers = carriers
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._schedule = schedule
+
+    async def run(self) -> None:
+        """Carry due hand-overs until cancelled."""
+        while True:
+            rows = await self._database.fetch(
+                "SELECT * FROM handovers WHERE state = 'waiting' AND next_at <= $1 ORDER BY next_at, id LIMIT $2",
+                to_microseconds(self._clock.now()), BATCH,
+            )  # fmt: skip
+            await asyncio.gather(*(self._carry(row) for row in rows))
+            if not rows:
+                await self._bells.wait(Bell.RELAY, at_most_seconds=await self._idle_seconds())
+
+    async def _idle_seconds(self) -> float | None:
+        row = await self._database.fetch_one(
+            "SELECT MIN(next_at) AS due FROM handovers WHERE state = 'waiting'"
+        )
+        if row is None or row["due"] is None:
+            return None
+        return max(
+            0.0, (from_microseconds(int(row["due"])) - self._clock.now()) / timedelta(seconds=1)
+        )
+
+    async def _carry(self, row: Row) -> None:
+        handover = _handover(row)
+        try:
+            await self._carriers[handover.target](handover)
+        except NotTaken as refused:
+            await self._bells.run(self._database, self._later(row, refused))
+        else:
+            await self._bells.run(self._database, self._done(handover))
+
+    def _done(self, handover: Handover) -> Commit:
+        facts = facts_from_json(handover.facts)
+
+        async def work(tx: Transaction) -> None:
+            now = to_microseconds(self._clock.now())
+            touched = await tx.execute(
+                "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL WHERE id = $2 AND state = 'waiting'",
+                now, handover.id,
+            )  # fmt: skip
+            if touched != 1:
+                return
+            await self._reporter.report(tx, Act(handover.act), facts)
+            if handover.target == "backend":
+                await tx.execute(
+                    "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2",
+                    now, handover.message_identifier,
+                )  # fmt: skip
+            await self._note(
+                tx, handover, "delivered" if handover.target == "backend" else "handed-over"
+            )
+
+        return Commit(work, frozenset({Bell.OUTBOX}))
+
+    def _later(self, row: Row, refused: NotTaken) -> Commit:
+        attempts = int(row["attempts"]) + 1
+        due = to_microseconds(self._clock.now() + self._schedule.ceiling(attempts))
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(
+                "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3 WHERE id = $4",
+                attempts, due, refused.slug, row["id"],
+            )  # fmt: skip
+            await self._note(
+                tx, _handover(row), "not-taken", problem=refused.slug, why=refused.detail
+            )
+
+        _log.warning(
+            "handover_not_taken", handover=row["id"], target=row["target"], problem=refused.slug
+        )
+        return Commit(work)
+
+    async def _note(
+        self,
+        tx: Transaction,
+        handover: Handover,
+        event: str,
+        *,
+        problem: str | None = None,
+        why: str = "",
+    ) -> None:
+        facts = facts_from_json(handover.facts)
+        await self._reporter.note(
+            tx,
+            event,
+            station=_STATION[handover.target],
+            message_identifier=handover.message_identifier,
+            subject=facts.orig_message_identifier or handover.message_identifier,
+            standard=facts.standard,
+            problem=problem,
+            detail=json.dumps(
+                {"target": handover.target, "attempt_why": why}
+                if why
+                else {"target": handover.target}
+            ),
+        )
+
+
+def _handover(row: Row) -> Handover:
+    return Handover(
+        id=row["id"], target=row["target"], kind=row["kind"], message_identifier=row["message_identifier"],
+        item=row["item"], act=row["act"], facts=row["facts"], media_type=row["media_type"],
+        stored=Stored(row["payload"], int(row["payload_bytes"]), row["payload_sha256"]),
+    )  # fmt: skip

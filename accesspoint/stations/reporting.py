@@ -1,0 +1,150 @@
+"""Which station reports what to the status component, as one table.
+
+Twelve things happen at the stations of one organisation. When all stations stand apart each is an
+event (32 for a full exchange); when message service handler and access point are built together they
+report as one station, AP-MSH, and what passes between them is nobody's event (16). Sender and receiver
+in an event are those of the message being moved, never of the reporter.
+
+Spec: EHMI Delivery Status, station table (decision D13).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
+from accesspoint.delivery.outbox import Outbox
+from accesspoint.store.database import Transaction
+
+ACKNOWLEDGEMENT_STANDARD: Final = "ehmisbdh-acknowledgement"
+
+
+class Act(StrEnum):
+    """One thing that a station did with a message."""
+
+    EUA_SENT = "eua-sent"
+    EUA_FINALIZED = "eua-finalized"
+    MSH_TAKEN = "msh-taken"
+    MSH_PASSED_DOWN = "msh-passed-down"
+    MSH_OPENED = "msh-opened"
+    MSH_PASSED_UP = "msh-passed-up"
+    ACK_CREATED = "ack-created"
+    ACK_FINALIZED = "ack-finalized"
+    AP_TAKEN = "ap-taken"
+    AP_SENT = "ap-sent"
+    AP_RECEIVED = "ap-received"
+    AP_PASSED_UP = "ap-passed-up"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The event owed for an act: by which station, as which subtype, with or without the transport envelope."""
+
+    station: Station
+    subtype: SubType
+    with_envelope: bool
+
+
+_NEW, _IN = SubType.CREATED_AND_SENT, SubType.RECEIVED
+_OUT, _END = SubType.SENT, SubType.RECEIVED_AND_FINALIZED
+
+APART: Final[dict[Act, Report]] = {
+    Act.EUA_SENT: Report(Station.EUA, _NEW, False),
+    Act.EUA_FINALIZED: Report(Station.EUA, _END, False),
+    Act.MSH_TAKEN: Report(Station.MSH, _IN, False),
+    Act.MSH_PASSED_DOWN: Report(Station.MSH, _OUT, True),
+    Act.MSH_OPENED: Report(Station.MSH, _IN, True),
+    Act.MSH_PASSED_UP: Report(Station.MSH, _OUT, False),
+    Act.ACK_CREATED: Report(Station.MSH, _NEW, True),
+    Act.ACK_FINALIZED: Report(Station.MSH, _END, True),
+    Act.AP_TAKEN: Report(Station.AP, _IN, True),
+    Act.AP_SENT: Report(Station.AP, _OUT, True),
+    Act.AP_RECEIVED: Report(Station.AP, _IN, True),
+    Act.AP_PASSED_UP: Report(Station.AP, _OUT, True),
+}
+TOGETHER_MESSAGE: Final[dict[Act, Report]] = {
+    Act.EUA_SENT: APART[Act.EUA_SENT],
+    Act.EUA_FINALIZED: APART[Act.EUA_FINALIZED],
+    Act.MSH_TAKEN: Report(Station.AP_MSH, _IN, False),
+    Act.AP_SENT: Report(Station.AP_MSH, _OUT, True),
+    Act.AP_RECEIVED: Report(Station.AP_MSH, _IN, True),
+    Act.MSH_PASSED_UP: Report(Station.AP_MSH, _OUT, False),
+}
+TOGETHER_ACKNOWLEDGEMENT: Final[dict[Act, Report]] = {
+    Act.AP_SENT: Report(Station.AP_MSH, _NEW, True),
+    Act.ACK_FINALIZED: Report(Station.AP_MSH, _END, True),
+}
+
+
+def find_report(act: Act, *, acknowledgement: bool, together: bool) -> Report | None:
+    """The event owed for this act, or None where the stations built together owe none."""
+    if not together:
+        return APART[act]
+    return (TOGETHER_ACKNOWLEDGEMENT if acknowledgement else TOGETHER_MESSAGE).get(act)
+
+
+def without_envelope(facts: DeliveryFacts) -> DeliveryFacts:
+    """The same facts as a station sees them that never meets the transport envelope."""
+    return replace(facts, transport_envelope_identifier=None, transport_envelope_version=None)
+
+
+def facts_to_json(facts: DeliveryFacts) -> str:
+    """Delivery facts as JSON text for the store."""
+    return json.dumps(asdict(facts))
+
+
+def facts_from_json(text: str) -> DeliveryFacts:
+    """The facts that `facts_to_json` wrote."""
+    return DeliveryFacts(**json.loads(text))
+
+
+class Reporter:
+    """Records delivery events and the journal in the caller's transaction."""
+
+    def __init__(
+        self, *, clock: Clock, outbox: Outbox | None, device_ids: Mapping[str, str], together: bool
+    ) -> None:
+        self._clock = clock
+        self._outbox = outbox
+        self._device_ids = device_ids
+        self._together = together
+
+    async def report(
+        self, tx: Transaction, act: Act, facts: DeliveryFacts, *, failed: bool = False
+    ) -> None:
+        """Record the delivery event that this act owes, if any; `facts` carry the envelope where one exists."""
+        acknowledgement = facts.standard == ACKNOWLEDGEMENT_STANDARD
+        owed = find_report(act, acknowledgement=acknowledgement, together=self._together)
+        if owed is None or self._outbox is None:
+            return
+        event = DeliveryEvent(
+            station=owed.station,
+            device_id=self._device_ids[owed.station],
+            subtype=owed.subtype,
+            outcome="8" if failed else "0",
+            recorded_at=self._clock.now(),
+            facts=facts if owed.with_envelope else without_envelope(facts),
+        )
+        await self._outbox.record(tx, event)
+
+    async def note(
+        self,
+        tx: Transaction,
+        event: str,
+        *,
+        station: str,
+        message_identifier: str,
+        subject: str,
+        standard: str,
+        problem: str | None = None,
+        detail: str = "",
+    ) -> None:
+        """Append one line to the journal that people follow; `detail` holds no personal data."""
+        await tx.execute(
+            "INSERT INTO journal (at, station, event, message_identifier, subject, standard, problem, detail)"
+            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+            to_microseconds(self._clock.now()), station, event, message_identifier, subject, standard, problem, detail,
+        )  # fmt: skip

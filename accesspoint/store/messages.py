@@ -1,0 +1,210 @@
+"""The `messages` table: AS4 exchanges in both directions, moved only along the state tables, each step appended to history.
+
+A transition names the state it leaves; the update must touch exactly one row, so a worker whose lease
+was taken over, or a second answer to the same question, changes nothing and is told so. All functions
+take the caller's transaction: what belongs together is committed together (reliability section 2.2).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import envelope.receiving
+import envelope.sending
+from accesspoint.clock import from_microseconds, to_microseconds
+from accesspoint.store.database import Row, Transaction
+
+_ADVANCE: Final = {"out": envelope.sending.advance, "in": envelope.receiving.advance}
+_STATE: Final = {"out": envelope.sending.State, "in": envelope.receiving.State}
+_COLUMNS: Final = frozenset(
+    {
+        "party",
+        "attempt",
+        "arrival_possible",
+        "next_at",
+        "lease_owner",
+        "lease_until",
+        "problem",
+        "payload",
+    }
+)
+
+
+class StateMoved(Exception):
+    """Somebody else moved this message meanwhile: the caller's result must not be stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message as it enters the table; `facts` is JSON text for delivery events."""
+
+    id: str
+    direction: str
+    state: str
+    message_id: str
+    conversation_id: str
+    party: str
+    envelope_id: str
+    message_identifier: str
+    standard: str
+    original_sender: str
+    final_recipient: str
+    document_id: str
+    process_id: str
+    facts: str
+    payload: str | None
+    payload_bytes: int
+    payload_sha256: str
+
+
+async def insert_message(
+    tx: Transaction, new: NewMessage, *, at: datetime, note: str | None = None
+) -> None:
+    """Store a new message in its first state, with the first line of its history."""
+    stamp = to_microseconds(at)
+    await tx.execute(
+        "INSERT INTO messages (id, direction, state, message_id, conversation_id, party, envelope_id,"
+        " message_identifier, standard, original_sender, final_recipient, document_id, process_id, facts, payload,"
+        " payload_bytes, payload_sha256, next_at, created_at, updated_at)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20)",
+        new.id, new.direction, new.state, new.message_id, new.conversation_id, new.party, new.envelope_id,
+        new.message_identifier, new.standard, new.original_sender, new.final_recipient, new.document_id,
+        new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, stamp, stamp, stamp,
+    )  # fmt: skip
+    await _append_history(tx, new.id, None, new.state, stamp, note)
+
+
+async def advance(
+    tx: Transaction,
+    message: Row,
+    states: str | Sequence[str],
+    *,
+    at: datetime,
+    owner: str | None = None,
+    note: str | None = None,
+    columns: Mapping[str, str | int | None] | None = None,
+) -> None:
+    """Move a message through one state or several in one commit.
+
+    `message` needs `id`, `direction` and `state`; `owner` demands that this worker still holds the lease.
+    Raises `LocalProtocolError` for a step that the table does not know, `StateMoved` when the row is no
+    longer where the caller saw it.
+    """
+    direction, current = str(message["direction"]), str(message["state"])
+    path = [states] if isinstance(states, str) else list(states)
+    changes: dict[str, str | int | None] = {
+        "lease_owner": None,
+        "lease_until": None,
+        **(columns or {}),
+    }
+    if not _COLUMNS.issuperset(changes):
+        raise ValueError(f"unknown columns: {sorted(set(changes) - _COLUMNS)}")
+    stamp = to_microseconds(at)
+    here = _STATE[direction](current)
+    for step in path:
+        there = _ADVANCE[direction](here, _STATE[direction](step))  # type: ignore[operator]
+        await _append_history(tx, str(message["id"]), str(here), str(there), stamp, note)
+        here = there
+    names = list(changes)
+    sets = ", ".join(f"{name} = ${index}" for index, name in enumerate(names, start=3))
+    bound = len(names) + 3
+    fence = f" AND lease_owner = ${bound + 2}" if owner is not None else ""
+    touched = await tx.execute(
+        f"UPDATE messages SET state = $1, updated_at = $2, {sets} WHERE id = ${bound} AND state = ${bound + 1}{fence}",  # noqa: S608
+        str(here), stamp, *changes.values(), message["id"], current, *([owner] if owner is not None else []),
+    )  # fmt: skip
+    if touched != 1:
+        raise StateMoved(f"message {message['id']} is no longer in {current}")
+
+
+async def claim_due(
+    tx: Transaction,
+    *,
+    direction: str,
+    states: Iterable[str],
+    now: datetime,
+    limit: int,
+    owner: str,
+    lease: timedelta,
+) -> list[Row]:
+    """Lease up to `limit` due messages to `owner`: rows whose time has come and that nobody holds."""
+    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
+    stamp = to_microseconds(now)
+    return await tx.fetch(
+        "UPDATE messages SET lease_owner = $1, lease_until = $2 WHERE id IN ("  # noqa: S608
+        f"SELECT id FROM messages WHERE direction = $3 AND state IN ({listed}) AND next_at <= $4"
+        f" AND (lease_until IS NULL OR lease_until < $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked}) RETURNING *",
+        owner, to_microseconds(now + lease), direction, stamp, limit,
+    )  # fmt: skip
+
+
+async def next_due_at(tx: Transaction, *, direction: str, states: Iterable[str]) -> datetime | None:
+    """When the next waiting message falls due, or None when none waits."""
+    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
+    row = await tx.fetch_one(
+        "SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due"  # noqa: S608
+        f" FROM messages WHERE direction = $1 AND state IN ({listed})",
+        direction,
+    )
+    return None if row is None or row["due"] is None else from_microseconds(int(row["due"]))
+
+
+async def release_leases(tx: Transaction, *, at: datetime, sole_node: bool) -> int:
+    """Give back what a stopped process held, so that a restart resumes it; answers how many rows moved.
+
+    With one process per store every lease found at start is a dead one; with several nodes only those
+    whose time is over.
+    """
+    stamp = to_microseconds(at)
+    condition = "lease_owner IS NOT NULL" if sole_node else "lease_until < $1"
+    arguments: tuple[int, ...] = () if sole_node else (stamp,)
+    rows = await tx.fetch(
+        f"SELECT id, direction, state FROM messages WHERE {condition} AND state IN ('SENDING', 'DELIVERING')",  # noqa: S608
+        *arguments,
+    )
+    for row in rows:
+        if row["direction"] == "out":
+            # The request may have reached the peer: the retry carries the same MessageId, the peer dedupes.
+            changes: dict[str, str | int | None] = {"next_at": stamp, "arrival_possible": 1}
+            await advance(
+                tx, row, envelope.sending.State.RETRY_WAIT, at=at, note="restart", columns=changes
+            )
+        else:
+            await advance(
+                tx,
+                row,
+                envelope.receiving.State.DELIVERY_WAIT,
+                at=at,
+                note="restart",
+                columns={"next_at": stamp},
+            )
+    await tx.execute(
+        f"UPDATE messages SET lease_owner = NULL, lease_until = NULL WHERE {condition}",  # noqa: S608
+        *arguments,
+    )
+    return len(rows)
+
+
+async def find_message(tx: Transaction, id: str) -> Row | None:  # noqa: A002
+    """The message with this id of ours, or None."""
+    return await tx.fetch_one("SELECT * FROM messages WHERE id = $1", id)
+
+
+async def list_history(tx: Transaction, id: str) -> list[Row]:  # noqa: A002
+    """Every transition of one message, oldest first."""
+    return await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", id)
+
+
+async def _append_history(
+    tx: Transaction,
+    message: str,
+    from_state: str | None,
+    to_state: str,
+    stamp: int,
+    note: str | None,
+) -> None:
+    await tx.execute(
+        "INSERT INTO history (message, from_state, to_state, at, note) VALUES ($1,$2,$3,$4,$5)",
+        message, from_state, to_state, stamp, note,
+    )  # fmt: skip

@@ -1,0 +1,168 @@
+"""Trust at work: joins the certificate rules of `keys` to what the AS4 gates of `envelope` ask for.
+
+For a message the signing certificate must lead to an anchor, be good now, and belong to the party that
+the header names: the configured certificate of a known partner, else a certificate whose common name is
+the party id. For a receipt it must be the very certificate that discovery gave for the receiver.
+Revocation lists are fetched in the background; a request never waits for one.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+import aiohttp
+import structlog
+from cryptography import x509
+
+from accesspoint.bounded import AnswerTooLong, read_bounded
+from accesspoint.clock import Clock
+from envelope.errors import CertificateRefused
+from envelope.messaging import PartyId
+from envelope.security_token import TokenReference
+from envelope.wsse import CertificateCheck
+from keys.certificate import fingerprint, load_certificate, subject_facts
+from keys.crl import CrlStore
+from keys.errors import AmbiguousReference, CrlRefused, KeysError
+from keys.identity import PartyIdentity, check_party
+from keys.path import Usage, ValidatedCertificate, Validator
+from keys.reference import find_certificate
+
+REFRESH: Final = timedelta(minutes=10)
+RETRY: Final = timedelta(seconds=2)
+CRL_BYTES: Final = 16 * 1024 * 1024
+_log = structlog.get_logger("accesspoint.trust")
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """The subject's common name, by which access points name each other; raises `CertificateRefused` without one."""
+    name = subject_facts(certificate).common_name
+    if not name:
+        raise CertificateRefused("the certificate has no common name", reason="cert.party")
+    return name
+
+
+class MessageTrust:
+    """The certificate check of the AS4 gates; `partners` maps party ids to the certificates agreed with them."""
+
+    def __init__(
+        self,
+        validator: Validator,
+        *,
+        clock: Clock,
+        partners: Mapping[str, Sequence[x509.Certificate]],
+    ) -> None:
+        self._validator = validator
+        self._clock = clock
+        self._partners = partners
+        self._known = [certificate for several in partners.values() for certificate in several]
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        """The partner certificate that a key identifier or issuer and serial number name, or None."""
+        try:
+            return find_certificate(reference, self._known)
+        except AmbiguousReference as error:
+            raise CertificateRefused(error.detail, reason="key.ambiguous") from error
+
+    def check(
+        self,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        *,
+        party: PartyId | None,
+    ) -> ValidatedCertificate:
+        """Validate a signing certificate and hold it against the party; raises `CertificateRefused`."""
+        try:
+            validated = self._validator.validate(
+                certificate, chain, usage=Usage.SIGNING, at=self._clock.now()
+            )
+            if party is not None:
+                check_party(certificate, self._identity_of(party))
+        except (KeysError, ValueError) as error:
+            reason = error.reason if isinstance(error, KeysError) else "cert.party"
+            raise CertificateRefused(str(error), reason=reason) from error
+        return validated
+
+    def pinned(self, certificate: bytes) -> CertificateCheck:
+        """The check for a receipt: nothing but this certificate (DER) may have signed it."""
+        return PinnedTrust(self, load_certificate(certificate))
+
+    def validate_recipient(self, certificate: bytes) -> ValidatedCertificate:
+        """Validate the certificate we are about to encrypt for; raises `CertificateRefused`."""
+        try:
+            return self._validator.validate(
+                load_certificate(certificate), usage=Usage.ENCRYPTION, at=self._clock.now()
+            )
+        except KeysError as error:
+            raise CertificateRefused(str(error), reason=error.reason) from error
+
+    def _identity_of(self, party: PartyId) -> PartyIdentity:
+        agreed = self._partners.get(party.value)
+        if agreed:
+            return PartyIdentity(
+                party.value, fingerprints=frozenset(fingerprint(one) for one in agreed)
+            )
+        return PartyIdentity(party.value, common_name=party.value)
+
+
+class PinnedTrust:
+    """Accepts one certificate only, and that only while it is good."""
+
+    def __init__(self, trust: MessageTrust, expected: x509.Certificate) -> None:
+        self._trust = trust
+        self._expected = expected
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        """The expected certificate, when the reference names it."""
+        return find_certificate(reference, [self._expected])
+
+    def check(
+        self,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        *,
+        party: PartyId | None,
+    ) -> ValidatedCertificate:
+        """Refuse every certificate but the expected one; raises `CertificateRefused`."""
+        if certificate != self._expected:
+            raise CertificateRefused(
+                "not the certificate that discovery gave for the receiver", reason="cert.party"
+            )
+        return self._trust.check(certificate, chain, party=None)
+
+
+class RevocationRefresher:
+    """Keeps a revocation store fresh from configured addresses only; never from an address a stranger wrote."""
+
+    def __init__(self, crls: CrlStore, urls: Iterable[str], *, clock: Clock) -> None:
+        self._crls = crls
+        self._urls = tuple(urls)
+        self._clock = clock
+
+    async def refresh(self) -> bool:
+        """Fetch every list once; answers whether all of them are at hand."""
+        complete = True
+        timeout = aiohttp.ClientTimeout(total=10)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
+            for url in self._urls:
+                try:
+                    async with session.get(url, allow_redirects=False) as response:
+                        response.raise_for_status()
+                        data = await read_bounded(response, CRL_BYTES)
+                    self._crls.add(data, at=self._clock.now())
+                except (
+                    aiohttp.ClientError,
+                    TimeoutError,
+                    AnswerTooLong,
+                    CrlRefused,
+                    OSError,
+                ) as error:
+                    complete = False
+                    _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
+        return complete
+
+    async def run(self) -> None:
+        """Refresh for ever: soon again while something is missing, else at the usual pace."""
+        while True:
+            wait = REFRESH if await self.refresh() else RETRY
+            await asyncio.sleep(wait.total_seconds())
