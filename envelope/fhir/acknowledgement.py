@@ -14,8 +14,8 @@ from typing import Any, Final, Literal
 
 from envelope.errors import LocalProtocolError
 from envelope.fhir import building, canonicals, formats, rules_structure
+from envelope.fhir.building import narrative
 from envelope.fhir.finding import Finding, Kind
-from envelope.fhir.narrative import narrative
 from envelope.fhir.reading import FhirMessage, Resource
 from envelope.fhir.recognition import Organization, organization_facts
 from envelope.fhir.view import MessageView, Node

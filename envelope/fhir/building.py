@@ -1,19 +1,38 @@
-"""The pieces every message we make is put together from: entries, header parts, a Provenance.
+"""The pieces every message we make is put together from: entries, narrative, header, Provenance.
 
-Spec: medcom-fhir.md 2, 3, 4, 6, 19.
+Every value in a narrative is escaped. Resource ids and referenced ids are rendered in it too, as the
+profiles with narrative obligations want.
+
+Spec: medcom-fhir.md 2, 3, 4, 6, 8, 19.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from html import escape
 from typing import Any, Final
 
+from envelope import names
 from envelope.fhir import canonicals, formats
-from envelope.fhir.narrative import narrative
 from envelope.fhir.reading import Resource
 
 _TITLES: Final = {
     canonicals.ACKNOWLEDGEMENT: "Kvittering",
     canonicals.HOMECAREOBSERVATION: "Kommunale prøvesvar",
 }
+
+
+def narrative(title: str, rows: Sequence[tuple[str, object]]) -> dict[str, Any]:
+    """Make a Narrative with a heading and one table row per label that has a value."""
+    cells = "".join(
+        f"<tr><td><b>{escape(label)}</b></td><td>{escape(str(value))}</td></tr>"
+        for label, value in rows
+        if value not in (None, "")
+    )
+    table = f"<table><tbody>{cells}</tbody></table>" if cells else ""
+    return {
+        "status": "generated",
+        "div": f'<div xmlns="{names.XHTML}"><p><b>{escape(title)}</b></p>{table}</div>',
+    }
 
 
 def bundle(bundle_id: str, profile: str, at: datetime, resources: list[Resource]) -> Resource:

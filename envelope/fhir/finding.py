@@ -54,7 +54,7 @@ class Finding:
     kind: Kind = Kind.INVARIANT
 
 
-class MessageRefused(EnvelopeError):  # noqa: N818 - named like the other refusals
+class MessageRefused(EnvelopeError):
     """Bytes that cannot be read as a FHIR message, or a message whose routing facts cannot be found."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:

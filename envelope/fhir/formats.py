@@ -24,6 +24,7 @@ _INSTANT: Final = re.compile(
 )
 _WHITE_SPACE: Final = {ord(blank): None for blank in " \t\r\n"}
 _MAX_STRING: Final = 1_048_576
+_LEAP: Final = 60
 _INT_MAX: Final = 2_147_483_647
 
 _PATTERNS: Final = {
@@ -104,11 +105,16 @@ def parse_instant(value: str) -> datetime:
         raise ValueError("not an instant")
     year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
     micro = int((match[7] or ".0")[1:7].ljust(6, "0"))
-    zone = UTC
-    if match[8] is not None:
-        offset = timedelta(hours=int(match[9]), minutes=int(match[10]))
-        zone = timezone(-offset if match[8] == "-" else offset)
-    return datetime(year, month, day, hour, minute, min(second, 59), micro, tzinfo=zone)
+    try:
+        zone = UTC
+        if match[8] is not None:
+            offset = timedelta(hours=int(match[9]), minutes=int(match[10]))
+            zone = timezone(-offset if match[8] == "-" else offset)
+        return datetime(
+            year, month, day, hour, minute, 59 if second == _LEAP else second, micro, tzinfo=zone
+        )
+    except ValueError:
+        raise ValueError("not an instant") from None
 
 
 def format_instant(at: datetime) -> str:

@@ -48,6 +48,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
 _XML_DECLARATION: Final = re.compile(rb"<\?xml[ \t\r\n][^>]{0,200}\?>")
 _XML_ENCODING: Final = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z0-9._-]+)["']""")
+_XML_LONG_TAG: Final = re.compile(
+    rb"<[^<]{1024,}+"
+)  # shorter ones have no room for many attributes
+_XML_ATTRIBUTE: Final = re.compile(rb"""=[ \t\r\n]*+["']""")
+_ATTRIBUTES_PER_TAG: Final = 8  # this many times the attributes of a SOAP element
 _DECIMAL: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,30})(?:\.[0-9]{1,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _INTEGERS: Final = frozenset({"integer", "positiveInt", "unsignedInt"})
@@ -190,6 +195,10 @@ def _scan_xml(body: bytes, limits: Limits) -> None:
         or body.count(b"xmlns") > limits.elements
     ):
         raise refusal("message-elements", "the message holds too many elements", kind=Kind.TOO_LONG)
+    most = limits.attributes * _ATTRIBUTES_PER_TAG
+    for tag in _XML_LONG_TAG.finditer(body):
+        if sum(1 for _ in _XML_ATTRIBUTE.finditer(body, *tag.span())) > most:
+            raise refusal("xml-attributes", "too many attributes in one tag", kind=Kind.TOO_LONG)
 
 
 class _XmlReader:

@@ -7,9 +7,14 @@ of what is checked can be read, counted and tested by name.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from envelope.fhir.finding import Finding, Kind, Severity
 from envelope.fhir.view import MessageView
+
+MAX_PLACES: Final = 100
+"""How many places one rule reports; a hostile message could break it a million times."""
 
 Place = tuple[str, str]
 Check = Callable[[MessageView], Iterator[Place]]
@@ -29,5 +34,5 @@ class Rule:
     def findings(self, view: MessageView) -> Iterator[Finding]:
         """Run the check where it applies and name what it found."""
         if self.events is None or view.event in self.events:
-            for path, text in self.check(view):
+            for path, text in islice(self.check(view), MAX_PLACES):
                 yield Finding(self.name, self.severity, path, text, self.medcom_id, self.kind)

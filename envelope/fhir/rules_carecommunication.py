@@ -206,8 +206,9 @@ def encounter_episode(view: MessageView) -> Iterator[Place]:
 def encounter_referenced(view: MessageView) -> Iterator[Place]:
     """An encounter in the bundle is the one the communication points at."""
     pointers = [item for node in _communications(view) for item in node.each("encounter")]
+    referenced = view.resolved_paths(pointers)
     for encounter in view.of_type("Encounter"):
-        if not any(view.points_at(item, encounter) for item in pointers):
+        if encounter.path not in referenced:
             yield encounter.path, "the encounter is not referenced"
 
 

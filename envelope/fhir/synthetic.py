@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from envelope.fhir import building, canonicals, formats
-from envelope.fhir.narrative import narrative
+from envelope.fhir.building import narrative
 from envelope.fhir.reading import Resource
 from envelope.fhir.recognition import Organization
 

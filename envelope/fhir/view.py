@@ -8,7 +8,7 @@ Spec: medcom-fhir.md 2 (reference resolution).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -123,9 +123,17 @@ class MessageView:
             if resource
         )
 
+    @cached_property
+    def _by_type(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for resource in self.resources:
+            if resource.type is not None:
+                found.setdefault(resource.type, []).append(resource)
+        return found
+
     def of_type(self, name: str) -> list[Node]:
         """List the resources of one type."""
-        return [resource for resource in self.resources if resource.type == name]
+        return self._by_type.get(name, [])
 
     @cached_property
     def header(self) -> Node | None:
@@ -175,6 +183,11 @@ class MessageView:
             return []
         return [item for item in self.header.each("destination") if destination_use(item) == use]
 
+    def resolved_paths(self, references: Iterable[Node]) -> set[str]:
+        """Collect where these References lead, as far as they lead into the bundle."""
+        found = (self.resolve(item) for item in references)
+        return {node.path for node in found if node is not None}
+
     @cached_property
     def sender(self) -> Node | None:
         """The organization the header names as sender, where it resolves to one."""
@@ -195,11 +208,6 @@ class MessageView:
         """The resource the message is about."""
         return self.resolve(self.header.first("focus")) if self.header is not None else None
 
-    def points_at(self, reference: Node, resource: Node) -> bool:
-        """Say whether a Reference leads to this very entry."""
-        found = self.resolve(reference)
-        return found is not None and found.path == resource.path
-
     @cached_property
     def current_provenances(self) -> list[Node]:
         """The Provenances whose target is the header of this bundle; exactly one in a valid message."""
@@ -209,7 +217,7 @@ class MessageView:
         return [
             provenance
             for provenance in self.of_type("Provenance")
-            if any(self.points_at(target, header) for target in provenance.each("target"))
+            if header.path in self.resolved_paths(provenance.each("target"))
         ]
 
     def activity(self, provenance: Node) -> str | None:
