@@ -81,6 +81,11 @@ def from_microseconds(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
+def timestamp(moment: datetime) -> str:
+    """Return a time as xs:dateTime in UTC with milliseconds, as ebMS headers carry it."""
+    return _aware(moment).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _aware(moment: datetime) -> datetime:
     if moment.utcoffset() is None:
         raise ValueError("a time without a zone is not accepted")

@@ -318,7 +318,7 @@ class Link(Table):
 
 
 class Links(Table):
-    """The neighbours when stations run apart: `up` towards the network, `down` towards the user."""
+    """The neighbours when stations run apart: `down` towards the network, `up` towards the user."""
 
     up: Link | None = None
     down: Link | None = None
@@ -344,12 +344,13 @@ class Acknowledging(Table):
 
 
 class Configuration(Table):
-    """One node."""
+    """One node; `addresses` are organisations it can address besides those a message names itself."""
 
     profile: Profile
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
     organisation: Organisation
     participants: tuple[Organisation, ...] = ()
+    addresses: tuple[Organisation, ...] = ()
     stations: Stations
     listen: Listen = Listen()
     keys: Keys
@@ -369,10 +370,10 @@ class Configuration(Table):
         wanted: list[str] = []
         if Station.EUA in runs and self.backend is None:
             wanted.append("an EUA needs [backend]")
-        if Station.EUA not in runs and self.links.down is None:
-            wanted.append("without an EUA there must be [links] down")
-        if Station.AP not in runs and self.links.up is None:
-            wanted.append("without an AP there must be [links] up")
+        if Station.EUA not in runs and self.links.up is None:
+            wanted.append("without an EUA there must be [links] up")
+        if Station.AP not in runs and self.links.down is None:
+            wanted.append("without an AP there must be [links] down")
         if len(runs) < len(Station) and self.listen.stations is None:
             wanted.append("stations that run apart need [listen] stations")
         glns = [organisation.gln for organisation in self.organisations]

@@ -85,6 +85,11 @@ class SeededIds(SystemIds):
         return self._random.randbytes(count)
 
 
+def random_fraction(ids: Ids) -> float:
+    """Return a random number in [0, 1), for jitter."""
+    return int.from_bytes(ids.token_bytes(4), "big") / 2**32
+
+
 def _crockford(number: int) -> str:
     """Write 130 bits (two of them zero) in Crockford's base 32."""
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

@@ -94,6 +94,11 @@ class FileSigner:
         self.certificate = certificate
         self.chain: tuple[x509.Certificate, ...] = tuple(chain)
 
+    @property
+    def private_key(self) -> SigningKey:
+        """The key itself, for the one signature that another library makes (sealed manifests)."""
+        return self._private_key
+
     def sign(self, data: bytes, algorithm: str) -> bytes:
         """Sign `data` and return the octets of `ds:SignatureValue` before base64.
 
