@@ -5,8 +5,6 @@ sentence for our own log: it names subjects, serial numbers, times and file name
 token text or patient data. Nothing here travels to a peer.
 """
 
-# ruff: noqa: N818  (the names say what happened; the base class says that it is an error)
-
 from typing import ClassVar
 
 

@@ -79,13 +79,14 @@ class KeyStore:
         """
         where = Path(directory)
         _require_private(where, _status(where), is_directory=True)
-        key, certificates = _load_pair(where, "message")
+        pairs = {"message": _load_pair(where, "message")}
+        key, certificates = pairs["message"]
         signing = FileSigner(key, certificates[0], certificates[1:])
         decryption = []
         for role in _DECRYPTION_ROLES:
-            if role != "message" and not (where / f"{role}.key.pem").exists():
+            if role not in pairs and not (where / f"{role}.key.pem").exists():
                 continue
-            key, certificates = _load_pair(where, role)
+            key, certificates = pairs.get(role) or _load_pair(where, role)
             if isinstance(key, rsa.RSAPrivateKey | x25519.X25519PrivateKey):
                 decryption.append(FileDecrypter(key, certificates[0]))
         if not decryption:

@@ -114,10 +114,14 @@ class Pki:
     ) -> IssuedCertificate:
         """Issue a system certificate below any certificate, authority or not."""
         private_key = key or self.leaf_key
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(
+            issuer.private_key.public_key()
+        )
         extensions = [
-            (extension, critical)
+            (identifier, critical)
+            if isinstance(extension, x509.AuthorityKeyIdentifier)
+            else (extension, critical)
             for extension, critical in self.authority.system_extensions(private_key)
-            if not isinstance(extension, x509.AuthorityKeyIdentifier)
         ]
         certificate = build_certificate(
             subject=system_name("below-ap-test", "Testorganisation", "95474483", UUID),
