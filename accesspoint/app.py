@@ -34,7 +34,7 @@ from accesspoint.delivery.events import Station
 from accesspoint.delivery.outbox import Outbox
 from accesspoint.delivery.relay import Relay as EventRelay
 from accesspoint.delivery.token import TokenSource
-from accesspoint.finding import build_directory
+from accesspoint.discovery.configured import build_directory
 from accesspoint.identity import Identity, build_agreements
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.dispatch import Dispatcher
@@ -109,7 +109,7 @@ class AccessPoint:
         self.keystore = KeyStore.load(configuration.keys.directory)
         self.identity = Identity(
             signer=self.keystore.signing,
-            decrypter=self.keystore.decryption[0],
+            decrypter=self.keystore.decryption,
             party=common_name(self.keystore.signing.certificate),
         )
         self.agreements, self.partner_certificates = build_agreements(configuration.partners)

@@ -7,7 +7,7 @@ from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
 from accesspoint.config import load
-from accesspoint.configuration_problem import ConfigurationProblem
+from accesspoint.config import ConfigurationProblem
 
 POINTER: Final = "current.json"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
 from accesspoint.config import load
-from accesspoint.configuration_problem import ConfigurationProblem
+from accesspoint.config import ConfigurationProblem
 
 READY, CONFIGURATION, NOT_READY = 0, 3, 8
 PAUSE_SECONDS = 0.2

@@ -9,7 +9,7 @@ from pathlib import Path
 from accesspoint import log
 from accesspoint.app import start
 from accesspoint.config import Configuration, Profile, load
-from accesspoint.configuration_problem import ConfigurationProblem
+from accesspoint.config import ConfigurationProblem
 from accesspoint.store.database import StorageError
 from keys.errors import KeysError
 
@@ -23,12 +23,8 @@ def run(path: Path) -> int:
     except ConfigurationProblem as problem:
         sys.stderr.write(f"{problem}\n")
         return CONFIGURATION
-    log.configure(
-        level="info",
-        format="console"
-        if configuration.profile is Profile.DEV and sys.stderr.isatty()
-        else "json",
-    )
+    by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
+    log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
     try:
         return asyncio.run(_serve(configuration))
     except KeysError as error:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from accesspoint.config import write_toml
+from accesspoint.toml import write_toml
 from accesspoint.stations.document import Address
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.store import load_authority, write_authority, write_certificates, write_keystore
