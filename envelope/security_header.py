@@ -17,7 +17,12 @@ from envelope.errors import FailedAuthentication, Gate, PolicyNoncompliance
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
 from envelope.pmode import Quirk, SecurityPolicy
-from envelope.security_token import BINARY_SECURITY_TOKEN, TokenReference, read_key_info
+from envelope.security_token import (
+    BINARY_SECURITY_TOKEN,
+    TokenReference,
+    check_key_info,
+    read_key_info,
+)
 from envelope.xmldsig import SIGNATURE, Signature, check_algorithms, read_signature
 from envelope.xmlenc import ENCRYPTED_DATA, ENCRYPTED_KEY, EncryptionHeader, read_encryption
 
@@ -65,6 +70,7 @@ def read_security(
     if len(blocks[TIMESTAMP]) > 1:
         raise FailedAuthentication("two Timestamps", reason="sec.schema", gate=Gate.G5)
     signature = read_signature(element, limits)
+    check_key_info(signature.key_info)
     ids = index_ids(document.root)
     _check_placement(document)
     check_algorithms(signature, policy)

@@ -271,14 +271,10 @@ def _ambiguous(detail: str) -> FailedAuthentication:
     return FailedAuthentication(detail, reason="key.ambiguous", gate=Gate.G5)
 
 
-def read_key_info(element: "_Element", tokens: Mapping[str, "_Element"]) -> TokenReference:
-    """Read a `ds:KeyInfo` that holds exactly one SecurityTokenReference of exactly one form.
+def check_key_info(element: "_Element") -> "_Element":
+    """The one reference inside the one SecurityTokenReference of a `ds:KeyInfo`; no certificate is parsed yet.
 
-    `tokens` are the BinarySecurityToken children of the same Security header by id.
-    Raises `FailedAuthentication` (`key.ambiguous`, `sec.schema`), `CertificateRefused` (`cert.parse`),
-    `PolicyNoncompliance` (`key.reference`).
-
-    Spec: WSS SOAP Message Security 1.1.1 section 7; eDelivery AS4 1.15 section 4.2.
+    Raises `FailedAuthentication` (`key.ambiguous`, `sec.schema`), `PolicyNoncompliance` (`key.reference`).
     """
     tags = [child.tag for child in element]
     if any(tag != SECURITY_TOKEN_REFERENCE and tag not in _INDIRECTIONS for tag in tags):
@@ -294,10 +290,18 @@ def read_key_info(element: "_Element", tokens: Mapping[str, "_Element"]) -> Toke
         raise _ambiguous("SecurityTokenReference holds more than one reference")
     if not len(reference):
         raise _refused("SecurityTokenReference is empty")
-    return _read_reference(reference[0], tokens)
+    return reference[0]
 
 
-def _read_reference(target: "_Element", tokens: Mapping[str, "_Element"]) -> TokenReference:
+def read_key_info(element: "_Element", tokens: Mapping[str, "_Element"]) -> TokenReference:
+    """Read a `ds:KeyInfo` that holds exactly one SecurityTokenReference of exactly one form.
+
+    `tokens` are the BinarySecurityToken children of the same Security header by id.
+    Raises what `check_key_info` raises, and `CertificateRefused` (`cert.parse`).
+
+    Spec: WSS SOAP Message Security 1.1.1 section 7; eDelivery AS4 1.15 section 4.2.
+    """
+    target = check_key_info(element)
     if target.tag == TOKEN_REFERENCE:
         uri = target.get("URI", "")
         token = tokens.get(uri[1:]) if uri.startswith("#") else None

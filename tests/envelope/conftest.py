@@ -340,3 +340,9 @@ class Workshop:
 @pytest.fixture
 def workshop(people: People) -> Workshop:
     return Workshop(people)
+
+
+@pytest.fixture(scope="module")
+def workshop_of(people: People) -> Workshop:
+    """The workshop for values that a whole file shares."""
+    return Workshop(people)
