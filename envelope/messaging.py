@@ -209,7 +209,13 @@ def check_timestamp(value: str) -> str:
 
 
 def check_schema(document: SoapDocument) -> None:
-    """Hold the Messaging header against the ebMS schema; raises `InvalidHeader` (`header.schema`)."""
+    """Hold the Messaging header against the ebMS schema.
+
+    Raises `InvalidHeader` (`header.schema`), or `header.fragment` for a part of a split message: split-and-join
+    is not supported, and a fragment must not pass for a whole message.
+    """
+    if any(str(child.tag).endswith("}MessageFragment") for child in document.messaging):
+        raise InvalidHeader("fragment of a split message", reason="header.fragment")
     if not schema("ebms").validate(document.messaging):
         raise InvalidHeader("Messaging does not fit its schema", reason="header.schema")
 
@@ -329,7 +335,7 @@ def parse_user_message(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) 
     Values lose XML white space at their ends, message ids may have none; identifiers are printable ASCII,
     property values one line. A signal may stand beside the user message; two user messages may not.
 
-    Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.cardinality`, `.messageid`,
+    Raises `InvalidHeader` (`header.schema`, `.fragment`, `soap.cardinality`, `header.cardinality`, `.messageid`,
     `.timestamp`, `.characters`, `att.limits`), `ValueInconsistent` (`header.uri`, `.duplicate`,
     `.characterset`, `att.duplicate`), `ExternalPayloadError` (`att.external`), `MimeInconsistency`
     (`att.cid`) or `DecompressionFailure` (`gzip.property`).

@@ -314,6 +314,13 @@ def test_a_signal_may_stand_beside_the_user_message(signal_first: bool) -> None:
     assert parse(TEMPLATE[:at] + signal + TEMPLATE[at:]) == EXAMPLE
 
 
+def test_a_fragment_of_a_split_message_is_not_taken_for_a_whole_one() -> None:
+    fragment = "<mf:MessageFragment xmlns:mf='urn:mf' groupId='g'/>"
+    error = refusal(changed("</eb:UserMessage>", "</eb:UserMessage>" + fragment))
+    assert isinstance(error, InvalidHeader)
+    assert error.reason == "header.fragment"
+
+
 def test_a_signal_alone_is_no_user_message() -> None:
     start, end = TEMPLATE.index(b"<eb:UserMessage"), TEMPLATE.index(b"</eb:Messaging>")
     info = b"<eb:MessageInfo><eb:Timestamp>2026-11-21T10:00:00Z</eb:Timestamp><eb:MessageId>x</eb:MessageId></eb:MessageInfo>"
@@ -331,7 +338,8 @@ def test_a_signal_alone_is_no_user_message() -> None:
         ("<eb:PayloadInfo>", "<eb:PayloadInfo><eb:Unknown/>"),
         ("<eb:CollaborationInfo>", "<eb:CollaborationInfo bad='1'>"),
         ("<eb:MessageInfo>", "<eb:MessageInfo>text"),
-        ("</eb:UserMessage>", "</eb:UserMessage><x xmlns='urn:x'/>"),
+        ("</eb:UserMessage>", "</eb:UserMessage><eb:Unknown/>"),
+        ("</eb:UserMessage>", "<x xmlns='urn:x'/></eb:UserMessage>"),
         (' name="finalRecipient"', ""),
         (
             '<eb:PartInfo href="cid:part-2@sender.example"/>',
