@@ -340,7 +340,7 @@ class MultipartWriter:
         if (
             len(boundary) > DEFAULT_LIMITS.boundary_bytes
             or _BOUNDARY.fullmatch(boundary) is None
-            or f"\r\n--{boundary}".encode() in root
+            or f"\r\n--{boundary}".encode() in b"\r\n" + root
         ):
             raise LocalProtocolError("boundary cannot be used")
         self._boundary = boundary
