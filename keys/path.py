@@ -23,7 +23,7 @@ Spec: RFC 5280 6; ehmi.md 3.3 (dynamic receiver checks), 3.6; hostile.md 1.7; re
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -41,7 +41,7 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from keys.certificate import check_key, der, describe, fingerprint, require_readable
+from keys.certificate import check_key, describe, fingerprint, require_readable
 from keys.crl import CrlStore
 from keys.errors import (
     BadPath,
@@ -115,7 +115,7 @@ class ValidatedCertificate:
         path: leaf first, anchor last; the leaf alone when a pin was all the trust there is.
         anchor: where the path ends; None when pinned only.
         usage: the use asked about.
-        at: the time asked about.
+        at: the time asked about; a remembered answer keeps the time it was first given for.
         pinned: a pin of the store names the leaf.
         revocation: one entry for each certificate below the anchor.
         not_before: start of the time in which the answer would be the same, as far as certificates go.
@@ -232,9 +232,9 @@ class Validator:
         self.crls = crls
         self._capacity = capacity
         self._generation = -1
-        self._good: OrderedDict[tuple[bytes, tuple[bytes, ...], Usage], ValidatedCertificate] = (
-            OrderedDict()
-        )
+        self._good: OrderedDict[
+            tuple[x509.Certificate, tuple[x509.Certificate, ...], Usage], ValidatedCertificate
+        ] = OrderedDict()
 
     def validate(
         self,
@@ -253,10 +253,10 @@ class Validator:
         if generation != self._generation:
             self._good.clear()
             self._generation = generation
-        key = (der(certificate), tuple(der(one) for one in chain), usage)
+        key = (certificate, tuple(chain), usage)
         known = self._good.get(key)
         if known is not None and known.not_before <= at <= known.not_after:
-            return replace(known, at=at)
+            return known
         validated = validate(
             certificate,
             chain,

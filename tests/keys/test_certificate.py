@@ -1,11 +1,12 @@
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from cryptography.x509.oid import NameOID
 
 from keys.certificate import (
+    MAX_BUNDLE_BYTES,
     MAX_CERTIFICATE_BYTES,
     check_key,
     der,
@@ -191,3 +192,36 @@ def test_alg_09_modulus_of_sixteen_thousand_bits(pki):
     )
     with pytest.raises(WeakKey, match="16384 bits"):
         check_key(huge)
+
+
+def test_bundle_of_many_megabytes():
+    with pytest.raises(UnreadableCertificate, match="octets"):
+        load_certificates(bytes(MAX_BUNDLE_BYTES + 1))
+
+
+@pytest.mark.parametrize("version", [0, 1])
+def test_certificate_before_version_3(pki, version):
+    octets = der(pki.leaf().certificate)
+    assert octets.count(b"\xa0\x03\x02\x01\x02") == 1
+    with pytest.raises(UnreadableCertificate):
+        load_certificate(octets.replace(b"\xa0\x03\x02\x01\x02", bytes([0xA0, 3, 2, 1, version])))
+
+
+def test_key_on_a_curve_nobody_knows(pki):
+    octets = der(with_key(pki, pki.curve_key))
+    p256 = bytes.fromhex("06082a8648ce3d030107")
+    assert octets.count(p256) == 1
+    certificate = load_certificate(octets.replace(p256, bytes.fromhex("06082a8648ce3d03017f")))
+    assert describe_key(certificate) == "unsupported key"
+    with pytest.raises(WeakKey):
+        check_key(certificate)
+
+
+def test_key_of_the_second_generation_is_described(pki):
+    issued = pki.leaf(key=ed25519.Ed25519PrivateKey.generate())
+    assert describe_key(issued.certificate) == "Ed25519"
+
+
+def test_description_is_short_whatever_the_subject_says(pki):
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" * 5000) for _ in range(3)])
+    assert len(describe(pki.below_name(name))) < 400

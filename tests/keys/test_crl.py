@@ -1,13 +1,15 @@
 import datetime as dt
 
 import pytest
+from asn1crypto import core
+from asn1crypto import crl as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from keys.crl import MAX_CRL_BYTES, CrlStore, distribution_points
-from keys.devca import DevelopmentAuthority, IssuedCertificate, build_crl, key_usage
+from keys.devca import PSS, DevelopmentAuthority, IssuedCertificate, build_crl, key_usage
 from keys.errors import CrlRefused
 
 HOUR = dt.timedelta(hours=1)
@@ -220,3 +222,44 @@ def test_distribution_points_that_can_be_fetched(pki):
         ]
     )
     assert distribution_points(issued.certificate) == (URL,)
+
+
+def test_list_that_never_ends_is_refused(pki, store):
+    parsed = asn1.CertificateList.load(pki.authority.crl(pki.at))
+    tbs = parsed["tbs_cert_list"]
+    del tbs["next_update"]
+    signed = pki.authority.keys[1].private_key.sign(tbs.dump(force=True), PSS, hashes.SHA256())
+    parsed["signature"] = signed
+    refused(store, parsed.dump(force=True), pki.at, "crl.stale")
+
+
+def test_signer_without_key_usage(pki):
+    issued = pki.intermediate(bend=lambda extensions: extensions[:1])
+    store = CrlStore([issued.certificate])
+    refused(store, build_crl(issued, (), at=pki.at), pki.at, "crl.signature")
+
+
+def test_signer_with_a_weak_key(pki):
+    issued = pki.intermediate(key=rsa.generate_private_key(65537, 1024))
+    store = CrlStore([issued.certificate])
+    refused(store, build_crl(issued, (), at=pki.at), pki.at, "crl.signature")
+
+
+def test_freshest_list_that_covers_the_certificate_answers(pki, authority, store):
+    leaf = pki.leaf().certificate
+    fresh, users = pki.at + 3 * DAY, point(only_contains_user_certs=True)
+    store.add(authority.crl(pki.at, next_update=fresh, extensions=users), at=pki.at)
+    store.add(authority.crl(pki.at, next_update=pki.at + DAY), at=pki.at)
+    assert store.ask(leaf, authority.issuing).facts.next_update == fresh
+
+
+def test_same_time_and_lower_number_is_older(pki, authority, store):
+    first = asn1.CertificateList.load(authority.crl(pki.at))
+    lower = first.copy()
+    for extension in lower["tbs_cert_list"]["crl_extensions"]:
+        if extension["extn_id"].native == "crl_number":
+            extension["extn_value"] = core.ParsableOctetString(core.Integer(5).dump())
+    tbs = lower["tbs_cert_list"].dump(force=True)
+    lower["signature"] = authority.keys[1].private_key.sign(tbs, PSS, hashes.SHA256())
+    store.add(first.dump(), at=pki.at)
+    refused(store, lower.dump(force=True), pki.at, "crl.older")

@@ -6,7 +6,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 
 from keys.certificate import load_certificates, subject_facts
-from keys.devca import OCES_POLICIES, DevelopmentAuthority, new_rsa_keys
+from keys.devca import (
+    OCES_POLICIES,
+    DevelopmentAuthority,
+    authority_name,
+    build_certificate,
+    build_crl,
+    new_rsa_keys,
+)
 
 DAY = dt.timedelta(days=1)
 UUID = "a262681f-2e94-45c5-aaea-aad4e9bc5768"
@@ -152,3 +159,23 @@ def test_authority_makes_its_own_keys_when_none_are_given(pki):
     assert authority.anchors == (authority.root,)
     assert authority.intermediates == (authority.issuing,)
     assert authority.root.not_valid_before_utc == pki.at - DAY
+
+
+def test_list_is_signed_with_rsa_only(pki):
+    issued = pki.leaf(key=pki.curve_key)
+    with pytest.raises(TypeError, match="RSA"):
+        build_crl(issued, (), at=pki.at)
+
+
+def test_certificate_below_an_edwards_key(pki):
+    issuer_key = ed25519.Ed25519PrivateKey.generate()
+    certificate = build_certificate(
+        subject=authority_name("below"),
+        public_key=pki.leaf_key.public_key(),
+        issuer=authority_name("above"),
+        issuer_key=issuer_key,
+        not_before=pki.at,
+        not_after=pki.at,
+        extensions=[],
+    )
+    issuer_key.public_key().verify(certificate.signature, certificate.tbs_certificate_bytes)

@@ -247,6 +247,8 @@ def test_key_brought_along_in_the_header_is_not_used(refused, pki, claims):
     own = RSAKey.import_key(pki.leaf_key)
     header = {"alg": "PS256", "jwk": own.as_dict(private=False)}
     refused("token.parse", hand_made(header, claims, own, "PS256"))
+    header = {"alg": "PS256", "jku": "https://evil.example/keys"}
+    refused("token.parse", hand_made(header, claims, own, "PS256"))
 
 
 def test_token_of_another_type(refused, pki, claims):

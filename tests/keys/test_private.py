@@ -110,6 +110,11 @@ def test_signer_shows_certificate_and_chain_but_not_the_key(pki):
     assert "ehmi-ap-test" in repr(signer)
 
 
+def test_decrypter_shows_its_certificate_but_not_the_key(pki):
+    decrypter = pki.leaf().decrypter()
+    assert repr(decrypter).startswith("FileDecrypter('CN=ehmi-ap-test,")
+
+
 def test_certificate_of_another_key_is_refused(pki):
     with pytest.raises(KeyStoreError):
         FileSigner(pki.other_key, pki.leaf().certificate)

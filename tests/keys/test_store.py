@@ -1,4 +1,5 @@
 import datetime as dt
+import os
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
@@ -213,3 +214,9 @@ def test_damaged_authority_is_refused(tmp_path, pki, text):
     (where / "authority.json").write_text(text)
     with pytest.raises(KeyStoreError, match="damaged"):
         load_authority(where)
+
+
+def test_files_of_another_user_are_refused(directory, monkeypatch):
+    ours = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: ours + 1)
+    refused(directory, "belongs to another user")
