@@ -86,15 +86,13 @@ def require_readable(certificate: x509.Certificate) -> None:
     """Refuse a certificate that parsed but would break later: names, times and extensions are read lazily.
 
     Raises:
-        UnreadableCertificate: a part is malformed, an extension occurs twice, or it is not version 3.
+        UnreadableCertificate: a part is malformed, or an extension occurs twice.
     """
     try:
         _ = certificate.subject, certificate.issuer, certificate.extensions
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
         raise UnreadableCertificate("a part of the certificate is malformed") from error
-    if certificate.version is not x509.Version.v3:
-        raise UnreadableCertificate("not an X.509 version 3 certificate")
 
 
 def fingerprint(certificate: x509.Certificate) -> str:

@@ -4,7 +4,8 @@ Order of the questions, all of which must be answered yes:
 
 1. Is the key one we work with (`keys.certificate.check_key`)?
 2. Is the leaf valid now, does keyUsage allow the use, does extendedKeyUsage not exclude it, is one of its
-   certificate policies on the list (when there is a list)?
+   certificate policies on the list (when there is a list)? A leaf without keyUsage passes only when a pin
+   is all the trust there is: self-signed certificates of partners without an authority often have none.
 3. Does RFC 5280 path building, by `cryptography.x509.verification`, end at an anchor of this store? A store
    without anchors asks instead whether the leaf is pinned.
 4. Is the leaf neither an authority nor itself an anchor?
@@ -177,7 +178,7 @@ def validate(
         require_readable(one)
     check_key(certificate)
     _check_time(certificate, at)
-    _check_usage(certificate, usage)
+    _check_usage(certificate, usage, required=bool(trust.anchors))
     _check_extended_usage(certificate, usage)
     _check_policies(certificate, policies)
     if not trust.anchors:
@@ -391,11 +392,13 @@ def _check_time(certificate: x509.Certificate, at: datetime) -> None:
         raise Expired(f"valid until {certificate.not_valid_after_utc}: {describe(certificate)}")
 
 
-def _check_usage(certificate: x509.Certificate, usage: Usage) -> None:
-    """Refuse a certificate whose keyUsage is absent or lacks the bit for this use of this kind of key."""
+def _check_usage(certificate: x509.Certificate, usage: Usage, *, required: bool) -> None:
+    """Refuse a certificate whose keyUsage lacks the bit for this use of this kind of key, or is absent."""
     try:
         bits = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
     except x509.ExtensionNotFound:
+        if not required:
+            return
         raise WrongUsage(f"no keyUsage: {describe(certificate)}") from None
     is_rsa = isinstance(certificate.public_key(), rsa.RSAPublicKey)
     encrypts = bits.key_encipherment if is_rsa else bits.key_agreement

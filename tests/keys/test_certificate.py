@@ -199,14 +199,6 @@ def test_bundle_of_many_megabytes():
         load_certificates(bytes(MAX_BUNDLE_BYTES + 1))
 
 
-@pytest.mark.parametrize("version", [0, 1])
-def test_certificate_before_version_3(pki, version):
-    octets = der(pki.leaf().certificate)
-    assert octets.count(b"\xa0\x03\x02\x01\x02") == 1
-    with pytest.raises(UnreadableCertificate):
-        load_certificate(octets.replace(b"\xa0\x03\x02\x01\x02", bytes([0xA0, 3, 2, 1, version])))
-
-
 def test_key_on_a_curve_nobody_knows(pki):
     octets = der(with_key(pki, pki.curve_key))
     p256 = bytes.fromhex("06082a8648ce3d030107")

@@ -1,4 +1,6 @@
 import datetime as dt
+import os
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -6,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from keys.certificate import der, fingerprint, load_certificate
+from keys.certificate import der, fingerprint, load_certificate, load_certificates
 from keys.devca import (
     OCES_POLICIES,
     DevelopmentAuthority,
@@ -558,6 +560,49 @@ def test_pin_does_not_excuse_time_usage_or_extensions(pki):
     trust = TrustStore.pinned(Purpose.MESSAGE, [certificate])
     with pytest.raises(WrongUsage):
         validate(certificate, trust=trust, at=pki.at, usage=Usage.SIGNING)
+
+
+def test_pinned_certificate_of_a_partner_without_authority_may_lack_key_usage(pki):
+    certificate = self_signed(pki, extensions=[(x509.SubjectKeyIdentifier(b"x"), False)])
+    trust = TrustStore.pinned(Purpose.MESSAGE, [certificate])
+    for usage in (Usage.SIGNING, Usage.ENCRYPTION):
+        assert validate(certificate, trust=trust, at=pki.at, usage=usage).pinned
+
+
+# Two samples have RSA keys of 1024 bits, two a curve of 448 bits that no profile asks for.
+TOO_WEAK = {
+    "as4net-holodeck-partya",
+    "as4net-holodeck-partyc",
+    "wss4j-ecdh-x448",
+    "wss4j-eddsa-ed448",
+}
+
+
+@pytest.mark.skipif(
+    "ACCESSPOINT_FIXTURES" not in os.environ, reason="ACCESSPOINT_FIXTURES is not set"
+)
+def test_certificates_of_real_products_are_usable_when_pinned():
+    directory = Path(os.environ["ACCESSPOINT_FIXTURES"]) / "as4" / "samples" / "keys"
+    weak, usable = set(), set()
+    for file in directory.glob("*.cert.pem"):
+        name = file.name.removesuffix(".cert.pem")
+        for certificate in load_certificates(file.read_bytes()):
+            trust = TrustStore.pinned(Purpose.MESSAGE, [certificate])
+            at = certificate.not_valid_before_utc
+            try:
+                validate(certificate, trust=trust, at=at, usage=Usage.SIGNING)
+                usable.add(name)
+            except WeakKey:
+                weak.add(name)
+            except WrongUsage:
+                assert validate(certificate, trust=trust, at=at, usage=Usage.ENCRYPTION).pinned
+    assert weak == TOO_WEAK
+    assert {
+        "phase4-dummy-ph-as4",
+        "domibus-blue_gw",
+        "holodeck-partya",
+        "as4net-interop-c2",
+    } <= usable
 
 
 def test_pin_of_another_certificate(pki):
