@@ -175,3 +175,19 @@ def test_ci_states_its_minutes() -> None:
         int(minutes) for minutes in re.findall(r"^(?:must|step) (\d+) ", text, re.MULTILINE)
     ]
     assert sum(enforced) <= total
+
+
+def test_demo_reaches_no_other_machine() -> None:
+    """The miniature network hands out TEST keys: every host of the topology is loopback, and no port is published."""
+    topology = tomllib.loads((ROOT / "compose" / "network.toml").read_text("utf-8"))
+    assert {section["host"] for section in topology.values()} == {"127.0.0.1"}
+    ports = [
+        value
+        for section in topology.values()
+        for value in section.values()
+        if isinstance(value, int)
+    ]
+    assert len(set(ports)) == len(ports)
+    assert not re.search(
+        r"^\s*ports:", (ROOT / "compose" / "compose.yaml").read_text("utf-8"), re.M
+    )
