@@ -1,7 +1,5 @@
 """Reads an HTTP answer to its end, but never more of it than a bound."""
 
-# ruff: noqa: N818  (the names say what happened)
-
 import aiohttp
 
 

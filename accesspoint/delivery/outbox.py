@@ -42,7 +42,7 @@ WHERE state = 'waiting'
                   WHERE older.aggregate = row.aggregate AND older.state = 'waiting' AND older.seq < row.seq)
 """
 _SELECT_DUE: Final = (
-    "SELECT seq, event_id, sor, gln, body, attempts "
+    "SELECT seq, event_id, device_id, sor, gln, body, attempts "
     + _OLDEST_OF_EACH
     + " AND next_at <= $1 ORDER BY next_at, seq LIMIT $2 "
 )
@@ -73,6 +73,7 @@ class ClaimedEvent:
 
     seq: int
     event_id: str
+    device_id: str
     sor: str
     gln: str
     body: bytes
@@ -190,6 +191,7 @@ class Outbox:
             ClaimedEvent(
                 seq=row["seq"],
                 event_id=row["event_id"],
+                device_id=row["device_id"],
                 sor=row["sor"],
                 gln=row["gln"],
                 body=row["body"].encode(),

@@ -10,7 +10,7 @@ Spec: reliability section 2.2; EHMI delivery status, create interaction.
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,7 +53,7 @@ class Relay:
         outbox: Outbox,
         *,
         endpoint: str,
-        tokens: TokenSource,
+        tokens: Mapping[str, TokenSource],
         ssl_context: ssl.SSLContext,
         session: Callable[[], aiohttp.ClientSession],
         random: Callable[[], float],
@@ -61,7 +61,10 @@ class Relay:
         concurrency: int = 8,
         timeout: float = 20.0,
     ) -> None:
-        """`endpoint` is the FHIR base; `ssl_context` presents the certificate the tokens are bound to."""
+        """`endpoint` is the FHIR base, `tokens` has the source of each reporting device.
+
+        `ssl_context` presents the certificate that the tokens are bound to.
+        """
         self._outbox = outbox
         self._url = endpoint.rstrip("/") + "/AuditEvent"
         self._tokens = tokens
@@ -130,7 +133,7 @@ class Relay:
             log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
             return Settlement(event.seq, Fate.SENT)
         if status == 401:
-            self._tokens.drop(event.sor, event.gln)
+            self._tokens[event.device_id].drop(event.sor, event.gln)
         if 400 <= status < 500 and status not in _TRY_AGAIN:
             log.error("delivery_event_parked", event_id=event.event_id, status=status)
             return Settlement(event.seq, Fate.PARKED, "status-refused")
@@ -150,7 +153,7 @@ class Relay:
         return Settlement(event.seq, Fate.POSTPONED, problem, delay)
 
     async def _post(self, event: ClaimedEvent) -> int:
-        token = await self._tokens.token(event.sor, event.gln)
+        token = await self._tokens[event.device_id].token(event.sor, event.gln)
         async with self._session().post(
             self._url,
             data=event.body,

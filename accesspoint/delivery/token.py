@@ -9,8 +9,6 @@ Spec: EHMI security architecture 0.98: client_credentials with tls_client_auth, 
 SOR and GLN context.
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 import asyncio
 import re
 import ssl

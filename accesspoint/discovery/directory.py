@@ -6,14 +6,11 @@ look-up said what.
 Spec: EHMI SMP usage: the look-up key is receiver, DOCUMENTID and PROCESSID, and the answer is unique.
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
-from urllib.parse import urlsplit
 
 
 class HopKind(StrEnum):
@@ -97,35 +94,3 @@ class Directory(Protocol):
 
         Raises: LookupFailed.
         """
-
-
-def require_web_address(url: str, *, hops: Sequence[Hop] = ()) -> str:
-    """Return an address that is nothing but http or https, a host, perhaps a port, and a path.
-
-    Raises: LookupFailed with REFUSED for other schemes, credentials, fragments and unusable text.
-    """
-    try:
-        parts = urlsplit(url)
-        usable = (
-            parts.scheme in ("http", "https")
-            and bool(parts.hostname)
-            and parts.port != 0
-            and "@" not in parts.netloc
-            and not parts.fragment
-            and url.isascii()
-            and url.isprintable()
-            and " " not in url
-            and "\\" not in url
-            and len(url) <= 2048
-        )
-    except ValueError:
-        usable = False
-    if not usable:
-        # The address itself may be anything, so it is not repeated.
-        raise LookupFailed(
-            LookupProblem.REFUSED,
-            "an address that is not plain http or https",
-            permanent=True,
-            hops=hops,
-        )
-    return url

@@ -7,8 +7,6 @@ all name resolution, so a name that changes its mind between check and use chang
 Spec: hostile 1.16 (DSC-01 to DSC-06, DSC-11).
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

@@ -7,8 +7,6 @@ signed ES256 with a key made at start; the key set and the metadata are publishe
 Spec: EHMI security architecture 0.98; RFC 6749 section 4.4, RFC 8414, RFC 8705, RFC 7517.
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 import re
 from collections.abc import Set
 from dataclasses import dataclass

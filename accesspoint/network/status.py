@@ -10,8 +10,6 @@ No query, form, token or resource is ever logged: searches carry civil registrat
 Spec: EHMI delivery status 1.0.2; EHMI security architecture 0.98 section on resource servers.
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Set

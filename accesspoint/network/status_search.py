@@ -8,8 +8,6 @@ was asked for.
 Spec: EHMI delivery status 1.0.2, search parameters; FHIR R4 search.
 """
 
-# ruff: noqa: N818  (the names say what happened)
-
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ from ssl import SSLContext
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from accesspoint.clock import SystemClock
 from accesspoint.ids import SystemIds
@@ -20,7 +21,7 @@ from accesspoint.network.authorization import (
 from accesspoint.network.faults import Fault
 from accesspoint.network.listening import Listeners
 from accesspoint.network.status import ReportStore, StatusComponent
-from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.devca import DevelopmentAuthority, IssuedCertificate, new_rsa_keys
 from keys.store import write_pair
 from keys.tls import client_context, server_context
 
@@ -128,3 +129,9 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
         trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
     ) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def rsa_keys() -> list[RSAPrivateKey]:
+    """Some RSA keys for whoever needs one that is not checked for being fresh: they take long to make."""
+    return new_rsa_keys(4)

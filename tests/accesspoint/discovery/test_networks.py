@@ -9,7 +9,6 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accesspoint.discovery.directory import LookupFailed, LookupProblem, require_web_address
 from accesspoint.discovery.networks import AllowedNetworks, ForbiddenAddress
 from accesspoint.network.listening import Listeners
 
@@ -121,39 +120,3 @@ def test_the_socket_is_made_for_the_address_that_was_checked() -> None:
     )
     assert opened.family is socket.AF_INET
     opened.close()
-
-
-@pytest.mark.parametrize("url", ["http://smp.test/a", "https://10.20.0.1:8443/smp/b?c=d"])
-def test_plain_web_addresses_are_usable(url: str) -> None:
-    assert require_web_address(url) == url
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "file:///etc/passwd",
-        "ftp://smp.test/",
-        "gopher://smp.test/",
-        "http://user:secret@smp.test/",
-        "http://smp.test@evil.test/",
-        "http:///nohost",
-        "//smp.test/",
-        "http://smp.test:99999/",
-        "http://smp.test:0/",
-        "http://smp.test/#fragment",
-        "http://smp.test/\r\nHost: evil",
-        "http://smp.test/ a",
-        "http://smp.test\\@evil.test/",
-        "http://[::1",
-        "http://smørrebrød.test/",
-        "http://smp.test/" + "a" * 3000,
-        "",
-    ],
-)
-def test_other_addresses_are_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(LookupFailed) as refused:
-        require_web_address(url)
-
-    assert refused.value.slug is LookupProblem.REFUSED
-    assert refused.value.permanent
-    assert "secret" not in str(refused.value)

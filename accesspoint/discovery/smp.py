@@ -1,0 +1,187 @@
+"""Fetches signed service metadata from a publisher and lets `envelope.smp` decide what it is worth.
+
+One GET, to allowed networks only, without redirects of HTTP, read to a bound and within a time. A Redirect
+inside the signed answer is followed once: the second answer must be signed by the certificate that the
+first one names, and may not redirect again.
+
+Spec: OASIS SMP 1.0; EHMI SMP usage; hostile 1.16.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import aiohttp
+from cryptography import x509
+from yarl import URL
+
+from accesspoint.bounded import AnswerTooLong, read_bounded
+from accesspoint.clock import Clock
+from accesspoint.discovery.directory import (
+    Hop,
+    HopKind,
+    LookupFailed,
+    LookupProblem,
+)
+from accesspoint.discovery.networks import AllowedNetworks, ForbiddenAddress
+from envelope import names
+from envelope.errors import SmpRefused
+from envelope.smp import (
+    Redirect,
+    ServiceMetadata,
+    SignedServiceMetadata,
+    SmpIdentifier,
+    metadata_path,
+    read_signed_service_metadata,
+)
+from keys.certificate import describe
+from keys.errors import KeysError
+
+ANSWER_LIMIT: Final = 256 * 1024
+
+_SIGNATURE_REASONS: Final = frozenset({"smp.unsigned", "smp.signature", "smp.algorithm", "smp.key"})
+
+CertificateCheck = Callable[[x509.Certificate, Sequence[x509.Certificate]], object]
+"""Says whether this certificate may sign metadata: returns evidence or raises KeysError."""
+
+
+class MetadataPublisher:
+    """Reads service metadata from publishers."""
+
+    def __init__(
+        self,
+        *,
+        networks: AllowedNetworks,
+        check: CertificateCheck,
+        clock: Clock,
+        document_scheme: str,
+        seconds: float = 10.0,
+    ) -> None:
+        self._networks = networks
+        self._check = check
+        self._clock = clock
+        self._document_scheme = document_scheme
+        self._seconds = seconds
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def fetch(
+        self, base_url: str, participant: str, document_id: str
+    ) -> tuple[ServiceMetadata, list[Hop]]:
+        """Return what the publisher signed about a participant and a document, and the hops.
+
+        Raises: LookupFailed.
+        """
+        hops: list[Hop] = []
+        asked = (
+            SmpIdentifier(names.ISO6523_ACTORID, participant),
+            SmpIdentifier(self._document_scheme, document_id),
+        )
+        url = f"{base_url.rstrip('/')}/{metadata_path(*asked)}"
+        data = await self._get(url, HopKind.SMP, hops)
+        content = self._read(data, asked, hops).content
+        if isinstance(content, Redirect):
+            data = await self._get(content.href, HopKind.REDIRECT, hops)
+            content = self._read(data, asked, hops, redirected_by=content).content
+        if isinstance(content, Redirect):
+            # Reading refuses a second redirect already; this is for whoever changes that.
+            raise _refused(LookupProblem.REFUSED, "a redirect leads to a redirect", hops)
+        return content, hops
+
+    async def _get(self, url: str, kind: HopKind, hops: list[Hop]) -> bytes:
+        started = self._clock.monotonic()
+
+        def hop(detail: str) -> None:
+            milliseconds = round((self._clock.monotonic() - started) * 1000, 3)
+            hops.append(Hop(kind, f"{url} {detail}", milliseconds))
+
+        if self._session is None:
+            self._session = self._networks.open_session(seconds=self._seconds)
+        try:
+            # Sent as written: a client that decodes %3A first would ask for another path.
+            async with self._session.get(
+                URL(url, encoded=True),
+                allow_redirects=False,
+                headers={"Accept": "text/xml, application/xml", "Accept-Encoding": "identity"},
+            ) as response:
+                status = response.status
+                body = await read_bounded(response, ANSWER_LIMIT)
+        except aiohttp.ClientConnectorError as error:
+            if isinstance(error.os_error, ForbiddenAddress):
+                hop("is in a network that is not allowed")
+                raise _refused(
+                    LookupProblem.FORBIDDEN_NETWORK,
+                    "the publisher's address is outside the allowed networks",
+                    hops,
+                ) from None
+            hop("did not answer")
+            raise _refused(LookupProblem.UNREACHABLE, _silence(error), hops) from None
+        except AnswerTooLong as error:
+            hop("said too much")
+            raise LookupFailed(
+                LookupProblem.REFUSED, str(error), permanent=True, hops=hops
+            ) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            hop("did not answer")
+            raise _refused(LookupProblem.UNREACHABLE, _silence(error), hops) from None
+        hop(f"answered {status}")
+        if status == 404:
+            raise LookupFailed(
+                LookupProblem.NO_ENDPOINT,
+                "the publisher does not know the participant with this document",
+                permanent=True,
+                hops=hops,
+            )
+        if status != 200:
+            raise _refused(LookupProblem.UNREACHABLE, f"the publisher answered {status}", hops)
+        return body
+
+    def _read(
+        self,
+        data: bytes,
+        asked: tuple[SmpIdentifier, SmpIdentifier],
+        hops: list[Hop],
+        *,
+        redirected_by: Redirect | None = None,
+    ) -> SignedServiceMetadata:
+        participant, document_id = asked
+        try:
+            signed = read_signed_service_metadata(
+                data,
+                participant=participant,
+                document_id=document_id,
+                check=self._check,
+                redirected_by=redirected_by,
+            )
+        except KeysError as error:
+            hops.append(
+                Hop(HopKind.SIGNATURE, f"by a signer that is not trusted: {error.reason}", 0.0)
+            )
+            text = f"the publisher is not trusted: {error.reason}"
+            raise _refused(LookupProblem.SIGNATURE, text, hops) from error
+        except SmpRefused as error:
+            hops.append(
+                Hop(HopKind.SIGNATURE, f"on an answer that is refused: {error.reason}", 0.0)
+            )
+            slug = (
+                LookupProblem.SIGNATURE
+                if error.reason in _SIGNATURE_REASONS
+                else LookupProblem.REFUSED
+            )
+            text = f"the publisher's answer is refused: {error.reason}"
+            raise _refused(slug, text, hops) from error
+        hops.append(Hop(HopKind.SIGNATURE, f"by {describe(signed.certificate)}", 0.0))
+        return signed
+
+
+def _refused(slug: LookupProblem, detail: str, hops: Sequence[Hop]) -> LookupFailed:
+    """A failure that another time may pass: publishers are repaired, and strangers can fake an answer."""
+    return LookupFailed(slug, detail, permanent=False, hops=hops)
+
+
+def _silence(error: Exception) -> str:
+    return f"no answer from the publisher: {type(error).__name__}"

@@ -1,0 +1,211 @@
+"""All of the network in one object: starts the servers, registers participants and stations, breaks on demand.
+
+The demo, development and the tests use the same network. Every server is on loopback and on a port that
+was free; the addresses are known after `start`. Certificates of the servers come from the development
+authority that the participants use too.
+
+Spec: decisions D13; EHMI security architecture 0.98.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Final, Self
+
+from cryptography import x509
+
+from accesspoint.clock import Clock
+from accesspoint.ids import Ids
+from accesspoint.network.authorization import (
+    TOKEN_LIFETIME,
+    TOKEN_PATH,
+    AuthorizationServer,
+    ClientRegistration,
+)
+from accesspoint.network.faults import Fault
+from accesspoint.network.listening import LOOPBACK, Listeners
+from accesspoint.network.locator import Locator
+from accesspoint.network.publisher import Publisher, Registration
+from accesspoint.network.revocation_point import PATH as REVOCATION_PATH
+from accesspoint.network.revocation_point import RevocationPoint
+from accesspoint.network.status import ReportStore, StatusComponent
+from envelope.smp import bdxl_owner_name
+from keys.certificate import der
+from keys.devca import DevelopmentAuthority, new_rsa_keys
+from keys.jwk import OrganisationContext
+from keys.store import write_pair
+from keys.tls import server_context
+
+ZONE: Final = "sml.ehmi.test"
+AUDIENCE: Final = "https://eds.ehmi.test"
+JOURNAL: Final = "delivery-status.jsonl"
+_BACKDATED: Final = timedelta(hours=1)
+_CVR: Final = "00000000"
+_UUIDS: Final = {
+    "publisher": "00000000-0000-4000-8000-00000000000a",
+    "stranger": "00000000-0000-4000-8000-00000000000b",
+    "somebody": "00000000-0000-4000-8000-00000000000c",
+    "services": "00000000-0000-4000-8000-00000000000d",
+}
+
+
+class MiniatureNetwork:
+    """Locator, publisher, status component, authorization server and revocation point on loopback.
+
+    `faults` may be changed at any time; the servers look at it with every request. `status` holds the
+    reports that were taken: `wait_for`, `follow`, `of_exchange`.
+    """
+
+    def __init__(
+        self,
+        participants: Iterable[Registration],
+        authority: DevelopmentAuthority,
+        *,
+        clock: Clock,
+        ids: Ids,
+        directory: Path | None = None,
+        faults: Iterable[Fault] = (),
+        token_lifetime: timedelta = TOKEN_LIFETIME,
+        crl_port: int = 0,
+    ) -> None:
+        """`directory` keeps the reports over restarts; without it they live as long as this object.
+
+        `crl_port` is for certificates that name their revocation list before the network has started.
+        """
+        self.authority = authority
+        self.faults = set(faults)
+        self.zone = ZONE
+        self.status = ReportStore(None if directory is None else directory / JOURNAL)
+        self.nameserver = (LOOPBACK, 0)
+        self.smp_url = self.status_url = self.token_url = self.crl_url = ""
+        self._participants = tuple(participants)
+        self._clock = clock
+        self._crl_port = crl_port
+        self._listeners = Listeners()
+        self._locator = Locator(self.zone, faults=self.faults)
+        self._authorization = AuthorizationServer(
+            clock=clock,
+            ids=ids,
+            audience=AUDIENCE,
+            lifetime=token_lifetime,
+            faults=self.faults,
+        )
+        self._publisher: Publisher | None = None
+        self.publisher_certificate: x509.Certificate | None = None
+
+    async def start(self) -> Self:
+        """Make the servers' certificates, listen, and register the participants given at first."""
+        # Key generation takes seconds and lets go of the interpreter lock.
+        self._publisher = await asyncio.to_thread(self._make_publisher)
+        self.nameserver = (await self._locator.start()).address
+        self.smp_url = await self._listeners.start(self._publisher.application())
+        revocation = RevocationPoint(lambda: self.authority.crl(self._clock.now()))
+        self.crl_url = (
+            await self._listeners.start(revocation.application(), port=self._crl_port)
+            + REVOCATION_PATH
+        )
+        with TemporaryDirectory(prefix="ehmi-network-") as place:
+            tls = self._tls(Path(place))
+        self._authorization.issuer = await self._listeners.start(
+            self._authorization.application(), tls=tls
+        )
+        self.token_url = self._authorization.issuer + TOKEN_PATH
+        status = StatusComponent(
+            self.status,
+            clock=self._clock,
+            check_token=self._authorization.check,
+            faults=self.faults,
+        )
+        self.status_url = await self._listeners.start(status.application(), tls=tls) + "/fhir"
+        for participant in self._participants:
+            self._publish(self._publisher, participant)
+        return self
+
+    async def stop(self) -> None:
+        """Close every listener; what was reported stays readable."""
+        await self._listeners.stop()
+        await self._locator.stop()
+        self.status.close()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    def register(
+        self, participant: str, documents: Sequence[str], url: str, certificate: x509.Certificate
+    ) -> None:
+        """Publish where a participant (`0088:` and GLN) takes these documents, in locator and publisher.
+
+        Raises: RuntimeError before `start`.
+        """
+        if self._publisher is None:
+            raise RuntimeError("the network has not been started")
+        self._publish(
+            self._publisher, Registration(participant, tuple(documents), url, der(certificate))
+        )
+
+    def register_station(
+        self,
+        certificate: x509.Certificate,
+        *,
+        client_id: str,
+        device_id: str,
+        organisations: Sequence[OrganisationContext],
+    ) -> None:
+        """Let the station with this TLS certificate report for these organisations."""
+        self._authorization.register(
+            ClientRegistration.of_certificate(
+                certificate,
+                client_id=client_id,
+                device_id=device_id,
+                org_context=tuple(organisations),
+            )
+        )
+
+    def _publish(self, publisher: Publisher, registration: Registration) -> None:
+        publisher.register(registration)
+        self._locator.register(bdxl_owner_name(registration.participant, self.zone), self.smp_url)
+
+    def _make_publisher(self) -> Publisher:
+        """Make the publisher with its own certificate and those that planted faults need."""
+        keys = new_rsa_keys(5)
+        at = self._clock.now()
+        stranger = DevelopmentAuthority.create(at=at, name="Stranger", private_keys=keys[:2])
+        mine, strange, other = (
+            issuer.issue_system_certificate(
+                f"TEST {name}",
+                "TEST network",
+                _CVR,
+                uuid=_UUIDS[name],
+                not_before=at - _BACKDATED,
+                private_key=key,
+            )
+            for name, issuer, key in [
+                ("publisher", self.authority, keys[2]),
+                ("stranger", stranger, keys[3]),
+                ("somebody", self.authority, keys[4]),
+            ]
+        )
+        self.publisher_certificate = mine.certificate
+        return Publisher(mine, stranger=strange, somebody_else=other, faults=self.faults)
+
+    def _tls(self, place: Path) -> ssl.SSLContext:
+        issued = self.authority.issue_tls_certificate(
+            "TEST central services",
+            san=[LOOPBACK, "localhost"],
+            not_before=self._clock.now() - _BACKDATED,
+            uuid=_UUIDS["services"],
+        )
+        write_pair(place, "tls", issued)
+        return server_context(place / "tls.cert.pem", place / "tls.key.pem", self.authority.anchors)

@@ -1,0 +1,147 @@
+"""The service metadata publisher in miniature: signed answers about registered participants.
+
+Spec: OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known).
+"""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from accesspoint.network.faults import Fault
+from envelope import names
+from envelope.smp import (
+    Endpoint,
+    Process,
+    ServiceMetadata,
+    SmpIdentifier,
+    build_service_group,
+    build_signed_service_metadata,
+    metadata_path,
+    participant_path,
+)
+from keys.certificate import der
+from keys.devca import IssuedCertificate
+
+DOCUMENT_SCHEME: Final = "busdox-docid-qns"
+PROCESS_SCHEME: Final = "dk-messaging-procid"
+_XML: Final = "text/xml"
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One participant: the documents it takes, where, and the certificate (DER) to encrypt for.
+
+    `participant` is `0088:` and the GLN; `expiration` ends the endpoint, None never.
+    """
+
+    participant: str
+    documents: tuple[str, ...]
+    url: str
+    certificate: bytes
+    process_id: str = names.EHMI_PROCESS
+    transport_profile: str = names.TRANSPORT_AS4_V1
+    activation: datetime | None = None
+    expiration: datetime | None = None
+
+
+class Publisher:
+    """Answers from its registrations; signs each answer when it is asked for."""
+
+    def __init__(
+        self,
+        signer: IssuedCertificate,
+        *,
+        stranger: IssuedCertificate,
+        somebody_else: IssuedCertificate,
+        document_scheme: str = DOCUMENT_SCHEME,
+        process_scheme: str = PROCESS_SCHEME,
+        faults: Set[Fault] = frozenset(),
+    ) -> None:
+        """`stranger` signs under a planted fault; `somebody_else` is then published as the receiver."""
+        self._signer = signer
+        self._stranger = stranger
+        self._somebody_else = somebody_else
+        self._document_scheme = document_scheme
+        self._process_scheme = process_scheme
+        self._faults = faults
+        self._registrations: dict[str, Registration] = {}
+
+    def register(self, registration: Registration) -> None:
+        """Publish a participant; an earlier registration of it is replaced."""
+        self._registrations[registration.participant] = registration
+
+    def unregister(self, participant: str) -> None:
+        """Publish nothing more about a participant."""
+        self._registrations.pop(participant, None)
+
+    def application(self) -> web.Application:
+        """One route for every path: the segments are percent-encoded and matched as a whole."""
+        application = web.Application()
+        application.router.add_get("/{path:.*}", self._answer)
+        return application
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        # The raw path: decoding would turn %2F inside an identifier into a separator.
+        path = request.rel_url.raw_path.removeprefix("/")
+        for registration in self._registrations.values():
+            participant = _participant(registration)
+            if path == participant_path(participant):
+                return web.Response(body=self._group(request, registration), content_type=_XML)
+            for document in self._documents(registration):
+                if path == metadata_path(participant, document):
+                    return web.Response(body=self._sign(registration, document), content_type=_XML)
+        log.info("publisher_knows_nothing")
+        raise web.HTTPNotFound
+
+    def _documents(self, registration: Registration) -> list[SmpIdentifier]:
+        if Fault.DOCUMENT_MISSING in self._faults:
+            return []
+        return [
+            SmpIdentifier(self._document_scheme, document) for document in registration.documents
+        ]
+
+    def _group(self, request: web.Request, registration: Registration) -> bytes:
+        participant = _participant(registration)
+        base = f"{request.scheme}://{request.host}/"
+        references = [
+            base + metadata_path(participant, document)
+            for document in self._documents(registration)
+        ]
+        return build_service_group(participant, references)
+
+    def _sign(self, registration: Registration, document: SmpIdentifier) -> bytes:
+        wrong = Fault.WRONG_CERTIFICATE in self._faults
+        endpoint = Endpoint(
+            transport_profile=registration.transport_profile,
+            url=registration.url,
+            certificate=der(self._somebody_else.certificate) if wrong else registration.certificate,
+            activation=registration.activation,
+            expiration=registration.expiration,
+        )
+        metadata = ServiceMetadata(
+            participant=_participant(registration),
+            document_id=document,
+            processes=(
+                Process(SmpIdentifier(self._process_scheme, registration.process_id), (endpoint,)),
+            ),
+        )
+        signer = self._stranger if Fault.METADATA_UNSIGNED in self._faults else self._signer
+        if not isinstance(signer.private_key, rsa.RSAPrivateKey):
+            raise TypeError("service metadata is signed with RSA")
+        return build_signed_service_metadata(
+            metadata,
+            key=signer.private_key,
+            certificate=signer.certificate,
+            chain=signer.chain,
+        )
+
+
+def _participant(registration: Registration) -> SmpIdentifier:
+    return SmpIdentifier(names.ISO6523_ACTORID, registration.participant)
