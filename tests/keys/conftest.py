@@ -15,6 +15,7 @@ from keys.devca import (
     authority_extensions,
     authority_name,
     build_certificate,
+    key_usage,
     new_rsa_keys,
     system_name,
 )
@@ -133,6 +134,20 @@ class Pki:
             extensions=bend(extensions),
         )
         return IssuedCertificate(certificate, private_key, (issuer.certificate, *issuer.chain))
+
+    def self_signed(self, *, extensions: Extensions | None = None) -> x509.Certificate:
+        """Make a certificate that nobody vouches for."""
+        name = system_name("self-signed", "Nobody", "00000000", "0")
+        usage = key_usage(digital_signature=True, key_encipherment=True)
+        return build_certificate(
+            subject=name,
+            public_key=self.leaf_key.public_key(),
+            issuer=name,
+            issuer_key=self.leaf_key,
+            not_before=self.at - dt.timedelta(days=1),
+            not_after=self.at + dt.timedelta(days=1),
+            extensions=extensions or [(usage, True)],
+        )
 
     def below_name(self, subject: x509.Name) -> x509.Certificate:
         """Issue a certificate with any subject."""
