@@ -218,7 +218,7 @@ class MultipartParser:
         at = rest.find(self._delimiter)
         if at >= 0:
             end = at
-            if self._lenient and rest[at - 1 : at] == b"\r" and at > self._lead:
+            if self._lenient and rest[at - 1 : at] == b"\r":
                 end -= 1
             self._emit(rest[self._lead : end], events)
             last = self._decoder.finish()
