@@ -173,6 +173,22 @@ def test_what_is_written_is_read_and_passes_the_profile(exception: ReceiptExcept
     check_acknowledgement(acknowledgement, ORIGINAL)
 
 
+def test_response_about_two_envelopes_does_not_pass_the_profile() -> None:
+    header, _ = acknowledge()
+    scopes = tuple(
+        replace(scope, instance_identifier="envelope-9")
+        if scope.type == ScopeType.ORIGINALENVELOPEIDENTIFIER
+        else scope
+        for scope in header.scopes
+    )
+    check_envelope(header)
+
+    with pytest.raises(SbdRefused) as refused:
+        check_envelope(replace(header, scopes=scopes))
+
+    assert refused.value.reason == "sbd.correlation"
+
+
 def test_acknowledgement_sent_again_differs_in_envelope_and_time_only() -> None:
     first, first_signal = acknowledge()
     again, again_signal = build_acknowledgement(

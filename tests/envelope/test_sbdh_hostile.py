@@ -271,3 +271,20 @@ def test_refusal_never_quotes_the_patient() -> None:
         assert "2512489996" not in repr(refused.value.__cause__)
     with pytest.raises(SbdRefused, match="BusinessScope/Scope/Type"):
         split(moved)
+
+
+@pytest.mark.parametrize("text", [b"QQ==QUJD", b"QQ== QQ==", b"QQ==="])
+def test_base64_after_padding_is_refused_in_pieces_too(text: bytes) -> None:
+    with pytest.raises(SbdRefused) as refused:
+        split(text.join(build_sbd(HEADER)), size=1)
+
+    assert refused.value.reason == "sbd.base64"
+
+
+def test_octets_after_the_end_of_reading_are_refused() -> None:
+    splitter = SbdSplitter()
+    splitter.feed(document())
+    splitter.finish()
+
+    with pytest.raises(SbdRefused):
+        splitter.feed(b" ")

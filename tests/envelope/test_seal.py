@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import xmlsec
@@ -18,6 +19,7 @@ from lxml import etree
 
 from envelope import names
 from envelope.errors import LocalProtocolError, SbdRefused, SmpRefused
+from envelope.limits import Limits
 from envelope.seal import (
     Manifest,
     seal_manifest,
@@ -353,6 +355,8 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         _edit(lambda root, s: _ds(s, "KeyInfo/X509Data").remove(_ds(s, "KeyInfo/X509Data/X509Certificate"))),
         "signature",
     ),
+    "key-identifier-beside-certificate": (
+        _edit(lambda root, s: etree.SubElement(_ds(s, "KeyInfo/X509Data"), f"{{{names.DS}}}X509SKI")), "signature"),
     "certificate-is-none": (
         _edit(lambda root, s: setattr(_ds(s, "KeyInfo/X509Data/X509Certificate"), "text", "QUJD")), "signature"),
     "second-certificate": (
@@ -463,6 +467,18 @@ def test_signature_within_an_extension_is_only_content(station_a: Station, metad
     assert sealed.root[0][0].tag == f"{{{names.DS}}}Signature"
 
 
+def test_document_that_grows_over_the_limit_when_canonical_is_refused(station_a: Station) -> None:
+    root = etree.fromstring(f'<S xmlns="{names.SMP1}">{"<M/>" * 1_500}</S>')
+    data = sign_service_metadata(root, key=station_a.key, certificate=station_a.certificate)
+
+    with pytest.raises(SmpRefused) as refused:
+        verify_service_metadata(
+            data, check=lambda certificate, chain: None, limits=Limits(soap_bytes=len(data))
+        )
+
+    assert refused.value.reason == "smp.xml"
+
+
 # libxmlsec as a second opinion
 
 
@@ -492,22 +508,83 @@ def _xmlsec_context(key: xmlsec.Key) -> xmlsec.SignatureContext:
     return context
 
 
+def _signed_by_libxmlsec(
+    sealed: bytes,
+    key: xmlsec.Key,
+    *,
+    canonicalization: object = xmlsec.constants.TransformInclC14N,
+    method: object = xmlsec.constants.TransformRsaSha256,
+    digest: object = xmlsec.constants.TransformSha256,
+    transforms: Sequence[object] = (xmlsec.constants.TransformEnveloped,),
+    uris: Sequence[str] = ("",),
+    reference_id: str | None = None,
+    key_value: bool = False,
+) -> bytes:
+    """A manifest with a signature of this shape that does verify."""
+    root = _manifest_tree(sealed)
+    root[-1].set("Id", "facts")
+    xmlsec.tree.add_ids(root, ["Id"])
+    template = xmlsec.template.create(root, canonicalization, method, ns="ds")
+    root.append(template)
+    for uri in uris:
+        reference = xmlsec.template.add_reference(template, digest, uri=uri, id=reference_id)
+        for transform in transforms:
+            xmlsec.template.add_transform(reference, transform)
+    key_information = xmlsec.template.ensure_key_info(template)
+    data = xmlsec.template.add_x509_data(key_information)
+    xmlsec.template.x509_data_add_certificate(data)
+    xmlsec.template.x509_data_add_subject_name(data)
+    if key_value:
+        xmlsec.template.add_key_value(key_information)
+    _xmlsec_context(key).sign(template)
+    return etree.tostring(root)
+
+
 @pytest.mark.parametrize("named", [False, True], ids=["c14n-by-default", "c14n-named"])
 def test_we_verify_what_libxmlsec_signs(
     sealed: bytes, station_a: Station, xmlsec_key: xmlsec.Key, named: bool
 ) -> None:
-    root = _manifest_tree(sealed)
-    template = xmlsec.template.create(
-        root, xmlsec.constants.TransformInclC14N, xmlsec.constants.TransformRsaSha256, ns="ds"
-    )
-    root.append(template)
-    reference = xmlsec.template.add_reference(template, xmlsec.constants.TransformSha256, uri="")
-    xmlsec.template.add_transform(reference, xmlsec.constants.TransformEnveloped)
+    transforms = [xmlsec.constants.TransformEnveloped]
     if named:
-        xmlsec.template.add_transform(reference, xmlsec.constants.TransformInclC14N)
-    data = xmlsec.template.add_x509_data(xmlsec.template.ensure_key_info(template))
-    xmlsec.template.x509_data_add_certificate(data)
-    xmlsec.template.x509_data_add_subject_name(data)
-    _xmlsec_context(xmlsec_key).sign(template)
+        transforms.append(xmlsec.constants.TransformInclC14N)
 
-    assert verify(etree.tostring(root), station_a) == MANIFEST
+    data = _signed_by_libxmlsec(sealed, xmlsec_key, transforms=transforms)
+
+    assert verify(data, station_a) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ({"canonicalization": xmlsec.constants.TransformExclC14N}, "algorithm"),
+        ({"canonicalization": xmlsec.constants.TransformInclC14NWithComments}, "algorithm"),
+        ({"method": xmlsec.constants.TransformRsaSha512}, "algorithm"),
+        ({"digest": xmlsec.constants.TransformSha512}, "algorithm"),
+        (
+            {
+                "transforms": [
+                    xmlsec.constants.TransformEnveloped,
+                    xmlsec.constants.TransformExclC14N,
+                ]
+            },
+            "algorithm",
+        ),
+        ({"uris": ["#facts"]}, "signature"),
+        ({"uris": ["", "#facts"]}, "signature"),
+        ({"reference_id": "r"}, "signature"),
+        ({"key_value": True}, "signature"),
+    ],
+)
+def test_signature_that_verifies_but_has_another_shape_is_refused(
+    sealed: bytes,
+    station_a: Station,
+    xmlsec_key: xmlsec.Key,
+    shape: dict[str, Any],
+    reason: str,
+) -> None:
+    data = _signed_by_libxmlsec(sealed, xmlsec_key, **shape)
+    root = etree.fromstring(data)
+    xmlsec.tree.add_ids(root, ["Id"])
+    _xmlsec_context(xmlsec_key).verify(_ds(root, "Signature"))
+
+    assert refusal(data, station_a) == f"manifest.{reason}"
