@@ -21,7 +21,7 @@ import structlog
 
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.delivery.outbox import ClaimedEvent, Fate, Outbox, Settlement
-from accesspoint.delivery.token import TokenError, TokenSource
+from accesspoint.delivery.token import TokenError, TokenRefused, TokenSource
 
 LONGEST_SLEEP: Final = 2.0
 """Seconds after which the table is looked at anyway: another node's rows wake nobody here."""
@@ -133,7 +133,7 @@ class Relay:
             log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
             return Settlement(event.seq, Fate.SENT)
         if status == 401:
-            self._tokens[event.device_id].drop(event.sor, event.gln)
+            self._source(event).drop(event.sor, event.gln)
         if 400 <= status < 500 and status not in _TRY_AGAIN:
             log.error("delivery_event_parked", event_id=event.event_id, status=status)
             return Settlement(event.seq, Fate.PARKED, "status-refused")
@@ -152,8 +152,15 @@ class Relay:
         )
         return Settlement(event.seq, Fate.POSTPONED, problem, delay)
 
+    def _source(self, event: ClaimedEvent) -> TokenSource:
+        """The tokens of the device that reports; an event outlives the configuration it was made under."""
+        source = self._tokens.get(event.device_id)
+        if source is None:
+            raise TokenRefused(f"the device {event.device_id} has no client in the configuration")
+        return source
+
     async def _post(self, event: ClaimedEvent) -> int:
-        token = await self._tokens[event.device_id].token(event.sor, event.gln)
+        token = await self._source(event).token(event.sor, event.gln)
         async with self._session().post(
             self._url,
             data=event.body,

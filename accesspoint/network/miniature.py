@@ -31,6 +31,7 @@ from accesspoint.network.listening import LOOPBACK, Listeners
 from accesspoint.network.locator import Locator
 from accesspoint.network.publisher import Publisher, Registration
 from accesspoint.network.revocation_point import PATH as REVOCATION_PATH
+from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PATH
 from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.network.status import ReportStore, StatusComponent
 from envelope.smp import bdxl_owner_name
@@ -81,7 +82,7 @@ class MiniatureNetwork:
         self.zone = ZONE
         self.status = ReportStore(None if directory is None else directory / JOURNAL)
         self.nameserver = (LOOPBACK, 0)
-        self.smp_url = self.status_url = self.token_url = self.crl_url = ""
+        self.smp_url = self.status_url = self.token_url = self.crl_url = self.root_crl_url = ""
         self._participants = tuple(participants)
         self._clock = clock
         self._crl_port = crl_port
@@ -103,11 +104,14 @@ class MiniatureNetwork:
         self._publisher = await asyncio.to_thread(self._make_publisher)
         self.nameserver = (await self._locator.start()).address
         self.smp_url = await self._listeners.start(self._publisher.application())
-        revocation = RevocationPoint(lambda: self.authority.crl(self._clock.now()))
-        self.crl_url = (
-            await self._listeners.start(revocation.application(), port=self._crl_port)
-            + REVOCATION_PATH
+        revocation = RevocationPoint(
+            {
+                REVOCATION_PATH: lambda: self.authority.crl(self._clock.now()),
+                REVOCATION_ROOT_PATH: lambda: self.authority.root_crl(self._clock.now()),
+            }
         )
+        point = await self._listeners.start(revocation.application(), port=self._crl_port)
+        self.crl_url, self.root_crl_url = point + REVOCATION_PATH, point + REVOCATION_ROOT_PATH
         with TemporaryDirectory(prefix="ehmi-network-") as place:
             tls = self._tls(Path(place))
         self._authorization.issuer = await self._listeners.start(
@@ -179,9 +183,10 @@ class MiniatureNetwork:
 
     def _make_publisher(self) -> Publisher:
         """Make the publisher with its own certificate and those that planted faults need."""
-        keys = new_rsa_keys(5)
+        # One key is enough for both planted faults: nobody is meant to trust what it signs or opens.
+        key, spare = new_rsa_keys(2)
         at = self._clock.now()
-        stranger = DevelopmentAuthority.create(at=at, name="Stranger", private_keys=keys[:2])
+        stranger = DevelopmentAuthority.create(at=at, name="Stranger", private_keys=[spare, spare])
         mine, strange, other = (
             issuer.issue_system_certificate(
                 f"TEST {name}",
@@ -189,12 +194,12 @@ class MiniatureNetwork:
                 _CVR,
                 uuid=_UUIDS[name],
                 not_before=at - _BACKDATED,
-                private_key=key,
+                private_key=private_key,
             )
-            for name, issuer, key in [
-                ("publisher", self.authority, keys[2]),
-                ("stranger", stranger, keys[3]),
-                ("somebody", self.authority, keys[4]),
+            for name, issuer, private_key in [
+                ("publisher", self.authority, key),
+                ("stranger", stranger, spare),
+                ("somebody", self.authority, spare),
             ]
         )
         self.publisher_certificate = mine.certificate

@@ -39,7 +39,7 @@ def relay(
     return Relay(
         outbox,
         endpoint=central_services.status_url,
-        tokens=tokens,
+        tokens={"fjordby-ap": tokens},
         ssl_context=context,
         session=lambda: session,
         random=lambda: 0.0,
@@ -171,6 +171,19 @@ async def test_a_token_no_longer_taken_is_dropped_and_fetched_anew(
     await relay.drain()
 
     assert (await outbox.backlog()).sent == 2
+
+
+async def test_an_event_of_a_device_that_left_the_configuration_waits_and_stops_nobody(
+    relay: Relay, database: Database, outbox: Outbox, event_of: Make, facts: DeliveryFacts
+) -> None:
+    other = replace(facts, message_identifier="other")
+    await record(database, outbox, event_of(device_id="gone"), event_of(facts=other))
+
+    await relay.drain()
+
+    gone, sent = await rows(database)
+    assert (gone["state"], gone["problem"]) == ("waiting", "token-refused")
+    assert sent["state"] == "sent"
 
 
 async def test_an_event_the_component_already_has_counts_as_sent(
