@@ -82,6 +82,7 @@ class AccessPoint:
         self.addresses: dict[str, str] = {}
         self.owner = ids.ulid()
         self._tasks: list[Callable[[], Awaitable[None]]] = []
+        self._refreshers: list[RevocationRefresher] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._running: list[asyncio.Task[None]] = []
 
@@ -132,8 +133,7 @@ class AccessPoint:
         )
         crls = CrlStore(trust.authorities)
         if settings.crl_urls:
-            refresher = RevocationRefresher(crls, settings.crl_urls, clock=self.clock)
-            self._tasks.append(refresher.run)
+            self._refreshers.append(RevocationRefresher(crls, settings.crl_urls, clock=self.clock))
         policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
         return Validator(trust, revocation=policy, crls=crls)
 
@@ -145,13 +145,18 @@ class AccessPoint:
         if status is not None:
             glns = [organisation.gln for organisation in configuration.organisations]
             outbox = Outbox(self.database, clock=self.clock, glns=glns)
-            tokens = TokenSource(
-                status.token_endpoint,
-                client_id=status.client_id,
-                ssl_context=self.client_tls,
-                session=session,
-                monotonic=self.clock.monotonic,
-            )
+            devices = configuration.stations.device_ids
+            tokens = {
+                devices[station]: TokenSource(
+                    status.token_endpoint,
+                    client_id=client_id,
+                    ssl_context=self.client_tls,
+                    session=session,
+                    clock=self.clock,
+                )
+                for station, client_id in status.client_ids.items()
+                if station in devices
+            }
             relay = EventRelay(
                 outbox,
                 endpoint=status.endpoint,
@@ -174,9 +179,7 @@ class AccessPoint:
 
     # The stations
 
-    def build_stations(
-        self, stack: AsyncExitStack, directory_session: Callable[[], aiohttp.ClientSession]
-    ) -> None:
+    def build_stations(self, stack: AsyncExitStack) -> None:
         """Build the stations that run here and join each to the next one, here or elsewhere."""
         configuration = self.configuration
         runs = configuration.stations.runs
@@ -199,7 +202,7 @@ class AccessPoint:
             )
         if submit is not None:
             up = Joined(handler.take_envelope, self.reporter) if handler else Apart("up", self.ids)
-            self._build_access_point(up, directory_session)
+            self._build_access_point(up, stack)
         self._build_links(handler, submit)
 
     def _build_application(self) -> EndUserApplication:
@@ -239,7 +242,7 @@ class AccessPoint:
         )
 
     def _build_access_point(
-        self, up: Joined[Envelope] | Apart[Envelope], session: Callable[[], aiohttp.ClientSession]
+        self, up: Joined[Envelope] | Apart[Envelope], stack: AsyncExitStack
     ) -> None:
         """The access point proper: receiver, dispatcher and sender."""
         configuration = self.configuration
@@ -280,9 +283,9 @@ class AccessPoint:
         )
         directory = build_directory(
             configuration,
-            session=session,
+            stack,
             clock=self.clock,
-            smp=self.build_validator(Purpose.SMP, configuration.trust.smp),
+            publishers=self.build_validator(Purpose.SMP, configuration.trust.smp),
         )
         sender = Sender(
             database=self.database,
@@ -365,7 +368,9 @@ class AccessPoint:
     # Serving
 
     async def serve(self, stack: AsyncExitStack) -> None:
-        """Listen, start the workers, and write down where we are."""
+        """Fetch the revocation lists, listen, start the workers, and write down where we are."""
+        # Without lists the first messages would be refused; a list that does not come is fetched again later.
+        await asyncio.gather(*(refresher.refresh() for refresher in self._refreshers))
         listen = self.configuration.listen
         token = self._load_token()
         api = Api(
@@ -395,7 +400,8 @@ class AccessPoint:
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))
         stack.callback(path.unlink, missing_ok=True)
-        self._running = [asyncio.create_task(self._watch(task)) for task in self._tasks]
+        tasks = [*self._tasks, *(refresher.run for refresher in self._refreshers)]
+        self._running = [asyncio.create_task(self._watch(task)) for task in tasks]
         stack.push_async_callback(self._stop_tasks)
 
     async def wait(self) -> None:
@@ -474,6 +480,6 @@ async def start(
         )
         node.station_client = await stack.enter_async_context(station_client(node.client_tls))
         node.build_reporting(lambda: session)
-        node.build_stations(stack, lambda: session)
+        node.build_stations(stack)
         await node.serve(stack)
         yield node

@@ -276,11 +276,14 @@ class Partner(Table):
 
 
 class DeliveryStatus(Table):
-    """The EHMI delivery status component; without this table no delivery events are recorded."""
+    """The EHMI delivery status component; without this table no delivery events are recorded.
+
+    Each station that reports is a client of its own at the authorization server, with its own device id.
+    """
 
     endpoint: Url
     token_endpoint: Url
-    client_id: Text
+    client_ids: Mapping[Station, Text]
 
 
 class Retry(Table):
@@ -376,6 +379,11 @@ class Configuration(Table):
             wanted.append("without an AP there must be [links] down")
         if len(runs) < len(Station) and self.listen.stations is None:
             wanted.append("stations that run apart need [listen] stations")
+        if self.delivery_status is not None:
+            reporting = set(runs) - ({Station.MSH} if Station.AP in runs else set())
+            lacking = sorted(reporting - set(self.delivery_status.client_ids))
+            if lacking:
+                wanted.append(f"[delivery_status] client_ids lacks {', '.join(lacking)}")
         glns = [organisation.gln for organisation in self.organisations]
         if len(set(glns)) < len(glns):
             wanted.append("two organisations have the same gln")

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import load
-from accesspoint.config import ConfigurationProblem
+from accesspoint.config import ConfigurationProblem, load
 
 POINTER: Final = "current.json"
 

@@ -7,8 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import load
-from accesspoint.config import ConfigurationProblem
+from accesspoint.config import ConfigurationProblem, load
 
 READY, CONFIGURATION, NOT_READY = 0, 3, 8
 PAUSE_SECONDS = 0.2

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from accesspoint import log
 from accesspoint.app import start
-from accesspoint.config import Configuration, Profile, load
-from accesspoint.config import ConfigurationProblem
+from accesspoint.config import Configuration, ConfigurationProblem, Profile, load
 from accesspoint.store.database import StorageError
 from keys.errors import KeysError
 

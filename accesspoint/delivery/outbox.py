@@ -36,10 +36,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10)
 ON CONFLICT (event_id) DO NOTHING
 """
 _OLDEST_OF_EACH: Final = """
-FROM outbox AS row
+FROM outbox AS head
 WHERE state = 'waiting'
   AND NOT EXISTS (SELECT 1 FROM outbox AS older
-                  WHERE older.aggregate = row.aggregate AND older.state = 'waiting' AND older.seq < row.seq)
+                  WHERE older.aggregate = head.aggregate AND older.state = 'waiting' AND older.seq < head.seq)
 """
 _SELECT_DUE: Final = (
     "SELECT seq, event_id, device_id, sor, gln, body, attempts "

@@ -8,17 +8,17 @@ system gives, and says TEST.
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from accesspoint.toml import write_toml
 from accesspoint.stations.document import Address
-from keys.devca import DevelopmentAuthority, IssuedCertificate
+from accesspoint.toml import write_toml
+from keys.devca import DevelopmentAuthority, new_rsa_keys
 from keys.store import load_authority, write_authority, write_certificates, write_keystore
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1")
-CURRENT_FILE: Final = "current.json"
+BACKDATED: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,14 @@ class NodePlan:
         return self.directory / "received"
 
     @property
-    def device_id(self) -> str:
-        """A stable prefix for the device identities of its stations."""
-        return str(
-            uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:demo:{self.organisation.key}")
-        )
+    def certificate(self) -> Path:
+        """Its message certificate, as a neighbour or a publisher needs it."""
+        return self.directory / "keys" / "message.cert.pem"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """Its TLS certificate, which its tokens are bound to."""
+        return self.directory / "keys" / "tls.cert.pem"
 
 
 def plan_nodes(base: Path, *, apart: bool) -> list[NodePlan]:
@@ -124,31 +127,34 @@ class Scenery:
         write_authority(where, authority)
         return cls(base, authority, at=at)
 
-    def write_keys(self, plans: Iterable[NodePlan]) -> dict[str, IssuedCertificate]:
-        """Issue what is missing: one message and one TLS certificate per node; the message ones by node name."""
-        issued: dict[str, IssuedCertificate] = {}
-        for plan in plans:
-            keys = plan.directory / "keys"
-            if keys.exists():
-                continue
+    def write_keys(self, plans: Iterable[NodePlan]) -> None:
+        """Issue what is missing: for each node one certificate for messages and one for TLS, RSA-3072 as OCES3 has it."""
+        missing = [plan for plan in plans if not (plan.directory / "keys").exists()]
+        private_keys = iter(new_rsa_keys(2 * len(missing)))
+        for plan in missing:
             plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             organisation = plan.organisation
-            common_name = (
-                organisation.access_point if "AP" in plan.stations else f"{plan.name}-test"
-            )
+            name = organisation.address.name or organisation.key
             message = self.authority.issue_system_certificate(
-                common_name=common_name,
-                organization=organisation.address.name or organisation.key,
-                cvr=organisation.cvr,
-                uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"{plan.name}:message")),
-                not_before=self._at,
+                organisation.access_point if "AP" in plan.stations else f"{plan.name}-test",
+                name,
+                organisation.cvr,
+                uuid=str(
+                    uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:{plan.name}:message")
+                ),
+                not_before=self._at - BACKDATED,
+                private_key=next(private_keys),
             )
             tls = self.authority.issue_tls_certificate(
-                common_name=f"{plan.name}-tls-test", names=LOOPBACK_NAMES, not_before=self._at
+                f"{plan.name}-tls-test",
+                san=LOOPBACK_NAMES,
+                not_before=self._at - BACKDATED,
+                organization=name,
+                cvr=organisation.cvr,
+                uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:{plan.name}:tls")),
+                private_key=next(private_keys),
             )
-            write_keystore(keys, message=message, tls=tls)
-            issued[plan.name] = message
-        return issued
+            write_keystore(plan.directory / "keys", message=message, tls=tls)
 
     def write_config(
         self,
@@ -157,8 +163,8 @@ class Scenery:
         network: Mapping[str, str],
         listen: Mapping[str, str],
         links: Mapping[str, Mapping[str, str]],
-        client_id: str,
         give_up_after: str,
+        acknowledge: bool = True,
     ) -> None:
         """Write the configuration file of one node: what `accesspoint run` reads is the same file that a person writes."""
         address = plan.organisation.address
@@ -192,7 +198,7 @@ class Scenery:
             "delivery_status": {
                 "endpoint": network["status"],
                 "token_endpoint": network["token"],
-                "client_id": client_id,
+                "client_ids": device_ids(plan.organisation),
             },
             "sending": {
                 "retry": {
@@ -203,7 +209,7 @@ class Scenery:
                 }
             },
             "backend": {"kind": "folder", "directory": "received"},
-            "acknowledging": {"fhir": "automatic"},
+            "acknowledging": {"fhir": "automatic" if acknowledge else "off"},
         }
         if links:
             sections["links"] = {name: dict(link) for name, link in links.items()}

@@ -1,34 +1,65 @@
-"""The directory that a configuration describes: configured partners first, then the network's locator and publisher, cached."""
+"""The directory that a configuration describes: configured partners first, then locator and publisher, cached."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Final
 
-import aiohttp
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography import x509
 
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration
+from accesspoint.config import Directory as Settings
+from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.discovery.directory import Directory
+from accesspoint.discovery.dynamic import DynamicDirectory
+from accesspoint.discovery.networks import AllowedNetworks
+from accesspoint.discovery.sml import MetadataLocator
+from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.discovery.static import StaticDirectory, StaticPartner
-from keys.path import Validator
+from keys.certificate import der
+from keys.path import Usage, Validator
 from keys.store import load_certificate_files
+
+_DNS_PORT: Final = 53
 
 
 def build_directory(
-    configuration: Configuration,
-    *,
-    session: Callable[[], aiohttp.ClientSession],
-    clock: Clock,
-    smp: Validator,
+    configuration: Configuration, stack: AsyncExitStack, *, clock: Clock, publishers: Validator
 ) -> Directory:
-    """Build the directory of one node."""
+    """Build the directory of one node; `publishers` says whose service metadata is believed."""
     partners = [
-        StaticPartner(
-            name,
-            partner.gln,
-            partner.url,
-            load_certificate_files([partner.certificate])[0].public_bytes(Encoding.DER),
-        )
-        for name, partner in configuration.partners.items()
-        if partner.gln is not None and partner.url is not None and partner.certificate is not None
+        StaticPartner(name, one.gln, one.url, der(load_certificate_files([one.certificate])[0]))
+        for name, one in configuration.partners.items()
+        if one.gln is not None and one.url is not None and one.certificate is not None
     ]
-    return StaticDirectory(partners)
+    settings = configuration.directory
+    if settings is None:
+        return StaticDirectory(partners)
+    return StaticDirectory(partners, otherwise=_build_dynamic(settings, stack, clock, publishers))
+
+
+def _build_dynamic(
+    settings: Settings, stack: AsyncExitStack, clock: Clock, publishers: Validator
+) -> Directory:
+    def check(certificate: x509.Certificate, chain: Sequence[x509.Certificate]) -> object:
+        return publishers.validate(certificate, chain, usage=Usage.SIGNING, at=clock.now())
+
+    networks = AllowedNetworks(settings.networks)
+    publisher = MetadataPublisher(
+        networks=networks, check=check, clock=clock, document_scheme=settings.document_scheme
+    )
+    stack.push_async_callback(publisher.close)
+    nameserver = settings.nameserver
+    locator = None
+    if settings.sml is not None:
+        where = None if nameserver is None else (nameserver.host, nameserver.port or _DNS_PORT)
+        locator = MetadataLocator(settings.sml, clock=clock, nameserver=where)
+    dynamic = DynamicDirectory(
+        publisher=publisher,
+        networks=networks,
+        clock=clock,
+        locator=locator,
+        publisher_url=settings.smp,
+        transport_profiles=settings.transport_profiles,
+    )
+    return CachedDirectory(dynamic, clock=clock)

@@ -53,7 +53,7 @@ def document() -> dict[str, Any]:
         "delivery_status": {
             "endpoint": "https://eds.test/fhir",
             "token_endpoint": "https://auth.test/token",
-            "client_id": "0ba284d1",
+            "client_ids": {"EUA": "0ba284d1", "AP": "0ba284d2"},
         },
         "sending": {"workers": 2, "retry": {"first": "1 s", "give_up_after": "5 min"}},
         "backend": {"kind": "folder", "directory": "inbox"},

@@ -1,0 +1,169 @@
+"""`accesspoint demo`: the main job once, with its timeline; exit 0 only when every step was verified."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from accesspoint import __version__, log
+from accesspoint.cli.current import set_current
+from accesspoint.clock import SystemClock
+from accesspoint.demo.play import culprit, play, sample_message, spoil
+from accesspoint.demo.processes import NotStarted
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.demo.stage import BREAKS, Break, Stage
+from accesspoint.demo.timeline import Timeline
+from accesspoint.ids import SystemIds
+from accesspoint.problems import ExitStatus, find_problem
+
+ARRANGEMENTS: Final = ("together", "apart")
+
+
+def run(
+    *,
+    keep: bool,
+    stations: str,
+    file: Path | None,
+    broken: str | None,
+    list_breaks: bool,
+    seconds: float,
+) -> int:
+    """Run the demo; the exit status."""
+    if list_breaks:
+        for step, text in BREAKS.items():
+            sys.stdout.write(f"  {step:<26} {text}\n")
+        return ExitStatus.OK
+    if stations not in ARRANGEMENTS:
+        sys.stderr.write("--stations is `together` or `apart`\n")
+        return ExitStatus.USAGE
+    if broken is not None and broken not in set(Break):
+        sys.stderr.write(f"no step is called {broken!r}; see accesspoint demo --list-breaks\n")
+        return ExitStatus.USAGE
+    try:
+        message = None if file is None else file.read_bytes()
+    except OSError as error:
+        sys.stderr.write(f"{file}: {error.strerror}\n")
+        return ExitStatus.USAGE
+    log.configure(level="error")
+    step = None if broken is None else Break(broken)
+    try:
+        return asyncio.run(
+            _run(
+                keep=keep, apart=stations == "apart", message=message, broken=step, seconds=seconds
+            )
+        )
+    except NotStarted as error:
+        sys.stderr.write(f"{error}\n")
+        return ExitStatus.NOT_READY
+
+
+async def _run(
+    *, keep: bool, apart: bool, message: bytes | None, broken: Break | None, seconds: float
+) -> int:
+    out = Timeline(sys.stdout)
+    clock = SystemClock()
+    stop = stop_on_signals()
+    started = time.monotonic()
+    out.say(
+        f"  EHMI access point {__version__}   TEST network on loopback, throw-away certificates"
+    )
+    with tempfile.TemporaryDirectory(prefix="ehmi-demo-") as place:
+        stage = Stage(Path(place), apart=apart, clock=clock, ids=SystemIds(clock), broken=broken)
+        playing = asyncio.create_task(
+            _play(stage, message, out, started, keep=keep, apart=apart, seconds=seconds, stop=stop)
+        )
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait([playing, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if not playing.done() and not keep:
+            playing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await playing
+            out.say("\n  interrupted; every process has ended")
+            return ExitStatus.INTERRUPTED
+        return await playing
+
+
+async def _play(
+    stage: Stage,
+    message: bytes | None,
+    out: Timeline,
+    started: float,
+    *,
+    keep: bool,
+    apart: bool,
+    seconds: float,
+    stop: asyncio.Event,
+) -> int:
+    async with stage:
+        show_network(stage, out)
+        out.say(
+            f"  authority, keys and {len(stage.nodes)} processes ready in {time.monotonic() - started:.1f} s\n"
+        )
+        data = message or sample_message(SystemClock())
+        problem = await play(
+            stage, spoil(data) if _is_spoilt(stage) else data, out, apart=apart, seconds=seconds
+        )
+        out.say()
+        if problem is None:
+            out.say(
+                f"  every step held: delivered, acknowledged and tracked in {time.monotonic() - started:.1f} s with set-up"
+            )
+        else:
+            out.say(culprit(problem))
+        if keep:
+            async with kept(stage, out):
+                await stop.wait()
+        return ExitStatus.OK if problem is None else find_problem(problem).exit_status
+
+
+@contextlib.asynccontextmanager
+async def kept(stage: Stage, out: Timeline) -> AsyncIterator[None]:
+    """Leave the network running, findable by the other commands, until the context ends."""
+    configs = [stage.of(MUNICIPALITY.key, "EUA").plan.config]
+    configs += [node.plan.config for node in stage.nodes if node.plan.config not in configs]
+    pointer = set_current(configs)
+    out.say("\n  the network keeps running; Ctrl-C ends it")
+    out.say(f"  next:  accesspoint send FILE --to {CLINIC.address.gln}      (in another terminal)")
+    out.say("         accesspoint watch")
+    try:
+        yield
+    finally:
+        pointer.unlink(missing_ok=True)
+
+
+def show_network(stage: Stage, out: Timeline) -> None:
+    """Say who is where."""
+    for node in stage.nodes:
+        addresses, organisation = node.process.addresses, node.plan.organisation
+        as4 = (
+            f"AS4 https://{addresses.as4}/as4"
+            if addresses.as4
+            else f"{'+'.join(node.plan.stations)}"
+        )
+        out.say(
+            f"  {node.plan.name:<18} GLN {organisation.address.gln}   {as4}   http://{addresses.api}"
+        )
+    network = stage.network
+    out.say(
+        f"  network            SML {network.nameserver[0]}:{network.nameserver[1]}   SMP {network.smp_url}"
+    )
+    out.say(f"                     EDS {network.status_url}   tokens {network.token_url}")
+
+
+def _is_spoilt(stage: Stage) -> bool:
+    return stage.broken is Break.MESSAGE_INVALID
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set on Ctrl-C and SIGTERM, so that children are stopped in order."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,249 @@
+"""Plays the main job once: submit, follow both organisations live, verify, and name the culprit when a step did not hold."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
+from accesspoint.clock import Clock
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
+from accesspoint.demo.stage import Break, Node, Stage
+from accesspoint.demo.timeline import Moment, Timeline
+from accesspoint.demo.verification import EVENTS_APART, EVENTS_TOGETHER, Exchange, verify
+from accesspoint.problems import find_problem
+from envelope import fhir
+from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
+from keys.certificate import fingerprint
+from keys.store import load_certificate_files
+
+Json = dict[str, Any]
+EVENTS_WAIT_SECONDS: Final = 8.0
+_ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
+
+
+@dataclass(slots=True)
+class Followed:
+    """What the journals told while the exchange ran."""
+
+    message_identifier: str
+    acknowledgement: str | None = None
+    fhir_acknowledged: bool = False
+    acknowledgement_acknowledged: bool = False
+    problem: str | None = None
+    detail: str = ""
+
+    @property
+    def complete(self) -> bool:
+        """Every message of the exchange has reached its end."""
+        return self.fhir_acknowledged and self.acknowledgement_acknowledged
+
+    def take(self, moment: Moment) -> bool:
+        """Learn from one moment; answers whether the exchange is over, well or not."""
+        entry = moment.entry
+        if moment.problem is not None:
+            self.problem = moment.problem
+            detail = entry["detail"]
+            self.detail = str(detail.get("why", "")) if isinstance(detail, dict) else str(detail)
+        if entry["event"] == "created" and entry["standard"] == "acknowledgement-message":
+            self.acknowledgement = entry["message_identifier"]
+        if entry["event"] == "fhir-acknowledged":
+            self.fhir_acknowledged = True
+        if entry["event"] == "acknowledged" and entry["subject"] == self.acknowledgement:
+            self.acknowledgement_acknowledged = True
+        return self.complete or (entry["event"] in _ENDS and moment.problem is not None)
+
+
+def sample_message(clock: Clock) -> bytes:
+    """A synthetic HomeCareObservation of a national test person, from the municipality to the clinic."""
+    facts = SampleFacts(
+        bundle_id=str(uuid.uuid4()),
+        message_id=str(uuid.uuid4()),
+        sender=_organization(MUNICIPALITY),
+        receiver=_organization(CLINIC),
+        at=clock.now(),
+        ydernummer=CLINIC.ydernummer or "",
+    )
+    return fhir.serialize(build_home_care_observation(facts), "json")
+
+
+def spoil(message: bytes) -> bytes:
+    """The same message with one rule broken: a report status that the profile does not allow."""
+    bundle = fhir.read_message(message).bundle
+    for entry in bundle["entry"]:
+        if entry["resource"]["resourceType"] == "DiagnosticReport":
+            entry["resource"]["status"] = "corrected"
+    return fhir.serialize(bundle, "json")
+
+
+async def play(
+    stage: Stage, message: bytes, out: Timeline, *, apart: bool, seconds: float
+) -> str | None:
+    """Send the message and verify everything; the slug of the problem that stopped it, or None when every step held."""
+    async with contextlib.AsyncExitStack() as stack:
+        clients = {
+            node.plan.name: await stack.enter_async_context(
+                NodeClient(NodeAddress.load(node.plan.store))
+            )
+            for node in stage.nodes
+            if node.process.pid is not None
+        }
+        sender = clients[stage.of(MUNICIPALITY.key, "EUA").plan.name]
+        try:
+            accepted = await sender.submit(message, to=CLINIC.address.gln)
+        except ApiProblem as refused:
+            _show_refusal(refused, out)
+            return "message-invalid"
+        followed = Followed(accepted["message_identifier"])
+        await _follow(clients, followed, out, seconds)
+        if followed.complete:
+            followed.problem = None
+        reports = await _reports(stage, followed, EVENTS_APART if apart else EVENTS_TOGETHER)
+        out.say()
+        return await _verify(stage, clients, message, followed, reports, out, apart=apart)
+
+
+async def _follow(
+    clients: dict[str, NodeClient], followed: Followed, out: Timeline, seconds: float
+) -> None:
+    """Show the journals of every node as one timeline until the exchange is over or the time is."""
+    queue: asyncio.Queue[Moment] = asyncio.Queue()
+
+    async def feed(name: str, client: NodeClient) -> None:
+        with contextlib.suppress(NodeUnreachable):
+            async for entry in client.follow():
+                await queue.put(Moment(name, datetime.fromisoformat(entry["at"]), entry))
+
+    tasks = [asyncio.create_task(feed(name, client)) for name, client in clients.items()]
+    try:
+        async with asyncio.timeout(seconds):
+            async for moment in _in_order(queue):
+                out.show(moment)
+                if followed.take(moment):
+                    return
+    except TimeoutError:
+        return
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _in_order(queue: asyncio.Queue[Moment]) -> AsyncIterator[Moment]:
+    """Moments of several nodes in the order they happened, as far as those at hand tell."""
+    while True:
+        waiting = [await queue.get()]
+        await asyncio.sleep(0.02)
+        while not queue.empty():
+            waiting.append(queue.get_nowait())
+        for moment in sorted(waiting, key=lambda one: one.at):
+            yield moment
+
+
+async def _reports(stage: Stage, followed: Followed, expected: int) -> list[Json]:
+    """The delivery events of the exchange, once all of them are there or the wait is over."""
+    identifiers = [followed.message_identifier]
+    if followed.complete:
+        with contextlib.suppress(TimeoutError):
+            await stage.network.status.wait_for(identifiers, expected, seconds=EVENTS_WAIT_SECONDS)
+    return [report.resource for report in stage.network.status.of_exchange(identifiers)]
+
+
+async def _verify(
+    stage: Stage,
+    clients: dict[str, NodeClient],
+    message: bytes,
+    followed: Followed,
+    reports: list[Json],
+    out: Timeline,
+    *,
+    apart: bool,
+) -> str | None:
+    identifiers = [one for one in (followed.message_identifier, followed.acknowledgement) if one]
+    sender = await _gather(stage, clients, MUNICIPALITY, identifiers)
+    receiver = await _gather(stage, clients, CLINIC, identifiers)
+    exchange = Exchange(
+        message_identifier=followed.message_identifier,
+        sent=message,
+        received=_delivered(stage.of(CLINIC.key, "EUA"), followed.message_identifier),
+        answered=_delivered(stage.of(MUNICIPALITY.key, "EUA"), followed.acknowledgement),
+        sender=sender,
+        receiver=receiver,
+        reports=reports,
+        expected_events=EVENTS_APART if apart else EVENTS_TOGETHER,
+        acknowledgement=followed.acknowledgement,
+        signer=fingerprint(
+            load_certificate_files([stage.of(CLINIC.key, "AP").plan.certificate])[0]
+        ),
+    )
+    failed: str | None = None
+    for check in verify(exchange):
+        out.tick(check.text, held=check.held)
+        if not check.held:
+            failed = failed or check.problem
+    if failed is None:
+        return None
+    return followed.problem or _event_problem(sender, receiver) or failed
+
+
+async def _gather(
+    stage: Stage, clients: dict[str, NodeClient], organisation: Organisation, identifiers: list[str]
+) -> Json:
+    """What all nodes of an organisation know of these messages, put together."""
+    found: Json = {}
+    for node in stage.nodes:
+        if node.plan.organisation is not organisation or node.plan.name not in clients:
+            continue
+        for identifier in identifiers:
+            with contextlib.suppress(ApiProblem, NodeUnreachable):
+                told = await clients[node.plan.name].describe(identifier)
+                known = found.setdefault(
+                    identifier, {"documents": [], "envelopes": [], "exchanges": [], "events": []}
+                )
+                for part in known:
+                    known[part] += told[part]
+    return found
+
+
+def _event_problem(*organisations: Json) -> str | None:
+    """Why delivery events are still waiting or were set aside, if any are."""
+    return next(
+        (
+            event["problem"]
+            for organisation in organisations
+            for told in organisation.values()
+            for event in told["events"]
+            if event["problem"]
+        ),
+        None,
+    )
+
+
+def _delivered(node: Node, message_identifier: str | None) -> bytes | None:
+    """What the folder backend of a node got under this identifier."""
+    if message_identifier is None:
+        return None
+    found = list(node.plan.inbox.glob(f"{message_identifier}.*"))
+    return found[0].read_bytes() if len(found) == 1 else None
+
+
+def _show_refusal(refused: ApiProblem, out: Timeline) -> None:
+    out.tick(f"EUA  refused before sending: {refused.body['title']}", held=False)
+    for finding in refused.body.get("findings", []):
+        out.say(f"         {finding['rule']} at {finding['path']}: {finding['text']}")
+
+
+def culprit(problem: str, followed_detail: str) -> str:
+    """The text of a problem: what, where, who, why, do."""
+    return find_problem(problem).render(detail=followed_detail or None)
+
+
+def _organization(organisation: Organisation) -> fhir.Organization:
+    address = organisation.address
+    return fhir.Organization(gln=address.gln, sor=address.sor, name=address.name)
+
+
+__all__ = ["Break", "culprit", "play", "sample_message", "spoil"]

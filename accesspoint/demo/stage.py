@@ -1,0 +1,251 @@
+"""Puts a network on: the miniature servers in this process, the nodes as processes of their own, everything registered.
+
+What can be broken on purpose is a table: each entry breaks one step by other people's doing (the network, a
+revoked certificate, a receiver that is not there), never by a switch inside the access point.
+"""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from accesspoint.clock import Clock
+from accesspoint.demo.processes import NodeProcess
+from accesspoint.demo.scenery import (
+    CLINIC,
+    MUNICIPALITY,
+    ORGANISATIONS,
+    NodePlan,
+    Scenery,
+    device_ids,
+    plan_nodes,
+)
+from accesspoint.ids import Ids
+from accesspoint.network.faults import Fault
+from accesspoint.network.miniature import MiniatureNetwork
+from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
+from keys.jwk import OrganisationContext
+from keys.store import load_certificate_files
+
+PATIENT: Final = "24 h"
+IMPATIENT: Final = "3 s"
+
+
+class Break(StrEnum):
+    """A step that can be broken, by the word of the command line."""
+
+    LOCATOR_SILENT = "locator-silent"
+    PARTICIPANT_UNREGISTERED = "participant-unregistered"
+    SMP_SIGNATURE = "smp-signature"
+    DOCUMENT_MISSING = "document-missing"
+    WRONG_CERTIFICATE = "wrong-certificate"
+    RECEIVER_DOWN = "receiver-down"
+    RECEIVER_REVOKED = "receiver-revoked"
+    SENDER_REVOKED = "sender-revoked"
+    MESSAGE_INVALID = "message-invalid"
+    NO_FHIR_ACKNOWLEDGEMENT = "no-fhir-acknowledgement"
+    TOKEN_REFUSED = "token-refused"  # noqa: S105 - a word
+    STATUS_DOWN = "status-down"
+    STATUS_REFUSES = "status-refuses"
+
+
+BREAKS: Final[Mapping[Break, str]] = {
+    Break.LOCATOR_SILENT: "the SML does not answer",
+    Break.PARTICIPANT_UNREGISTERED: "the SML does not know the clinic",
+    Break.SMP_SIGNATURE: "the SMP answer is signed by a stranger",
+    Break.DOCUMENT_MISSING: "the SMP does not offer this document type",
+    Break.WRONG_CERTIFICATE: "the SMP publishes somebody else's certificate",
+    Break.RECEIVER_DOWN: "the clinic's access point is not running",
+    Break.RECEIVER_REVOKED: "the clinic's certificate is revoked",
+    Break.SENDER_REVOKED: "the municipality's certificate is revoked",
+    Break.MESSAGE_INVALID: "the message breaks a MedCom rule",
+    Break.NO_FHIR_ACKNOWLEDGEMENT: "the clinic never answers with a FHIR Acknowledgement",
+    Break.TOKEN_REFUSED: "the authorization server refuses every token",
+    Break.STATUS_DOWN: "the status component is down",
+    Break.STATUS_REFUSES: "the status component refuses every event",
+}
+_FAULTS: Final = {
+    Break.LOCATOR_SILENT: Fault.LOCATOR_SILENT,
+    Break.PARTICIPANT_UNREGISTERED: Fault.PARTICIPANT_UNREGISTERED,
+    Break.SMP_SIGNATURE: Fault.METADATA_UNSIGNED,
+    Break.DOCUMENT_MISSING: Fault.DOCUMENT_MISSING,
+    Break.WRONG_CERTIFICATE: Fault.WRONG_CERTIFICATE,
+    Break.TOKEN_REFUSED: Fault.TOKEN_REFUSED,
+    Break.STATUS_DOWN: Fault.STATUS_DOWN,
+    Break.STATUS_REFUSES: Fault.STATUS_REFUSES,
+}
+_REVOKED: Final = {Break.RECEIVER_REVOKED: CLINIC, Break.SENDER_REVOKED: MUNICIPALITY}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A running node and the plan it was made from."""
+
+    plan: NodePlan
+    process: NodeProcess
+
+
+class Stage:
+    """One network on this machine; everything it starts is gone when it is left."""
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        apart: bool,
+        clock: Clock,
+        ids: Ids,
+        broken: Break | None = None,
+        keep_data: bool = False,
+    ) -> None:
+        self.base = base
+        self.plans = plan_nodes(base, apart=apart)
+        self.nodes: list[Node] = []
+        self._clock = clock
+        self._ids = ids
+        self.broken = broken
+        self._keep_data = keep_data
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._put_on()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    def of(self, key: str, station: str) -> Node:
+        """The node of an organisation that runs a station."""
+        return next(
+            n for n in self.nodes if n.plan.organisation.key == key and station in n.plan.stations
+        )
+
+    async def _put_on(self) -> None:
+        now = self._clock.now()
+        scenery = await asyncio.to_thread(Scenery.create, self.base, at=now)
+        self.network = MiniatureNetwork(
+            (),
+            scenery.authority,
+            clock=self._clock,
+            ids=self._ids,
+            directory=self.base if self._keep_data else None,
+            faults={_FAULTS[self.broken]} if self.broken in _FAULTS else set(),
+        )
+        # Both make RSA keys, which is what takes time: side by side.
+        await asyncio.gather(
+            self._stack.enter_async_context(self.network),
+            asyncio.to_thread(scenery.write_keys, self.plans),
+        )
+        self._revoke(scenery)
+        await self._start_nodes(scenery)
+        self._register()
+
+    def _revoke(self, scenery: Scenery) -> None:
+        if self.broken not in _REVOKED:
+            return
+        revoked = _REVOKED[self.broken]
+        for plan in self.plans:
+            if plan.organisation is revoked and "AP" in plan.stations:
+                scenery.authority.revoke(
+                    load_certificate_files([plan.certificate])[0], at=self._clock.now()
+                )
+
+    async def _start_nodes(self, scenery: Scenery) -> None:
+        """Start every node: those next to the network first, since the others are told where their neighbour is."""
+        network = {
+            "zone": self.network.zone,
+            "nameserver": f"{self.network.nameserver[0]}:{self.network.nameserver[1]}",
+            "status": self.network.status_url,
+            "token": self.network.token_url,
+            "crl_urls": f"{self.network.crl_url} {self.network.root_crl_url}",
+        }
+        ports = _reserve(self.plans)
+        for plan in self.plans:
+            neighbours = [
+                p for p in self.plans if p.organisation is plan.organisation and p is not plan
+            ]
+            scenery.write_config(
+                plan,
+                network=network,
+                listen={"as4": "127.0.0.1:0", "api": "127.0.0.1:0", **ports[plan.name]},
+                links=_links(plan, neighbours, ports),
+                give_up_after=PATIENT if self.broken is None else IMPATIENT,
+                acknowledge=not (
+                    self.broken is Break.NO_FHIR_ACKNOWLEDGEMENT and plan.organisation is CLINIC
+                ),
+            )
+        self.nodes = [Node(plan, NodeProcess(plan.name, plan.config)) for plan in self.plans]
+        for node in self.nodes:
+            self._stack.push_async_callback(node.process.stop)
+        await asyncio.gather(*(node.process.start() for node in self.nodes))
+        if self.broken is Break.RECEIVER_DOWN:
+            # Its address stays registered: that is how an access point that is down looks to the others.
+            await self.of(CLINIC.key, "AP").process.stop()
+
+    def _register(self) -> None:
+        """Tell the network who receives what where, and which stations may report."""
+        documents = [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)]
+        for organisation in ORGANISATIONS:
+            point = self.of(organisation.key, "AP")
+            certificate = load_certificate_files([point.plan.certificate])[0]
+            url = f"https://{point.process.addresses.as4}/as4"
+            self.network.register(f"0088:{organisation.address.gln}", documents, url, certificate)
+            context = OrganisationContext(
+                name=organisation.address.name or "",
+                sor=organisation.address.sor,
+                gln=organisation.address.gln,
+            )
+            for station, device in device_ids(organisation).items():
+                tls = load_certificate_files(
+                    [self.of(organisation.key, station).plan.tls_certificate]
+                )[0]
+                self.network.register_station(
+                    tls, client_id=device, device_id=device, organisations=[context]
+                )
+
+
+def _reserve(plans: list[NodePlan]) -> dict[str, dict[str, str]]:
+    """Where stations that stand apart listen for each other: known before they start, unlike the rest."""
+    ports: dict[str, dict[str, str]] = {}
+    held = []
+    for plan in plans:
+        ports[plan.name] = {}
+        if len(plan.stations) < 3:
+            probe = socket.socket()
+            probe.bind(("127.0.0.1", 0))
+            held.append(probe)
+            ports[plan.name]["stations"] = f"127.0.0.1:{probe.getsockname()[1]}"
+    for probe in held:
+        probe.close()
+    return ports
+
+
+def _links(
+    plan: NodePlan, neighbours: list[NodePlan], ports: dict[str, dict[str, str]]
+) -> dict[str, dict[str, str]]:
+    """The neighbours of a station that stands apart: `down` towards the network, `up` towards the user."""
+    order = ("EUA", "MSH", "AP")
+    place = order.index(plan.stations[0])
+    links = {}
+    for other in neighbours:
+        distance = order.index(other.stations[0]) - place
+        if abs(distance) == 1:
+            links["down" if distance > 0 else "up"] = {
+                "url": f"https://{ports[other.name]['stations']}",
+                "certificate": f"../{other.name}/keys/message.cert.pem",
+            }
+    return links
