@@ -44,7 +44,7 @@ def index_ids(root: "_Element") -> dict[str, "_Element"]:
     """
     found: dict[str, _Element] = {}
     for element in root.iter():
-        for name, value in element.attrib.items():
+        for name, value in element.items():
             if name in _ID_ATTRIBUTES:
                 if value in found:
                     raise FailedAuthentication(

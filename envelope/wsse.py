@@ -174,14 +174,15 @@ def authenticate(
     certificate, evidence = _verify(
         header, document, policy, check, user_message.from_party.party_id
     )
+    signed = {id(each): each.signed() for each in header.signature.references}
     return AuthenticatedUserMessage(
         user_message=user_message,
         document=document,
         certificate=certificate,
         evidence=evidence,
-        references=tuple(reference.signed() for reference in header.signature.references),
+        references=tuple(signed.values()),
         part_digests={
-            content_id: reference.signed()
+            content_id: signed[id(reference)]
             for content_id, reference in header.coverage.parts.items()
         },
         encryption=header.encryption,

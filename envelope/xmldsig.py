@@ -59,7 +59,7 @@ MAXIMUM_RSA_BITS: Final = 8192
 SMALLEST_RSA_BITS: Final = 1024
 _MAXIMUM_EXPONENT_BITS: Final = 33
 _MAXIMUM_TRANSFORMS: Final = 2
-_XML_SPACE: Final = str.maketrans("", "", " \t\r\n")
+_XML_SPACE: Final = b" \t\r\n"
 
 
 class _Hash(Protocol):
@@ -125,9 +125,9 @@ def decode_base64(text: str | None, *, what: str, reason: str = "sig.schema") ->
 
     Raises `FailedAuthentication` with `reason` for junk, wrong padding and an empty value.
     """
-    octets = (text or "").translate(_XML_SPACE)
     try:
-        value = binascii.a2b_base64(octets.encode("ascii"), strict_mode=True)
+        octets = (text or "").encode("ascii").translate(None, _XML_SPACE)
+        value = binascii.a2b_base64(octets, strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         value = b""
     if not value:

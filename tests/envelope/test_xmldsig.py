@@ -449,6 +449,22 @@ def test_ecdsa_value_in_der_form_is_refused(other_keys, workshop):
         verify_signature(signature, holder.certificate, policy)
 
 
+def test_ecdsa_value_of_another_width_is_refused(other_keys, workshop):
+    """A zero octet before s leaves the numbers as they are; the value is another one all the same."""
+    holder = other_keys[names.ECDSA_SHA256]
+    policy = workshop.policy(signature_algorithms=frozenset({names.ECDSA_SHA256}))
+    signed_info = write_signed_info([write_signed_reference("#a", DIGEST)], names.ECDSA_SHA256)
+    value = holder.sign(signed_info.encode(), names.ECDSA_SHA256)
+
+    def verify(octets):
+        signature = read(write_signature(signed_info, octets, KEY_INFO, signature_id="S"))
+        verify_signature(signature, holder.certificate, policy)
+
+    verify(value)
+    with pytest.raises(SignatureValueInvalid):
+        verify(value[:32] + b"\0" + value[32:])
+
+
 def test_rsa_1024_is_refused_but_for_its_quirk(other_keys, workshop):
     holder = other_keys["RSA-1024"]
     signature = read(signature_xml(holder))
