@@ -257,6 +257,33 @@ async def test_a_work_cannot_hide_a_broken_disk(
     await database.close()
 
 
+async def test_a_work_cannot_hide_damaged_data(url: str, migrations: Migrations) -> None:
+    database = await Database.open(url, migrations=migrations())
+    for number in range(200):
+        await database.run(parcel(f"p{number}", body=bytes(100)))
+    await database.close()
+    path = sqlite_path(url)
+    damaged = bytearray(path.read_bytes())
+    page = damaged.index(b"p150") // 4096
+    damaged[page * 4096 : page * 4096 + 8] = b"\xff" * 8
+    path.write_bytes(bytes(damaged))
+    database = await Database.open(url, migrations=migrations())
+
+    async def hides(tx: Transaction) -> str:
+        try:
+            await tx.fetch("SELECT name FROM parcels ORDER BY name")
+        except StorageFailure:
+            return "all is well"
+        return "not reached"
+
+    with pytest.raises(StorageFailure):
+        await database.run(hides)
+    assert database.failure is not None
+    with pytest.raises(StorageFailure, match="stopped"):
+        await database.run(parcel("after"))
+    await database.close()
+
+
 async def test_reads_see_one_snapshot_and_cannot_write(database: Database) -> None:
     await database.run(parcel("a"))
 
