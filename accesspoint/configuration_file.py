@@ -180,10 +180,10 @@ def _syntax(path: Path, text: str, message: str) -> Finding:
     if match is None or match[2] is None:
         return Finding(path.name, message)
     line = int(match[2])
-    source = text.splitlines()[line - 1 : line] or [""]
+    source = text.split("\n")[line - 1 : line] or [""]
     if _SECRET.search(source[0]):
         return Finding(f"{path.name}:{line}", match[1])
-    return Finding(f"{path.name}:{line}", match[1], source[0], int(match[3]) - 1, 1)
+    return Finding(f"{path.name}:{line}", match[1], source[0].rstrip(), int(match[3]) - 1, 1)
 
 
 def _environment_value(text: str) -> Any:

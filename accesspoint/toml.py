@@ -43,7 +43,8 @@ def locate(text: str) -> dict[Location, Place]:
     places: dict[Location, Place] = {}
     counts: dict[Location, int] = {}
     table: Location = ()
-    lines = text.splitlines()
+    # Not splitlines: TOML knows two line ends, and a text may hold the others.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
     number = 0
     while number < len(lines):
         line = lines[number]

@@ -1,7 +1,7 @@
 import tomllib
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accesspoint.toml import locate, write_toml
@@ -75,6 +75,7 @@ def test_what_is_written_is_read_back(document: dict[str, object]) -> None:
     assert tomllib.loads(write_toml(document)) == document
 
 
+@example({"a": {"\x85": "\u2028"}, "b": {}})
 @given(st.dictionaries(st.sampled_from("abcd"), st.one_of(values, tables), max_size=4))
 def test_every_key_that_is_written_is_located(document: dict[str, object]) -> None:
     text = write_toml(document)
