@@ -145,3 +145,16 @@ async def test_it_is_migrated_once(either: Database, tmp_path: Path) -> None:
     rows = await either.fetch("SELECT version, compatible, name FROM schema_version")
     assert [dict(row) for row in rows] == [{"version": 1, "compatible": 1, "name": "step"}]
     assert either.schema_version == 1
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+async def test_the_packaged_tables_are_made_in_both_dialects(
+    request: pytest.FixtureRequest, url: str, dialect: str
+) -> None:
+    if dialect == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+    for _ in range(2):
+        database = await Database.open(url)
+        assert database.schema_version >= 1
+        assert await database.fetch("SELECT * FROM messages") == []
+        await database.close()
