@@ -90,6 +90,19 @@ async def test_an_event_recorded_twice_is_one(
     assert (await outbox.backlog()).waiting == 1
 
 
+async def test_an_event_recorded_again_after_it_was_sent_stays_sent(
+    database: Database, outbox: Outbox, event_of: Make
+) -> None:
+    await record(database, outbox, event_of())
+    (claimed,) = await claim(outbox)
+    await claim(outbox, sent(claimed))
+
+    await record(database, outbox, event_of())
+
+    backlog = await outbox.backlog()
+    assert (backlog.sent, backlog.waiting) == (1, 0)
+
+
 async def test_a_record_wakes_the_relay(database: Database, outbox: Outbox, event_of: Make) -> None:
     assert not outbox.woken.is_set()
     await record(database, outbox, event_of())

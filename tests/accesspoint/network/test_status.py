@@ -20,6 +20,7 @@ from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
 from accesspoint.network.faults import Fault
 from accesspoint.network.status import ReportStore
+from keys.jwk import OrganisationContext, access_token_claims, sign_access_token
 
 SENDER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000016 GLN:5790009990010"
 RECEIVER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000024 GLN:5790009990027"
@@ -149,6 +150,42 @@ async def test_the_gln_of_one_party_with_the_sor_of_another_is_refused(client: C
 
 async def test_a_token_for_searching_does_not_create(client: Client) -> None:
     assert (await client.post(report(), scope="EDS system/AuditEvent.crs"))[0] == 403
+
+
+def mint(services: Any, scope: str) -> str:
+    """Sign a token for the station with a scope that the authorization server does not grant."""
+    claims = access_token_claims(
+        issuer=services.authorization.issuer,
+        audience=services.authorization.audience,
+        subject_uuid="u",
+        scope=scope,
+        certificate=services.station.issued.certificate,
+        token_id="t",
+        at=services.status._clock.now(),
+        device_id="fjordby-ap",
+        organisation=OrganisationContext("TEST", FACTS.sender_sor, FACTS.sender_gln),
+    )
+    return sign_access_token(claims, services.authorization._key)
+
+
+@pytest.mark.parametrize(
+    ("scope", "create", "search"),
+    [
+        ("EDS system/AuditEvent.crs", 201, 200),
+        ("EDS system/AuditEvent.rs", 403, 200),
+        ("EDS system/AuditEvent.c", 201, 403),
+        ("EER system/AuditEvent.crs", 403, 403),
+        ("EDS system/Organization.crs", 403, 403),
+        ("", 403, 403),
+    ],
+)
+async def test_the_scope_decides_what_a_token_allows(
+    client: Client, scope: str, create: int, search: int
+) -> None:
+    token = mint(client.services, scope)
+
+    assert (await client.post(report(), token=token))[0] == create
+    assert (await client.call("GET", "/AuditEvent", token=token))[0] == search
 
 
 async def test_a_stolen_token_is_refused(client: Client, tls_party: Callable[[str], Any]) -> None:
