@@ -1,0 +1,66 @@
+"""One clinic under attack for the whole run: a node with its revocation lists, and the municipality it answers to.
+
+All tests here share one event loop, so that the node can run through them.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import structlog
+from as4_arena import Arena
+from as4_peer import Client, Server
+from as4_stage import LogLines, Partner, Pki, Stage
+
+from accesspoint import log
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run every asynchronous test of this directory in the loop of the session."""
+    shared = pytest.mark.asyncio(loop_scope="session")
+    for item in items:
+        if HERE in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(shared, append=False)
+
+
+@pytest.fixture(scope="session")
+def log_lines() -> Iterator[LogLines]:
+    """Everything the process logs, at the most talkative level, through the real chain."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    lines = LogLines()
+    log.configure("debug", stream=lines)
+    yield lines
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def arena(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
+) -> AsyncIterator[Arena]:
+    """The clinic's node, running; the municipality as an honest server for what the clinic sends back."""
+    stage = Stage(pki, tmp_path_factory.mktemp("arena"))
+    as_client, as_server = pki.tls_contexts("municipality")
+    assert pki.revoked.certificate  # on the list before anybody fetches it
+    async with AsyncExitStack() as stack:
+        municipality = await stack.enter_async_context(
+            Server.start(pki.municipality.signer(), as_server)
+        )
+        crl_urls = await stack.enter_async_context(pki.revocation_point())
+        configuration = stage.write_node(
+            CLINIC,
+            pki.clinic,
+            partners={"municipality": Partner(MUNICIPALITY, pki.municipality, municipality.url)},
+            crl_urls=crl_urls,
+        )
+        node = await stack.enter_async_context(stage.run(configuration))
+        client = await stack.enter_async_context(Client.connect(node.url, as_client))
+        yield Arena(pki, node, client, log_lines, municipality)

@@ -1,0 +1,45 @@
+"""Octets of a payload part were changed on the way, or by somebody who holds the content key."""
+
+import pytest
+from as4_arena import Arena, Verdict
+from as4_wire import gzip, seal
+
+DECRYPTION = Verdict("G7", "enc.failed", "EBMS:0102")
+DIGEST = Verdict("G8", "att.digest", "EBMS:0101")
+
+
+@pytest.mark.parametrize("position", [0, 11, 12, 200, -17, -16, -1])
+async def test_one_octet_changed(arena: Arena, position: int) -> None:
+    wire = arena.author.compose()
+
+    def flip(octets: bytes) -> bytes:
+        changed = bytearray(octets)
+        changed[position] ^= 0x01
+        return bytes(changed)
+
+    await arena.refuses(wire.with_part(0, flip), DECRYPTION, twin=wire)
+
+
+@pytest.mark.parametrize("left", [0, 11, 12, 27, 28, -1])
+async def test_part_cut_short(arena: Arena, left: int) -> None:
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_part(0, lambda octets: octets[:left]), DECRYPTION, twin=wire)
+
+
+async def test_octets_appended(arena: Arena) -> None:
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_part(0, lambda octets: octets + b"\0"), DECRYPTION, twin=wire)
+
+
+async def test_part_replaced_under_the_same_content_key(arena: Arena) -> None:
+    """Whoever can read the content key can encrypt: the digest has to catch what the tag cannot."""
+    wire = arena.author.compose()
+    forged = seal(gzip(b"<forged/>"), wire.content_key, 7)
+    await arena.refuses(wire.with_part(0, lambda _: forged), DIGEST, twin=wire)
+
+
+async def test_parts_swapped(arena: Arena) -> None:
+    wire = arena.author.test_message()
+    first, second = wire.parts
+    bodies = wire.with_part(0, lambda _: second.octets).with_part(1, lambda _: first.octets)
+    await arena.refuses(bodies, DIGEST, twin=wire)

@@ -1,0 +1,251 @@
+"""The other side of the wire: a client that posts any octets, and a server that answers whatever a test wants.
+
+`Client` posts over mutual TLS and verifies nothing about the request. `Server` plays the receiving access
+point with the clinic's or the municipality's own certificates: honest unless told otherwise.
+"""
+
+import asyncio
+import ssl
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+from as4_wire import Wire
+from cryptography import x509
+
+from accesspoint.clock import timestamp
+from accesspoint.network.listening import Listeners
+from envelope import soap
+from envelope.codes import EbmsCode
+from envelope.errors import CertificateRefused
+from envelope.events import PartData
+from envelope.messaging import PartyId, parse_user_message
+from envelope.mime import MultipartParser, parse_content_type
+from envelope.pmode import EDELIVERY_1_15, SecuritySuite
+from envelope.receipts import match_receipt
+from envelope.security_token import TokenReference
+from envelope.signals import (
+    SignalMessage,
+    build_error_messaging,
+    build_receipt_messaging,
+    read_signal,
+)
+from envelope.soap import SoapDocument
+from envelope.verified import ReceiptEvidence, SignedReference
+from envelope.wsse import Signer, WireIds, authenticate_signal, sign_signal
+from envelope.xml import parse_trusted, scan
+from envelope.xmldsig import read_signature
+
+SOAP_TYPE = "application/soap+xml; charset=UTF-8"
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """What came back."""
+
+    status: int
+    content_type: str
+    body: bytes
+    headers: Any = field(default_factory=dict, repr=False)
+
+    def signal(self) -> tuple[SoapDocument, SignalMessage]:
+        document = soap.parse_soap(scan(self.body))
+        return document, read_signal(document)
+
+
+@dataclass
+class Client:
+    """Posts to one node as the access point whose TLS certificate it has."""
+
+    url: str
+    tls: ssl.SSLContext
+    session: aiohttp.ClientSession
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str, tls: ssl.SSLContext) -> AsyncIterator["Client"]:
+        connector = aiohttp.TCPConnector(ssl=tls, limit=64)
+        async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
+            yield cls(url, tls, session)
+
+    async def post(self, wire: Wire, **headers: str) -> HttpAnswer:
+        """Send a message as one request with a true Content-Length."""
+        return await self.post_octets(wire.body, {"Content-Type": wire.content_type, **headers})
+
+    async def post_octets(self, body: bytes, headers: dict[str, str]) -> HttpAnswer:
+        async with self.session.post(
+            self.url, data=body, headers=headers, allow_redirects=False
+        ) as response:
+            content_type = response.headers.get("Content-Type", "")
+            return HttpAnswer(
+                response.status, content_type, await response.read(), response.headers
+            )
+
+    async def post_raw(self, request: bytes) -> bytes:
+        """Send octets below HTTP, read until the node closes or falls silent for two seconds."""
+        host, _, port = self.url.removeprefix("https://").removesuffix("/as4").partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=self.tls)
+        try:
+            writer.write(request)
+            await writer.drain()
+            answer = b""
+            async with asyncio.timeout(5):
+                while chunk := await reader.read(65536):
+                    answer += chunk
+            return answer
+        except (TimeoutError, ConnectionError):
+            return answer
+        finally:
+            writer.transport.abort()
+
+
+@dataclass(frozen=True)
+class SignedBy:
+    """A certificate check that knows one certificate."""
+
+    certificate: x509.Certificate
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        return self.certificate if reference.matches(self.certificate) else None
+
+    def check(
+        self,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        *,
+        party: PartyId | None,
+    ) -> object:
+        if certificate != self.certificate:
+            raise CertificateRefused("signed by somebody else")
+        return "the certificate expected"
+
+
+def verify_receipt(answer: HttpAnswer, wire: Wire, signer: x509.Certificate) -> ReceiptEvidence:
+    """A signed receipt of `signer` for every reference of `wire`; raises what the sender's gate raises."""
+    document, signal = answer.signal()
+    authenticated = authenticate_signal(
+        document, policy=EDELIVERY_1_15, check=SignedBy(signer), party=None
+    )
+    return match_receipt(
+        authenticated, signal, message_id=wire.message_id, expected=wire.references
+    )
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A message as the server got it, read as far as a receipt needs."""
+
+    message_id: str
+    references: tuple[SignedReference, ...]
+    body: bytes
+
+    @classmethod
+    def read(cls, content_type: str, body: bytes) -> "Arrived":
+        parser = MultipartParser(parse_content_type(content_type))
+        events = parser.feed(body)
+        first = []
+        for event in events:
+            if isinstance(event, PartData):
+                first.append(bytes(event.data))
+            elif first:
+                break
+        document = soap.parse_soap(scan(b"".join(first)))
+        signature = next(document.security.iter("{http://www.w3.org/2000/09/xmldsig#}Signature"))
+        references = tuple(one.signed() for one in read_signature(signature).references)
+        return cls(parse_user_message(document).message_id, references, body)
+
+
+@dataclass
+class Answers:
+    """Signals as an access point with these keys would write them, or as a liar would."""
+
+    signer: Signer
+
+    def receipt(
+        self,
+        arrived: Arrived,
+        *,
+        message_id: str | None = None,
+        references: Sequence[SignedReference] | None = None,
+        signed: bool = True,
+        signer: Signer | None = None,
+    ) -> bytes:
+        ids = WireIds.new(uuid.uuid4().hex)
+        chosen = arrived.references if references is None else references
+        messaging = build_receipt_messaging(
+            message_id=f"{uuid.uuid4()}@peer.example",
+            timestamp=timestamp(datetime.now(UTC)),
+            ref_to_message_id=message_id or arrived.message_id,
+            references=[parse_trusted(reference.xml) for reference in chosen],
+            messaging_id=ids.messaging,
+        )
+        return self._finish(messaging, ids, signed, signer)
+
+    def error(
+        self,
+        code: EbmsCode,
+        *,
+        message_id: str | None,
+        signed: bool = True,
+        signer: Signer | None = None,
+        change: Callable[[Any], None] = lambda messaging: None,
+    ) -> bytes:
+        ids = WireIds.new(uuid.uuid4().hex)
+        messaging = build_error_messaging(
+            message_id=f"{uuid.uuid4()}@peer.example",
+            timestamp=timestamp(datetime.now(UTC)),
+            ref_to_message_id=message_id,
+            errors=[code],
+            messaging_id=ids.messaging,
+        )
+        change(messaging)
+        return self._finish(messaging, ids, signed, signer)
+
+    def _finish(self, messaging: Any, ids: WireIds, signed: bool, signer: Signer | None) -> bytes:
+        if signed:
+            return sign_signal(
+                messaging, signer=signer or self.signer, suite=SecuritySuite(), ids=ids
+            )
+        return soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+
+
+Behaviour = Callable[[Arrived, web.Request], Awaitable[web.StreamResponse]]
+
+
+def answered(body: bytes, *, status: int = 200, content_type: str = SOAP_TYPE) -> web.Response:
+    return web.Response(status=status, body=body, headers={"Content-Type": content_type})
+
+
+@dataclass
+class Server:
+    """An access point of its own making; `behaviour` None answers every message with an honest receipt."""
+
+    answers: Answers
+    url: str = ""
+    behaviour: Behaviour | None = None
+    arrived: list[Arrived] = field(default_factory=list)
+
+    @classmethod
+    @asynccontextmanager
+    async def start(cls, signer: Signer, tls: ssl.SSLContext) -> AsyncIterator["Server"]:
+        server = cls(Answers(signer))
+        application = web.Application(client_max_size=8 * 1024 * 1024)
+        application.router.add_post("/as4", server._handle)
+        listeners = Listeners()
+        server.url = await listeners.start(application, tls=tls) + "/as4"
+        try:
+            yield server
+        finally:
+            await listeners.stop()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        arrived = Arrived.read(request.headers["Content-Type"], await request.read())
+        self.arrived.append(arrived)
+        if self.behaviour is None:
+            return answered(self.answers.receipt(arrived))
+        return await self.behaviour(arrived, request)
