@@ -32,7 +32,7 @@ from envelope.messaging import (
     new_messaging,
 )
 from envelope.names import q
-from envelope.soap import SIGNAL_MESSAGE, SoapDocument
+from envelope.soap import SIGNAL_MESSAGE, USER_MESSAGE, SoapDocument
 from envelope.xml import one
 
 _RECEIPT = q(names.EB, "Receipt")
@@ -132,9 +132,11 @@ def _reference(element: _Element) -> NonRepudiationReference:
 
 
 def _receipt(element: _Element, limits: Limits) -> Receipt:
-    if element[0].tag != _NON_REPUDIATION:
-        return Receipt()
-    references = element[0].findall(_REFERENCE_PATH)
+    # Products put marks of their own beside the one element that counts, phase4 its version.
+    known = [child for child in element if child.tag in (_NON_REPUDIATION, USER_MESSAGE)]
+    if len(known) != 1:
+        raise InvalidHeader(f"{len(known)} contents in a receipt", reason="header.cardinality")
+    references = known[0].findall(_REFERENCE_PATH)
     if len(references) > limits.references:
         raise InvalidHeader(f"{len(references)} references in a receipt", reason="rcp.limits")
     return Receipt(tuple(map(_reference, references)))
@@ -183,8 +185,8 @@ def read_signals(
 ) -> tuple[SignalMessage, ...]:
     """Read every SignalMessage of an envelope, at most one of each kind (gate G4).
 
-    Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.messageid`, `header.timestamp`,
-    `header.base64`, `header.limits`, `rcp.limits`).
+    Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.cardinality`, `header.messageid`,
+    `header.timestamp`, `header.base64`, `header.limits`, `rcp.limits`).
 
     Spec: ebMS 3.0 Core section 5.2.3.
     """

@@ -321,6 +321,31 @@ def test_a_fragment_of_a_split_message_is_not_taken_for_a_whole_one() -> None:
     assert error.reason == "header.fragment"
 
 
+def test_xsw_a_foreign_element_after_the_messages_is_accepted_and_not_searched() -> None:
+    start, end = TEMPLATE.index(b"<eb:UserMessage"), TEMPLATE.index(b"</eb:Messaging>")
+    hidden = TEMPLATE[start:end].replace(EXAMPLE.message_id.encode(), b"hidden@x")
+    foreign = b"<x xmlns='urn:x'>" + hidden + b"</x>"
+    assert hidden != TEMPLATE[start:end]
+    assert parse(TEMPLATE[:end] + foreign + TEMPLATE[end:]) == EXAMPLE
+    error = refusal(TEMPLATE[:start] + foreign + TEMPLATE[start:])
+    assert (type(error), error.reason) == (InvalidHeader, "header.schema")
+
+
+@pytest.mark.parametrize(
+    ("place", "junk"),
+    [
+        ("</eb:Messaging>", "<eb:X/>"),
+        ("</eb:Messaging>", "<x/>"),
+        ("</eb:UserMessage>", "<x xmlns='urn:x'/>"),
+        ("</eb:MessageInfo>", "<x xmlns='urn:x'/>"),
+        ("</eb:PayloadInfo>", "<x xmlns='urn:x'/>"),
+    ],
+)
+def test_an_extension_elsewhere_is_refused(place: str, junk: str) -> None:
+    error = refusal(changed(place, junk + place))
+    assert (type(error), error.reason) == (InvalidHeader, "header.schema")
+
+
 def test_a_signal_alone_is_no_user_message() -> None:
     start, end = TEMPLATE.index(b"<eb:UserMessage"), TEMPLATE.index(b"</eb:Messaging>")
     info = b"<eb:MessageInfo><eb:Timestamp>2026-11-21T10:00:00Z</eb:Timestamp><eb:MessageId>x</eb:MessageId></eb:MessageInfo>"

@@ -210,6 +210,71 @@ def test_signals_of_different_kinds_may_be_bundled() -> None:
     assert refusal(data).reason == "soap.cardinality"
 
 
+FOREIGN = b"<x xmlns='urn:x' a='b'><eb:Receipt/>text</x>"
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (b"<eb:Receipt>", False),
+        (b"</eb:Receipt>", True),
+        (b"</eb:SignalMessage>", True),
+        (b"</eb:Messaging>", True),
+    ],
+    ids=lambda place: place[0].decode(),
+)
+def test_foreign_elements_are_accepted_where_ebms_extends_and_ignored(
+    place: tuple[bytes, bool],
+) -> None:
+    data = receipt()
+    tag, before = place
+    extended = data.replace(tag, FOREIGN * 2 + tag if before else tag + FOREIGN * 2, 1)
+    assert extended != data
+    assert read(extended) == read(data)
+
+
+def test_a_pull_request_may_be_extended() -> None:
+    content = (
+        f"<eb:PullRequest mpc='urn:mpc' x:a='b' xmlns:x='urn:x'>{FOREIGN.decode()}</eb:PullRequest>"
+    )
+    assert read(bundle(signal(content))).pull_request_mpc == "urn:mpc"
+
+
+@pytest.mark.parametrize(
+    "tag", [b"</eb:Receipt>", b"</eb:SignalMessage>", b"</eb:Messaging>", b"</eb:MessageInfo>"]
+)
+@pytest.mark.parametrize("junk", [b"<eb:X/>", b"<eb:MessageInfo/>", b"<x/>", b"text"])
+def test_an_extension_is_of_another_namespace(tag: bytes, junk: bytes) -> None:
+    assert refusal(receipt().replace(tag, junk + tag, 1)).reason == "header.schema"
+
+
+@pytest.mark.parametrize(
+    "tag", [b"<eb:SignalMessage>", b"<eb:MessageInfo>", b"</eb:MessageInfo>", b"<eb:Receipt>"]
+)
+def test_foreign_elements_elsewhere_are_refused(tag: bytes) -> None:
+    data = receipt()
+    assert tag in data
+    assert refusal(data.replace(tag, FOREIGN + tag, 1)).reason == "header.schema"
+
+
+def test_rcp_08_two_non_repudiation_informations_are_refused() -> None:
+    """Whichever of the two was read, the other one would be taken for an extension."""
+    data = receipt()
+    start = data.index(b"<ebbp:NonRepudiationInformation")
+    end = data.index(b"</eb:Receipt>")
+    twice = data[:end] + data[start:end] + data[end:]
+    assert refusal(twice).reason == "header.cardinality"
+
+
+@pytest.mark.parametrize("wrapped", [FOREIGN, b"<x xmlns='urn:x'>%s</x>"])
+def test_rcp_06_a_receipt_of_foreign_elements_only_is_refused(wrapped: bytes) -> None:
+    data = receipt()
+    start = data.index(b"<ebbp:NonRepudiationInformation")
+    end = data.index(b"</eb:Receipt>")
+    inside = wrapped.replace(b"%s", data[start:end])
+    assert refusal(data[:start] + inside + data[end:]).reason == "header.cardinality"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
