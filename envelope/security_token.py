@@ -372,7 +372,15 @@ def write_binary_security_token(
 
 
 def write_token_reference(form: TokenForm, certificate: x509.Certificate, *, token_id: str) -> str:
-    """The `wsse:SecurityTokenReference` that names `certificate` in this form."""
+    """The `wsse:SecurityTokenReference` that names `certificate` in this form.
+
+    A reference to a PKI path says so in wsse11:TokenType, without which WSS4J refuses it.
+
+    Spec: WSS X.509 Certificate Token Profile 1.1.1 section 3; Basic Security Profile 1.1 R5215.
+    """
+    token_type = ""
+    if form is TokenForm.PKI_PATH:
+        token_type = f' xmlns:wsse11="{names.WSSE11}" wsse11:TokenType="{names.X509_PKI_PATH_V1}"'
     if form in (TokenForm.BINARY_SECURITY_TOKEN, TokenForm.PKI_PATH):
         value_type = (
             names.X509_V3 if form is TokenForm.BINARY_SECURITY_TOKEN else names.X509_PKI_PATH_V1
@@ -398,7 +406,7 @@ def write_token_reference(form: TokenForm, certificate: x509.Certificate, *, tok
             f"<ds:X509SerialNumber>{certificate.serial_number}</ds:X509SerialNumber>"
             "</ds:X509IssuerSerial></ds:X509Data>"
         )
-    return f"<wsse:SecurityTokenReference>{inner}</wsse:SecurityTokenReference>"
+    return f"<wsse:SecurityTokenReference{token_type}>{inner}</wsse:SecurityTokenReference>"
 
 
 @lru_cache(maxsize=128)

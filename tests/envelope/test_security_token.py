@@ -54,6 +54,16 @@ def test_each_form_names_its_certificate(people, form):
     assert not reference.matches(people.receiver.certificate)
 
 
+@pytest.mark.parametrize("form", list(TokenForm))
+def test_only_a_reference_to_a_path_says_its_token_type(people, form):
+    """Basic Security Profile 1.1 R5215; without it WSS4J refuses the path."""
+    reference = parse(write_token_reference(form, people.sender.certificate, token_id="T"))
+    token_type = names.X509_PKI_PATH_V1 if form is TokenForm.PKI_PATH else None
+
+    assert reference.get(q(names.WSSE11, "TokenType")) == token_type
+    assert len(reference.attrib) == (token_type is not None)
+
+
 def test_the_path_is_written_leaf_last_and_read_leaf_first(people):
     leaf, issuing, root = (
         each.certificate for each in (people.sender, people.receiver, people.stranger)
