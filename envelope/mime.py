@@ -5,7 +5,8 @@ The parser knows only what AS4 needs and refuses the rest: a boundary followed b
 
 Framing that is wrong raises `TransportRefused` (G2, `mime.*`). A part that is framed well but says something
 that the ebMS header cannot agree with (no usable Content-ID, the same one twice, a transfer encoding that the
-partner has no quirk for, `start` naming another part) raises `MimeInconsistency`.
+partner has no quirk for, `start` naming another part) raises `MimeInconsistency`. Only the first part, the
+SOAP envelope, may do without Content-ID, and only where no `start` asks for one: nothing else refers to it.
 
 Spec: RFC 2046 section 5.1; RFC 2387; SOAP with Attachments; decisions D9; AS4 Profile 1.0 section 2.
 """
@@ -297,7 +298,7 @@ class MultipartParser:
 
     def _content_id(self, value: str | None) -> str | None:
         if value is None:
-            if Quirk.MISSING_CONTENT_ID not in self._quirks:
+            if self._part > 0 and Quirk.MISSING_CONTENT_ID not in self._quirks:
                 raise MimeInconsistency("part without Content-ID", reason="att.cid")
             return None
         shape = _BARE_CONTENT_ID if Quirk.BARE_CONTENT_ID in self._quirks else _CONTENT_ID

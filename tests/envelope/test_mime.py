@@ -528,6 +528,39 @@ def test_a_missing_content_id_needs_the_quirk(head: bytes) -> None:
     assert parts(events(data, quirks=quirks))[1] == (None, b"payload")
 
 
+def test_the_soap_part_needs_no_content_id_where_start_asks_for_none() -> None:
+    """phase4 writes its requests so; nothing refers to the root part (decision record 0005)."""
+    data = MESSAGE.replace(b"Content-ID: <root@x>\r\n", b"", 1)
+    assert b"root@x" not in data
+    without_start = TYPE.partition("; start")[0]
+    for size in (1, 10**9):
+        found = parts(events(data, size=size, content_type=without_start))
+        assert found == [(None, b"<E/>"), ("p1@x", b"payload")]
+
+
+@pytest.mark.parametrize("start", ["root@x", "<root@x>", "p1@x", "<p1@x>", "", "<>"])
+@pytest.mark.parametrize("quirks", [frozenset(), frozenset({Quirk.MISSING_CONTENT_ID})])
+def test_att_15_start_names_a_soap_part_that_has_no_content_id(
+    start: str, quirks: frozenset[Quirk]
+) -> None:
+    data = MESSAGE.replace(b"Content-ID: <root@x>\r\n", b"", 1)
+    error = refusal(data, content_type=TYPE.replace("<root@x>", start), quirks=quirks)
+    assert isinstance(error, MimeInconsistency)
+    assert error.reason == "mime.start"
+
+
+def test_att_08_a_content_id_of_the_soap_part_keeps_its_form() -> None:
+    data = MESSAGE.replace(b"<root@x>", b"root@x", 1)
+    assert refusal(data, content_type=TYPE.partition("; start")[0]).reason == "att.cid"
+
+
+@pytest.mark.parametrize("head", [b"", b"Content-Type: application/gzip"])
+def test_the_soap_part_without_content_id_excuses_no_payload(head: bytes) -> None:
+    data = with_part(head) if head else with_part(b"").replace(b"--b\r\n\r\n\r\n", b"--b\r\n\r\n")
+    data = data.replace(b"Content-ID: <root@x>\r\n", b"", 1)
+    assert refusal(data, content_type=TYPE.partition("; start")[0]).reason == "att.cid"
+
+
 def test_att_17_a_part_of_no_octets_in_both_spellings() -> None:
     data = with_part(b"Content-ID: <p@x>", b"")
     assert data.count(b"\r\n\r\n\r\n--b--") == 1
