@@ -123,17 +123,17 @@ class JavaPeer:
 def start_phase4(
     phase4_jar: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[..., JavaPeer]]:
-    """Start a peer in mode `send` or `receive`, with further options of `java`; all end with the test session."""
+    """Start a peer in mode `send` or `receive`; all end with the test session."""
     started: list[JavaPeer] = []
 
-    def start(mode: str, *options: str) -> JavaPeer:
+    def start(mode: str) -> JavaPeer:
         folder = tmp_path_factory.mktemp("phase4")
         log = folder / "log"
         with log.open("w") as errors:
             process = subprocess.Popen(
                 [
                     *("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}"),
-                    *(f"-Duser.dir={folder}", *options, "-jar", str(phase4_jar), mode),
+                    *(f"-Duser.dir={folder}", "-jar", str(phase4_jar), mode),
                 ],
                 cwd=folder,
                 stdin=subprocess.PIPE,
@@ -277,18 +277,6 @@ def phase4_receiver(
 ) -> tuple[JavaPeer, str]:
     """One phase4 that receives as the clinic over plain HTTP, and its address."""
     peer = start_phase4("receive")
-    ready = peer.ask({**clinic.job, "folder": str(tmp_path_factory.mktemp("inbox"))})
-    return peer, ready["url"]
-
-
-@pytest.fixture(scope="session")
-def phase4_receiver_without_marker(
-    start_phase4: Callable[..., JavaPeer],
-    clinic: Station,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[JavaPeer, str]:
-    """As `phase4_receiver`, but its receipts lack the marker with which phase4 names its version."""
-    peer = start_phase4("receive", "-Das4.internal.no.custom.content.in.receipt=true")
     ready = peer.ask({**clinic.job, "folder": str(tmp_path_factory.mktemp("inbox"))})
     return peer, ready["url"]
 

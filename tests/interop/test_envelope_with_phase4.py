@@ -38,7 +38,7 @@ from envelope.messaging import (
 )
 from envelope.mime import MultipartParser, MultipartWriter, OutboundPart, parse_content_type
 from envelope.parts import PartOpener, PartSealer, verify_parts
-from envelope.pmode import EDELIVERY_1_15, Quirk, SecuritySuite, TokenForm
+from envelope.pmode import EDELIVERY_1_15, SecuritySuite, TokenForm
 from envelope.receipts import build_receipt, match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import build_error_messaging, read_signal
@@ -57,8 +57,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
 
 Job = Callable[..., dict[str, Any]]
 SOAP = "application/soap+xml; charset=UTF-8"
-# phase4 writes neither a `start` parameter nor a Content-ID on its SOAP part.
-PHASE4 = frozenset({Quirk.MISSING_CONTENT_ID})
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def receive(
     content_type: str, body: bytes, chunk: int, *, partner: x509.Certificate, station: Any
 ) -> tuple[VerifiedUserMessage, list[bytes]]:
     """All gates over one request body that arrives in pieces of `chunk` octets."""
-    parser = MultipartParser(parse_content_type(content_type), quirks=PHASE4)
+    parser = MultipartParser(parse_content_type(content_type))
     root = bytearray()
     decrypted = None
     opener: PartOpener | None = None
@@ -342,30 +340,19 @@ class TestWeSendToPhase4:
     @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "as-is"])
     @pytest.mark.parametrize(
         "form",
-        [
-            TokenForm.BINARY_SECURITY_TOKEN,
-            TokenForm.KEY_IDENTIFIER,
-            TokenForm.ISSUER_SERIAL,
-            pytest.param(
-                TokenForm.PKI_PATH,
-                marks=pytest.mark.xfail(
-                    strict=True,
-                    reason="BSP R5215: a reference to a PKI path needs wsse11:TokenType",
-                ),
-            ),
-        ],
+        list(TokenForm),
         ids=lambda form: form.value,
     )
     async def test_phase4_verifies_and_we_verify_its_receipt(
         self,
-        phase4_receiver_without_marker,
+        phase4_receiver,
         municipality,
         clinic,
         payload: Path,
         form: TokenForm,
         compress: bool,
     ) -> None:
-        receiver, url = phase4_receiver_without_marker
+        receiver, url = phase4_receiver
         suite = SecuritySuite(
             signing_token=form,
             encryption_token=TokenForm.BINARY_SECURITY_TOKEN
@@ -410,10 +397,6 @@ class TestWeSendToPhase4:
         assert part["sha256"] == sha256(payload.read_bytes()).hexdigest()
         assert part["mime_type"] == "application/xml"
 
-    @pytest.mark.xfail(
-        strict=True,
-        reason="our schema closes eb:Receipt, where ebMS allows any further element",
-    )
     async def test_marker_in_the_receipt_of_phase4_does_not_disturb(
         self, phase4_receiver, municipality, clinic, payload: Path
     ) -> None:
@@ -446,9 +429,9 @@ class TestWeSendToPhase4:
         assert evidence.message_id == message.message_id
 
     async def test_phase4_sees_a_changed_octet_of_the_payload(
-        self, phase4_receiver_without_marker, municipality, clinic, payload: Path
+        self, phase4_receiver, municipality, clinic, payload: Path
     ) -> None:
-        receiver, url = phase4_receiver_without_marker
+        receiver, url = phase4_receiver
         _, _, content_type, body = compose(
             municipality,
             clinic.issued.certificate,
@@ -465,9 +448,9 @@ class TestWeSendToPhase4:
         assert receiver.silent()
 
     async def test_receipt_of_phase4_does_not_serve_for_another_message(
-        self, phase4_receiver_without_marker, municipality, clinic, payload: Path
+        self, phase4_receiver, municipality, clinic, payload: Path
     ) -> None:
-        receiver, url = phase4_receiver_without_marker
+        receiver, url = phase4_receiver
         first, _, content_type, body = compose(
             municipality,
             clinic.issued.certificate,
