@@ -7,6 +7,7 @@ Revocation lists are fetched in the background; a request never waits for one.
 """
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
@@ -31,14 +32,17 @@ from keys.reference import find_certificate
 REFRESH: Final = timedelta(minutes=10)
 RETRY: Final = timedelta(seconds=2)
 CRL_BYTES: Final = 16 * 1024 * 1024
+_PARTY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _log = structlog.get_logger("accesspoint.trust")
 
 
 def common_name(certificate: x509.Certificate) -> str:
     """The subject's common name, by which access points name each other; raises `CertificateRefused` without one."""
     name = subject_facts(certificate).common_name
-    if not name:
-        raise CertificateRefused("the certificate has no common name", reason="cert.party")
+    if not name or not _PARTY.fullmatch(name):
+        raise CertificateRefused(
+            "the certificate's common name is no party id", reason="cert.party"
+        )
     return name
 
 

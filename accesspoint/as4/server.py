@@ -43,22 +43,30 @@ class As4Server:
         """Answer one AS4 request."""
         intake = Intake(peer=request.remote or "unknown")
         try:
-            answer = await self._receiver.receive(
-                self._check_http(request), self._read(request), intake
-            )
-        except RemoteProtocolError as error:
-            await _drain(request)
-            answer = await self._refuser.refuse(error, intake)
+            answer = await self._receive(request, intake)
         except StorageFailure:
             # Nothing is promised by an answer that cannot be trusted: the sender retries.
             _log.error("as4.in.storage_failure", peer=intake.peer)
             answer = Answer(503, "text/plain; charset=utf-8", b"Not available.\n", close=True)
+        except Exception:  # noqa: BLE001 - the seam of the endpoint: a fault of ours is told as one, and retried
+            _log.exception("as4.in.internal", peer=intake.peer)
+            answer = Answer(500, "text/plain; charset=utf-8", b"Internal error.\n", close=True)
         response = web.Response(
             status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
         )
         if answer.close:
             response.force_close()
         return response
+
+    async def _receive(self, request: web.Request, intake: Intake) -> Answer:
+        """Let the receiver judge the request; a refusal drains what is left of it and is recorded."""
+        try:
+            return await self._receiver.receive(
+                self._check_http(request), self._read(request), intake
+            )
+        except RemoteProtocolError as error:
+            await _drain(request)
+            return await self._refuser.refuse(error, intake)
 
     def _check_http(self, request: web.Request) -> ContentType:
         """G1: what the HTTP header alone decides."""

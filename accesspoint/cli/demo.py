@@ -13,13 +13,13 @@ from typing import Final
 from accesspoint import __version__, log
 from accesspoint.cli.current import set_current
 from accesspoint.clock import SystemClock
-from accesspoint.demo.play import culprit, play, sample_message, spoil
+from accesspoint.demo.play import play, sample_message, spoil
 from accesspoint.demo.processes import NotStarted
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.demo.stage import BREAKS, Break, Stage
 from accesspoint.demo.timeline import Timeline
 from accesspoint.ids import SystemIds
-from accesspoint.problems import ExitStatus, find_problem
+from accesspoint.problems import ExitStatus
 
 ARRANGEMENTS: Final = ("together", "apart")
 
@@ -106,20 +106,20 @@ async def _play(
             f"  authority, keys and {len(stage.nodes)} processes ready in {time.monotonic() - started:.1f} s\n"
         )
         data = message or sample_message(SystemClock())
-        problem = await play(
+        culprit = await play(
             stage, spoil(data) if _is_spoilt(stage) else data, out, apart=apart, seconds=seconds
         )
         out.say()
-        if problem is None:
+        if culprit is None:
             out.say(
                 f"  every step held: delivered, acknowledged and tracked in {time.monotonic() - started:.1f} s with set-up"
             )
         else:
-            out.say(culprit(problem))
+            out.say(culprit.render())
         if keep:
             async with kept(stage, out):
                 await stop.wait()
-        return ExitStatus.OK if problem is None else find_problem(problem).exit_status
+        return ExitStatus.OK if culprit is None else culprit.exit_status
 
 
 @contextlib.asynccontextmanager

@@ -54,7 +54,7 @@ def demo(
     ] = False,
     seconds: Annotated[
         float, typer.Option("--timeout", help="Give up after this many seconds.")
-    ] = 60.0,
+    ] = 30.0,
 ) -> None:
     """Send one municipal test result to a GP, verified station by station.
 

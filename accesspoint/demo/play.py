@@ -11,7 +11,7 @@ from typing import Any, Final
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
 from accesspoint.clock import Clock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
-from accesspoint.demo.stage import Break, Node, Stage
+from accesspoint.demo.stage import Node, Stage
 from accesspoint.demo.timeline import Moment, Timeline
 from accesspoint.demo.verification import EVENTS_APART, EVENTS_TOGETHER, Exchange, verify
 from accesspoint.problems import find_problem
@@ -23,6 +23,23 @@ from keys.store import load_certificate_files
 Json = dict[str, Any]
 EVENTS_WAIT_SECONDS: Final = 8.0
 _ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
+
+
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """What stopped the exchange: a problem of the catalogue, and what was seen of it."""
+
+    slug: str
+    detail: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """What a command that meets this ends with; never 0."""
+        return int(find_problem(self.slug).exit_status)
+
+    def render(self) -> str:
+        """The text for a person: what, where, who, why, do."""
+        return find_problem(self.slug).render(detail=self.detail or None)
 
 
 @dataclass(slots=True)
@@ -81,8 +98,8 @@ def spoil(message: bytes) -> bytes:
 
 async def play(
     stage: Stage, message: bytes, out: Timeline, *, apart: bool, seconds: float
-) -> str | None:
-    """Send the message and verify everything; the slug of the problem that stopped it, or None when every step held."""
+) -> Culprit | None:
+    """Send the message and verify everything; what stopped it, or None when every step held."""
     async with contextlib.AsyncExitStack() as stack:
         clients = {
             node.plan.name: await stack.enter_async_context(
@@ -96,7 +113,7 @@ async def play(
             accepted = await sender.submit(message, to=CLINIC.address.gln)
         except ApiProblem as refused:
             _show_refusal(refused, out)
-            return "message-invalid"
+            return Culprit("message-invalid", str(refused.body["title"]))
         followed = Followed(accepted["message_identifier"])
         await _follow(clients, followed, out, seconds)
         if followed.complete:
@@ -161,7 +178,7 @@ async def _verify(
     out: Timeline,
     *,
     apart: bool,
-) -> str | None:
+) -> Culprit | None:
     identifiers = [one for one in (followed.message_identifier, followed.acknowledgement) if one]
     sender = await _gather(stage, clients, MUNICIPALITY, identifiers)
     receiver = await _gather(stage, clients, CLINIC, identifiers)
@@ -186,7 +203,9 @@ async def _verify(
             failed = failed or check.problem
     if failed is None:
         return None
-    return followed.problem or _event_problem(sender, receiver) or failed
+    if followed.problem is not None:
+        return Culprit(followed.problem, followed.detail)
+    return Culprit(_event_problem(sender, receiver) or failed)
 
 
 async def _gather(
@@ -208,7 +227,7 @@ async def _gather(
     return found
 
 
-def _event_problem(*organisations: Json) -> str | None:
+def _event_problem(*organisations: Json) -> Culprit | None:
     """Why delivery events are still waiting or were set aside, if any are."""
     return next(
         (
@@ -236,14 +255,6 @@ def _show_refusal(refused: ApiProblem, out: Timeline) -> None:
         out.say(f"         {finding['rule']} at {finding['path']}: {finding['text']}")
 
 
-def culprit(problem: str, followed_detail: str) -> str:
-    """The text of a problem: what, where, who, why, do."""
-    return find_problem(problem).render(detail=followed_detail or None)
-
-
 def _organization(organisation: Organisation) -> fhir.Organization:
     address = organisation.address
     return fhir.Organization(gln=address.gln, sor=address.sor, name=address.name)
-
-
-__all__ = ["Break", "culprit", "play", "sample_message", "spoil"]

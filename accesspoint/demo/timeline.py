@@ -14,15 +14,15 @@ TITLES: Final = {
     "homecareobservation-message": "HomeCareObservation",
     "carecommunication-message": "CareCommunication",
     "hospitalnotification-message": "HospitalNotification",
-    "acknowledgement-message": "FHIR Acknowledgement",
-    "ehmisbdh-acknowledgement": "SBDH acknowledgement",
+    "acknowledgement-message": "FHIR Ack",
+    "ehmisbdh-acknowledgement": "SBDH Ack",
 }
 _TEXTS: Final = {
     "created": "recognised, held against the named rules, accepted",
     "wrapped": "wrapped in an ehmiSBDH envelope that asks for an acknowledgement",
     "accepted": "taken over for sending, stored",
     "looked-up": "looked up: DNS NAPTR, signed SMP answer",
-    "sending": "compressed, signed, encrypted, posted over mutual TLS",
+    "sending": "compressed, signed, encrypted; posting over mutual TLS",
     "receipt": "receipt verified: signer, RefToMessageId, every digest",
     "received": "signature, certificate, decryption, digests, envelope checked; stored; receipt signed",
     "opened": "envelope opened and checked",
@@ -41,7 +41,13 @@ _TEXTS: Final = {
     "not-delivered": "not delivered",
 }
 _QUIET: Final = frozenset({"accepted"})
-_GREEN, _RED, _DIM, _BOLD, _PLAIN = "\033[32m", "\033[31m", "\033[2m", "\033[1m", "\033[0m"
+_HOPS: Final = {
+    "sml": "SML (DNS NAPTR)",
+    "smp": "SMP",
+    "smp-redirect": "SMP redirect",
+    "cache": "from the cache",
+}
+_GREEN, _RED, _BOLD, _PLAIN = "\033[32m", "\033[31m", "\033[1m", "\033[0m"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +68,34 @@ class Moment:
 class Timeline:
     """Prints moments as they come; times count from the first one."""
 
-    def __init__(self, out: TextIO, *, width: int = 14) -> None:
+    def __init__(self, out: TextIO, *, width: int = 16) -> None:
         self._out = out
         self._colour = out.isatty()
         self._width = width
         self._start: datetime | None = None
-        self._message: str | None = None
-
-    def begin(self, at: datetime) -> None:
-        """Count times from here."""
-        self._start = at
+        self._labels: dict[str, str] = {}
 
     def show(self, moment: Moment) -> None:
-        """Print one moment, with a heading where another message begins."""
+        """Print one moment: what happened at which station of whom, to which message, after how long."""
         entry = moment.entry
         if entry["event"] in _QUIET:
             return
         self._start = self._start or moment.at
-        if entry["message_identifier"] != self._message:
-            self._message = entry["message_identifier"]
-            title = TITLES.get(entry["standard"], entry["standard"])
-            self.say(f"  {self._paint(_BOLD, title)} {self._paint(_DIM, self._message)}")
         milliseconds = (moment.at - self._start).total_seconds() * 1000
         mark = self._paint(_RED, "✗") if moment.problem else self._paint(_GREEN, "✓")
+        label = self._paint(_BOLD, f"{self._label(entry):<20}")
         self.say(
-            f"  {mark} {entry['station']:<4} {moment.node:<{self._width}} {milliseconds:>7.0f} ms  {describe(entry)}"
+            f"  {mark} {milliseconds:>6.0f} ms  {label} {entry['station']:<4} {moment.node:<{self._width}} {describe(entry)}"
         )
+
+    def _label(self, entry: Json) -> str:
+        """A short name for each message; a second one of its kind gets a number."""
+        identifier = entry["message_identifier"]
+        if identifier not in self._labels:
+            title = TITLES.get(entry["standard"], entry["standard"])
+            count = sum(1 for known in self._labels.values() if known.startswith(title))
+            self._labels[identifier] = title if count == 0 else f"{title} {count + 1}"
+        return self._labels[identifier]
 
     def say(self, text: str = "") -> None:
         """Print one line."""
@@ -109,8 +117,7 @@ def describe(entry: Json) -> str:
     detail = entry["detail"]
     if isinstance(detail, dict):
         if entry["event"] == "looked-up":
-            text = f"looked up: {detail['hops']}" if detail.get("hops") else text
-            text += f" → {detail['url']}"
+            text = f"looked up: {_hops(detail.get('hops', []))} → {detail['url']}"
         if detail.get("why"):
             text += f" ({detail['why']})"
         if detail.get("attempt", 1) != 1:
@@ -120,3 +127,16 @@ def describe(entry: Json) -> str:
     if entry["problem"]:
         text += f"  [{entry['problem']}]"
     return text
+
+
+def _hops(hops: list[list[Any]]) -> str:
+    """The steps of a look-up: the signature by its signer, the others by their duration."""
+    shown = []
+    for kind, detail, milliseconds in hops:
+        if kind == "smp-signature":
+            shown.append(f"signed {detail.partition(',')[0]}")
+        elif kind in _HOPS:
+            shown.append(f"{_HOPS[kind]} {milliseconds:.0f} ms")
+        else:
+            shown.append(f"{kind} {detail}")
+    return ", ".join(shown)

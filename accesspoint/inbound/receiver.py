@@ -15,8 +15,8 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -31,7 +31,7 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import stored
-from accesspoint.store.database import Database, IntegrityViolation, StorageFailure, Transaction
+from accesspoint.store.database import Database, IntegrityViolation, Transaction
 from accesspoint.store.evidence import (
     content_digest,
     find_duplicate,
@@ -44,7 +44,7 @@ from accesspoint.store.messages import NewMessage, advance, insert_message
 from accesspoint.store.payloads import PayloadStore, TemporaryPayload
 from envelope import names, soap, wsse
 from envelope.compression import Decompressor
-from envelope.ehmi import check_addressing, check_envelope
+from envelope.ehmi import check_addressing
 from envelope.errors import (
     DecompressionFailure,
     DeliveryFailure,
@@ -66,6 +66,7 @@ from envelope.events import (
     PartStarted,
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener, verify_parts
 from envelope.pmode import PMode, Quirk
@@ -209,36 +210,43 @@ class Receiver:
 
     async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> _Duplicate | None:
         """Look the authenticated (sender, MessageId) up; raises `ValueInconsistent` for other content under it."""
-        message = authenticated.user_message
+        found = await self._look_up(authenticated.user_message, authenticated.references)
+        return None if found is None else _Duplicate(authenticated, *found)
+
+    async def _look_up(
+        self, message: UserMessage, references: Sequence[SignedReference]
+    ) -> tuple[str, bool] | None:
+        """Our id of the message accepted under this sender's MessageId, and whether its signature was this one."""
         party = message.from_party.party_id.value
-
-        async def read(tx: Transaction) -> _Duplicate | None:
-            row = await find_duplicate(tx, party=party, message_id=message.message_id)
-            if row is None:
-                return None
-            if row["content_digest"] != content_digest(authenticated.references):
-                _log.error("as4.in.duplicate_content", party=party, message_id=message.message_id)
-                raise ValueInconsistent(
-                    "this MessageId was accepted before with other content",
-                    reason="duplicate.content",
-                    gate=Gate.G7,
-                )
-            same = row["signed_digest"] == signed_digest(authenticated.references)
-            return _Duplicate(authenticated, str(row["message"]), same)
-
-        return await self._database.read(read)
+        row = await self._database.read(
+            lambda tx: find_duplicate(tx, party=party, message_id=message.message_id)
+        )
+        if row is None:
+            return None
+        if row["content_digest"] != content_digest(references):
+            _log.error("as4.in.duplicate_content", party=party, message_id=message.message_id)
+            raise ValueInconsistent(
+                "this MessageId was accepted before with other content",
+                reason="duplicate.content",
+                gate=Gate.G7,
+            )
+        return str(row["message"]), row["signed_digest"] == signed_digest(references)
 
     async def _answer_duplicate(self, duplicate: _Duplicate) -> Answer:
         """Answer a repetition: the stored receipt byte for byte, or a new one where the partner signed anew."""
         message = duplicate.authenticated.user_message
-        _log.info("as4.in.duplicate", message_id=message.message_id, message=duplicate.message)
-        receipt = await self._database.read(lambda tx: find_receipt(tx, duplicate.message))
+        answer = await self._answer_with_receipt(message, duplicate.message)
+        if duplicate.same_signature:
+            return answer
+        return replace(answer, body=self._repeat_receipt(duplicate.authenticated, answer.body))
+
+    async def _answer_with_receipt(self, message: UserMessage, id_: str) -> Answer:
+        _log.info("as4.in.duplicate", message_id=message.message_id, message=id_)
+        receipt = await self._database.read(lambda tx: find_receipt(tx, id_))
         if receipt is None:
             raise DeliveryFailure(
                 "the receipt of an accepted message is missing", reason="store.receipt"
             )
-        if not duplicate.same_signature:
-            receipt = self._repeat_receipt(duplicate.authenticated, receipt)
         return Answer(200, SOAP_TYPE, receipt, close=True)
 
     async def _accept(
@@ -255,12 +263,12 @@ class Receiver:
                 f"{len(verified.parts)} parts, the agreement has one", reason="pmode.parts"
             )
         octets = verified.parts[0].signed_octets
-        header, payload = (
+        header, facts, payload = (
             await asyncio.to_thread(self._open_business_document, verified, files)
             if octets > LARGE_BYTES
             else self._open_business_document(verified, files)
         )
-        return await self._store(verified, header, payload)
+        return await self._store(verified, header, facts, payload)
 
     def _check_agreement(self, verified: VerifiedUserMessage, mode: PMode) -> None:
         """G10, the part that the ebMS header decides."""
@@ -286,8 +294,12 @@ class Receiver:
 
     def _open_business_document(
         self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
-    ) -> tuple[StandardBusinessDocumentHeader, Stored]:
-        """G9 and G10: inflate into the payload store while reading the business header."""
+    ) -> tuple[StandardBusinessDocumentHeader, DeliveryFacts, Stored]:
+        """G9 and G10: inflate into the payload store while reading the business header.
+
+        The header is held against its schema and the addressing of the message; what else the profile
+        asks for is answered by the message service handler, with a negative acknowledgement.
+        """
         part = verified.parts[0]
         splitter = SbdSplitter(self._limits)
         try:
@@ -302,9 +314,9 @@ class Receiver:
                     splitter.feed(piece)
                     writer.write(piece)
                 header = splitter.finish()
-                check_envelope(header)
                 self._check_routing(verified, header)
-                return header, stored(writer.finish())
+                facts = DeliveryFacts.from_header(header, with_envelope=True)
+                return header, facts, stored(writer.finish())
         except SbdRefused as refused:
             raise OtherError(refused.detail, reason=refused.reason, gate=Gate.G10) from refused
 
@@ -345,11 +357,14 @@ class Receiver:
             )
 
     async def _store(
-        self, verified: VerifiedUserMessage, header: StandardBusinessDocumentHeader, payload: Stored
+        self,
+        verified: VerifiedUserMessage,
+        header: StandardBusinessDocumentHeader,
+        facts: DeliveryFacts,
+        payload: Stored,
     ) -> Answer:
         """G11: one commit, then the receipt."""
         message = verified.user_message
-        facts = DeliveryFacts.from_header(header, with_envelope=True)
         receipt = self._build_receipt(verified)
         new = NewMessage(
             id=self._ids.ulid(),
@@ -386,9 +401,8 @@ class Receiver:
                 ),
             )
 
-        return await self._commit(
-            Commit(work, frozenset({Bell.DISPATCHER, Bell.OUTBOX})), verified, receipt
-        )
+        commit = Commit(work, frozenset({Bell.DISPATCHER, Bell.OUTBOX}))
+        return await self._commit(commit, verified, receipt, payload=payload.payload)
 
     async def _accept_test(
         self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
@@ -432,32 +446,26 @@ class Receiver:
         await record_receipt(tx, new.id, receipt, signer=signer, at=now)
 
     async def _commit(
-        self, commit: Commit, verified: VerifiedUserMessage, receipt: bytes
+        self,
+        commit: Commit,
+        verified: VerifiedUserMessage,
+        receipt: bytes,
+        *,
+        payload: str | None = None,
     ) -> Answer:
         try:
             await self._bells.run(self._database, commit)
         except IntegrityViolation:
-            # A copy was accepted while this one was on its way through the gates.
+            if payload is not None:
+                self._payloads.delete(payload)
+            # A copy was accepted while this one was on its way through the gates: this is a repetition after all.
             message = verified.user_message
-            row = await self._database.read(
-                lambda tx: find_duplicate(
-                    tx, party=message.from_party.party_id.value, message_id=message.message_id
-                )
-            )
-            earlier = (
-                None
-                if row is None
-                else await self._database.read(lambda tx: find_receipt(tx, row["message"]))
-            )
-            if (
-                row is None
-                or earlier is None
-                or row["signed_digest"] != signed_digest(verified.references)
-            ):
+            earlier = await self._look_up(message, verified.references)
+            if earlier is None:
                 raise
-            return Answer(200, SOAP_TYPE, earlier)
-        except StorageFailure as error:
-            raise DeliveryFailure("the store does not vouch for the commit") from error
+            id_, same_signature = earlier
+            repeated = await self._answer_with_receipt(message, id_)
+            return repeated if same_signature else Answer(200, SOAP_TYPE, receipt)
         return Answer(200, SOAP_TYPE, receipt)
 
     def _build_receipt(self, verified: VerifiedUserMessage) -> bytes:

@@ -1,7 +1,9 @@
 """What a refused request leaves behind and gets back: one record, one log line, one constant answer.
 
-Spec: decision D3. G1 to G3 answer a bare status; G4 to G6 an unsigned Error signal, since no signature
-is made for strangers; from G7 on a signed one. The answer never repeats what the peer sent.
+Spec: decision D3. Framing and XML that do not hold (G1 to G3) answer a bare status. Other refusals are
+an Error signal: unsigned until the sender is authenticated, since no signature is made for strangers,
+signed after that, also when it is the framing of a later part that breaks a rule of an earlier gate. The
+answer repeats nothing that a stranger sent.
 """
 
 import hashlib
@@ -16,13 +18,12 @@ from accesspoint.ids import Ids
 from accesspoint.store.database import Database, Transaction
 from accesspoint.store.evidence import Refusal, record_refusal
 from envelope import soap
-from envelope.errors import EbmsError, Gate, RemoteProtocolError, TransportRefused
+from envelope.errors import EbmsError, RemoteProtocolError, TransportRefused
 from envelope.pmode import SecuritySuite
 from envelope.signals import build_error_messaging
 from envelope.wsse import WireIds, sign_signal
 
 SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
-_UNSIGNED_GATES: Final = frozenset({Gate.G0, Gate.G1, Gate.G2, Gate.G3, Gate.G4, Gate.G5, Gate.G6})
 _log = structlog.get_logger("accesspoint.inbound")
 
 
@@ -36,6 +37,11 @@ class Intake:
     message_id: str | None = None
     party: str | None = None
     certificate: str | None = None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the sender is known: set by gate G6, together with the message id."""
+        return self.certificate is not None
 
     def take(self, data: bytes) -> None:
         """Count and digest bytes as they arrive."""
@@ -113,8 +119,8 @@ class Refuser:
             return Answer(
                 400, "text/plain; charset=utf-8", b"The request is not accepted.\n", close=True
             )
-        # Before G6 nobody is authenticated: the message id is a stranger's text and is not repeated.
-        known = error.gate not in _UNSIGNED_GATES
+        # Until G6 is passed the message id is a stranger's text and is not repeated.
+        known = intake.authenticated
         ids = WireIds.new(self._ids.uuid())
         messaging = build_error_messaging(
             message_id=self._ids.message_id("accesspoint.invalid"),

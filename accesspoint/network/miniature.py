@@ -189,7 +189,7 @@ class MiniatureNetwork:
         stranger = DevelopmentAuthority.create(at=at, name="Stranger", private_keys=[spare, spare])
         mine, strange, other = (
             issuer.issue_system_certificate(
-                f"TEST {name}",
+                f"test-{name}",
                 "TEST network",
                 _CVR,
                 uuid=_UUIDS[name],

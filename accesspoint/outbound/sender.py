@@ -34,16 +34,22 @@ from accesspoint.outbound.packing import build_request, build_wire
 from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.database import Database, Row, StorageError, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_receipt, record_wire
-from accesspoint.store.messages import StateMoved, advance, claim_due, next_due_at
+from accesspoint.store.messages import StateMoved, advance, claim_due, find_message, next_due_at
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust, common_name
+from envelope.errors import CertificateRefused
 from envelope.sending import State
 
 DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
 LEASE: Final = timedelta(minutes=5)
 LARGE_BYTES: Final = 1024 * 1024
+_CERTIFICATE_PROBLEMS: Final = {
+    "cert.revoked": "certificate-revoked",
+    "cert.time": "certificate-expired",
+    "cert.revocation-unknown": "revocation-unknown",
+}
 _log = structlog.get_logger("accesspoint.outbound")
 
 
@@ -127,9 +133,24 @@ class Sender:
             await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
+            _log.error("outbound_internal", message=row["id"], error=type(error).__name__)
+            await self._set_aside(row, type(error).__name__)
         finally:
             self._busy -= 1
             self._bells.ring(Bell.SENDER)
+
+    async def _set_aside(self, row: Row, why: str) -> None:
+        """Postpone a message that met an error of ours, wherever the attempt had come to."""
+        now = await self._database.read(lambda tx: find_message(tx, row["id"]))
+        if now is None or now["lease_owner"] != self._owner:
+            return
+        if now["state"] == State.SENDING:
+            await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
+        else:
+            await self._lookup_failed(now, "internal", why, permanent=False)
 
     async def _drive(self, row: Row) -> None:
         """One attempt with one message."""
@@ -137,10 +158,16 @@ class Sender:
             endpoint = await self._directory.find_endpoint(
                 str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
             )
+            self._trust.validate_recipient(endpoint.certificate)
+            partner = common_name(x509.load_der_x509_certificate(endpoint.certificate))
         except LookupFailed as failed:
-            await self._lookup_failed(row, failed)
+            await self._lookup_failed(row, failed.slug, failed.detail, permanent=failed.permanent)
             return
-        partner = common_name(x509.load_der_x509_certificate(endpoint.certificate))
+        except CertificateRefused as refused:
+            # What discovery names may be replaced or revoked tomorrow: ask again later, never encrypt for it now.
+            slug = _CERTIFICATE_PROBLEMS.get(refused.reason, "certificate-untrusted")
+            await self._lookup_failed(row, slug, refused.detail, permanent=False)
+            return
         mode = self._agreements.mode_for(partner)
         wire = await self._prepare(row, endpoint, partner)
         try:
@@ -186,7 +213,9 @@ class Sender:
                          "lease_until": to_microseconds(now + LEASE)},
             )  # fmt: skip
             if fresh:
-                hops = "; ".join(f"{hop.kind} {hop.detail}" for hop in endpoint.hops)
+                hops = [
+                    [str(hop.kind), hop.detail, round(hop.milliseconds, 1)] for hop in endpoint.hops
+                ]
                 await self._note(
                     tx,
                     row,
@@ -217,10 +246,10 @@ class Sender:
             await asyncio.to_thread(build) if int(row["payload_bytes"]) > LARGE_BYTES else build()
         )
 
-    async def _lookup_failed(self, row: Row, failed: LookupFailed) -> None:
+    async def _lookup_failed(self, row: Row, slug: str, why: str, *, permanent: bool) -> None:
         now = self._clock.now()
         attempt = int(row["attempt"]) + 1
-        due = None if failed.permanent else self._next_at(row, attempt)
+        due = None if permanent else self._next_at(row, attempt)
         state = State(row["state"])
 
         async def work(tx: Transaction) -> None:
@@ -232,8 +261,8 @@ class Sender:
                     end,
                     at=now,
                     owner=self._owner,
-                    note=failed.slug,
-                    columns={"problem": failed.slug},
+                    note=slug,
+                    columns={"problem": slug},
                 )
                 await self._reporter.report(
                     tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True
@@ -242,10 +271,10 @@ class Sender:
                 await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
                     " lease_until = NULL WHERE id = $4 AND lease_owner = $5",
-                    attempt, to_microseconds(due), failed.slug, row["id"], self._owner,
+                    attempt, to_microseconds(due), slug, row["id"], self._owner,
                 )  # fmt: skip
             event = "not-sent" if due is None else "waiting"
-            await self._note(tx, row, event, problem=failed.slug, detail={"why": failed.detail})
+            await self._note(tx, row, event, problem=slug, detail={"why": why})
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})))
 

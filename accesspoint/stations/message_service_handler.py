@@ -19,13 +19,14 @@ from accesspoint.stations import Bell, Commit
 from accesspoint.stations.document import Address, Document, Envelope, Stored, event_of
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import ACKNOWLEDGEMENT_STANDARD, Act, Reporter
-from accesspoint.stations.sbd_file import header_bytes, split_sbd, write_sbd
+from accesspoint.stations.sbd_file import header_bytes, header_from_bytes, split_sbd, write_sbd
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.payloads import PayloadStore
 from envelope.acknowledgement import (
     Acknowledgement,
     ReceiptException,
     build_acknowledgement,
+    check_acknowledgement,
     read_acknowledgement,
 )
 from envelope.duplicates import Action, decide
@@ -156,13 +157,14 @@ class MessageServiceHandler:
     ) -> str | None:
         """Settle the envelope that this acknowledgement answers; the first answer stands, a later one is only logged."""
         row = await tx.fetch_one(
-            "SELECT acknowledgement, sender, receiver FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
+            "SELECT header FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
             answer.original_instance_identifier,
         )
-        if row is None or (row["sender"], row["receiver"]) != (
-            header.receiver.value,
-            header.sender.value,
-        ):
+        if row is None:
+            return "acknowledgement-unexpected"
+        try:
+            check_acknowledgement(answer, header_from_bytes(bytes(row["header"])))
+        except SbdRefused:
             return "acknowledgement-unexpected"
         outcome = "positive" if answer.positive else "negative"
         await tx.execute(
@@ -181,7 +183,6 @@ class MessageServiceHandler:
             opened.header,
             instance_identifier=self._ids.uuid(),
             message_identifier=identifier,
-            message_envelope_identifier=self._ids.uuid(),
             created_at=now,
             exception=exception,
         )

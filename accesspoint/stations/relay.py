@@ -18,11 +18,10 @@ from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
 from accesspoint.stations.link import Handover
-from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
 from accesspoint.store.database import Database, Row, Transaction
 
 BATCH: Final = 16
-_STATION: Final = {"up": "AP", "down": "EUA", "backend": "EUA"}
 _log = structlog.get_logger("accesspoint.stations")
 
 Carrier = Callable[[Handover], Awaitable[None]]
@@ -142,7 +141,7 @@ class HandoverRelay:
         await self._reporter.note(
             tx,
             event,
-            station=_STATION[handover.target],
+            station=station_of(Act(handover.act)),
             message_identifier=handover.message_identifier,
             subject=facts.orig_message_identifier or handover.message_identifier,
             standard=facts.standard,

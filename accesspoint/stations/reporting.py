@@ -86,6 +86,11 @@ def find_report(act: Act, *, acknowledgement: bool, together: bool) -> Report | 
     return (TOGETHER_ACKNOWLEDGEMENT if acknowledgement else TOGETHER_MESSAGE).get(act)
 
 
+def station_of(act: Act) -> str:
+    """The station that does this, whether or not it reports for itself."""
+    return str(APART[act].station)
+
+
 def without_envelope(facts: DeliveryFacts) -> DeliveryFacts:
     """The same facts as a station sees them that never meets the transport envelope."""
     return replace(facts, transport_envelope_identifier=None, transport_envelope_version=None)

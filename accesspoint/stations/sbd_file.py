@@ -61,6 +61,13 @@ def read_header(
 
 
 def header_bytes(header: StandardBusinessDocumentHeader) -> bytes:
-    """A header as a whole document with empty content: how the envelope table keeps it."""
+    """A header as a whole document with one octet of content, since none is not legal: how the envelope table keeps it."""
     prefix, suffix = build_sbd(header)
-    return prefix + suffix
+    return prefix + b"AA==" + suffix
+
+
+def header_from_bytes(data: bytes) -> StandardBusinessDocumentHeader:
+    """The header that `header_bytes` wrote."""
+    splitter = SbdSplitter(DEFAULT_LIMITS)
+    splitter.feed(data)
+    return splitter.finish()
