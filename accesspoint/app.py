@@ -47,7 +47,7 @@ from accesspoint.stations import Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Document, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
-from accesspoint.stations.link import Apart, Handover, Joined
+from accesspoint.stations.link import Apart, Handover, Joined, Link
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
@@ -78,6 +78,8 @@ class AccessPoint:
         self.configuration = configuration
         self.clock = clock
         self.ids = ids
+        self.as4_client: As4Client
+        self.station_client: As4Client
         self.bells = Bells()
         self.addresses: dict[str, str] = {}
         self.owner = ids.ulid()
@@ -201,7 +203,9 @@ class AccessPoint:
                 else Apart("up", self.ids)
             )
         if submit is not None:
-            up = Joined(handler.take_envelope, self.reporter) if handler else Apart("up", self.ids)
+            up: Link[Envelope] = (
+                Joined(handler.take_envelope, self.reporter) if handler else Apart("up", self.ids)
+            )
             self._build_access_point(up, stack)
         self._build_links(handler, submit)
 
@@ -241,9 +245,7 @@ class AccessPoint:
             domain=self.domain,
         )
 
-    def _build_access_point(
-        self, up: Joined[Envelope] | Apart[Envelope], stack: AsyncExitStack
-    ) -> None:
+    def _build_access_point(self, up: Link[Envelope], stack: AsyncExitStack) -> None:
         """The access point proper: receiver, dispatcher and sender."""
         configuration = self.configuration
         trust = MessageTrust(
@@ -407,13 +409,15 @@ class AccessPoint:
     async def wait(self) -> None:
         """Return never, or raise what ended a worker: a node without one of its workers is not a node."""
         storage = asyncio.create_task(self.database.wait_failed())
+        worker = asyncio.ensure_future(asyncio.shield(self._failed))
         try:
-            await asyncio.wait([storage, self._failed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([storage, worker], return_when=asyncio.FIRST_COMPLETED)
             if storage.done():
                 raise storage.result()
-            self._failed.result()
+            worker.result()
         finally:
             storage.cancel()
+            worker.cancel()
 
     @property
     def domain(self) -> str:
