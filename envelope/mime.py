@@ -12,7 +12,7 @@ Spec: RFC 2046 section 5.1; RFC 2387; SOAP with Attachments; decisions D9; AS4 P
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -141,6 +141,13 @@ class MultipartParser:
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next octets, any number of them, and return what they complete."""
+        return list(self.events(data))
+
+    def events(self, data: bytes) -> Iterator[Event]:
+        """As `feed`, one event after the other: octets behind an event are not judged before it is handled.
+
+        So what a message is refused for does not depend on how the network cut it. Take all of them.
+        """
         if self._state is _State.DEAD:
             raise LocalProtocolError("this multipart parser has ended")
         state: _State = self._state
@@ -161,11 +168,12 @@ class MultipartParser:
                 case _:
                     self._check_epilogue(rest)
                     rest = b""
+            yield from events
+            events.clear()
             if state is before:
                 break
         self._rest = rest
         self._state = state
-        return events
 
     def close(self) -> list[Event]:
         """End the input; raises `TransportRefused` (`mime.truncated`) when the end boundary has not come."""

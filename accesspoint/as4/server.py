@@ -96,6 +96,10 @@ class As4Server:
                 raise TransportRefused(
                     "the body stalled", reason="http.stalled", gate=Gate.G1, status=408
                 ) from error
+            except (ConnectionError, web.RequestPayloadError) as error:
+                raise TransportRefused(
+                    "the body ended before its length", reason="http.lost", gate=Gate.G1
+                ) from error
             if not chunk:
                 return
             total += len(chunk)
@@ -109,7 +113,7 @@ class As4Server:
 async def _drain(request: web.Request) -> None:
     """Read on for a moment so that the peer sees the answer instead of a reset."""
     left = DRAIN_BYTES
-    with contextlib.suppress(TimeoutError, ConnectionError):
+    with contextlib.suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
         async with asyncio.timeout(DRAIN_SECONDS):
             while left > 0:
                 chunk = await request.content.read(min(CHUNK_BYTES, left))

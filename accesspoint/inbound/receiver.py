@@ -164,7 +164,7 @@ class Receiver:
             parser = MultipartParser(content_type, self._limits, self._quirks)
             async for chunk in body:
                 intake.take(chunk)
-                for event in parser.feed(chunk):
+                for event in parser.events(chunk):
                     await reading.take(event)
                 if reading.duplicate is not None:
                     break

@@ -87,7 +87,7 @@ class Client:
             )
 
     async def post_raw(self, request: bytes) -> bytes:
-        """Send octets below HTTP, read until the node closes or falls silent for two seconds."""
+        """Send octets below HTTP and read one plain refusal, or until the node closes."""
         host, _, port = self.url.removeprefix("https://").removesuffix("/as4").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port), ssl=self.tls)
         try:
@@ -95,7 +95,7 @@ class Client:
             await writer.drain()
             answer = b""
             async with asyncio.timeout(5):
-                while chunk := await reader.read(65536):
+                while not answer.endswith(b"accepted.\n") and (chunk := await reader.read(65536)):
                     answer += chunk
             return answer
         except (TimeoutError, ConnectionError):

@@ -227,12 +227,13 @@ class Author:
         encrypted_for: x509.Certificate | None = None,
         suite: SecuritySuite | None = None,
         unique: str | None = None,
+        more: Sequence[bytes] = (),
     ) -> Wire:
-        """A business message: one document, compressed, signed and encrypted as agreed."""
+        """A business message: one document, compressed, signed and encrypted as agreed; `more` are further parts."""
         identifier = str(uuid.uuid4())
         octets = compress(document(business_document(identifier, str(uuid.uuid4()), header=header)))
         wire = self._write(
-            [octets], message_id, message, encrypt, encrypted_for, suite, unique=unique
+            [octets, *more], message_id, message, encrypt, encrypted_for, suite, unique=unique
         )
         return replace(wire, message_identifier=identifier)
 
