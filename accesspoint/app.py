@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 import structlog
@@ -411,7 +411,8 @@ class AccessPoint:
         storage = asyncio.create_task(self.database.wait_failed())
         worker = asyncio.ensure_future(asyncio.shield(self._failed))
         try:
-            await asyncio.wait([storage, worker], return_when=asyncio.FIRST_COMPLETED)
+            both: list[asyncio.Future[Any]] = [storage, worker]
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             if storage.done():
                 raise storage.result()
             worker.result()
