@@ -102,6 +102,8 @@ class As4Client:
             "Content-Type": content_type,
             "Content-Length": str(content_length),
             "Accept": "*/*",
+            # Unasked, aiohttp invites compressed answers; phase4 then sends its receipts so.
+            "Accept-Encoding": "identity",
         }
         where = _host(url)
         try:
