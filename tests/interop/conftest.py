@@ -11,19 +11,22 @@ import queue
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from as4_stage import Node, Partner, Pki, Stage
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     pkcs12,
 )
 
+from accesspoint.demo.scenery import Organisation
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 
 PROJECT = Path(__file__).parent / "phase4"
@@ -103,6 +106,11 @@ class JavaPeer:
         """Write one job and wait for its answer."""
         self.tell(job)
         return self.listen()
+
+    def forget(self) -> None:
+        """Drop what was said so far, so that one test does not hear another one's messages."""
+        while not self.silent():
+            self.listen()
 
     def silent(self) -> bool:
         """Say whether nothing more has been told so far."""
@@ -204,7 +212,7 @@ def _issue(
     issuer: DevelopmentAuthority, name: str, at: datetime
 ) -> tuple[IssuedCertificate, IssuedCertificate]:
     message = issuer.issue_system_certificate(
-        f"{name} access point",
+        f"{name}-ap",
         name,
         "12345674",
         uuid="4e4ac0ff-ee00-4000-8000-000000000001",
@@ -279,6 +287,56 @@ def phase4_receiver(
     peer = start_phase4("receive")
     ready = peer.ask({**clinic.job, "folder": str(tmp_path_factory.mktemp("inbox"))})
     return peer, ready["url"]
+
+
+@pytest.fixture(scope="session")
+def secure_phase4(
+    start_phase4: Callable[..., JavaPeer], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Station], tuple[JavaPeer, str]]:
+    """One phase4 per station that receives over mutual TLS, and its address."""
+    known: dict[str, tuple[JavaPeer, str]] = {}
+
+    def receiver(station: Station) -> tuple[JavaPeer, str]:
+        name = station.job["keystore"]
+        if name not in known:
+            peer = start_phase4("receive")
+            folder = str(tmp_path_factory.mktemp("inbox"))
+            ready = peer.ask({**station.job, "folder": folder, "tls": station.tls_job})
+            known[name] = peer, ready["url"]
+        known[name][0].forget()
+        return known[name]
+
+    return receiver
+
+
+RunNode = Callable[..., AbstractAsyncContextManager[Node]]
+
+
+@pytest.fixture
+def stage_pki(authority: DevelopmentAuthority, tmp_path: Path) -> Pki:
+    """The stage of whole nodes, under the authority that phase4 trusts."""
+    (tmp_path / "stage").mkdir()
+    pki = Pki(tmp_path / "stage")
+    pki.authority = authority
+    return pki
+
+
+@pytest.fixture
+def run_node(stage_pki: Pki) -> RunNode:
+    """Run the real access point as one organisation with one static partner; further arguments are settings."""
+    stage = Stage(stage_pki, stage_pki.directory)
+
+    @asynccontextmanager
+    async def run(
+        organisation: Organisation, station: Station, partner: Partner, **sections: Any
+    ) -> AsyncIterator[Node]:
+        path = stage.write_node(
+            organisation, station.issued, partners={"phase4": partner}, **sections
+        )
+        async with stage.run(path) as node:
+            yield node
+
+    return run
 
 
 @pytest.fixture
