@@ -134,7 +134,7 @@ async def claim_due(
     return await tx.fetch(
         "UPDATE messages SET lease_owner = $1, lease_until = $2 WHERE id IN ("  # noqa: S608
         f"SELECT id FROM messages WHERE direction = $3 AND state IN ({listed}) AND next_at <= $4"
-        f" AND (lease_until IS NULL OR lease_until < $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked}) RETURNING *",
+        f" AND (lease_until IS NULL OR lease_until <= $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked}) RETURNING *",
         owner, to_microseconds(now + lease), direction, stamp, limit,
     )  # fmt: skip
 
@@ -157,7 +157,7 @@ async def release_leases(tx: Transaction, *, at: datetime, sole_node: bool) -> i
     whose time is over.
     """
     stamp = to_microseconds(at)
-    condition = "lease_owner IS NOT NULL" if sole_node else "lease_until < $1"
+    condition = "lease_owner IS NOT NULL" if sole_node else "lease_until <= $1"
     arguments: tuple[int, ...] = () if sole_node else (stamp,)
     rows = await tx.fetch(
         f"SELECT id, direction, state FROM messages WHERE {condition} AND state IN ('SENDING', 'DELIVERING')",  # noqa: S608
