@@ -4,6 +4,7 @@
 compressed, signed or encrypted. `Wire` is the finished message; its methods change it afterwards.
 """
 
+import base64
 import hashlib
 import json
 import uuid
@@ -36,6 +37,8 @@ from envelope.pmode import SecuritySuite
 from envelope.sbdh import Base64Stream, StandardBusinessDocumentHeader, build_sbd
 from envelope.verified import SignedReference
 from envelope.wsse import Signer, WireIds, build_user_message
+from envelope.xml import canonicalize
+from envelope.xmldsig import read_signature, write_signed_info, write_signed_reference
 from envelope.xmlenc import GcmEncryption
 
 BOUNDARY = "=_hostile"
@@ -256,6 +259,28 @@ class Author:
             return message(replace(plain, collaboration_info=info))
 
         return self._write([gzip(one) for one in payloads], message_id, to_test_service, **options)
+
+    def resigned(self, wire: Wire, change: Callable[["Tree"], None]) -> Wire:
+        """The same parts under a header that was changed and signed again, as the true sender may do."""
+        tree = Tree(etree.fromstring(wire.soap))
+        change(tree)
+        signature = tree.signature
+        references = tuple(one.signed() for one in read_signature(signature).references)
+        elements = {tree.messaging: 0, tree.body: 1}
+        renewed = list(references)
+        for element, number in elements.items():
+            digest = hashlib.sha256(canonicalize(element)).digest()
+            renewed[number] = write_signed_reference(references[number].uri, digest)
+        signed_info = write_signed_info(renewed, names.RSA_SHA256)
+        signature.replace(signature[0], etree.fromstring(signed_info))
+        value = self.signer.sign(signed_info.encode(), names.RSA_SHA256)
+        signature[1].text = base64.b64encode(value).decode()
+        return replace(
+            wire,
+            soap=etree.tostring(tree.root, encoding="UTF-8", xml_declaration=True),
+            references=tuple(renewed),
+            message_id=tree.find(names.EB, "MessageId").text,
+        )
 
     def _write(
         self,
