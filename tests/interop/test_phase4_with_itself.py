@@ -46,17 +46,24 @@ def test_message_arrives_and_its_receipt_is_verified(
     assert [part["sha256"] for part in received["payloads"]] == [digest]
 
 
-def test_duplicate_is_answered_with_an_error_and_not_delivered_again(
-    phase4_sender, phase4_receiver, phase4_job: Job
+def test_duplicate_is_answered_with_a_signed_error_and_not_delivered_again(
+    phase4_sender, phase4_receiver, phase4_job: Job, clinic
 ) -> None:
-    """phase4 sends no second receipt for a duplicate, which a sender that retries must live with."""
+    """phase4 sends no second receipt for a duplicate but a signed failure, though the first copy was accepted.
+
+    A sender that lost the receipt and retries must not take it for proof that nothing arrived.
+    """
     receiver, url = phase4_receiver
     job = phase4_job(url, message_id="duplicate-1@municipality.example")
     assert phase4_sender.ask(job)["result"] == "SUCCESS"
     assert receiver.listen()["received"] == "duplicate-1@municipality.example"
     again = phase4_sender.ask(job)
     assert again["result"] == "AS4_ERROR_MESSAGE_RECEIVED"
-    assert [error["code"] for error in again["errors"]] == ["EBMS:0004"]
+    assert [(error["code"], error["severity"]) for error in again["errors"]] == [
+        ("EBMS:0004", "failure")
+    ]
+    signer = clinic.issued.certificate.public_bytes(Encoding.DER)
+    assert again["signed_by"] == hashlib.sha256(signer).hexdigest()
     assert receiver.silent()
 
 
