@@ -49,32 +49,114 @@ _CONTENT, _COMM = Category.CONTENT, Category.COMMUNICATION
 _UNPACK, _PROC = Category.UNPACKAGING, Category.PROCESSING
 _EBMS, _SEC, _REL = Origin.EBMS, Origin.SECURITY, Origin.RELIABILITY
 
-VALUE_NOT_RECOGNIZED = EbmsCode("EBMS:0001", "ValueNotRecognized", _F, _CONTENT, _EBMS, "A value in the header is not known here.")
-FEATURE_NOT_SUPPORTED = EbmsCode("EBMS:0002", "FeatureNotSupported", _W, _CONTENT, _EBMS, "An optional feature is not supported.")
-VALUE_INCONSISTENT = EbmsCode("EBMS:0003", "ValueInconsistent", _F, _CONTENT, _EBMS, "A value in the header contradicts another.")
+VALUE_NOT_RECOGNIZED = EbmsCode(
+    "EBMS:0001",
+    "ValueNotRecognized",
+    _F,
+    _CONTENT,
+    _EBMS,
+    "A value in the header is not known here.",
+)
+FEATURE_NOT_SUPPORTED = EbmsCode(
+    "EBMS:0002", "FeatureNotSupported", _W, _CONTENT, _EBMS, "An optional feature is not supported."
+)
+VALUE_INCONSISTENT = EbmsCode(
+    "EBMS:0003",
+    "ValueInconsistent",
+    _F,
+    _CONTENT,
+    _EBMS,
+    "A value in the header contradicts another.",
+)
 OTHER = EbmsCode("EBMS:0004", "Other", _F, _CONTENT, _EBMS, "The message cannot be processed.")
-CONNECTION_FAILURE = EbmsCode("EBMS:0005", "ConnectionFailure", _F, _COMM, _EBMS, "The receiver cannot be reached.", retryable=True)
-EMPTY_MPC = EbmsCode("EBMS:0006", "EmptyMessagePartitionChannel", _W, _COMM, _EBMS, "No message waits on this channel.")
-MIME_INCONSISTENCY = EbmsCode("EBMS:0007", "MimeInconsistency", _F, _UNPACK, _EBMS, "The MIME parts do not match the header.")
-UNSUPPORTED_FEATURE = EbmsCode("EBMS:0008", "FeatureNotSupported", _F, _UNPACK, _EBMS, "A required feature is not supported.")
-INVALID_HEADER = EbmsCode("EBMS:0009", "InvalidHeader", _F, _UNPACK, _EBMS, "The ebMS header is not valid.")
-PROCESSING_MODE_MISMATCH = EbmsCode("EBMS:0010", "ProcessingModeMismatch", _F, _PROC, _EBMS, "No agreement fits this message.")
-EXTERNAL_PAYLOAD = EbmsCode("EBMS:0011", "ExternalPayloadError", _F, _CONTENT, _EBMS, "External payloads are not accepted.")
-FAILED_AUTHENTICATION = EbmsCode("EBMS:0101", "FailedAuthentication", _F, _PROC, _SEC, "The signature is not accepted.")
-FAILED_DECRYPTION = EbmsCode("EBMS:0102", "FailedDecryption", _F, _PROC, _SEC, "The message cannot be decrypted.")
-POLICY_NONCOMPLIANCE = EbmsCode("EBMS:0103", "PolicyNoncompliance", _F, _PROC, _SEC, "The security of the message does not meet the agreement.")
-DYSFUNCTIONAL_RELIABILITY = EbmsCode("EBMS:0201", "DysfunctionalReliability", _F, _PROC, _REL, "Reliable messaging failed.")
-DELIVERY_FAILURE = EbmsCode("EBMS:0202", "DeliveryFailure", _F, _COMM, _REL, "The message cannot be delivered now.")
-MISSING_RECEIPT = EbmsCode("EBMS:0301", "MissingReceipt", _F, _COMM, _EBMS, "No receipt came within the agreed time.")
-INVALID_RECEIPT = EbmsCode("EBMS:0302", "InvalidReceipt", _F, _COMM, _EBMS, "The receipt does not match the message.")
-DECOMPRESSION_FAILURE = EbmsCode("EBMS:0303", "DecompressionFailure", _F, _COMM, _EBMS, "A compressed part cannot be decompressed.")
+CONNECTION_FAILURE = EbmsCode(
+    "EBMS:0005",
+    "ConnectionFailure",
+    _F,
+    _COMM,
+    _EBMS,
+    "The receiver cannot be reached.",
+    retryable=True,
+)
+EMPTY_MPC = EbmsCode(
+    "EBMS:0006",
+    "EmptyMessagePartitionChannel",
+    _W,
+    _COMM,
+    _EBMS,
+    "No message waits on this channel.",
+)
+MIME_INCONSISTENCY = EbmsCode(
+    "EBMS:0007", "MimeInconsistency", _F, _UNPACK, _EBMS, "The MIME parts do not match the header."
+)
+UNSUPPORTED_FEATURE = EbmsCode(
+    "EBMS:0008", "FeatureNotSupported", _F, _UNPACK, _EBMS, "A required feature is not supported."
+)
+INVALID_HEADER = EbmsCode(
+    "EBMS:0009", "InvalidHeader", _F, _UNPACK, _EBMS, "The ebMS header is not valid."
+)
+PROCESSING_MODE_MISMATCH = EbmsCode(
+    "EBMS:0010", "ProcessingModeMismatch", _F, _PROC, _EBMS, "No agreement fits this message."
+)
+EXTERNAL_PAYLOAD = EbmsCode(
+    "EBMS:0011", "ExternalPayloadError", _F, _CONTENT, _EBMS, "External payloads are not accepted."
+)
+FAILED_AUTHENTICATION = EbmsCode(
+    "EBMS:0101", "FailedAuthentication", _F, _PROC, _SEC, "The signature is not accepted."
+)
+FAILED_DECRYPTION = EbmsCode(
+    "EBMS:0102", "FailedDecryption", _F, _PROC, _SEC, "The message cannot be decrypted."
+)
+POLICY_NONCOMPLIANCE = EbmsCode(
+    "EBMS:0103",
+    "PolicyNoncompliance",
+    _F,
+    _PROC,
+    _SEC,
+    "The security of the message does not meet the agreement.",
+)
+DYSFUNCTIONAL_RELIABILITY = EbmsCode(
+    "EBMS:0201", "DysfunctionalReliability", _F, _PROC, _REL, "Reliable messaging failed."
+)
+DELIVERY_FAILURE = EbmsCode(
+    "EBMS:0202", "DeliveryFailure", _F, _COMM, _REL, "The message cannot be delivered now."
+)
+MISSING_RECEIPT = EbmsCode(
+    "EBMS:0301", "MissingReceipt", _F, _COMM, _EBMS, "No receipt came within the agreed time."
+)
+INVALID_RECEIPT = EbmsCode(
+    "EBMS:0302", "InvalidReceipt", _F, _COMM, _EBMS, "The receipt does not match the message."
+)
+DECOMPRESSION_FAILURE = EbmsCode(
+    "EBMS:0303",
+    "DecompressionFailure",
+    _F,
+    _COMM,
+    _EBMS,
+    "A compressed part cannot be decompressed.",
+)
 
 CODES: dict[str, EbmsCode] = {
     row.code: row
     for row in (
-        VALUE_NOT_RECOGNIZED, FEATURE_NOT_SUPPORTED, VALUE_INCONSISTENT, OTHER, CONNECTION_FAILURE, EMPTY_MPC,
-        MIME_INCONSISTENCY, UNSUPPORTED_FEATURE, INVALID_HEADER, PROCESSING_MODE_MISMATCH, EXTERNAL_PAYLOAD,
-        FAILED_AUTHENTICATION, FAILED_DECRYPTION, POLICY_NONCOMPLIANCE, DYSFUNCTIONAL_RELIABILITY, DELIVERY_FAILURE,
-        MISSING_RECEIPT, INVALID_RECEIPT, DECOMPRESSION_FAILURE,
+        VALUE_NOT_RECOGNIZED,
+        FEATURE_NOT_SUPPORTED,
+        VALUE_INCONSISTENT,
+        OTHER,
+        CONNECTION_FAILURE,
+        EMPTY_MPC,
+        MIME_INCONSISTENCY,
+        UNSUPPORTED_FEATURE,
+        INVALID_HEADER,
+        PROCESSING_MODE_MISMATCH,
+        EXTERNAL_PAYLOAD,
+        FAILED_AUTHENTICATION,
+        FAILED_DECRYPTION,
+        POLICY_NONCOMPLIANCE,
+        DYSFUNCTIONAL_RELIABILITY,
+        DELIVERY_FAILURE,
+        MISSING_RECEIPT,
+        INVALID_RECEIPT,
+        DECOMPRESSION_FAILURE,
     )
 }

@@ -33,7 +33,9 @@ BASE64_BINARY: Final = _WSS + "soap-message-security-1.0#Base64Binary"
 X509_V3: Final = _WSS + "x509-token-profile-1.0#X509v3"
 X509_PKI_PATH_V1: Final = _WSS + "x509-token-profile-1.0#X509PKIPathv1"
 X509_SKI: Final = _WSS + "x509-token-profile-1.0#X509SubjectKeyIdentifier"
-ENCRYPTED_KEY_TOKEN: Final = "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#EncryptedKey"  # noqa: S105
+ENCRYPTED_KEY_TOKEN: Final = (
+    "http://docs.oasis-open.org/wss/oasis-wss-soap-message-security-1.1#EncryptedKey"  # noqa: S105
+)
 _SWA: Final = "http://docs.oasis-open.org/wss/oasis-wss-SwAProfile-1.1#"
 ATTACHMENT_CONTENT_SIGNATURE: Final = _SWA + "Attachment-Content-Signature-Transform"
 ATTACHMENT_COMPLETE_SIGNATURE: Final = _SWA + "Attachment-Complete-Signature-Transform"

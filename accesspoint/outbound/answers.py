@@ -24,6 +24,7 @@ from envelope.wsse import CertificateCheck, authenticate_signal
 from envelope.xml import scan
 
 ANSWER_UNREADABLE: Final = "peer-answer"
+_SAYS_DUPLICATE: Final = frozenset({"EBMS:0004", "EBMS:4001"})
 _RETRYABLE_STATUS: Final = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -32,6 +33,7 @@ class Outcome(StrEnum):
 
     ACKNOWLEDGED = "acknowledged"
     REFUSED = "refused"
+    UNCERTAIN = "uncertain"
     RETRY = "retry"
 
 
@@ -54,9 +56,14 @@ def judge(
     wire: Wire,
     mode: PMode,
     check: CertificateCheck,
+    arrived_before: bool = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Verdict:
-    """Decide what an HTTP answer means for the message; `check` pins the receipt to the expected signer."""
+    """Decide what an HTTP answer means for the message; `check` pins the receipt to the expected signer.
+
+    `arrived_before` says that an earlier attempt may have reached the peer. Some products answer a repetition
+    with an error instead of the receipt: then the peer has the message and only the receipt is missing.
+    """
     media_type = answer.content_type.partition(";")[0].strip().lower()
     if media_type != "application/soap+xml" or not answer.body:
         return _bare(answer)
@@ -66,9 +73,13 @@ def judge(
     except RemoteProtocolError as error:
         return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
     if signal.errors:
-        return _error(
+        verdict = _error(
             document, signal, message_id=message_id, mode=mode, check=check, limits=limits
         )
+        code = verdict.detail.partition(" ")[0]
+        if verdict.outcome is Outcome.REFUSED and arrived_before and code in _SAYS_DUPLICATE:
+            return Verdict(Outcome.UNCERTAIN, "receipt-missing", verdict.detail)
+        return verdict
     try:
         authenticated = authenticate_signal(
             document, policy=mode.policy, check=check, party=None, limits=limits

@@ -184,7 +184,14 @@ class Sender:
             )
         else:
             check = self._trust.pinned(endpoint.certificate)
-            verdict = judge(answer, message_id=row["message_id"], wire=wire, mode=mode, check=check)
+            verdict = judge(
+                answer,
+                message_id=row["message_id"],
+                wire=wire,
+                mode=mode,
+                check=check,
+                arrived_before=bool(row["arrival_possible"]),
+            )
         await self._conclude(row, verdict)
 
     async def _prepare(self, row: Row, endpoint: Endpoint, partner: str) -> Wire:
@@ -286,6 +293,8 @@ class Sender:
                 commit = self._acknowledged(sending, verdict)
             case Outcome.REFUSED:
                 commit = self._ended(sending, [State.REFUSED], verdict)
+            case Outcome.UNCERTAIN:
+                commit = self._ended(sending, [State.UNCERTAIN], verdict)
             case Outcome.RETRY:
                 commit = self._again(sending, verdict)
         await self._bells.run(self._database, commit)
