@@ -271,9 +271,7 @@ class Sender:
                     note=slug,
                     columns={"problem": slug},
                 )
-                await self._reporter.report(
-                    tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True
-                )
+                await self._report_failure(tx, row, end)
             else:
                 await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
@@ -324,7 +322,7 @@ class Sender:
                 tx, row, [str(state) for state in path], at=self._clock.now(), owner=self._owner,
                 note=verdict.problem, columns={"problem": verdict.problem},
             )  # fmt: skip
-            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
+            await self._report_failure(tx, row, path[-1])
             event = "refused" if path[-1] is State.REFUSED else "not-sent"
             await self._note(
                 tx, row, event, problem=verdict.problem, detail={"why": verdict.detail}
@@ -355,6 +353,11 @@ class Sender:
             )
 
         return Commit(work, frozenset({Bell.SENDER}))
+
+    async def _report_failure(self, tx: Transaction, row: Row, end: State) -> None:
+        """Report that the message was not sent; an uncertain one is not called failed, it may have arrived."""
+        if end is not State.UNCERTAIN:
+            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
 
     def _next_at(self, row: Row, attempt: int) -> datetime | None:
         """When the next attempt falls due, or None when the retries are spent."""
