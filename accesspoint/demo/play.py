@@ -227,7 +227,7 @@ async def _gather(
     return found
 
 
-def _event_problem(*organisations: Json) -> Culprit | None:
+def _event_problem(*organisations: Json) -> str | None:
     """Why delivery events are still waiting or were set aside, if any are."""
     return next(
         (

@@ -18,16 +18,19 @@ from typing import Final
 
 READY_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 8.0
+TAIL_LINES: Final = 12
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class NotStarted(Exception):
-    """A child ended or stayed silent before it was ready; `log` is where it wrote why."""
+    """A child ended or stayed silent before it was ready; `log` is where it wrote why, `said` the end of that."""
 
-    def __init__(self, name: str, log: Path) -> None:
-        super().__init__(f"{name} did not start; see {log}")
+    def __init__(self, name: str, log: Path, said: str) -> None:
+        lines = "".join(f"\n  {line}" for line in said.splitlines())
+        super().__init__(f"{name} did not start; its log {log} says{lines or ' nothing'}")
         self.name = name
         self.log = log
+        self.said = said
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class NodeProcess:
     async def start(self, environment: Mapping[str, str] | None = None) -> None:
         """Start the process and wait until it is ready; raises `NotStarted`."""
         with self.log.open("ab") as log:
+            begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "accesspoint", "run", "--config", str(self.config),
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=log,
@@ -73,10 +77,17 @@ class NodeProcess:
             said = json.loads(line)["ready"]
         except (TimeoutError, ValueError, KeyError) as error:
             await self.stop()
-            raise NotStarted(self.name, self.log) from error
+            raise NotStarted(self.name, self.log, self._tail(begin)) from error
         self.addresses = Addresses(
             said.get("as4", ""), said.get("api", ""), said.get("stations", "")
         )
+
+    def _tail(self, begin: int) -> str:
+        """The last lines written since this start: they outlive the directory of the log."""
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            lines = log.read().decode(errors="replace").splitlines()
+        return "\n".join(lines[-TAIL_LINES:])
 
     async def stop(self) -> None:
         """End the process and wait until it is gone."""

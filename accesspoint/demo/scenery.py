@@ -1,4 +1,4 @@
-"""Makes the stage: a throw-away authority, the keys and configuration files of every node, one directory per node.
+"""Makes the scenery: a throw-away authority, the keys and configuration files of every node, one directory per node.
 
 Two organisations that do not exist, with GLNs whose check digits hold. Together, each runs one node; apart,
 each runs three, joined over mutual TLS with sealed manifests. Everything listens on loopback, on ports the

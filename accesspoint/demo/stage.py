@@ -1,4 +1,4 @@
-"""Puts a network on: the miniature servers in this process, the nodes as processes of their own, everything registered.
+"""Puts the demo on: its surroundings in this process, the nodes as processes of their own, everything registered.
 
 What can be broken on purpose is a table: each entry breaks one step by other people's doing (the network, a
 revoked certificate, a receiver that is not there), never by a switch inside the access point.
@@ -7,7 +7,7 @@ revoked certificate, a receiver that is not there), never by a switch inside the
 import asyncio
 import socket
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,14 +22,12 @@ from accesspoint.demo.scenery import (
     ORGANISATIONS,
     NodePlan,
     Scenery,
-    device_ids,
     plan_nodes,
 )
+from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import Ids
 from accesspoint.network.faults import Fault
-from accesspoint.network.miniature import MiniatureNetwork
-from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
-from keys.jwk import OrganisationContext
+from accesspoint.network.listening import LOOPBACK
 from keys.store import load_certificate_files
 
 PATIENT: Final = "24 h"
@@ -135,24 +133,19 @@ class Stage:
         )
 
     async def _put_on(self) -> None:
-        now = self._clock.now()
-        scenery = await asyncio.to_thread(Scenery.create, self.base, at=now)
-        self.network = MiniatureNetwork(
-            (),
-            scenery.authority,
+        around = await Surroundings.start(
+            self.base,
+            self.plans,
+            self._stack,
             clock=self._clock,
             ids=self._ids,
-            directory=self.base if self._keep_data else None,
+            keep_reports=self._keep_data,
             faults={_FAULTS[self.broken]} if self.broken in _FAULTS else set(),
         )
-        # Both make RSA keys, which is what takes time: side by side.
-        await asyncio.gather(
-            self._stack.enter_async_context(self.network),
-            asyncio.to_thread(scenery.write_keys, self.plans),
-        )
-        self._revoke(scenery)
-        await self._start_nodes(scenery)
-        self._register()
+        self.network = around.network
+        self._revoke(around.scenery)
+        await self._start_nodes(around)
+        around.register({o.key: self.of(o.key, "AP").process.addresses.as4 for o in ORGANISATIONS})
 
     def _revoke(self, scenery: Scenery) -> None:
         if self.broken not in _REVOKED:
@@ -164,21 +157,15 @@ class Stage:
                     load_certificate_files([plan.certificate])[0], at=self._clock.now()
                 )
 
-    async def _start_nodes(self, scenery: Scenery) -> None:
-        """Start every node: those next to the network first, since the others are told where their neighbour is."""
-        network = {
-            "zone": self.network.zone,
-            "nameserver": f"{self.network.nameserver[0]}:{self.network.nameserver[1]}",
-            "status": self.network.status_url,
-            "token": self.network.token_url,
-            "crl_urls": f"{self.network.crl_url} {self.network.root_crl_url}",
-        }
-        ports = _reserve(self.plans)
+    async def _start_nodes(self, around: Surroundings) -> None:
+        """Write the configuration of every node, then start them all at once."""
+        network = around.addresses()
+        ports = _station_ports(self.plans)
         for plan in self.plans:
             neighbours = [
                 p for p in self.plans if p.organisation is plan.organisation and p is not plan
             ]
-            scenery.write_config(
+            around.scenery.write_config(
                 plan,
                 network=network,
                 listen={"as4": "127.0.0.1:0", "api": "127.0.0.1:0", **ports[plan.name]},
@@ -191,47 +178,32 @@ class Stage:
         self.nodes = [Node(plan, NodeProcess(plan.name, plan.config)) for plan in self.plans]
         for node in self.nodes:
             self._stack.push_async_callback(node.process.stop)
-        await asyncio.gather(*(node.process.start() for node in self.nodes))
+        # When one does not start, none of the others is left starting.
+        async with asyncio.TaskGroup() as group:
+            for node in self.nodes:
+                group.create_task(node.process.start())
         if self.broken is Break.RECEIVER_DOWN:
             # Its address stays registered: that is how an access point that is down looks to the others.
             await self.of(CLINIC.key, "AP").process.stop()
 
-    def _register(self) -> None:
-        """Tell the network who receives what where, and which stations may report."""
-        documents = [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)]
-        for organisation in ORGANISATIONS:
-            point = self.of(organisation.key, "AP")
-            certificate = load_certificate_files([point.plan.certificate])[0]
-            url = f"https://{point.process.addresses.as4}/as4"
-            self.network.register(f"0088:{organisation.address.gln}", documents, url, certificate)
-            context = OrganisationContext(
-                name=organisation.address.name or "",
-                sor=organisation.address.sor,
-                gln=organisation.address.gln,
-            )
-            for station, device in device_ids(organisation).items():
-                tls = load_certificate_files(
-                    [self.of(organisation.key, station).plan.tls_certificate]
-                )[0]
-                self.network.register_station(
-                    tls, client_id=device, device_id=device, organisations=[context]
-                )
+
+def reserve_ports(count: int) -> list[int]:
+    """Ports that are free now, for who must be known by address before it starts."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((LOOPBACK, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
 
 
-def _reserve(plans: list[NodePlan]) -> dict[str, dict[str, str]]:
-    """Where stations that stand apart listen for each other: known before they start, unlike the rest."""
-    ports: dict[str, dict[str, str]] = {}
-    held = []
-    for plan in plans:
-        ports[plan.name] = {}
-        if len(plan.stations) < 3:
-            probe = socket.socket()
-            probe.bind(("127.0.0.1", 0))
-            held.append(probe)
-            ports[plan.name]["stations"] = f"127.0.0.1:{probe.getsockname()[1]}"
-    for probe in held:
-        probe.close()
-    return ports
+def _station_ports(plans: list[NodePlan]) -> dict[str, dict[str, str]]:
+    """Where stations that stand apart listen for each other, by the name of the node."""
+    apart = [plan.name for plan in plans if len(plan.stations) < 3]
+    ports = dict(zip(apart, reserve_ports(len(apart)), strict=True))
+    return {
+        plan.name: {"stations": f"{LOOPBACK}:{ports[plan.name]}"} if plan.name in ports else {}
+        for plan in plans
+    }
 
 
 def _links(

@@ -90,9 +90,9 @@ class Timeline:
 
     def _label(self, entry: Json) -> str:
         """A short name for each message; a second one of its kind gets a number."""
-        identifier = entry["message_identifier"]
+        identifier, standard = str(entry["message_identifier"]), str(entry["standard"])
         if identifier not in self._labels:
-            title = TITLES.get(entry["standard"], entry["standard"])
+            title = TITLES.get(standard, standard)
             count = sum(1 for known in self._labels.values() if known.startswith(title))
             self._labels[identifier] = title if count == 0 else f"{title} {count + 1}"
         return self._labels[identifier]
@@ -113,10 +113,11 @@ class Timeline:
 
 def describe(entry: Json) -> str:
     """One journal entry in words, with the fact that matters most."""
-    text = _TEXTS.get(entry["event"], entry["event"])
+    event: str = entry["event"]
+    text = _TEXTS.get(event, event)
     detail = entry["detail"]
     if isinstance(detail, dict):
-        if entry["event"] == "looked-up":
+        if event == "looked-up":
             text = f"looked up: {_hops(detail.get('hops', []))} → {detail['url']}"
         if detail.get("why"):
             text += f" ({detail['why']})"

@@ -39,23 +39,28 @@ class Locator:
     """The name server of one zone on loopback; start it, register owner names, stop it."""
 
     def __init__(
-        self, zone: str, *, faults: Set[Fault] = frozenset(), host: str = "127.0.0.1"
+        self,
+        zone: str,
+        *,
+        faults: Set[Fault] = frozenset(),
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self.zone = dns.name.from_text(zone)
         self._faults = faults
-        self._host = host
         self._records: dict[dns.name.Name, dns.rdata.Rdata] = {}
         self._datagrams: asyncio.DatagramTransport | None = None
         self._streams: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        self.address = (host, 0)
+        self.address = (host, port)
 
     async def start(self) -> Self:
-        """Listen on one port for both transports; raise OSError when none is free in both."""
+        """Listen on one port for both transports; raise OSError when it, or any, is not free in both."""
         loop = asyncio.get_running_loop()
-        for attempt in range(_ATTEMPTS):
+        attempts = 1 if self.address[1] else _ATTEMPTS
+        for attempt in range(attempts):
             self._datagrams, _ = await loop.create_datagram_endpoint(
-                lambda: _Datagrams(self), local_addr=(self._host, 0)
+                lambda: _Datagrams(self), local_addr=self.address
             )
             host, port = self._datagrams.get_extra_info("sockname")[:2]
             try:
@@ -63,7 +68,7 @@ class Locator:
             except OSError:
                 # Another program has that port in TCP: take a new one in UDP.
                 self._datagrams.close()
-                if attempt == _ATTEMPTS - 1:
+                if attempt == attempts - 1:
                     raise
             else:
                 self.address = (host, port)

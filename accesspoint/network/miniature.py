@@ -10,6 +10,7 @@ Spec: decisions D13; EHMI security architecture 0.98.
 import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,20 @@ _UUIDS: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the servers listen; 0 is any free port."""
+
+    locator: int = 0
+    publisher: int = 0
+    status: int = 0
+    authorization: int = 0
+    revocation: int = 0
+
+
+ANY_PORTS: Final = Ports()
+
+
 class MiniatureNetwork:
     """Locator, publisher, status component, authorization server and revocation point on loopback.
 
@@ -71,12 +86,9 @@ class MiniatureNetwork:
         directory: Path | None = None,
         faults: Iterable[Fault] = (),
         token_lifetime: timedelta = TOKEN_LIFETIME,
-        crl_port: int = 0,
+        ports: Ports = ANY_PORTS,
     ) -> None:
-        """`directory` keeps the reports over restarts; without it they live as long as this object.
-
-        `crl_port` is for certificates that name their revocation list before the network has started.
-        """
+        """`directory` keeps the reports over restarts; without it they live as long as this object."""
         self.authority = authority
         self.faults = set(faults)
         self.zone = ZONE
@@ -85,9 +97,9 @@ class MiniatureNetwork:
         self.smp_url = self.status_url = self.token_url = self.crl_url = self.root_crl_url = ""
         self._participants = tuple(participants)
         self._clock = clock
-        self._crl_port = crl_port
+        self._ports = ports
         self._listeners = Listeners()
-        self._locator = Locator(self.zone, faults=self.faults)
+        self._locator = Locator(self.zone, faults=self.faults, port=ports.locator)
         self._authorization = AuthorizationServer(
             clock=clock,
             ids=ids,
@@ -103,19 +115,21 @@ class MiniatureNetwork:
         # Key generation takes seconds and lets go of the interpreter lock.
         self._publisher = await asyncio.to_thread(self._make_publisher)
         self.nameserver = (await self._locator.start()).address
-        self.smp_url = await self._listeners.start(self._publisher.application())
+        self.smp_url = await self._listeners.start(
+            self._publisher.application(), port=self._ports.publisher
+        )
         revocation = RevocationPoint(
             {
                 REVOCATION_PATH: lambda: self.authority.crl(self._clock.now()),
                 REVOCATION_ROOT_PATH: lambda: self.authority.root_crl(self._clock.now()),
             }
         )
-        point = await self._listeners.start(revocation.application(), port=self._crl_port)
+        point = await self._listeners.start(revocation.application(), port=self._ports.revocation)
         self.crl_url, self.root_crl_url = point + REVOCATION_PATH, point + REVOCATION_ROOT_PATH
         with TemporaryDirectory(prefix="ehmi-network-") as place:
             tls = self._tls(Path(place))
         self._authorization.issuer = await self._listeners.start(
-            self._authorization.application(), tls=tls
+            self._authorization.application(), tls=tls, port=self._ports.authorization
         )
         self.token_url = self._authorization.issuer + TOKEN_PATH
         status = StatusComponent(
@@ -124,7 +138,8 @@ class MiniatureNetwork:
             check_token=self._authorization.check,
             faults=self.faults,
         )
-        self.status_url = await self._listeners.start(status.application(), tls=tls) + "/fhir"
+        base = await self._listeners.start(status.application(), tls=tls, port=self._ports.status)
+        self.status_url = base + "/fhir"
         for participant in self._participants:
             self._publish(self._publisher, participant)
         return self
@@ -136,7 +151,11 @@ class MiniatureNetwork:
         self.status.close()
 
     async def __aenter__(self) -> Self:
-        return await self.start()
+        try:
+            return await self.start()
+        except BaseException:
+            await self.stop()
+            raise
 
     async def __aexit__(
         self,

@@ -194,7 +194,7 @@ async def test_each_fault_breaks_its_step_and_no_other(
     if fault is Fault.WRONG_CERTIFICATE:
         certificate = x509.load_der_x509_certificate(found) if isinstance(found, bytes) else None
         assert certificate is not None
-        assert "TEST somebody" in certificate.subject.rfc4514_string()
+        assert "test-somebody" in certificate.subject.rfc4514_string()
     else:
         mine = der(node.station.issued.certificate)
         assert found == LOOKUP_FAULTS.get(fault, mine)

@@ -1,0 +1,103 @@
+"""What every access point of the demo finds around it: the authority, its keys, the miniature network, its registration.
+
+Who starts the access points themselves does not matter here: the stage runs them as child processes,
+`accesspoint network serve` leaves that to somebody else.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from accesspoint.clock import Clock
+from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Organisation, Scenery, device_ids
+from accesspoint.ids import Ids
+from accesspoint.network.faults import Fault
+from accesspoint.network.miniature import ANY_PORTS, MiniatureNetwork, Ports
+from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
+from keys.jwk import OrganisationContext
+from keys.store import load_certificate_files
+
+
+class Surroundings:
+    """The authority's directory and the running network; made by `start`."""
+
+    def __init__(
+        self, plans: Iterable[NodePlan], scenery: Scenery, network: MiniatureNetwork
+    ) -> None:
+        self.plans = tuple(plans)
+        self.scenery = scenery
+        self.network = network
+
+    @classmethod
+    async def start(
+        cls,
+        base: Path,
+        plans: Iterable[NodePlan],
+        stack: AsyncExitStack,
+        *,
+        clock: Clock,
+        ids: Ids,
+        keep_reports: bool,
+        faults: Iterable[Fault] = (),
+        ports: Ports = ANY_PORTS,
+    ) -> "Surroundings":
+        """Make or take up the authority, serve the network until `stack` ends, and issue the keys that are missing."""
+        plans = tuple(plans)
+        scenery = await asyncio.to_thread(Scenery.create, base, at=clock.now())
+        network = MiniatureNetwork(
+            (),
+            scenery.authority,
+            clock=clock,
+            ids=ids,
+            directory=base if keep_reports else None,
+            faults=faults,
+            ports=ports,
+        )
+        # Both make RSA keys, which is what takes time: side by side.
+        keys = asyncio.create_task(asyncio.to_thread(scenery.write_keys, plans))
+        try:
+            await stack.enter_async_context(network)
+        finally:
+            await keys
+        return cls(plans, scenery, network)
+
+    def addresses(self) -> dict[str, str]:
+        """What the configuration file of a node says of the network."""
+        host, port = self.network.nameserver
+        return {
+            "zone": self.network.zone,
+            "nameserver": f"{host}:{port}",
+            "status": self.network.status_url,
+            "token": self.network.token_url,
+            "crl_urls": f"{self.network.crl_url} {self.network.root_crl_url}",
+        }
+
+    def register(self, access_points: Mapping[str, str]) -> None:
+        """Tell the network who receives what where, and which stations may report.
+
+        `access_points` is `host:port` of each organisation's AS4 endpoint, by the organisation's key.
+        """
+        documents = [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)]
+        for organisation in ORGANISATIONS:
+            address = organisation.address
+            certificate = load_certificate_files([self.plan_of(organisation, "AP").certificate])[0]
+            url = f"https://{access_points[organisation.key]}/as4"
+            self.network.register(f"0088:{address.gln}", documents, url, certificate)
+            context = OrganisationContext(name=address.name or "", sor=address.sor, gln=address.gln)
+            for station, device in device_ids(organisation).items():
+                plan = self.plan_of(organisation, station)
+                self.network.register_station(
+                    load_certificate_files([plan.tls_certificate])[0],
+                    client_id=device,
+                    device_id=device,
+                    organisations=[context],
+                )
+
+    def plan_of(self, organisation: Organisation, station: str) -> NodePlan:
+        """The plan of the node that runs a station of an organisation."""
+        return next(
+            plan
+            for plan in self.plans
+            if plan.organisation is organisation and station in plan.stations
+        )
