@@ -5,6 +5,7 @@ built together are joined by plain calls inside one commit, the others by sealed
 """
 
 import asyncio
+import errno
 import json
 import os
 import secrets
@@ -43,6 +44,7 @@ from accesspoint.inbound.refusal import Refuser
 from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
+from accesspoint.problems import ProblemRaised
 from accesspoint.stations import Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Document, Envelope
@@ -452,7 +454,12 @@ class AccessPoint:
         site = web.TCPSite(
             runner, where.host, where.port, ssl_context=self.server_tls if tls else None
         )
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise ProblemRaised("port-taken", address=str(where)) from error
         port = runner.addresses[0][1]
         return f"{where.host}:{port}"
 

@@ -55,16 +55,19 @@ class Finding:
 
 
 class ConfigurationProblem(Exception):
-    """The configuration has problems; all of them."""
+    """The configuration has problems; all of them. `again` is the command that looks at it anew."""
 
-    def __init__(self, findings: tuple[Finding, ...]) -> None:
+    def __init__(
+        self, findings: tuple[Finding, ...], *, again: str = "accesspoint config check"
+    ) -> None:
         super().__init__(f"{len(findings)} problems in the configuration")
         self.findings = findings
+        self._again = again
 
     def render(self) -> str:
         """Return the text for a person: the problems in the order of the file, then what to do."""
         count = len(self.findings)
-        closing = f"{count} problem{'' if count == 1 else 's'}. Nothing was started.   check again: accesspoint config check"
+        closing = f"{count} problem{'' if count == 1 else 's'}. Nothing was started.   check again: {self._again}"
         return "\n".join([*(finding.render() for finding in self.findings), closing])
 
 

@@ -81,6 +81,11 @@ class NodeClient:
         """Who the node is."""
         return await self._call("GET", "/api/v1/about", {})
 
+    async def position(self) -> int:
+        """Where the journal ends now: what follows it is news."""
+        page = await self._call("GET", "/api/v1/journal", {"last": "0"})
+        return int(page["next"])
+
     async def follow(self, *, after: int = 0) -> AsyncIterator[Json]:
         """Journal entries as they become durable, for ever."""
         while True:

@@ -32,6 +32,13 @@ async def list_journal(tx: Transaction, *, after: int, limit: int) -> list[Json]
     return [journal_entry(row) for row in rows]
 
 
+async def find_position(tx: Transaction, *, last: int) -> int:
+    """The position that has at most `last` entries behind it: 0 is the end of the journal."""
+    row = await tx.fetch_one("SELECT COALESCE(MAX(seq), 0) AS seq FROM journal")
+    end = 0 if row is None else int(row["seq"])
+    return max(0, end - last)
+
+
 def journal_entry(row: Row) -> Json:
     """One journal entry: when, which station, what, about which message."""
     detail = row["detail"]

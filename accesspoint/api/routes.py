@@ -4,6 +4,7 @@ Every route but the probes wants the bearer token from the node's own file. Erro
 This is one of the seams where an unexpected exception becomes a bare problem `internal`.
 """
 
+import asyncio
 import hmac
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -11,14 +12,20 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from accesspoint.api.queries import Json, describe_message, list_journal
+from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
-from accesspoint.store.database import Database, IntegrityViolation, StorageFailure
+from accesspoint.store.database import (
+    Database,
+    IntegrityViolation,
+    StorageFailure,
+)
 from envelope.limits import DEFAULT_LIMITS, Limits
 
-MAX_WAIT_SECONDS: Final = 30.0
+MAX_WAIT_SECONDS: Final = 30
 PAGE: Final = 500
+LOOK_SECONDS: Final = 1.0
+_DIGITS: Final = 18
 _OPEN: Final = frozenset({"/livez", "/readyz"})
 _log = structlog.get_logger("accesspoint.api")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,6 +50,7 @@ class Api:
         self._token = token.encode()
         self._about = about
         self._limits = limits
+        self._stopping = False
 
     def build(self) -> web.Application:
         """The aiohttp application with its routes."""
@@ -84,6 +92,7 @@ class Api:
 
     async def _wake_followers(self, _: web.Application) -> None:
         """Let those who wait for journal entries go, so that stopping does not wait for them."""
+        self._stopping = True
         self._bells.ring(Bell.JOURNAL)
 
     async def _live(self, _: web.Request) -> web.Response:
@@ -143,20 +152,44 @@ class Api:
         return web.json_response(found)
 
     async def _journal(self, request: web.Request) -> web.Response:
+        """Entries after a position (`after`), or the `last` ones; waits up to `wait` seconds for the first."""
+        query = request.query
         try:
-            after = int(request.query.get("after", "0"))
-            wait = min(float(request.query.get("wait", "0")), MAX_WAIT_SECONDS)
+            after = _whole(query.get("after", "0"))
+            last = _whole(query["last"]) if "last" in query else None
+            wait = min(_whole(query.get("wait", "0")), MAX_WAIT_SECONDS)
         except ValueError:
-            return problem(400, "bad-parameter", "`after` and `wait` are numbers.")
-        entries = await self._database.read(lambda tx: list_journal(tx, after=after, limit=PAGE))
-        if not entries and wait > 0:
-            await self._bells.wait(Bell.JOURNAL, at_most_seconds=wait)
-            entries = await self._database.read(
-                lambda tx: list_journal(tx, after=after, limit=PAGE)
+            return problem(
+                400, "bad-parameter", "`after`, `last` and `wait` are whole numbers from 0."
             )
+
+        if last is not None:
+            after = await self._database.read(lambda tx: find_position(tx, last=last))
+        entries = await self._wait_for_entries(after, wait)
         return web.json_response(
             {"entries": entries, "next": entries[-1]["seq"] if entries else after}
         )
+
+    async def _wait_for_entries(self, after: int, seconds: float) -> list[Json]:
+        """Read the journal, again and again until there is something, the time is over, or the node stops."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            entries = await self._database.read(
+                lambda tx: list_journal(tx, after=after, limit=PAGE)
+            )
+            left = end - loop.time()
+            if entries or left <= 0 or self._stopping:
+                return entries
+            # Another follower may take the ring of the bell, and another process rings none: look now and then.
+            await self._bells.wait(Bell.JOURNAL, at_most_seconds=min(left, LOOK_SECONDS))
+
+
+def _whole(text: str) -> int:
+    """A whole number from 0 to what the tables can hold; raises ValueError."""
+    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
+        raise ValueError(text)
+    return int(text)
 
 
 def problem(status: int, slug: str, detail: str, **more: object) -> web.Response:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import ConfigurationProblem, load
+from accesspoint.config import load
 
 POINTER: Final = "current.json"
 
@@ -21,7 +21,7 @@ def data_home() -> Path:
 
 
 def find_node(config: Path | None) -> NodeAddress:
-    """The interface of the node that sends: raises `NodeUnreachable` when there is none."""
+    """The interface of the node that sends: raises `NodeUnreachable` when there is none, `ConfigurationProblem`."""
     if config is not None:
         return _address_of(config)
     nodes = current_nodes()
@@ -47,7 +47,4 @@ def set_current(nodes: list[Path]) -> Path:
 
 
 def _address_of(config: Path) -> NodeAddress:
-    try:
-        return NodeAddress.load(load(config).store.directory)
-    except ConfigurationProblem as problem:
-        raise NodeUnreachable(str(problem)) from problem
+    return NodeAddress.load(load(config).store.directory)

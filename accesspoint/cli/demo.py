@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,6 @@ from accesspoint import __version__, log
 from accesspoint.cli.current import set_current
 from accesspoint.clock import SystemClock
 from accesspoint.demo.play import play, sample_message, spoil
-from accesspoint.demo.processes import NotStarted
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.demo.stage import BREAKS, Break, Stage
 from accesspoint.demo.timeline import Timeline
@@ -35,14 +35,16 @@ def run(
 ) -> int:
     """Run the demo; the exit status."""
     if list_breaks:
-        for step, text in BREAKS.items():
-            sys.stdout.write(f"  {step:<26} {text}\n")
+        for known, text in BREAKS.items():
+            sys.stdout.write(f"  {known:<26} {text}\n")
         return ExitStatus.OK
     if stations not in ARRANGEMENTS:
         sys.stderr.write("--stations is `together` or `apart`\n")
         return ExitStatus.USAGE
-    if broken is not None and broken not in set(Break):
-        sys.stderr.write(f"no step is called {broken!r}; see accesspoint demo --list-breaks\n")
+    if broken is not None and broken not in BREAKS:
+        near = get_close_matches(broken, BREAKS, n=1)
+        hint = f"Did you mean {near[0]!r}?" if near else "See accesspoint demo --list-breaks"
+        sys.stderr.write(f"no step is called {broken!r}. {hint}\n")
         return ExitStatus.USAGE
     try:
         message = None if file is None else file.read_bytes()
@@ -51,15 +53,9 @@ def run(
         return ExitStatus.USAGE
     log.configure(level="error")
     step = None if broken is None else Break(broken)
-    try:
-        return asyncio.run(
-            _run(
-                keep=keep, apart=stations == "apart", message=message, broken=step, seconds=seconds
-            )
-        )
-    except NotStarted as error:
-        sys.stderr.write(f"{error}\n")
-        return ExitStatus.NOT_READY
+    return asyncio.run(
+        _run(keep=keep, apart=stations == "apart", message=message, broken=step, seconds=seconds)
+    )
 
 
 async def _run(

@@ -9,7 +9,6 @@ from accesspoint import __version__, log
 from accesspoint.cli.current import data_home
 from accesspoint.cli.demo import ARRANGEMENTS, kept, show_network, stop_on_signals
 from accesspoint.clock import SystemClock
-from accesspoint.demo.processes import NotStarted
 from accesspoint.demo.stage import Stage
 from accesspoint.demo.timeline import Timeline
 from accesspoint.ids import SystemIds
@@ -24,11 +23,7 @@ def run(*, directory: Path | None, stations: str) -> int:
     log.configure(level="error")
     # One directory per arrangement: a node's data belongs to the stations it runs.
     base = directory or data_home() / ("dev" if stations == "together" else "dev-apart")
-    try:
-        return asyncio.run(_run(base, apart=stations == "apart"))
-    except NotStarted as error:
-        sys.stderr.write(f"{error}\n")
-        return ExitStatus.NOT_READY
+    return asyncio.run(_run(base, apart=stations == "apart"))
 
 
 async def _run(base: Path, *, apart: bool) -> int:

@@ -1,4 +1,4 @@
-"""The command tree, and the one place where an exception becomes a text and an exit status."""
+"""The command tree. Nothing heavy is imported before a verb runs, so that help and mistyped commands answer at once."""
 
 import sys
 from pathlib import Path
@@ -13,11 +13,17 @@ app = typer.Typer(
     help="EHMI eDelivery access point: AS4, ehmiSBDH and delivery status for MedCom FHIR messages.",
     no_args_is_help=True,
     add_completion=True,
+    # Plain help keeps the lines of the examples whole, and loads in half the time.
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-network = typer.Typer(help="The EHMI network in miniature.", no_args_is_help=True)
+network = typer.Typer(
+    help="The EHMI network in miniature.", no_args_is_help=True, rich_markup_mode=None
+)
+settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(network, name="network")
+app.add_typer(settings, name="config")
 
 ConfigOption = Annotated[
     Path | None,
@@ -56,15 +62,18 @@ def demo(
         float, typer.Option("--timeout", help="Give up after this many seconds.")
     ] = 30.0,
 ) -> None:
-    """Send one municipal test result to a GP, verified station by station.
+    """Send one municipal test result to a GP, verified step by step.
 
     \b
     Examples:
-      accesspoint demo                       the main job; exit 0 only when every step held
-      accesspoint demo --stations apart      EUA, MSH and AP in processes of their own
-      accesspoint demo --break smp-signature see what a failure looks like, and who is named
+      accesspoint demo                         the main job; exit 0 only when every step held
+      accesspoint demo --stations apart        EUA, MSH and AP in processes of their own
+      accesspoint demo --break smp-signature   see what a failure looks like, and who is named
+      accesspoint demo --keep                  and leave the network running
 
-    Exit codes: 0 ok, 1 failed, 4 refused by peer, 5 not reachable, 6 timed out, 7 trust, 8 not ready, 130 interrupted.
+    \b
+    Exit codes: 0 every step held, 1 failed, 2 usage, 4 refused by peer, 5 not reachable,
+      6 timed out, 7 trust, 8 not ready, 130 interrupted.
     """
     from accesspoint.cli import demo as verb
 
@@ -87,12 +96,16 @@ def dev(
     ] = None,
     stations: StationsOption = "together",
 ) -> None:
-    """Run the whole network on loopback and keep its data; stop it with Ctrl-C.
+    """Run the whole network on loopback and keep its data.
 
     \b
-    Example:
-      accesspoint dev
-      accesspoint send result.json --to 5790000000029      (in another terminal)
+    Examples:
+      accesspoint dev                                   until Ctrl-C
+      accesspoint send result.json --to 5790000000029   in another terminal
+      accesspoint dev --directory ./network             with its data in this directory
+
+    \b
+    Exit codes: 0 stopped, 2 usage, 8 not ready.
     """
     from accesspoint.cli import dev as verb
 
@@ -103,13 +116,18 @@ def dev(
 def run(
     config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of this node.")],
 ) -> None:
-    """Run one access point from its configuration file until it is stopped.
+    """Run one access point until it is stopped.
+
+    It says on standard output, in one line of JSON, where it listens; its log goes to standard error.
 
     \b
-    Example:
+    Examples:
       accesspoint run --config /etc/accesspoint/accesspoint.toml
+      ACCESSPOINT__LISTEN__AS4=0.0.0.0:8443 accesspoint run -c accesspoint.toml
 
-    Exit codes: 0 stopped, 1 failed, 3 configuration, 7 keys or certificates.
+    \b
+    Exit codes: 0 stopped, 1 failed, 3 configuration, taken port or unusable store,
+      7 keys or certificates.
     """
     from accesspoint.cli import run as verb
 
@@ -138,10 +156,13 @@ def send(
 
     \b
     Examples:
-      accesspoint send result.json --to 5790000000029
-      accesspoint send - --to 5790000000029 < result.xml
+      accesspoint send result.json
+      accesspoint send result.json --to 5790000000029 --no-watch
+      accesspoint send - --config accesspoint.toml < result.xml
 
-    Exit codes: 0 acknowledged (or accepted, with --no-watch), 1 failed, 2 refused by a rule, 5 no node answers, 6 timed out.
+    \b
+    Exit codes: 0 acknowledged (with --no-watch: accepted), 1 failed or refused by a rule, 2 usage,
+      3 configuration, 4 refused by peer, 5 not reachable, 6 timed out, 7 trust, 130 interrupted.
     """
     from accesspoint.cli import send as verb
 
@@ -156,12 +177,16 @@ def watch(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Follow one message, or everything, live; end with Ctrl-C.
+    """Follow one message, or everything, live.
 
     \b
     Examples:
-      accesspoint watch
-      accesspoint watch 0f8b6f0a
+      accesspoint watch                                everything from now on, until Ctrl-C
+      accesspoint watch 0f8b6f0a                       one message from its beginning
+      accesspoint watch --config accesspoint.toml      one node
+
+    \b
+    Exit codes: 3 configuration, 5 no node answers any more, 130 interrupted.
     """
     from accesspoint.cli import watch as verb
 
@@ -174,7 +199,16 @@ def ready(
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
     seconds: Annotated[float, typer.Option("--timeout", help="How long to wait.")] = 30.0,
 ) -> None:
-    """Say whether a node is ready, for scripts and health checks. Exit codes: 0 ready, 8 not ready."""
+    """Say whether a node is ready, for scripts and health checks.
+
+    \b
+    Examples:
+      accesspoint ready --config accesspoint.toml
+      accesspoint ready --config accesspoint.toml --wait --timeout 60
+
+    \b
+    Exit codes: 0 ready, 3 configuration, 8 not ready, 130 interrupted.
+    """
     from accesspoint.cli import ready as verb
 
     raise typer.Exit(verb.run(config, wait=wait, seconds=seconds))
@@ -186,14 +220,50 @@ def network_serve(
         Path,
         typer.Option("--directory", help="Where certificates, configurations and data are made."),
     ],
-    hosts: Annotated[
-        Path | None, typer.Option("--topology", help="network.toml with host names and ports.")
+    topology: Annotated[
+        Path | None,
+        typer.Option("--topology", help="Which port everything has; default: free ones."),
     ] = None,
 ) -> None:
-    """Serve SML, SMP, status component, authorization server and revocation lists for a network of containers."""
+    """Serve SML, SMP, status component, tokens and CRLs.
+
+    Makes throw-away keys and an accesspoint.toml for each organisation, and registers where they will be;
+    the access points are started from these files.
+
+    \b
+    Examples:
+      accesspoint network serve --directory ./network
+      accesspoint network serve --directory ./network --topology compose/network.toml
+      accesspoint run --config ./network/clinic/accesspoint.toml      in another terminal
+
+    \b
+    Exit codes: 0 stopped, 1 failed, 3 topology, or a port is taken, 7 keys or certificates.
+    """
     from accesspoint.cli import network as verb
 
-    raise typer.Exit(verb.run(directory, hosts))
+    raise typer.Exit(verb.run(directory, topology))
+
+
+@settings.command("check")
+def config_check(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The file to check.")] = Path(
+        "accesspoint.toml"
+    ),
+) -> None:
+    """Check a configuration file and start nothing.
+
+    \b
+    Examples:
+      accesspoint config check
+      accesspoint config check --config /etc/accesspoint/accesspoint.toml
+
+    \b
+    Exit codes: 0 no problems, 3 problems, each with its line.
+    Does not check: keys, certificates, and whether ports are free.
+    """
+    from accesspoint.cli import config as verb
+
+    raise typer.Exit(verb.run(config))
 
 
 def _show_version(value: bool) -> None:
@@ -215,10 +285,13 @@ def root(
 def run_tree() -> int:
     """Run the command tree with the arguments of the process; the exit status."""
     try:
-        app()
+        app(prog_name="accesspoint")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
-    except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted\n")
-        return 130
+    except Exception as error:  # noqa: BLE001 - the seam of the command line: nobody is shown a stack trace
+        from accesspoint.cli.failure import explain
+
+        text, status = explain(error)
+        sys.stderr.write(text)
+        return status
     return 0

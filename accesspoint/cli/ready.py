@@ -1,38 +1,41 @@
 """`accesspoint ready`: whether a node answers that it is ready; for health checks and start order."""
 
+import http.client
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import ConfigurationProblem, load
+from accesspoint.config import load
+from accesspoint.problems import ExitStatus
 
-READY, CONFIGURATION, NOT_READY = 0, 3, 8
-PAUSE_SECONDS = 0.2
+PAUSE_SECONDS: Final = 0.2
+ANSWER_SECONDS: Final = 2.0
 
 
 def run(config: Path, *, wait: bool, seconds: float) -> int:
     """Ask, or ask until it is so; the exit status."""
-    try:
-        store = load(config).store.directory
-    except ConfigurationProblem as problem:
-        sys.stderr.write(f"{problem}\n")
-        return CONFIGURATION
+    store = load(config).store.directory
     end = time.monotonic() + (seconds if wait else 0.0)
-    while not _is_ready(store):
+    while reason := _not_ready(store):
         if time.monotonic() >= end:
-            sys.stderr.write("not ready\n")
-            return NOT_READY
+            sys.stderr.write(f"not ready: {reason}\n")
+            return ExitStatus.NOT_READY
         time.sleep(PAUSE_SECONDS)
-    return READY
+    return ExitStatus.OK
 
 
-def _is_ready(store: Path) -> bool:
+def _not_ready(store: Path) -> str | None:
+    """Why the node is not ready, or None when it is."""
+    # No proxy from the environment: this is our own address.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         address = NodeAddress.load(store)
-        with urllib.request.urlopen(f"{address.url}/readyz", timeout=2) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == 200)
-    except (NodeUnreachable, urllib.error.URLError, OSError):
-        return False
+        with opener.open(f"{address.url}/readyz", timeout=ANSWER_SECONDS):
+            return None
+    except NodeUnreachable as error:
+        return str(error)
+    except (OSError, http.client.HTTPException):
+        return f"{address.url} does not answer that it is"

@@ -8,33 +8,16 @@ from pathlib import Path
 
 from accesspoint import log
 from accesspoint.app import start
-from accesspoint.config import Configuration, ConfigurationProblem, Profile, load
-from accesspoint.store.database import StorageError
-from keys.errors import KeysError
-
-STOPPED, FAILED, CONFIGURATION, TRUST, STORAGE = 0, 1, 3, 7, 70
+from accesspoint.config import Configuration, Profile, load
+from accesspoint.problems import ExitStatus
 
 
 def run(path: Path) -> int:
-    """Run the node; the exit status."""
-    try:
-        configuration = load(path)
-    except ConfigurationProblem as problem:
-        sys.stderr.write(f"{problem}\n")
-        return CONFIGURATION
+    """Run the node; the exit status. What keeps it from starting is raised and told by the command tree."""
+    configuration = load(path)
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
     log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
-    try:
-        return asyncio.run(_serve(configuration))
-    except KeysError as error:
-        sys.stderr.write(f"{error}\n")
-        return TRUST
-    except StorageError as error:
-        sys.stderr.write(f"storage: {error}\n")
-        return STORAGE
-    except OSError as error:
-        sys.stderr.write(f"{error.strerror or type(error).__name__}\n")
-        return FAILED
+    return asyncio.run(_serve(configuration))
 
 
 async def _serve(configuration: Configuration) -> int:
@@ -53,4 +36,4 @@ async def _serve(configuration: Configuration) -> int:
             task.cancel()
         if working in done:
             working.result()
-    return STOPPED
+    return ExitStatus.OK

@@ -6,26 +6,20 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from accesspoint.api.client import NodeAddress, NodeClient, NodeUnreachable
+from accesspoint.api.client import Json, NodeAddress, NodeClient, NodeUnreachable
 from accesspoint.cli.current import current_nodes
 from accesspoint.config import load
 from accesspoint.demo.timeline import Moment, Timeline
-
-UNREACHABLE, INTERRUPTED = 5, 130
+from accesspoint.problems import ExitStatus
 
 
 def run(message: str | None, *, config: Path | None) -> int:
     """Follow until interrupted; the exit status."""
-    try:
-        configs = [config] if config is not None else current_nodes()
-        nodes = [NodeAddress.load(load(path).store.directory) for path in configs]
-        asyncio.run(_watch(nodes, message))
-    except NodeUnreachable as error:
-        sys.stderr.write(f"{error}\n  do: accesspoint dev\n")
-        return UNREACHABLE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return UNREACHABLE
+    configs = [config] if config is not None else current_nodes()
+    nodes = [NodeAddress.load(load(path).store.directory) for path in configs]
+    asyncio.run(_watch(nodes, message))
+    sys.stderr.write("the network has stopped\n")
+    return ExitStatus.UNREACHABLE
 
 
 async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
@@ -50,11 +44,14 @@ async def _follow(
     with contextlib.suppress(NodeUnreachable):
         async with NodeClient(address) as node:
             label = (await node.about())["label"]
-            async for entry in node.follow():
-                if (
-                    message is None
-                    or message in (entry["message_identifier"], entry["subject"])
-                    or entry["message_identifier"].startswith(message)
-                ):
+            # One message is shown from its beginning; everything is shown from now on.
+            start = await node.position() if message is None else 0
+            async for entry in node.follow(after=start):
+                if message is None or is_about(entry, message):
                     await queue.put(Moment(label, datetime.fromisoformat(entry["at"]), entry))
     await queue.put(None)
+
+
+def is_about(entry: Json, message: str) -> bool:
+    """Whether a journal entry belongs to the message whose identifier begins like this, or to its answer."""
+    return any(entry[name].startswith(message) for name in ("message_identifier", "subject"))
