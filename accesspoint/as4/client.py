@@ -5,6 +5,7 @@ that provably never left (EXPIRED) from one whose fate is unknown (UNCERTAIN). R
 the environment and cookies are off: an AS4 request goes where the agreement says, or nowhere.
 """
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ import aiohttp
 from envelope.limits import DEFAULT_LIMITS, Limits
 
 CHUNK_BYTES = 64 * 1024
+SLOWEST_BYTES_PER_SECOND = 64 * 1024
+"""A peer that takes a request more slowly than this is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class As4Client:
     ) -> None:
         self._tls = tls
         self._limits = limits
+        self._seconds = timeout_seconds
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=connect_seconds,
@@ -106,10 +110,15 @@ class As4Client:
             "Accept-Encoding": "identity",
         }
         where = _host(url)
+        # Each read has its time-out, but an answer that drips would meet it for ever: the whole has one, too.
+        whole = self._seconds + content_length / SLOWEST_BYTES_PER_SECOND
         try:
-            async with self._session.post(
-                url, data=body, headers=headers, allow_redirects=False
-            ) as response:
+            async with (
+                asyncio.timeout(whole),
+                self._session.post(
+                    url, data=body, headers=headers, allow_redirects=False
+                ) as response,
+            ):
                 answer = await self._read(response, where)
                 return HttpAnswer(response.status, response.headers.get("Content-Type", ""), answer)
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:

@@ -120,12 +120,15 @@ def _error(
     entry = next((e for e in signal.errors if e.severity != Severity.WARNING), signal.errors[0])
     known = CODES.get(entry.code)
     detail = f"{entry.code} {known.short_description if known else 'unknown code'}"
+    about = {signal.ref_to_message_id, entry.ref_to_message_in_error} - {None}
     try:
         authenticate_signal(document, policy=mode.policy, check=check, party=None, limits=limits)
-        final = signal.ref_to_message_id in (None, message_id)
+        # A signature lasts: an error that names no message could be an old one about another.
+        final = about == {message_id}
     except EbmsError:
         detail += " (unsigned)"
-        final = mode.policy.allows(Quirk.UNSIGNED_ERRORS)
+        # Who signs nothing knows no sender yet either, and often names no message.
+        final = mode.policy.allows(Quirk.UNSIGNED_ERRORS) and about <= {message_id}
     if not final or _is_retryable(entry):
         return Verdict(Outcome.RETRY, "peer-refused", detail)
     return Verdict(Outcome.REFUSED, "peer-refused", detail)

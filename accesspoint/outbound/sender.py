@@ -317,10 +317,12 @@ class Sender:
         return Commit(work, frozenset({Bell.OUTBOX}))
 
     def _ended(self, row: Row, path: list[State], verdict: Verdict) -> Commit:
+        arrival = 1 if verdict.arrival_possible or row["arrival_possible"] else 0
+
         async def work(tx: Transaction) -> None:
             await advance(
                 tx, row, [str(state) for state in path], at=self._clock.now(), owner=self._owner,
-                note=verdict.problem, columns={"problem": verdict.problem},
+                note=verdict.problem, columns={"problem": verdict.problem, "arrival_possible": arrival},
             )  # fmt: skip
             await self._report_failure(tx, row, path[-1])
             event = "refused" if path[-1] is State.REFUSED else "not-sent"
