@@ -21,10 +21,12 @@ from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import stored
 from accesspoint.store.database import Database, Transaction
 from accesspoint.store.payloads import PayloadStore
-from envelope.errors import LocalProtocolError
+from envelope.ehmi import check_envelope, envelope_for_message
+from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.limits import DEFAULT_LIMITS, Limits
 
 STATION: Final = "EUA"
+RESPONSE_CODES: Final = frozenset({"ok", "fatal-error", "transient-error"})
 
 
 class SubmissionRefused(Exception):
@@ -103,7 +105,7 @@ class EndUserApplication:
         if errors:
             raise SubmissionRefused(errors[0].rule, f"{len(errors)} rules are broken", errors)
         sender, receiver, notes = self._address(facts, to)
-        document = Document(
+        unstored = Document(
             message_identifier=facts.message_id,
             message_envelope_identifier=facts.bundle_id,
             event_code=facts.event_code,
@@ -114,8 +116,10 @@ class EndUserApplication:
             statistical_postfix=facts.statistical_postfix,
             original_message_identifier=facts.response.identifier if facts.response else None,
             media_type=facts.mime_type,
-            stored=self._store(data),
+            stored=Stored("", len(data), ""),
         )
+        self._check_sendable(unstored)
+        document = unstored.standing_at(self._store(data))
         warnings = tuple(f for f in findings if f.severity != "error")
         return Submission(document, warnings, notes), await self._send(document)
 
@@ -125,31 +129,43 @@ class EndUserApplication:
             data = reader.read(self._limits.fhir_bytes + 1)
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None
-        answers: str | None = None
+        response: fhir.Response | None = None
         try:
             message = fhir.read_message(data)
-            facts = fhir.recognise(message)
+            response = fhir.recognise(message).response
             findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
-            answers = facts.response.identifier if facts.response else None
-            outcome = facts.response.code if facts.response else None
         except fhir.MessageRefused as refused:
-            findings, outcome = tuple(refused.findings), None
+            findings = tuple(refused.findings)
+        if response is not None and response.code in RESPONSE_CODES:
+            delivered = await self._deliver(document, acknowledgement=response.code)
+            return delivered.then(self._correlate(document, response))
         code: Literal["ok", "fatal-error"] = "fatal-error" if findings else "ok"
-        delivered = await self._deliver(document, acknowledgement=outcome or code)
-        if answers is not None:
-            return delivered.then(self._correlate(document, answers, outcome or "fatal-error"))
+        delivered = await self._deliver(document, acknowledgement=code)
         if not self._acknowledge or message is None:
             return delivered
-        return delivered.then(
-            await self._send(self._build_acknowledgement(document, message, code, findings))
-        )
+        try:
+            answer = self._build_acknowledgement(document, message, code, findings)
+        except LocalProtocolError:
+            # Without header id or sender there is nobody to answer, and an Acknowledgement is never answered.
+            return delivered
+        return delivered.then(await self._send(answer))
+
+    def _check_sendable(self, document: Document) -> None:
+        """Hold the envelope that this message will get against the profile, before anything is promised."""
+        try:
+            check_envelope(
+                envelope_for_message(
+                    document, instance_identifier="submission", created_at=self._clock.now()
+                )
+            )
+        except LocalProtocolError as error:
+            raise SubmissionRefused("message-not-in-ehmi", str(error)) from error
+        except SbdRefused as refused:
+            raise SubmissionRefused("message-not-in-ehmi", refused.detail) from refused
 
     async def _send(self, document: Document) -> Commit:
         now = self._clock.now()
-        try:
-            facts = document.delivery_facts()
-        except LocalProtocolError as error:
-            raise SubmissionRefused("message-not-in-ehmi", str(error)) from error
+        facts = document.delivery_facts()
         passed = await self.down.pass_on(document, act=Act.EUA_SENT, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
@@ -181,21 +197,33 @@ class EndUserApplication:
 
         return Commit(work, frozenset({Bell.RELAY}))
 
-    def _correlate(self, document: Document, answers: str, outcome: str) -> Commit:
-        """Settle the message that this FHIR Acknowledgement answers; `response.identifier` is the only key."""
+    def _correlate(self, document: Document, response: fhir.Response) -> Commit:
+        """Settle the message that this FHIR Acknowledgement answers; `response.identifier` is the only key.
+
+        Only whom the message was sent to can settle it. `ok` and `fatal-error` stand; `transient-error` may still
+        become either.
+        """
 
         async def work(tx: Transaction) -> None:
-            touched = await tx.execute(
+            await tx.execute(
                 "UPDATE documents SET acknowledgement = $1, acknowledged_at = $2"
-                " WHERE direction = 'out' AND message_identifier = $3",
-                outcome, to_microseconds(self._clock.now()), answers,
+                " WHERE direction = 'out' AND message_identifier = $3 AND receiver = $4"
+                " AND acknowledgement IN ('awaited', 'transient-error')",
+                response.code, to_microseconds(self._clock.now()), response.identifier, document.sender.gln,
             )  # fmt: skip
-            problem = "fhir-acknowledgement-unexpected" if touched == 0 else None
-            if touched and outcome != "ok":
-                problem = "fhir-acknowledgement-negative"
-            await self._note(
-                tx, "fhir-acknowledged", document, subject=answers, problem=problem, detail=outcome
+            row = await tx.fetch_one(
+                "SELECT acknowledgement FROM documents WHERE direction = 'out' AND message_identifier = $1"
+                " AND receiver = $2",
+                response.identifier,
+                document.sender.gln,
             )
+            problem = None if response.code == "ok" else "fhir-acknowledgement-negative"
+            if row is None or row["acknowledgement"] != response.code:
+                problem = "fhir-acknowledgement-unexpected"
+            await self._note(
+                tx, "fhir-acknowledged", document,
+                subject=response.identifier, problem=problem, detail=response.code,
+            )  # fmt: skip
 
         return Commit(work)
 

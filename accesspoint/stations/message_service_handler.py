@@ -8,7 +8,6 @@ application. Nothing here reads the MedCom message itself.
 Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi digest 1.3, 2.7, 2.10.
 """
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -18,8 +17,14 @@ from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit
 from accesspoint.stations.document import Address, Document, Envelope, Stored, event_of
 from accesspoint.stations.link import Link
-from accesspoint.stations.reporting import ACKNOWLEDGEMENT_STANDARD, Act, Reporter
-from accesspoint.stations.sbd_file import header_bytes, header_from_bytes, split_sbd, write_sbd
+from accesspoint.stations.reporting import Act, Reporter
+from accesspoint.stations.sbd_file import (
+    OpenedSbd,
+    header_bytes,
+    header_from_bytes,
+    open_sbd,
+    write_sbd,
+)
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.payloads import PayloadStore
 from envelope.acknowledgement import (
@@ -30,22 +35,13 @@ from envelope.acknowledgement import (
     read_acknowledgement,
 )
 from envelope.duplicates import Action, decide
-from envelope.ehmi import check_envelope, envelope_for_message
-from envelope.errors import SbdRefused
+from envelope.ehmi import check_envelope, envelope_for_message, is_acknowledgement
+from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.sbdh import StandardBusinessDocumentHeader
 
 ACKNOWLEDGE_WITHIN: Final = timedelta(minutes=10)
 STATION: Final = "MSH"
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """An envelope that was opened: its header, and where its content stands now."""
-
-    header: StandardBusinessDocumentHeader
-    content: Stored
-    facts: DeliveryFacts
 
 
 class MessageServiceHandler:
@@ -97,27 +93,26 @@ class MessageServiceHandler:
 
         Raises `SbdRefused` when it cannot even be told whom to answer; the access point keeps it then.
         """
-        header, content = split_sbd(self._payloads, envelope.stored, limits=self._limits)
-        opened = _Opened(header, content, DeliveryFacts.from_header(header, with_envelope=True))
-        if header.standard == ACKNOWLEDGEMENT_STANDARD:
-            return await self._take_acknowledgement(opened)
-        return await self._take_message(opened)
+        with open_sbd(self._payloads, envelope.stored, limits=self._limits) as opened:
+            facts = DeliveryFacts.from_header(opened.header, with_envelope=True)
+            if is_acknowledgement(opened.header):
+                return self._take_acknowledgement(opened, facts)
+            return await self._take_message(opened, facts)
 
-    async def _take_message(self, opened: _Opened) -> Commit:
+    async def _take_message(self, opened: OpenedSbd, facts: DeliveryFacts) -> Commit:
         header, now = opened.header, self._clock.now()
-        by_envelope = await self._find_received(envelope_id=header.instance_identifier)
-        by_message = await self._find_received(message_identifier=_message_identifier(header))
+        by_envelope, by_message = await self._find_received(header)
         action = decide(envelope_seen=by_envelope is not None, message_seen=by_message is not None)
-        earlier = by_envelope or by_message
-        exception = self._find_fault(header, action, earlier=earlier)
         # A repetition is acknowledged as the first time: same content, new envelope, new time.
+        earlier = None if action is Action.REFUSE else by_envelope or by_message
+        exception = self._find_fault(header, action, earlier=earlier)
         identifier = (
             self._ids.uuid() if earlier is None else str(earlier["acknowledgement_identifier"])
         )
-        acknowledged = await self._acknowledge(opened, exception, identifier)
+        acknowledged = await self._acknowledge(header, exception, identifier)
 
         async def work(tx: Transaction) -> None:
-            await self._reporter.report(tx, Act.MSH_OPENED, opened.facts)
+            await self._reporter.report(tx, Act.MSH_OPENED, facts)
             if by_envelope is None:
                 answer = "negative" if exception else "positive"
                 await self._insert_envelope(
@@ -130,18 +125,16 @@ class MessageServiceHandler:
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(acknowledged)
         if action is not Action.PROCESS or exception is not None:
             return commit
-        document = self._document(opened)
+        document = self._document(header, facts, opened.publish())
         return commit.then(
-            await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=opened.facts, at=now)
+            await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=facts, at=now)
         )
 
-    async def _take_acknowledgement(self, opened: _Opened) -> Commit:
-        with self._payloads.open(opened.content.payload) as reader:
-            signal = reader.read(self._limits.sbdh_bytes)
-        answer = read_acknowledgement(opened.header, signal)
+    def _take_acknowledgement(self, opened: OpenedSbd, facts: DeliveryFacts) -> Commit:
+        answer = read_acknowledgement(opened.header, opened.signal)
 
         async def work(tx: Transaction) -> None:
-            await self._reporter.report(tx, Act.ACK_FINALIZED, opened.facts)
+            await self._reporter.report(tx, Act.ACK_FINALIZED, facts)
             problem = await self._correlate(tx, opened.header, answer)
             await self._note(
                 tx,
@@ -175,12 +168,15 @@ class MessageServiceHandler:
         return None if answer.positive else "acknowledgement-negative"
 
     async def _acknowledge(
-        self, opened: _Opened, exception: ReceiptException | None, identifier: str
+        self,
+        original: StandardBusinessDocumentHeader,
+        exception: ReceiptException | None,
+        identifier: str,
     ) -> Commit:
         """Build the SBDH acknowledgement as an envelope of its own and pass it down."""
         now = self._clock.now()
         header, signal = build_acknowledgement(
-            opened.header,
+            original,
             instance_identifier=self._ids.uuid(),
             message_identifier=identifier,
             created_at=now,
@@ -210,22 +206,33 @@ class MessageServiceHandler:
             return ReceiptException("Syntax", "Refused before") if first == "negative" else None
         try:
             check_envelope(header)
+            event_of(header.standard, header.type_version)
         except SbdRefused as refused:
             return ReceiptException("Syntax", refused.reason)
+        except LocalProtocolError:
+            return ReceiptException("Syntax", "sbd.version")
         return None
 
     async def _find_received(
-        self, *, envelope_id: str | None = None, message_identifier: str | None = None
-    ) -> Row | None:
-        column, value = (
-            ("envelope_id", envelope_id)
-            if envelope_id
-            else ("message_identifier", message_identifier)
+        self, header: StandardBusinessDocumentHeader
+    ) -> tuple[Row | None, Row | None]:
+        """What was received before: under this envelope identifier, and as this message between the same two.
+
+        A message identifier counts for its sender and receiver only, so that nobody can have the message of
+        another taken for a repetition by using its identifier first.
+        """
+        by_envelope = await self._database.fetch_one(
+            "SELECT * FROM envelopes WHERE direction = 'in' AND envelope_id = $1",
+            header.instance_identifier,
         )
-        return await self._database.fetch_one(
-            f"SELECT * FROM envelopes WHERE direction = 'in' AND {column} = $1 ORDER BY created_at",  # noqa: S608
-            value,
+        by_message = await self._database.fetch_one(
+            "SELECT * FROM envelopes WHERE direction = 'in' AND message_identifier = $1 AND sender = $2"
+            " AND receiver = $3 ORDER BY created_at, envelope_id LIMIT 1",
+            _message_identifier(header),
+            header.sender.value,
+            header.receiver.value,
         )
+        return by_envelope, by_message
 
     async def _insert_envelope(
         self,
@@ -263,9 +270,9 @@ class MessageServiceHandler:
             problem=problem,
         )
 
-    def _document(self, opened: _Opened) -> Document:
-        header = opened.header
-        facts = opened.facts
+    def _document(
+        self, header: StandardBusinessDocumentHeader, facts: DeliveryFacts, content: Stored
+    ) -> Document:
         event_code, definition_version = event_of(header.standard, header.type_version)
         return Document(
             message_identifier=facts.message_identifier,
@@ -278,7 +285,7 @@ class MessageServiceHandler:
             statistical_postfix=None,
             original_message_identifier=facts.orig_message_identifier,
             media_type=header.binary_content_mime_type,
-            stored=opened.content,
+            stored=content,
         )
 
 

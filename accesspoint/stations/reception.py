@@ -60,8 +60,15 @@ class StationServer:
             with self._payloads.create() as writer:
                 sealed, item = await self._read(request, writer)
                 document = stored(writer.finish())
-            manifest = self._check_seal(sealed, item, document)
-            await self._take(manifest, item, document)
+            try:
+                manifest = self._check_seal(sealed, item, document)
+                is_new = await self._take(manifest, item, document)
+            except (EnvelopeError, IntegrityViolation):
+                # Only where nothing was committed for certain: a row must never point at a file that is gone.
+                self._payloads.delete(document.payload)
+                raise
+            if not is_new:
+                self._payloads.delete(document.payload)
         except EnvelopeError as error:
             reason = error.reason if isinstance(error, RemoteProtocolError) else "station.refused"
             _log.warning("handover_refused", reason=reason, peer=request.remote)
@@ -121,19 +128,14 @@ class StationServer:
             return manifest
         raise refusal
 
-    async def _take(self, manifest: Manifest, facts: bytes, document: Stored) -> None:
+    async def _take(self, manifest: Manifest, facts: bytes, document: Stored) -> bool:
+        """Take a hand-over for good; answers whether this was the first time, so that the document is needed."""
         known = await self._database.fetch_one(
             "SELECT id FROM handovers_taken WHERE id = $1", manifest.id
         )
         if known is not None:
-            return
-        if manifest.kind == "document":
-            item = Document.from_json(facts.decode()).standing_at(document)
-            taken = await self._take_document[manifest.direction](item)
-        else:
-            taken = await self._take_envelope[manifest.direction](
-                Envelope(manifest.facts["message"], document)
-            )
+            return False
+        taken = await self._prepare(manifest, facts, document)
 
         async def work(tx: Transaction) -> None:
             await tx.execute(
@@ -146,3 +148,28 @@ class StationServer:
         except IntegrityViolation as violation:
             if "handovers_taken" not in violation.rule:
                 raise
+            return False
+        return True
+
+    async def _prepare(self, manifest: Manifest, facts: bytes, document: Stored) -> Commit:
+        """Let the station that this hand-over is for prepare taking it over."""
+        if manifest.kind == "envelope":
+            take_envelope = self._take_envelope.get(manifest.direction)
+            if take_envelope is not None:
+                return await take_envelope(Envelope(manifest.facts["message"], document))
+        else:
+            take_document = self._take_document.get(manifest.direction)
+            if take_document is not None:
+                return await take_document(_document(facts).standing_at(document))
+        raise RemoteProtocolError(
+            "no station here takes this kind from this direction", reason="manifest.purpose"
+        )
+
+
+def _document(facts: bytes) -> Document:
+    try:
+        return Document.from_json(facts.decode())
+    except (ValueError, TypeError, LookupError) as error:
+        raise RemoteProtocolError(
+            "the routing facts cannot be read", reason="station.item"
+        ) from error

@@ -19,7 +19,7 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
 from accesspoint.stations.link import Handover
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
-from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.database import Database, Row, StorageFailure, Transaction
 
 BATCH: Final = 16
 _log = structlog.get_logger("accesspoint.stations")
@@ -84,6 +84,11 @@ class HandoverRelay:
             await self._carriers[handover.target](handover)
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
+        except StorageFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - the seam of the worker: one hand-over never stops the others
+            unexpected = NotTaken("internal", type(error).__name__)
+            await self._bells.run(self._database, self._later(row, unexpected))
         else:
             await self._bells.run(self._database, self._done(handover))
 

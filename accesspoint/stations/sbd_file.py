@@ -3,12 +3,17 @@
 Spec: ehmiSBDH; a document holds exactly one BinaryContent, base64 of the raw message bytes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
 from accesspoint.stations.document import Stored
-from accesspoint.store.payloads import PayloadRef, PayloadStore
+from accesspoint.store.payloads import PayloadRef, PayloadStore, PayloadWriter
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.sbdh import Base64Stream, SbdSplitter, StandardBusinessDocumentHeader, build_sbd
 
 CHUNK_BYTES = 48 * 1024
+SIGNAL_BYTES = 64 * 1024
 
 
 def stored(reference: PayloadRef) -> Stored:
@@ -34,19 +39,39 @@ def write_sbd(
         return stored(writer.finish())
 
 
-def split_sbd(
-    payloads: PayloadStore, envelope: Stored, *, limits: Limits = DEFAULT_LIMITS
-) -> tuple[StandardBusinessDocumentHeader, Stored]:
-    """Open an envelope file: its checked header, and the message it carried as a file of its own.
+@dataclass(frozen=True, slots=True)
+class OpenedSbd:
+    """An envelope that was read through: its checked header, and its content, which nobody keeps yet.
 
-    Raises `SbdRefused` when the document is not one; the partly written message file is gone then.
+    `signal` is the whole content where that is at most `SIGNAL_BYTES` long, as every signal is, else its beginning.
+    """
+
+    header: StandardBusinessDocumentHeader
+    signal: bytes
+    writer: PayloadWriter
+
+    def publish(self) -> Stored:
+        """Keep the content as a file of its own."""
+        return stored(self.writer.finish())
+
+
+@contextmanager
+def open_sbd(
+    payloads: PayloadStore, envelope: Stored, *, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[OpenedSbd]:
+    """Open an envelope file for the length of the context; content that was not published by then is gone.
+
+    Raises `SbdRefused` when the document is not one.
     """
     splitter = SbdSplitter(limits)
-    with payloads.open(envelope.payload) as reader, payloads.create() as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            writer.write(splitter.feed(chunk))
-        header = splitter.finish()
-        return header, stored(writer.finish())
+    signal = bytearray()
+    with payloads.create() as writer:
+        with payloads.open(envelope.payload) as reader:
+            while chunk := reader.read(CHUNK_BYTES):
+                content = splitter.feed(chunk)
+                writer.write(content)
+                signal += content[: SIGNAL_BYTES - len(signal)]
+        yield OpenedSbd(splitter.finish(), bytes(signal), writer)
 
 
 def read_header(

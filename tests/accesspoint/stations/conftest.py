@@ -1,0 +1,21 @@
+"""One node's parts for the tests of its stations: built together, or standing apart."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from station_parts import Parts
+
+
+@pytest.fixture
+async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
+    """The parts of a node whose message service handler and access point are built together."""
+    async with Parts.open(tmp_path / "node") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def apart(tmp_path: Path) -> AsyncIterator[Parts]:
+    """The parts of a station that stands apart."""
+    async with Parts.open(tmp_path / "apart", together=False, seed=2) as opened:
+        yield opened

@@ -1,0 +1,407 @@
+"""The end-user edge: what is refused before anything is stored, and what is delivered, answered and correlated."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from as4_wire import medcom_message
+from station_parts import AT, BUNDLE, MESSAGE, RECEIVER, SENDER, Neighbour, Parts, document
+
+from accesspoint.stations.document import Address, Document
+from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
+from accesspoint.stations.reporting import Act
+from accesspoint.store.database import IntegrityViolation
+from envelope import fhir
+from envelope.limits import DEFAULT_LIMITS
+
+THIRD = Address("5790000000036", "900000000000032", "Tredjepart")
+Bundle = dict[str, Any]
+
+
+class Application:
+    """An end-user application edge above a message service handler that takes everything."""
+
+    def __init__(
+        self, parts: Parts, organisation: Address, *, readdress: bool = False, **more: Any
+    ) -> None:
+        self.parts = parts
+        self.down: Neighbour[Document] = Neighbour()
+        options: dict[str, Any] = {
+            "served": {organisation.gln: organisation},
+            "known": {one.gln: one for one in (SENDER, RECEIVER)},
+            "acknowledge": True,
+            **more,
+        }
+        self.station = EndUserApplication(
+            database=parts.database,
+            payloads=parts.payloads,
+            reporter=parts.reporter,
+            clock=parts.clock,
+            ids=parts.ids,
+            organisation=organisation,
+            readdress=readdress,
+            **options,
+        )
+        self.station.down = self.down
+
+    async def submit(self, data: bytes, *, to: str | None = None) -> Any:
+        submission, commit = await self.station.submit(data, to=to)
+        await self.parts.run(commit)
+        return submission
+
+    async def receive(self, item: Document) -> None:
+        await self.parts.run(await self.station.take_document(item))
+
+
+@pytest.fixture
+def sender(parts: Parts) -> Application:
+    return Application(parts, SENDER)
+
+
+@pytest.fixture
+def receiver(parts: Parts) -> Application:
+    return Application(parts, RECEIVER)
+
+
+def message(change: Callable[[Bundle], None] = lambda bundle: None) -> bytes:
+    bundle = json.loads(medcom_message(MESSAGE, BUNDLE)[0])
+    change(bundle)
+    return json.dumps(bundle).encode()
+
+
+def header_of(bundle: Bundle) -> Bundle:
+    resource: Bundle = bundle["entry"][0]["resource"]
+    return resource
+
+
+# Submission
+
+
+async def test_a_good_message_is_stored_remembered_and_passed_down(
+    parts: Parts, sender: Application
+) -> None:
+    submission = await sender.submit(message())
+    ((item, act, facts),) = sender.down.offered
+    assert act is Act.EUA_SENT
+    assert item == submission.document
+    assert parts.read(item.stored) == message()
+    assert (item.message_identifier, item.message_envelope_identifier) == (MESSAGE, BUNDLE)
+    assert facts.transport_envelope_identifier is None
+    assert submission.notes == ()
+    row = await parts.one("SELECT * FROM documents")
+    assert (row["direction"], row["acknowledgement"], row["payload"]) == (
+        "out",
+        "awaited",
+        item.stored.payload,
+    )
+    assert await parts.journal() == [("EUA", "created", None)]
+
+
+async def test_xml_is_as_good_as_json(parts: Parts, sender: Application) -> None:
+    bundle = fhir.read_message(message()).bundle
+    submission = await sender.submit(fhir.serialize(bundle, "xml"))
+    assert submission.document.media_type == "application/fhir+xml"
+
+
+async def test_the_same_message_is_accepted_once(parts: Parts, sender: Application) -> None:
+    await sender.submit(message())
+    with pytest.raises(IntegrityViolation):
+        await sender.submit(message())
+    assert len(sender.down.taken) == 1
+
+
+def _without_event(bundle: Bundle) -> None:
+    del header_of(bundle)["eventCoding"]
+
+
+def _without_conclusion_status(bundle: Bundle) -> None:
+    report = next(
+        e["resource"]
+        for e in bundle["entry"]
+        if e["resource"]["resourceType"] == "DiagnosticReport"
+    )
+    del report["status"]
+
+
+def _version_nobody_knows(bundle: Bundle) -> None:
+    header = header_of(bundle)
+    header["definition"] = header["definition"].rpartition("|")[0] + "|9.9"
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"", "message-not-recognised"),
+        (b"not a message", "message-not-recognised"),
+        (b"{}", "message-not-recognised"),
+        (message(_without_event), "message-not-recognised"),
+        (b" " * (DEFAULT_LIMITS.fhir_bytes + 1), "message-too-large"),
+    ],
+)
+async def test_what_is_no_message_is_refused_and_leaves_nothing(
+    parts: Parts, sender: Application, data: bytes, rule: str
+) -> None:
+    with pytest.raises(SubmissionRefused) as refused:
+        await sender.submit(data)
+    assert refused.value.rule == rule
+    assert await parts.is_empty()
+
+
+async def test_a_broken_rule_is_named_with_its_place_and_without_the_patient(
+    parts: Parts, sender: Application
+) -> None:
+    with pytest.raises(SubmissionRefused) as refused:
+        await sender.submit(message(_without_conclusion_status))
+    assert refused.value.rule in {rule.name for rule in fhir.RULES}
+    assert refused.value.findings
+    told = f"{refused.value!r} {refused.value.detail} {refused.value.findings}"
+    assert "DiagnosticReport" in told
+    assert "2512489996" not in told
+    assert await parts.is_empty()
+
+
+async def test_a_version_that_ehmi_has_no_row_for_is_refused_and_leaves_nothing(
+    parts: Parts, sender: Application
+) -> None:
+    with pytest.raises(SubmissionRefused) as refused:
+        await sender.submit(message(_version_nobody_knows))
+    assert refused.value.rule not in ("", "other")
+    assert sender.down.offered == []
+    assert await parts.is_empty()
+
+
+async def test_an_address_that_no_envelope_can_name_is_refused_and_leaves_nothing(
+    parts: Parts,
+) -> None:
+    """A neighbour that stands apart could only refuse it again and again."""
+    wrong_digit = replace(RECEIVER, gln="5790000000028")
+    wrong_sor = replace(RECEIVER, sor="12")
+    for known in (wrong_digit, wrong_sor):
+        application = Application(parts, SENDER, known={known.gln: known})
+        with pytest.raises(SubmissionRefused) as refused:
+            await application.submit(message(), to=known.gln)
+        assert refused.value.rule == "message-not-in-ehmi"
+        assert await parts.is_empty()
+
+
+async def test_somebody_else_does_not_speak_through_this_node(parts: Parts) -> None:
+    application = Application(parts, THIRD)
+    with pytest.raises(SubmissionRefused) as refused:
+        await application.submit(message())
+    assert refused.value.rule == "sender-not-served"
+    assert await parts.is_empty()
+
+
+async def test_readdressing_is_for_the_development_profile_and_says_so(parts: Parts) -> None:
+    application = Application(parts, THIRD, readdress=True)
+    submission = await application.submit(message())
+    assert submission.document.sender == THIRD
+    assert len(submission.notes) == 1
+    assert SENDER.gln in submission.notes[0]
+    assert THIRD.gln in submission.notes[0]
+
+
+async def test_the_envelope_may_go_to_another_known_organisation_and_a_note_says_so(
+    parts: Parts,
+) -> None:
+    application = Application(parts, SENDER, known={THIRD.gln: THIRD})
+    submission = await application.submit(message(), to=THIRD.gln)
+    assert submission.document.receiver == THIRD
+    assert RECEIVER.gln in submission.notes[0]
+
+
+async def test_a_receiver_that_only_the_message_knows_is_addressed_as_it_says(
+    parts: Parts,
+) -> None:
+    application = Application(parts, SENDER, known={})
+    submission = await application.submit(message(), to=RECEIVER.gln)
+    assert submission.document.receiver == RECEIVER
+    assert submission.notes == ()
+
+
+async def test_an_unknown_receiver_that_the_message_does_not_name_is_refused(
+    parts: Parts, sender: Application
+) -> None:
+    with pytest.raises(SubmissionRefused) as refused:
+        await sender.submit(message(), to=THIRD.gln)
+    assert refused.value.rule == "receiver-unknown"
+    assert await parts.is_empty()
+
+
+# Reception
+
+
+def answer_in(parts: Parts, application: Application) -> fhir.MessageFacts:
+    data = parts.read(application.down.taken[-1].stored)
+    read = fhir.read_message(data)
+    assert [f for f in fhir.validate(read) if f.severity == "error"] == []
+    return fhir.recognise(read)
+
+
+async def test_a_good_message_is_owed_to_the_backend_and_answered_ok(
+    parts: Parts, receiver: Application
+) -> None:
+    item = document(parts)
+    await receiver.receive(item)
+    handover = await parts.one("SELECT * FROM handovers")
+    assert (handover["target"], handover["act"]) == ("backend", "eua-finalized")
+    assert Document.from_json(handover["item"]) == item
+    answer = answer_in(parts, receiver)
+    assert answer.response == fhir.Response(MESSAGE, "ok")
+    sent = receiver.down.taken[0]
+    assert (sent.sender, sent.receiver, sent.patient_id) == (RECEIVER, SENDER, None)
+    assert sent.original_message_identifier == MESSAGE
+    rows = await parts.rows("SELECT direction, acknowledgement FROM documents ORDER BY direction")
+    # A FHIR Acknowledgement is not acknowledged in FHIR again.
+    assert [(r["direction"], r["acknowledgement"]) for r in rows] == [("in", "ok"), ("out", "none")]
+    # The end event waits for the backend.
+    assert await parts.events() == []
+
+
+async def test_a_broken_message_is_answered_with_a_fatal_error(
+    parts: Parts, receiver: Application
+) -> None:
+    data = message(_without_conclusion_status)
+    await receiver.receive(document(parts, stored=parts.store(data)))
+    assert answer_in(parts, receiver).response == fhir.Response(MESSAGE, "fatal-error")
+    row = await parts.one("SELECT * FROM documents WHERE direction = 'in'")
+    assert row["acknowledgement"] == "fatal-error"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"not a message",
+        b'{"resourceType": "Bundle", "type": "message"}',
+        b'{"resourceType": "Bundle", "type": "message", "entry": []}',
+        b'{"resourceType": "Patient"}',
+    ],
+)
+async def test_what_cannot_be_answered_is_still_delivered(
+    parts: Parts, receiver: Application, data: bytes
+) -> None:
+    await receiver.receive(document(parts, stored=parts.store(data)))
+    assert receiver.down.taken == []
+    row = await parts.one("SELECT * FROM documents")
+    assert row["acknowledgement"] == "fatal-error"
+    assert len(await parts.rows("SELECT * FROM handovers")) == 1
+
+
+async def test_no_answer_leaves_where_answers_are_off(parts: Parts) -> None:
+    application = Application(parts, RECEIVER, acknowledge=False)
+    await application.receive(document(parts))
+    assert application.down.taken == []
+    assert len(await parts.rows("SELECT * FROM handovers")) == 1
+
+
+# Correlation
+
+
+def acknowledgement(
+    parts: Parts, code: str, *, answers: str = MESSAGE, sender: Address = RECEIVER, number: int = 1
+) -> Document:
+    """The FHIR Acknowledgement that `sender` gives, as it comes up from the message service handler."""
+    findings = [fhir.Finding("a-rule", "error", "Bundle", "a text")] if code != "ok" else []
+    bundle = fhir.build_acknowledgement(
+        fhir.read_message(message()),
+        code=code if code in ("ok", "fatal-error", "transient-error") else "ok",  # type: ignore[arg-type]
+        findings=findings if code in ("fatal-error", "transient-error") else (),
+        bundle_id=parts.ids.uuid(),
+        message_id=f"answer-{number}",
+        provenance_id=parts.ids.uuid(),
+        outcome_id=parts.ids.uuid(),
+        at=AT,
+    )
+    header_of(bundle)["response"] |= {"identifier": answers, "code": code}
+    return document(
+        parts,
+        message_identifier=f"answer-{number}",
+        event_code="acknowledgement-message",
+        definition_version="2.0",
+        sender=sender,
+        receiver=SENDER,
+        original_message_identifier=answers,
+        stored=parts.store(fhir.serialize(bundle, "json")),
+    )
+
+
+async def state(parts: Parts) -> str:
+    row = await parts.one(
+        "SELECT acknowledgement FROM documents WHERE message_identifier = $1", MESSAGE
+    )
+    return str(row["acknowledgement"])
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("ok", None),
+        ("fatal-error", "fhir-acknowledgement-negative"),
+        ("transient-error", "fhir-acknowledgement-negative"),
+    ],
+)
+async def test_an_acknowledgement_settles_the_message_and_is_never_answered(
+    parts: Parts, sender: Application, code: str, problem: str | None
+) -> None:
+    await sender.submit(message())
+    await sender.receive(acknowledgement(parts, code))
+    assert await state(parts) == code
+    assert (await parts.journal())[-1] == ("EUA", "fhir-acknowledged", problem)
+    assert len(sender.down.taken) == 1
+    # The backend hears of it like of any message.
+    assert len(await parts.rows("SELECT * FROM handovers")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stands"),
+    [
+        ("ok", "fatal-error", "ok"),
+        ("fatal-error", "ok", "fatal-error"),
+        ("ok", "ok", "ok"),
+        ("transient-error", "ok", "ok"),
+        ("transient-error", "fatal-error", "fatal-error"),
+        ("ok", "transient-error", "ok"),
+    ],
+)
+async def test_only_a_transient_error_may_be_followed_by_another_answer(
+    parts: Parts, sender: Application, first: str, second: str, stands: str
+) -> None:
+    await sender.submit(message())
+    await sender.receive(acknowledgement(parts, first))
+    await sender.receive(acknowledgement(parts, second, number=2))
+    assert await state(parts) == stands
+    unexpected = (await parts.journal())[-1][2] == "fhir-acknowledgement-unexpected"
+    assert unexpected == (second != stands)
+
+
+async def test_the_acknowledgement_of_a_stranger_settles_nothing(
+    parts: Parts, sender: Application
+) -> None:
+    await sender.submit(message())
+    await sender.receive(acknowledgement(parts, "ok", sender=THIRD))
+    assert await state(parts) == "awaited"
+    assert (await parts.journal())[-1][2] == "fhir-acknowledgement-unexpected"
+
+
+async def test_an_acknowledgement_of_what_was_never_sent_is_noted(
+    parts: Parts, sender: Application
+) -> None:
+    await sender.receive(acknowledgement(parts, "ok", answers="never-sent"))
+    assert (await parts.journal())[-1] == (
+        "EUA",
+        "fhir-acknowledged",
+        "fhir-acknowledgement-unexpected",
+    )
+
+
+async def test_an_acknowledgement_with_a_code_of_its_own_is_delivered_and_settles_nothing(
+    parts: Parts, sender: Application
+) -> None:
+    await sender.submit(message())
+    await sender.receive(acknowledgement(parts, "perhaps"))
+    assert await state(parts) == "awaited"
+    row = await parts.one("SELECT * FROM documents WHERE direction = 'in'")
+    assert row["acknowledgement"] == "fatal-error"
+    assert len(sender.down.taken) == 1
