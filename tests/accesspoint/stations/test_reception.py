@@ -1,0 +1,384 @@
+"""Hand-overs between two stations over mutual TLS: the seal, the one taking, and what a refusal leaves behind.
+
+The carrier's own tests stand in `test_carrier.py`; here it is the honest neighbour.
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from as4_stage import Pki
+from station_parts import AT, MESSAGE, Parts, document, envelope
+
+from accesspoint.as4.client import As4Client
+from accesspoint.network.listening import Listeners
+from accesspoint.stations import Commit
+from accesspoint.stations.carrier import PATH, StationClient, manifest_of, station_client
+from accesspoint.stations.document import Document, Envelope
+from accesspoint.stations.link import Handover
+from accesspoint.stations.reception import SMALL_BYTES, StationServer
+from accesspoint.stations.relay import NotTaken
+from accesspoint.stations.reporting import Act, facts_to_json
+from accesspoint.store.database import StorageFailure, Transaction
+from envelope.errors import LocalProtocolError
+from envelope.mime import MultipartWriter, OutboundPart
+from envelope.seal import seal_manifest
+
+
+@dataclass
+class Below:
+    """The station that is handed to: what it took, in whose commit; `failure` is raised while it prepares."""
+
+    parts: Parts
+    documents: list[Document] = field(default_factory=list)
+    envelopes: list[Envelope] = field(default_factory=list)
+    failure: Exception | None = None
+    hold: asyncio.Barrier | None = None
+
+    async def take_document(self, item: Document) -> Commit:
+        return await self._take(self.documents, item)
+
+    async def take_envelope(self, item: Envelope) -> Commit:
+        return await self._take(self.envelopes, item)
+
+    async def _take(self, taken: list[Any], item: Any) -> Commit:
+        if self.hold is not None:
+            await self.hold.wait()
+        if self.failure is not None:
+            raise self.failure
+
+        async def work(tx: Transaction) -> None:
+            await self.parts.reporter.note(
+                tx, "taken", station="MSH", message_identifier="m", subject="m", standard="s"
+            )
+            taken.append(item)
+
+        return Commit(work)
+
+
+@dataclass
+class Hop:
+    """Two stations and the wire between them."""
+
+    sending: Parts
+    receiving: Parts
+    below: Below
+    url: str
+    tls: ssl.SSLContext
+    client: As4Client
+    pki: Pki
+
+    def carrier(self, issued: Any = None) -> StationClient:
+        return StationClient(
+            self.url,
+            client=self.client,
+            signer=(issued or self.pki.municipality).signer(),
+            payloads=self.sending.payloads,
+            clock=self.sending.clock,
+        )
+
+    def handover(self, **changes: Any) -> Handover:
+        item = document(self.sending)
+        values: dict[str, Any] = {
+            "id": self.sending.ids.uuid(),
+            "target": "down",
+            "kind": "document",
+            "message_identifier": MESSAGE,
+            "item": item.to_json(),
+            "act": Act.EUA_SENT,
+            "facts": facts_to_json(item.delivery_facts()),
+            "media_type": item.media_type,
+            "stored": item.stored,
+        }
+        return Handover(**{**values, **changes})
+
+    async def post(self, body: bytes, content_type: str) -> tuple[int, Any]:
+        connector = aiohttp.TCPConnector(ssl=self.tls)
+        async with (
+            aiohttp.ClientSession(connector=connector, trust_env=False) as session,
+            session.post(
+                self.url + PATH, data=body, headers={"Content-Type": content_type}
+            ) as answer,
+        ):
+            return answer.status, await answer.json()
+
+    def parts_of(
+        self,
+        handover: Handover,
+        *,
+        item: bytes | None = None,
+        octets: bytes | None = None,
+        sealed: bytes | None = None,
+        leave_out_document: bool = False,
+    ) -> tuple[bytes, str]:
+        """The request for a hand-over, with one thing changed."""
+        issued = self.pki.municipality
+        manifest = sealed or seal_manifest(
+            manifest_of(handover, AT), issued.private_key, issued.certificate
+        )
+        item = handover.item.encode() if item is None else item
+        octets = self.sending.read(handover.stored) if octets is None else octets
+        writer = MultipartWriter(boundary="b", root_content_id="manifest@x", root=manifest)
+        body = (
+            writer.opening()
+            + writer.head(OutboundPart("item@x", "application/json", len(item)))
+            + item
+        )
+        if not leave_out_document:
+            head = writer.head(OutboundPart("document@x", "application/json", len(octets)))
+            body += head + octets
+        return body + writer.tail(), writer.content_type()
+
+    async def took_nothing(self) -> bool:
+        below = self.below
+        return (
+            not below.documents
+            and not below.envelopes
+            and await self.receiving.rows("SELECT * FROM handovers_taken") == []
+            and self.receiving.files() == 0
+            and self.receiving.unpublished() == 0
+        )
+
+
+@pytest.fixture
+async def hop(pki: Pki, tmp_path: Path) -> AsyncIterator[Hop]:
+    """An end-user edge above, a message service handler below; the municipality's key seals what goes down."""
+    as_client, _ = pki.tls_contexts("municipality")
+    _, as_server = pki.tls_contexts("clinic")
+    async with (
+        Parts.open(tmp_path / "above", together=False) as sending,
+        Parts.open(tmp_path / "below", together=False, seed=2) as receiving,
+        station_client(as_client) as client,
+    ):
+        below = Below(receiving)
+        server = StationServer(
+            database=receiving.database,
+            payloads=receiving.payloads,
+            bells=receiving.bells,
+            clock=receiving.clock,
+            neighbours={"down": pki.municipality.certificate, "up": pki.clinic.certificate},
+            take_document={"down": below.take_document},
+            take_envelope={"up": below.take_envelope},
+        )
+        listeners = Listeners()
+        application = web.Application()
+        application.router.add_post(PATH, server.handle)
+        url = await listeners.start(application, tls=as_server)
+        yield Hop(sending, receiving, below, url, as_client, client, pki)
+        await listeners.stop()
+
+
+async def test_a_document_comes_across_with_its_facts_and_its_octets(hop: Hop) -> None:
+    handover = hop.handover()
+    await hop.carrier().carry(handover)
+    (taken,) = hop.below.documents
+    sent = Document.from_json(handover.item)
+    assert taken == sent.standing_at(taken.stored)
+    assert hop.receiving.read(taken.stored) == hop.sending.read(sent.stored)
+    assert (await hop.receiving.one("SELECT * FROM handovers_taken"))["id"] == handover.id
+    assert hop.receiving.files() == 1
+
+
+async def test_an_envelope_comes_across_from_the_other_side(hop: Hop) -> None:
+    item = envelope(hop.sending)
+    handover = hop.handover(
+        target="up",
+        kind="envelope",
+        item="{}",
+        media_type="application/xml",
+        stored=item.stored,
+        act=Act.AP_PASSED_UP,
+    )
+    await hop.carrier(hop.pki.clinic).carry(handover)
+    (taken,) = hop.below.envelopes
+    assert taken.message_identifier == MESSAGE
+    assert hop.receiving.read(taken.stored) == hop.sending.read(item.stored)
+
+
+async def test_the_same_hand_over_twice_is_taken_once_and_answered_alike(hop: Hop) -> None:
+    handover = hop.handover()
+    await hop.carrier().carry(handover)
+    await hop.carrier().carry(handover)
+    assert len(hop.below.documents) == 1
+    assert hop.receiving.files() == 1
+
+
+async def test_two_copies_that_race_are_taken_once(hop: Hop) -> None:
+    hop.below.hold = asyncio.Barrier(2)
+    handover = hop.handover()
+    await asyncio.gather(hop.carrier().carry(handover), hop.carrier().carry(handover))
+    assert len(hop.below.documents) == 1
+    assert hop.receiving.files() == 1
+    assert len(await hop.receiving.journal()) == 1
+
+
+async def test_a_seal_by_a_certificate_that_is_no_neighbours_is_refused(hop: Hop) -> None:
+    """Mutual TLS lets every trusted partner in; only the neighbour may hand over."""
+    with pytest.raises(NotTaken) as refused:
+        await hop.carrier(hop.pki.third).carry(hop.handover())
+    assert (refused.value.slug, refused.value.detail) == ("station-refused", "HTTP 422")
+    assert await hop.took_nothing()
+
+
+async def test_a_neighbour_cannot_hand_over_in_the_direction_of_the_other(hop: Hop) -> None:
+    with pytest.raises(NotTaken):
+        await hop.carrier(hop.pki.clinic).carry(hop.handover(target="down"))
+    assert await hop.took_nothing()
+
+
+async def test_a_kind_that_nobody_takes_from_there_is_refused(hop: Hop) -> None:
+    body, content_type = hop.parts_of(hop.handover(kind="envelope", item="{}"))
+    assert await hop.post(body, content_type) == (422, {"reason": "manifest.purpose"})
+    with pytest.raises(NotTaken):
+        await hop.carrier(hop.pki.clinic).carry(hop.handover(target="up", kind="document"))
+    assert await hop.took_nothing()
+
+
+Attack = Callable[[Hop], tuple[bytes, str]]
+
+
+def _other_document(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(), octets=b"another document")
+
+
+def _other_facts(hop: Hop) -> tuple[bytes, str]:
+    handover = hop.handover()
+    return hop.parts_of(handover, item=handover.item.replace("2512489996", "0101010101").encode())
+
+
+def _broken_seal(hop: Hop) -> tuple[bytes, str]:
+    handover = hop.handover()
+    issued = hop.pki.municipality
+    sealed = seal_manifest(manifest_of(handover, AT), issued.private_key, issued.certificate)
+    changed = sealed.replace(MESSAGE.encode(), MESSAGE[::-1].encode())
+    assert changed != sealed
+    return hop.parts_of(handover, sealed=changed)
+
+
+def _no_document(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(), leave_out_document=True)
+
+
+def _endless_facts(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(), item=b" " * (SMALL_BYTES + 1))
+
+
+def _no_multipart(hop: Hop) -> tuple[bytes, str]:
+    return b"{}", "application/json"
+
+
+def _cut_off(hop: Hop) -> tuple[bytes, str]:
+    body, content_type = hop.parts_of(hop.handover())
+    return body[:-10], content_type
+
+
+def _facts_of_another_program(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(item='{"unknown": 1}'))
+
+
+def _facts_that_are_no_json(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(item="{"))
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        (_other_document, "manifest.certificate"),
+        (_other_facts, "manifest.digest"),
+        (_broken_seal, "manifest.certificate"),
+        (_no_document, "station.parts"),
+        (_endless_facts, "station.size"),
+        (_no_multipart, None),
+        (_cut_off, None),
+        (_facts_of_another_program, "station.item"),
+        (_facts_that_are_no_json, "station.item"),
+    ],
+)
+async def test_what_does_not_hold_is_refused_and_leaves_nothing(
+    hop: Hop, attack: Attack, reason: str | None
+) -> None:
+    status, answer = await hop.post(*attack(hop))
+    assert status == 422
+    assert reason is None or answer == {"reason": reason}
+    assert "2512489996" not in str(answer)
+    assert await hop.took_nothing()
+
+
+async def test_what_the_station_cannot_take_is_refused_and_leaves_nothing(hop: Hop) -> None:
+    hop.below.failure = LocalProtocolError("no document type")
+    assert await hop.post(*hop.parts_of(hop.handover())) == (422, {"reason": "station.refused"})
+    assert await hop.took_nothing()
+
+
+async def test_after_a_failure_of_the_store_the_file_stays_and_the_neighbour_repeats(
+    hop: Hop,
+) -> None:
+    """Nobody knows whether the commit became durable, so what it may point at is not deleted."""
+    handover = hop.handover()
+    hop.below.failure = StorageFailure("the disk is gone")
+    with pytest.raises(NotTaken) as refused:
+        await hop.carrier().carry(handover)
+    assert refused.value.detail == "HTTP 500"
+    assert hop.receiving.files() == 1
+    hop.below.failure = None
+    await hop.carrier().carry(handover)
+    assert len(hop.below.documents) == 1
+
+
+async def test_a_station_without_neighbours_takes_nothing(hop: Hop) -> None:
+    server = StationServer(
+        database=hop.receiving.database,
+        payloads=hop.receiving.payloads,
+        bells=hop.receiving.bells,
+        clock=hop.receiving.clock,
+        neighbours={},
+        take_document={},
+        take_envelope={},
+    )
+    listeners = Listeners()
+    application = web.Application()
+    application.router.add_post(PATH, server.handle)
+    _, as_server = hop.pki.tls_contexts("clinic")
+    lonely = replace(hop, url=await listeners.start(application, tls=as_server))
+    assert await lonely.post(*hop.parts_of(hop.handover())) == (
+        422,
+        {"reason": "manifest.direction"},
+    )
+    await listeners.stop()
+    assert await hop.took_nothing()
+
+
+async def test_a_violation_of_another_rule_is_not_a_repetition(hop: Hop) -> None:
+    """Only the hand-over's own id says that it was taken before."""
+
+    async def violate(tx: Transaction) -> None:
+        await tx.execute("INSERT INTO documents (direction) VALUES ('in')")
+
+    async def take(_: Document) -> Commit:
+        return Commit(violate)
+
+    server_side = StationServer(
+        database=hop.receiving.database,
+        payloads=hop.receiving.payloads,
+        bells=hop.receiving.bells,
+        clock=hop.receiving.clock,
+        neighbours={"down": hop.pki.municipality.certificate},
+        take_document={"down": take},
+        take_envelope={},
+    )
+    listeners = Listeners()
+    application = web.Application()
+    application.router.add_post(PATH, server_side.handle)
+    _, as_server = hop.pki.tls_contexts("clinic")
+    other = replace(hop, url=await listeners.start(application, tls=as_server))
+    with pytest.raises(NotTaken) as refused:
+        await other.carrier().carry(hop.handover())
+    assert refused.value.detail == "HTTP 500"
+    await listeners.stop()
+    assert await hop.took_nothing()

@@ -1,0 +1,233 @@
+"""Hand-overs are brought until they are taken, reported once they are, and one never stops the others."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from station_parts import AT, MESSAGE, Parts, document
+
+from accesspoint.clock import to_microseconds
+from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.stations import Bell
+from accesspoint.stations.link import Apart, Handover
+from accesspoint.stations.relay import HandoverRelay, NotTaken
+from accesspoint.stations.reporting import Act
+from accesspoint.store.database import StorageFailure, Transaction
+from accesspoint.store.payloads import PayloadMissing
+
+SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60))
+Carry = Callable[[Handover], Awaitable[None]]
+
+
+class Target:
+    """Takes hand-overs, or fails as told."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.failure: BaseException | None = None
+
+    async def __call__(self, handover: Handover) -> None:
+        self.seen.append(handover.id)
+        if self.failure is not None:
+            raise self.failure
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target()
+
+
+def relay_of(parts: Parts, **carriers: Carry) -> HandoverRelay:
+    return HandoverRelay(
+        database=parts.database,
+        carriers=carriers,
+        reporter=parts.reporter,
+        bells=parts.bells,
+        clock=parts.clock,
+        schedule=SCHEDULE,
+    )
+
+
+@asynccontextmanager
+async def running(relay: HandoverRelay) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(relay.run())
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def hand_over(
+    parts: Parts, target: str = "down", act: Act = Act.EUA_SENT, message: str = MESSAGE
+) -> str:
+    item = document(parts, message_identifier=message)
+    commit = await Apart(target, parts.ids).pass_on(
+        item, act=act, facts=item.delivery_facts(), at=parts.clock.now()
+    )
+    await parts.run(commit)
+    return str(
+        (await parts.rows("SELECT id FROM handovers WHERE message_identifier = $1", message))[0][
+            "id"
+        ]
+    )
+
+
+async def until(parts: Parts, event: str, times: int = 1) -> None:
+    """Follow the journal until it has said this so many times."""
+    async with asyncio.timeout(10):
+        while [name for _, name, _ in await parts.journal()].count(event) < times:
+            await parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.2)
+
+
+async def test_a_hand_over_is_reported_once_the_other_station_has_it(
+    apart: Parts, target: Target
+) -> None:
+    id_ = await hand_over(apart)
+    assert await apart.events() == []
+    async with running(relay_of(apart, down=target)):
+        await until(apart, "handed-over")
+    assert target.seen == [id_]
+    assert await apart.events() == [("EUA", "msg-created-and-sent")]
+    row = await apart.one("SELECT * FROM handovers")
+    assert (row["state"], row["done_at"], row["problem"]) == ("done", to_microseconds(AT), None)
+    assert await apart.journal() == [("EUA", "handed-over", None)]
+
+
+async def test_what_the_backend_has_is_marked_delivered_at_the_end_of_the_journey(
+    apart: Parts, target: Target
+) -> None:
+    async def insert(tx: Transaction) -> None:
+        await tx.execute(
+            "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
+            " payload_bytes, payload_sha256, acknowledgement, created_at)"
+            " VALUES ('in', $1, 'x', 'e', 's', 'r', 'm', 0, '', 'ok', 0)",
+            MESSAGE,
+        )
+
+    await apart.database.run(insert)
+    await hand_over(apart, "backend", Act.EUA_FINALIZED)
+    async with running(relay_of(apart, backend=target)):
+        await until(apart, "delivered")
+    assert await apart.events() == [("EUA", "msg-received-and-finalized")]
+    row = await apart.one("SELECT * FROM documents")
+    assert row["delivered_at"] == to_microseconds(AT)
+
+
+async def test_what_is_not_taken_waits_longer_each_time_and_keeps_its_id(
+    apart: Parts, target: Target
+) -> None:
+    id_ = await hand_over(apart)
+    target.failure = NotTaken("station-refused", "HTTP 503")
+    waits = (10, 20, 40, 80, 160, 300, 300)
+    async with running(relay_of(apart, down=target)):
+        for number, seconds in enumerate(waits, start=1):
+            await until(apart, "not-taken", number)
+            row = await apart.one("SELECT * FROM handovers")
+            due = apart.clock.now() + timedelta(seconds=seconds)
+            assert (row["attempts"], row["next_at"]) == (number, to_microseconds(due))
+            assert (row["state"], row["problem"]) == ("waiting", "station-refused")
+            apart.clock.advance(timedelta(seconds=seconds))
+            apart.bells.ring(Bell.RELAY)
+        target.failure = None
+        await until(apart, "not-taken", len(waits))
+        apart.bells.ring(Bell.RELAY)
+        apart.clock.advance(timedelta(minutes=5))
+        apart.bells.ring(Bell.RELAY)
+        await until(apart, "handed-over")
+    assert set(target.seen) == {id_}
+    assert len(await apart.events()) == 1
+    notes = await apart.rows("SELECT detail FROM journal WHERE event = 'not-taken'")
+    assert json.loads(notes[0]["detail"]) == {"target": "down", "attempt_why": "HTTP 503"}
+
+
+@pytest.mark.parametrize(
+    "failure", [PayloadMissing("there is no payload"), ValueError("x"), RecursionError()]
+)
+async def test_one_hand_over_that_meets_an_error_of_ours_does_not_stop_the_others(
+    apart: Parts, failure: Exception
+) -> None:
+    poisoned = await hand_over(apart)
+    await hand_over(apart, message="other")
+
+    async def carry(handover: Handover) -> None:
+        if handover.id == poisoned:
+            raise failure
+
+    async with running(relay_of(apart, down=carry)) as task:
+        await until(apart, "handed-over")
+        await until(apart, "not-taken")
+        assert not task.done()
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
+    assert (row["state"], row["problem"]) == ("waiting", "internal")
+
+
+async def test_a_relay_without_work_sleeps_until_the_bell(apart: Parts, target: Target) -> None:
+    async with running(relay_of(apart, down=target)):
+        await asyncio.sleep(0)
+        await hand_over(apart)
+        await until(apart, "handed-over")
+    assert len(target.seen) == 1
+
+
+async def test_a_target_that_is_not_configured_any_more_keeps_what_it_is_owed(
+    apart: Parts, target: Target
+) -> None:
+    await hand_over(apart, "up", Act.MSH_PASSED_UP)
+    async with running(relay_of(apart, down=target)):
+        await until(apart, "not-taken")
+    row = await apart.one("SELECT * FROM handovers")
+    assert (row["state"], row["problem"]) == ("waiting", "internal")
+
+
+async def test_a_store_that_fails_ends_the_relay(apart: Parts, target: Target) -> None:
+    await hand_over(apart)
+    target.failure = StorageFailure("the disk is gone")
+    async with running(relay_of(apart, down=target)) as task:
+        with pytest.raises(StorageFailure):
+            async with asyncio.timeout(10):
+                await task
+
+
+async def test_two_relays_bring_it_twice_and_report_it_once(apart: Parts) -> None:
+    """At least once: the other side knows the id, and only one of them marks it done."""
+    await hand_over(apart)
+    both = asyncio.Barrier(2)
+    seen = []
+
+    async def carry(handover: Handover) -> None:
+        seen.append(handover.id)
+        await both.wait()
+
+    async with running(relay_of(apart, down=carry)), running(relay_of(apart, down=carry)):
+        await until(apart, "handed-over")
+        async with asyncio.timeout(10):
+            while len(seen) < 2:
+                await apart.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
+        apart.bells.ring(Bell.RELAY)
+        await asyncio.sleep(0)
+    assert len(set(seen)) == 1
+    assert [event for _, event, _ in await apart.journal()] == ["handed-over"]
+    assert len(await apart.events()) == 1
+
+
+async def test_the_subject_of_an_answer_is_what_it_answers(apart: Parts, target: Target) -> None:
+    item = replace(
+        document(apart),
+        event_code="acknowledgement-message",
+        definition_version="2.0",
+        original_message_identifier="answered",
+    )
+    await apart.run(
+        await Apart("down", apart.ids).pass_on(
+            item, act=Act.EUA_SENT, facts=item.delivery_facts(), at=AT
+        )
+    )
+    async with running(relay_of(apart, down=target)):
+        await until(apart, "handed-over")
+    row = await apart.one("SELECT * FROM journal")
+    assert (row["subject"], row["message_identifier"]) == ("answered", MESSAGE)
