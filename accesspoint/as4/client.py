@@ -6,6 +6,7 @@ the environment and cookies are off: an AS4 request goes where the agreement say
 """
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 CHUNK_BYTES = 64 * 1024
 SLOWEST_BYTES_PER_SECOND = 64 * 1024
 """A peer that takes a request more slowly than this is not waited for."""
+_REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "ACCESS_DENIED", "DECRYPT_ERROR")
+"""Alerts by which a server ends the connection before it reads a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +133,8 @@ class As4Client:
                 "peer-unreachable", f"{where}: no connection in time", arrival_possible=False
             ) from error
         except aiohttp.ClientConnectorError as error:
-            text = error.os_error.strerror or type(error.os_error).__name__
             raise PostFailed(
-                "peer-unreachable", f"{where}: {text}", arrival_possible=False
+                "peer-unreachable", f"{where}: {_reason(error.os_error)}", arrival_possible=False
             ) from error
         except (aiohttp.ServerTimeoutError, TimeoutError) as error:
             raise PostFailed(
@@ -140,15 +142,9 @@ class As4Client:
             ) from error
         except ssl.SSLError as error:
             # A TLS 1.3 server refuses a client certificate after the handshake: it shows on the first read.
-            raise PostFailed(
-                "peer-tls", f"{where}: {error.reason}", arrival_possible=False
-            ) from error
+            raise _broken_off(error, where) from error
         except (aiohttp.ClientError, OSError) as error:
-            cause = error.__cause__ or error
-            slug = "peer-tls" if isinstance(cause, ssl.SSLError) else "peer-timeout"
-            raise PostFailed(
-                slug, f"{where}: {type(cause).__name__}", arrival_possible=slug != "peer-tls"
-            ) from error
+            raise _broken_off(error.__cause__ or error, where) from error
 
     async def _read(self, response: aiohttp.ClientResponse, where: str) -> bytes:
         """Read at most `response_bytes`: an endless answer must not fill memory."""
@@ -163,6 +159,23 @@ class As4Client:
                 )
             parts.append(chunk)
         return b"".join(parts)
+
+
+def _broken_off(error: BaseException, where: str) -> PostFailed:
+    """What a connection that broke after the handshake says of the message: it may have arrived, unless TLS refused us."""
+    reason = (error.reason or "") if isinstance(error, ssl.SSLError) else ""
+    if "ALERT" in reason and any(word in reason for word in _REFUSALS):
+        return PostFailed("peer-tls", f"{where}: {reason}", arrival_possible=False)
+    return PostFailed(
+        "peer-timeout", f"{where}: {reason or type(error).__name__}", arrival_possible=True
+    )
+
+
+def _reason(error: OSError) -> str:
+    """The system's words for an error; asyncio's own sentence would repeat the address."""
+    if error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
+    return error.strerror or type(error).__name__
 
 
 def _host(url: str) -> str:
