@@ -43,7 +43,7 @@ def run(
         return ExitStatus.USAGE
     if broken is not None and broken not in BREAKS:
         near = get_close_matches(broken, BREAKS, n=1)
-        hint = f"Did you mean {near[0]!r}?" if near else "See accesspoint demo --list-breaks"
+        hint = f"Did you mean {str(near[0])!r}?" if near else "See accesspoint demo --list-breaks"
         sys.stderr.write(f"no step is called {broken!r}. {hint}\n")
         return ExitStatus.USAGE
     try:
@@ -70,13 +70,24 @@ async def _run(
     )
     with tempfile.TemporaryDirectory(prefix="ehmi-demo-") as place:
         stage = Stage(Path(place), apart=apart, clock=clock, ids=SystemIds(clock), broken=broken)
+        keeping = asyncio.Event()
         playing = asyncio.create_task(
-            _play(stage, message, out, started, keep=keep, apart=apart, seconds=seconds, stop=stop)
+            _play(
+                stage,
+                message,
+                out,
+                started,
+                keeping,
+                keep=keep,
+                apart=apart,
+                seconds=seconds,
+                stop=stop,
+            )
         )
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait([playing, waiting], return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
-        if not playing.done() and not keep:
+        if not playing.done() and not keeping.is_set():
             playing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await playing
@@ -90,6 +101,7 @@ async def _play(
     message: bytes | None,
     out: Timeline,
     started: float,
+    keeping: asyncio.Event,
     *,
     keep: bool,
     apart: bool,
@@ -113,6 +125,7 @@ async def _play(
         else:
             out.say(culprit.render())
         if keep:
+            keeping.set()
             async with kept(stage, out):
                 await stop.wait()
         return ExitStatus.OK if culprit is None else culprit.exit_status
