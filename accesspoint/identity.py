@@ -63,7 +63,7 @@ def build_agreements(
         party = (subject_facts(agreed[0]).common_name if agreed else None) or name
         modes[party] = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
         if agreed:
-            certificates[party] = agreed
+            certificates[party] = (*certificates.get(party, ()), *agreed)
     return Agreements(by_party=modes), certificates
 
 

@@ -17,9 +17,9 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, IntegrityViolation, Row, Transaction
+from accesspoint.store.database import Database, Row, StorageFailure, Transaction
 from accesspoint.store.messages import StateMoved, advance, claim_due, next_due_at
-from envelope.errors import LocalProtocolError, RemoteProtocolError
+from envelope.errors import RemoteProtocolError
 from envelope.receiving import State
 
 DUE_STATES: Final = (State.RECEIVED, State.DELIVERY_WAIT)
@@ -86,7 +86,9 @@ class Dispatcher:
             _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
         except RemoteProtocolError as error:
             await self._set_aside(row, State.QUARANTINED, error.reason)
-        except (LocalProtocolError, IntegrityViolation, OSError) as error:
+        except StorageFailure:
+            raise
+        except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
             held = int(row["attempt"]) + 1 >= HOLD_AFTER
             await self._set_aside(
                 row, State.HELD if held else State.DELIVERY_WAIT, type(error).__name__

@@ -15,6 +15,7 @@ A look-up that fails leaves the row where it is, due later; one that can never s
 """
 
 import asyncio
+import contextlib
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -34,7 +35,7 @@ from accesspoint.outbound.packing import build_request, build_wire
 from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Row, StorageError, Transaction
+from accesspoint.store.database import Database, Row, StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_receipt, record_wire
 from accesspoint.store.messages import StateMoved, advance, claim_due, find_message, next_due_at
 from accesspoint.store.payloads import PayloadStore
@@ -133,11 +134,12 @@ class Sender:
             await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
-        except StorageError:
+        except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
             _log.error("outbound_internal", message=row["id"], error=type(error).__name__)
-            await self._set_aside(row, type(error).__name__)
+            with contextlib.suppress(StateMoved):
+                await self._set_aside(row, type(error).__name__)
         finally:
             self._busy -= 1
             self._bells.ring(Bell.SENDER)
@@ -234,6 +236,8 @@ class Sender:
             )
 
         await self._bells.run(self._database, Commit(work))
+        if earlier is not None and earlier.part not in (None, wire.part):
+            self._payloads.delete(str(earlier.part))
         return wire
 
     async def _build(self, row: Row, endpoint: Endpoint, partner: str, signed_at: str) -> Wire:
@@ -273,11 +277,13 @@ class Sender:
                 )
                 await self._report_failure(tx, row, end)
             else:
-                await tx.execute(
+                touched = await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
                     " lease_until = NULL WHERE id = $4 AND lease_owner = $5",
                     attempt, to_microseconds(due), slug, row["id"], self._owner,
                 )  # fmt: skip
+                if touched != 1:
+                    raise StateMoved(f"message {row['id']} is no longer leased to this worker")
             event = "not-sent" if due is None else "waiting"
             await self._note(tx, row, event, problem=slug, detail={"why": why})
 
