@@ -212,7 +212,10 @@ async def test_no_client_certificate_is_refused_in_the_handshake_of_tls_1_2(pki:
     nobody = without_certificate(pki)
     nobody.maximum_version = ssl.TLSVersion.TLSv1_2
     async with tls_server(pki, "clinic") as url:
-        assert await failure(url, tls=nobody) == ("peer-tls", False)
+        slug, arrival_possible = await failure(url, tls=nobody)
+    # A reset that overtakes the alert looks like a server that is not there; in both cases nothing was sent.
+    assert slug in {"peer-tls", "peer-unreachable"}
+    assert not arrival_possible
 
 
 async def test_no_client_certificate_is_refused_after_the_handshake_of_tls_1_3(pki: Pki) -> None:
