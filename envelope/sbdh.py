@@ -17,6 +17,7 @@ import binascii
 import re
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import cache
 from typing import Any, Final, cast
 
 from lxml import etree
@@ -41,21 +42,10 @@ from envelope.sbdh_values import (
 )
 
 __all__ = [
-    "DOCUMENT_REFERENCE",
-    "MESSAGING",
-    "OFFICIAL_STANDARDS",
-    "PARTICIPANT_PREFIX",
-    "Base64Stream",
-    "BusinessService",
-    "CorrelationInformation",
-    "Identifier",
-    "SbdSplitter",
-    "Scope",
-    "ScopeType",
-    "ServiceTransaction",
-    "StandardBusinessDocumentHeader",
-    "build_sbd",
-]
+    "DOCUMENT_REFERENCE", "MESSAGING", "OFFICIAL_STANDARDS", "PARTICIPANT_PREFIX", "Base64Stream",
+    "BusinessService", "CorrelationInformation", "Identifier", "SbdSplitter", "Scope",
+    "ScopeType", "ServiceTransaction", "StandardBusinessDocumentHeader", "build_sbd",
+]  # fmt: skip
 
 
 # Writing
@@ -190,6 +180,7 @@ class _State(Enum):
 
 
 _PIECE: Final = 64 * KIB
+_CONTENT_NAME: Final = b"BinaryContent"
 _BOM: Final = b"\xef\xbb\xbf"
 _DECLARATION: Final = re.compile(
     rb"<\?xml\s+version\s*=\s*(['\"])1\.0\1"
@@ -221,6 +212,7 @@ class SbdSplitter:
         self._base64 = _Base64Text()
         self._state = _State.HEAD
         self._prolog: bytearray | None = bytearray()
+        self._tag_ended = False
         self._total = 0
         self._head = 0
         self._idle = 0
@@ -264,8 +256,14 @@ class SbdSplitter:
         return self._header
 
     def _feed_head(self, chunk: bytes, position: int) -> int:
-        # One tag at a time, so that the octet after the start tag of BinaryContent is known exactly.
-        cut = chunk.find(b">", position) + 1 or len(chunk)
+        # The octet after the start tag of BinaryContent must be known exactly, so the document is read one tag at a
+        # time from the first place where that name stands. What comes before holds no such tag and is read at once,
+        # unless the name may have begun in an earlier piece.
+        cut = 0
+        if self._tag_ended and (name := chunk.find(_CONTENT_NAME, position)) >= 0:
+            cut = chunk.rfind(b"<", position, name)
+        if cut <= position:
+            cut = chunk.find(b">", position) + 1 or len(chunk)
         self._head += cut - position
         if self._head > self._limits.sbdh_bytes:
             raise SbdRefused(f"header over {self._limits.sbdh_bytes} bytes", reason="sbd.limits")
@@ -276,6 +274,7 @@ class SbdSplitter:
                 return cut
             piece = self._check_prolog(bytes(self._prolog))
             self._prolog = None
+        self._tag_ended = piece.endswith(b">")
         self._parse(piece)
         if self._target.content is not None:
             self._header = _read_header(self._target)
@@ -404,9 +403,9 @@ class _HeaderTarget:
                 tag = q(names.SBDH, local)
         self._open.append(_OpenElement())
         try:
-            element = self._builder.start(
-                tag, attributes, {prefix or None: uri for prefix, uri in nsmap.items()}
-            )
+            # Few elements declare a namespace; the others come with a view that is slow to look into.
+            declared = {prefix or None: uri for prefix, uri in nsmap.items()} if nsmap else {}
+            element = self._builder.start(tag, attributes, declared)
         except ValueError:
             # The parser reports names that break Namespaces in XML only after it has passed them on.
             raise SbdRefused("name or namespace of no legal form", reason="sbd.xml") from None
@@ -461,7 +460,8 @@ class _HeaderTarget:
     def _check_limits(self, attributes: dict[str, str], nsmap: dict[str, str]) -> None:
         limits = self._limits
         self._elements += 1
-        self._namespaces.update(nsmap.values())
+        if nsmap:
+            self._namespaces.update(nsmap.values())
         if (
             self._elements > limits.elements
             or len(self._open) >= limits.depth
@@ -580,6 +580,7 @@ def _check_ambiguity(header: StandardBusinessDocumentHeader) -> None:
         raise SbdRefused("control character in an identifier", reason="sbd.identifier")
 
 
+@cache
 def _path(*locals_: str) -> str:
     return "/".join(q(names.SBDH, local) for local in locals_)
 

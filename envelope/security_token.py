@@ -116,6 +116,7 @@ class TokenReference:
         return named in (issuer, issuer[::-1])
 
 
+@lru_cache(maxsize=128)
 def subject_key_identifier(certificate: x509.Certificate) -> bytes:
     """The SKI extension's octets, or SHA-1 of the public key bits for a certificate without one."""
     try:

@@ -7,6 +7,7 @@ Spec: ehmi.md 3.6 (OCES3 system certificates); as4.md 0.3 (subject key identifie
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
@@ -32,6 +33,8 @@ MAX_RSA_EXPONENT_BITS: Final = 64
 
 _CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _PEM: Final = b"-----BEGIN "
+_REMEMBERED: Final = 256
+"""Certificates never change and partners show the same ones with every message."""
 
 
 def load_certificates(data: bytes) -> list[x509.Certificate]:
@@ -66,6 +69,7 @@ def load_certificates(data: bytes) -> list[x509.Certificate]:
     return found
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def load_certificate(der: bytes) -> x509.Certificate:
     """Read one DER certificate, nothing before it and nothing after it.
 
@@ -95,6 +99,7 @@ def require_readable(certificate: x509.Certificate) -> None:
         raise UnreadableCertificate("a part of the certificate is malformed") from error
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def fingerprint(certificate: x509.Certificate) -> str:
     """Return the SHA-256 of the DER as 64 lower-case hexadecimal digits."""
     return certificate.fingerprint(hashes.SHA256()).hex()
@@ -122,6 +127,7 @@ def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def subject_key_identifier(certificate: x509.Certificate) -> bytes:
     """Return the octets of the subject key identifier: the extension's, or SHA-1 of the key bits without one.
 
@@ -166,6 +172,7 @@ class SubjectFacts:
         return value if value != written and value else None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def subject_facts(certificate: x509.Certificate) -> SubjectFacts:
     """Read the identifying fields of a certificate's subject."""
     return SubjectFacts(

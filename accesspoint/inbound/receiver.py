@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from accesspoint.clock import Clock, timestamp
 from accesspoint.delivery.events import DeliveryFacts
@@ -84,6 +83,7 @@ from envelope.verified import (
 )
 from envelope.wsse import CertificateCheck, WireIds
 from envelope.xml import scan
+from keys.certificate import fingerprint
 
 CHUNK_BYTES: Final = 64 * 1024
 LARGE_BYTES: Final = 256 * 1024
@@ -188,7 +188,7 @@ class Receiver:
         # Only now is there somebody to attribute the message to.
         intake.message_id = parsed.user_message.message_id
         intake.party = sender
-        intake.certificate = authenticated.certificate.fingerprint(SHA256()).hex()
+        intake.certificate = fingerprint(authenticated.certificate)
         return authenticated
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
@@ -442,7 +442,7 @@ class Receiver:
             message=new.id,
             at=now,
         )
-        signer = self._identity.signer.certificate.fingerprint(SHA256()).hex()
+        signer = fingerprint(self._identity.signer.certificate)
         await record_receipt(tx, new.id, receipt, signer=signer, at=now)
 
     async def _commit(

@@ -11,9 +11,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from accesspoint.discovery.directory import Endpoint
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
@@ -33,6 +30,7 @@ from envelope.names import ISO6523_ACTORID
 from envelope.parts import PartSealer
 from envelope.pmode import PMode
 from envelope.wsse import WireIds, build_user_message
+from keys.certificate import load_certificate
 
 CHUNK_BYTES: Final = 64 * 1024
 CONTENT_KEY_BYTES: Final = 16
@@ -66,7 +64,7 @@ def build_wire(
     does not change when only the receiver's certificate did.
     """
     content_id = f"{message['id'].lower()}@{identity_domain(message)}"
-    recipient = x509.load_der_x509_certificate(endpoint.certificate)
+    recipient = load_certificate(endpoint.certificate)
     content_key = ids.token_bytes(CONTENT_KEY_BYTES) if mode.encrypt else None
     sealer = PartSealer(
         content_id,
@@ -114,7 +112,7 @@ def build_wire(
     )
     return Wire(
         url=endpoint.url,
-        certificate=recipient.public_bytes(Encoding.DER),
+        certificate=endpoint.certificate,
         signed_at=signed_at,
         soap=signed.data,
         part=part.id,

@@ -23,7 +23,6 @@ from functools import partial
 from typing import Final
 
 import structlog
-from cryptography import x509
 
 from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
@@ -42,6 +41,7 @@ from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from envelope.sending import State
+from keys.certificate import load_certificate
 
 DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
 LEASE: Final = timedelta(minutes=5)
@@ -161,7 +161,7 @@ class Sender:
                 str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
             )
             self._trust.validate_recipient(endpoint.certificate)
-            partner = common_name(x509.load_der_x509_certificate(endpoint.certificate))
+            partner = common_name(load_certificate(endpoint.certificate))
         except LookupFailed as failed:
             await self._lookup_failed(row, failed.slug, failed.detail, permanent=failed.permanent)
             return

@@ -8,11 +8,12 @@ in an event are those of the message being moved, never of the reporter.
 Spec: EHMI Delivery Status, station table (decision D13).
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+
+import orjson
 
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
@@ -98,12 +99,12 @@ def without_envelope(facts: DeliveryFacts) -> DeliveryFacts:
 
 def facts_to_json(facts: DeliveryFacts) -> str:
     """Delivery facts as JSON text for the store."""
-    return json.dumps(asdict(facts))
+    return orjson.dumps(facts).decode()
 
 
 def facts_from_json(text: str) -> DeliveryFacts:
     """The facts that `facts_to_json` wrote."""
-    return DeliveryFacts(**json.loads(text))
+    return DeliveryFacts(**orjson.loads(text))
 
 
 class Reporter:
