@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from as4_arena import Arena
+from as4_liar import Liar
 from as4_peer import Client, Server
 from as4_stage import LogLines, Partner, Pki, Stage
 
@@ -64,3 +65,30 @@ async def arena(
         node = await stack.enter_async_context(stage.run(configuration))
         client = await stack.enter_async_context(Client.connect(node.url, as_client))
         yield Arena(pki, node, client, log_lines, municipality)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def liar(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
+) -> AsyncIterator[Liar]:
+    """The municipality's node, whose retries are spent in a moment; the clinic is a server that lies."""
+    stage = Stage(pki, tmp_path_factory.mktemp("liar"))
+    _, as_server = pki.tls_contexts("clinic")
+    async with AsyncExitStack() as stack:
+        clinic = await stack.enter_async_context(Server.start(pki.clinic.signer(), as_server))
+        configuration = stage.write_node(
+            MUNICIPALITY,
+            pki.municipality,
+            partners={"clinic": Partner(CLINIC, pki.clinic, clinic.url)},
+            sending={
+                "timeout": "400 ms",
+                "retry": {
+                    "first": "20 ms",
+                    "factor": 1,
+                    "longest": "20 ms",
+                    "give_up_after": "80 ms",
+                },
+            },
+        )
+        node = await stack.enter_async_context(stage.run(configuration))
+        yield Liar(pki, node, clinic, log_lines)

@@ -50,9 +50,13 @@ async def test_document_type(arena: Arena, change: Callable[[bytes], bytes]) -> 
     await arena.refuses(wire.with_soap(change), bare("xml.doctype"), twin=wire)
 
 
+COMMENT = inside(b"<!-- comment -->", b"<S12:Header>")
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (COMMENT, "xml.comment"),
         (inside(b"<!-- comment -->"), "xml.comment"),
         (inside(b"<!-- comment -->", b"<ds:DigestValue>"), "xml.comment"),
         (inside(b"<!---->", b"<eb:MessageId>"), "xml.comment"),

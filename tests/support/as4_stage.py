@@ -6,6 +6,7 @@ bits, the least that is accepted, because a run makes several.
 
 import asyncio
 import json
+import os
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -32,10 +33,13 @@ from keys.tls import client_context, server_context
 THIRD_PARTY = "regionen-ap-test"
 STRANGER = "fremmed-ap-test"
 _UUID = "00000000-0000-4000-8000-{:012d}"
-_SETTLED_IN = frozenset({"DELIVERED", "QUARANTINED", "HELD", "PURGED"})
-_SETTLED_OUT = frozenset(
-    {"ACKNOWLEDGED", "REFUSED", "UNCERTAIN", "EXPIRED", "FAILED", "REJECTED", "CANCELLED"}
-)
+_OWED = """
+SELECT EXISTS (SELECT 1 FROM handovers WHERE state = 'waiting')
+    OR EXISTS (SELECT 1 FROM messages WHERE direction = 'in'
+               AND state IN ('RECEIVED', 'DELIVERING', 'DELIVERY_WAIT'))
+    OR EXISTS (SELECT 1 FROM messages WHERE direction = 'out'
+               AND state IN ('ACCEPTED', 'RESOLVED', 'READY', 'SENDING', 'RETRY_WAIT')) AS owed
+"""
 
 
 def _key() -> rsa.RSAPrivateKey:
@@ -267,8 +271,8 @@ class Node:
 
     def files(self) -> set[str]:
         """Every file in the payload directory, published or not."""
-        payloads = self.home / "store" / "payloads"
-        return {str(path.relative_to(payloads)) for path in payloads.rglob("*") if path.is_file()}
+        found = os.walk(self.home / "store" / "payloads")
+        return {f"{directory}/{name}" for directory, _, names in found for name in names}
 
     def delivered(self) -> set[str]:
         """What the backend holds."""
@@ -295,15 +299,11 @@ class Node:
         limit = time.monotonic() + seconds
         while not await condition():
             assert time.monotonic() < limit, f"waited in vain: {what}"
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(0.005)
 
     async def is_idle(self) -> bool:
-        states = await self.rows("SELECT DISTINCT direction, state FROM messages")
-        settled = {"in": _SETTLED_IN, "out": _SETTLED_OUT}
-        if any(row["state"] not in settled[row["direction"]] for row in states):
-            return False
-        waiting = await self.rows("SELECT COUNT(*) AS n FROM handovers WHERE state = 'waiting'")
-        return int(waiting[0]["n"]) == 0
+        (row,) = await self.rows(_OWED)
+        return not row["owed"]
 
     async def idle(self) -> None:
         """Wait until the node owes nobody anything."""
