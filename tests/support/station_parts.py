@@ -3,6 +3,7 @@
 Database, payload store and outbox stand in one directory; the clock moves only when told, identifiers come from a seed.
 """
 
+import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +20,7 @@ from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.delivery.outbox import Outbox
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.ids import SeededIds
-from accesspoint.stations import Bells, Commit
+from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Address, Document, Envelope, Stored
 from accesspoint.stations.reporting import Act, Reporter
 from accesspoint.stations.sbd_file import stored, write_sbd
@@ -102,6 +103,12 @@ class Parts:
     async def journal(self) -> list[tuple[str, str, str | None]]:
         rows = await self.rows("SELECT station, event, problem FROM journal ORDER BY seq")
         return [(row["station"], row["event"], row["problem"]) for row in rows]
+
+    async def until(self, event: str, times: int = 1) -> None:
+        """Follow the journal until it has said this so many times."""
+        async with asyncio.timeout(10):
+            while [name for _, name, _ in await self.journal()].count(event) < times:
+                await self.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
 
     async def is_empty(self) -> bool:
         """Whether no table of the program has a row and no payload is published."""
