@@ -7,6 +7,7 @@ bits, the least that is accepted, because a run makes several.
 import asyncio
 import json
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -238,6 +239,37 @@ class Stage:
             node = Node(running, configuration.parent)
             await node.wait_for_revocation_lists()
             yield node
+
+    @asynccontextmanager
+    async def pair(self, **sections: Any) -> AsyncIterator[tuple["Node", "Node"]]:
+        """Municipality and clinic, configured as each other's partners and running; in this process."""
+        parties = {MUNICIPALITY: self.pki.municipality, CLINIC: self.pki.clinic}
+        ports = dict(zip(parties, free_ports(len(parties)), strict=True))
+        files = [
+            self.write_node(
+                organisation,
+                message,
+                listen=f"127.0.0.1:{ports[organisation]}",
+                partners={
+                    other.key: Partner(other, issued, f"https://127.0.0.1:{ports[other]}/as4")
+                    for other, issued in parties.items()
+                    if other is not organisation
+                },
+                **sections,
+            )
+            for organisation, message in parties.items()
+        ]
+        async with self.run(files[0]) as municipality, self.run(files[1]) as clinic:
+            yield municipality, clinic
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listened on a moment ago: partners have to know each other's before they start."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 @dataclass
