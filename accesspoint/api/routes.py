@@ -72,6 +72,13 @@ class Api:
             return problem(401, "unauthorized", "The bearer token of this node is needed.")
         try:
             return await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            return problem(
+                413,
+                "message-too-large",
+                f"A message has at most {self._limits.fhir_bytes} bytes.",
+                whose="ours",
+            )
         except web.HTTPException as error:
             return problem(error.status, "http", error.reason)
         except StorageFailure:
