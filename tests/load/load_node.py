@@ -25,6 +25,7 @@ from accesspoint.stations import Bell
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.link import Handover
 from accesspoint.stations.sbd_file import stored
+from accesspoint.store.payloads import PayloadStore
 from envelope.sbdh import StandardBusinessDocumentHeader
 
 Json = dict[str, Any]
@@ -103,10 +104,17 @@ async def take_at_once(handover: Handover) -> None:
     """The station above, which is no part of an AS4 push: it has taken the hand-over as soon as it is asked."""
 
 
+def fill_directories(payloads: PayloadStore) -> None:
+    """Bring the store to the state of its first hour: all directories exist, whose making is no part of a push."""
+    for number in range(256):
+        payloads._shard(f"{number:02x}")
+
+
 async def main(config: Path) -> None:
     """Run the node and answer until standard input ends."""
     log.configure(format=log.Format.JSON)
     async with start(load(config)) as node:
+        fill_directories(node.payloads)
         node.carriers["up"] = take_at_once
         driver = Driver(node)
         reader = asyncio.StreamReader()
