@@ -1,8 +1,10 @@
-"""Building the signed image of an outbound message: the ciphertext file, then the SOAP part that signs it.
+"""Building the signed image of an outbound message: the ciphertext, then the SOAP part that signs it.
 
 The SOAP part comes first on the wire but holds the digest of the part, so the part is made first and
 kept: a retry then sends the same bytes without touching a key (decision D11). Payload octets stream
-from the store through gzip, digest and cipher into a file; nothing holds them whole.
+from the store through gzip, digest and cipher into a file; nothing holds them whole. A payload of one
+chunk is kept in the row of its image instead, which is committed anyway: a file of its own would cost
+more than the rest of the image.
 
 Spec: eDelivery AS4 1.15: compress, sign, encrypt.
 """
@@ -16,7 +18,7 @@ from accesspoint.identity import Identity
 from accesspoint.ids import Ids
 from accesspoint.store.database import Row
 from accesspoint.store.evidence import Wire
-from accesspoint.store.payloads import PayloadStore
+from accesspoint.store.payloads import PayloadReader, PayloadStore
 from envelope.messaging import (
     AgreementRef,
     CollaborationInfo,
@@ -27,7 +29,7 @@ from envelope.messaging import (
 )
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.names import ISO6523_ACTORID
-from envelope.parts import PartSealer
+from envelope.parts import PartSealer, SealedPart
 from envelope.pmode import PMode
 from envelope.wsse import WireIds, build_user_message
 from keys.certificate import load_certificate
@@ -73,12 +75,15 @@ def build_wire(
         mime_type=PAYLOAD_TYPE,
         compress=mode.compress,
     )
-    with payloads.open(str(message["payload"])) as reader, payloads.create() as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            writer.write(sealer.update(chunk))
-        last, sealed = sealer.finish()
-        writer.write(last)
-        part = writer.finish()
+    with payloads.open(str(message["payload"])) as reader:
+        octets: bytes | None = None
+        part: str | None = None
+        if reader.size <= CHUNK_BYTES:
+            first = sealer.update(reader.read(CHUNK_BYTES))
+            last, sealed = sealer.finish()
+            octets = first + last
+        else:
+            part, sealed = _seal_to_file(sealer, reader, payloads)
     properties = [Property("MimeType", PAYLOAD_TYPE)]
     if mode.compress:
         properties.append(Property("CompressionType", "application/gzip"))
@@ -115,11 +120,23 @@ def build_wire(
         certificate=endpoint.certificate,
         signed_at=signed_at,
         soap=signed.data,
-        part=part.id,
+        part=part,
         part_content_id=content_id,
-        part_bytes=part.size,
+        part_bytes=sealed.wire_bytes,
         references=signed.references,
+        part_octets=octets,
     )
+
+
+def _seal_to_file(
+    sealer: PartSealer, reader: PayloadReader, payloads: PayloadStore
+) -> tuple[str, SealedPart]:
+    with payloads.create() as writer:
+        while chunk := reader.read(CHUNK_BYTES):
+            writer.write(sealer.update(chunk))
+        last, sealed = sealer.finish()
+        writer.write(last)
+        return writer.finish().id, sealed
 
 
 def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:
@@ -132,6 +149,9 @@ def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:
     part = OutboundPart(wire.part_content_id or "", "application/octet-stream", wire.part_bytes)
 
     async def body() -> AsyncIterator[bytes]:
+        if wire.part_octets is not None:
+            yield writer.opening() + writer.head(part) + wire.part_octets + writer.tail()
+            return
         yield writer.opening() + writer.head(part)
         with payloads.open(wire.part or "") as reader:
             while chunk := reader.read(CHUNK_BYTES):

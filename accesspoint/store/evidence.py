@@ -17,7 +17,10 @@ from envelope.verified import SignedReference
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """The signed image of an outbound message: SOAP part, ciphertext file, and what the receipt must repeat."""
+    """The signed image of an outbound message: SOAP part, ciphertext, and what the receipt must repeat.
+
+    A small ciphertext is `part_octets`; a large one is the file `part` in the payload store.
+    """
 
     url: str
     certificate: bytes
@@ -27,6 +30,7 @@ class Wire:
     part_content_id: str | None
     part_bytes: int
     references: tuple[SignedReference, ...]
+    part_octets: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,9 @@ async def record_wire(tx: Transaction, message: str, wire: Wire) -> None:
     await tx.execute("DELETE FROM wires WHERE message = $1", message)
     await tx.execute(
         "INSERT INTO wires (message, url, certificate, signed_at, soap, part, part_content_id, part_bytes,"
-        " signed_references) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
+        " signed_references, part_octets) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
         message, wire.url, wire.certificate, wire.signed_at, wire.soap, wire.part, wire.part_content_id,
-        wire.part_bytes, references_to_json(wire.references),
+        wire.part_bytes, references_to_json(wire.references), wire.part_octets,
     )  # fmt: skip
 
 
@@ -90,10 +94,12 @@ async def find_wire(tx: Transaction, message: str) -> Wire | None:
     row = await tx.fetch_one("SELECT * FROM wires WHERE message = $1", message)
     if row is None:
         return None
+    octets = row["part_octets"]
     return Wire(
         url=row["url"], certificate=bytes(row["certificate"]), signed_at=row["signed_at"], soap=bytes(row["soap"]),
         part=row["part"], part_content_id=row["part_content_id"], part_bytes=int(row["part_bytes"]),
         references=references_from_json(row["signed_references"]),
+        part_octets=None if octets is None else bytes(octets),
     )  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def private_file(path: Path) -> None:
     fsync_directory(path.parent)
 
 
-def fsync_directory(path: Path) -> None:
+def fsync_directory(path: Path | str) -> None:
     """Make the names in a directory durable: a renamed file is safe only after this."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -20,6 +20,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,7 +65,7 @@ class PayloadEntry:
 class PayloadWriter:
     """A payload that nobody can see yet; leaving the `with` block without `finish` drops it."""
 
-    def __init__(self, store: "PayloadStore", path: Path) -> None:
+    def __init__(self, store: "PayloadStore", path: str) -> None:
         self._store = store
         self._path = path
         self._digest = hashlib.sha256()
@@ -105,9 +106,9 @@ class PayloadWriter:
             os.fsync(descriptor)
             os.close(descriptor)
             self._descriptor = None
-            target = self._store._shard(payload_id) / payload_id  # noqa: SLF001 (the writer is the store's hand)
-            self._path.rename(target)
-            fsync_directory(target.parent)
+            shard = self._store._shard(payload_id)  # noqa: SLF001 (the writer is the store's hand)
+            os.rename(self._path, f"{shard}/{payload_id}")
+            fsync_directory(shard)
         except OSError as error:
             self.abort()
             raise _failure("cannot be made durable", error) from error
@@ -118,7 +119,8 @@ class PayloadWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
-        self._path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
 
     def __enter__(self) -> Self:
         """Return the writer itself."""
@@ -241,6 +243,7 @@ class PayloadStore:
         Raises: StorageRefused when the directory is open to others or on a network file system.
         """
         self._directory = directory
+        self._shards: set[str] = set()
         private_directory(directory)
         private_directory(directory / "tmp")
         self._own, self._lock = _own_directory(directory / "tmp")
@@ -251,7 +254,7 @@ class PayloadStore:
 
         Raises: StorageFailure when there is no room for it.
         """
-        return PayloadWriter(self, self._own / secrets.token_hex(16))
+        return PayloadWriter(self, f"{self._own}/{secrets.token_hex(16)}")
 
     def temporary(self) -> TemporaryPayload:
         """Begin a payload that is never published."""
@@ -311,12 +314,14 @@ class PayloadStore:
             raise PayloadMissing("the name of a payload has another shape")
         return self._directory / payload_id[:2] / payload_id
 
-    def _shard(self, payload_id: str) -> Path:
+    def _shard(self, payload_id: str) -> str:
         """Return the directory a payload goes to, durable before anything is renamed into it."""
-        shard = self._directory / payload_id[:2]
-        if not shard.is_dir():
-            shard.mkdir(mode=0o700, exist_ok=True)
+        name = payload_id[:2]
+        shard = f"{self._directory}/{name}"
+        if name not in self._shards:
+            Path(shard).mkdir(mode=0o700, exist_ok=True)
             fsync_directory(self._directory)
+            self._shards.add(name)
         return shard
 
 

@@ -89,19 +89,19 @@ def test_publishing_is_fsync_rename_fsync_in_that_order(
 ) -> None:
     publish(store, b"first")
     seen: list[str] = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, rename = os.fsync, os.rename
 
     def recorded_fsync(descriptor: int) -> None:
         kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
         seen.append(f"fsync {kind}")
         fsync(descriptor)
 
-    def recorded_rename(self: Path, target: Path) -> Path:
+    def recorded_rename(source: str, target: str) -> None:
         seen.append("rename")
-        return rename(self, target)
+        rename(source, target)
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
-    monkeypatch.setattr(Path, "rename", recorded_rename)
+    monkeypatch.setattr(os, "rename", recorded_rename)
     publish(store, b"second")
     # A directory made for the new name is itself made durable before the rename.
     assert [step for step in seen if step != "fsync directory"] == ["fsync file", "rename"]
