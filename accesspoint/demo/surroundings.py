@@ -5,9 +5,11 @@ Who starts the access points themselves does not matter here: the stage runs the
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TypeVar
 
 from accesspoint.clock import Clock
 from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Organisation, Scenery, device_ids
@@ -17,6 +19,8 @@ from accesspoint.network.miniature import ANY_PORTS, MiniatureNetwork, Ports
 from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
 from keys.jwk import OrganisationContext
 from keys.store import load_certificate_files
+
+T = TypeVar("T")
 
 
 class Surroundings:
@@ -44,7 +48,7 @@ class Surroundings:
     ) -> "Surroundings":
         """Make or take up the authority, serve the network until `stack` ends, and issue the keys that are missing."""
         plans = tuple(plans)
-        scenery = await asyncio.to_thread(Scenery.create, base, at=clock.now())
+        scenery = await _in_thread(lambda: Scenery.create(base, at=clock.now()))
         network = MiniatureNetwork(
             (),
             scenery.authority,
@@ -55,11 +59,9 @@ class Surroundings:
             ports=ports,
         )
         # Both make RSA keys, which is what takes time: side by side.
-        keys = asyncio.create_task(asyncio.to_thread(scenery.write_keys, plans))
-        try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_in_thread(lambda: scenery.write_keys(plans)))
             await stack.enter_async_context(network)
-        finally:
-            await keys
         return cls(plans, scenery, network)
 
     def addresses(self) -> dict[str, str]:
@@ -101,3 +103,14 @@ class Surroundings:
             for plan in self.plans
             if plan.organisation is organisation and station in plan.stations
         )
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a thread, to its end even when cancelled: it writes files into a directory that is then removed."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    finally:
+        while not working.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([working])

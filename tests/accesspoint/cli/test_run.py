@@ -1,0 +1,134 @@
+"""`accesspoint run`: what keeps a node from starting is told with its place and its own exit status."""
+
+import json
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from as4_stage import Pki, Stage
+
+from accesspoint.demo.scenery import MUNICIPALITY
+
+from .conftest import Command, Ended, interrupt
+
+Invoke = Callable[..., Ended]
+ReadUntil = Callable[[subprocess.Popen[str], str, int], list[str]]
+
+
+@pytest.fixture
+def config(pki: Pki, tmp_path: Path) -> Path:
+    return Stage(pki, tmp_path).write_node(MUNICIPALITY, pki.municipality, partners={})
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_line_of_json_says_where_it_listens_and_a_signal_stops_it(
+    command: Command, config: Path, read_until: ReadUntil, number: int
+) -> None:
+    node = command.start("run", "--config", config)
+    [line] = read_until(node, "ready", 1)
+    said = json.loads(line)
+    assert said["label"] == "municipality"
+    for address in said["ready"].values():
+        host, port = address.split(":")
+        socket.create_connection((host, int(port))).close()
+    ended = interrupt(node, number)
+    assert (ended.status, ended.out) == (0, "")
+    assert not (config.parent / "store" / "addresses.json").exists()
+
+
+def test_every_problem_of_the_file_is_told_with_its_line(invoke: Invoke, config: Path) -> None:
+    text = config.read_text()
+    config.write_text(
+        text.replace("profile =", "profil =").replace("5790000000012", "5790000000013")
+    )
+    ended = invoke("run", "--config", config)
+    assert (ended.status, ended.out) == (3, "")
+    lines = ended.err.splitlines()
+    assert lines[0] == 'accesspoint.toml  needs the key "profile"'
+    assert lines[1].startswith("accesspoint.toml:1  profil =")
+    assert lines[2].endswith('^^^^^^  unknown key. Did you mean "profile"?')
+    assert lines[4].endswith("^^^^^^^^^^^^^^^  the GLN's check digit is wrong")
+    assert lines[-1].startswith("3 problems. Nothing was started.")
+
+
+def test_a_file_that_is_not_there(invoke: Invoke) -> None:
+    ended = invoke("run", "--config", "nowhere.toml")
+    assert ended.status == 3
+    assert ended.err.startswith("nowhere.toml  cannot be read: No such file or directory\n")
+
+
+def test_a_taken_port_is_named(invoke: Invoke, config: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        config.write_text(
+            config.read_text().replace('as4 = "127.0.0.1:0"', f'as4 = "127.0.0.1:{port}"')
+        )
+        ended = invoke("run", "--config", config)
+    assert (ended.status, ended.out) == (3, "")
+    assert ended.err.startswith("port-taken")
+    assert f"127.0.0.1:{port} could not be opened for listening" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "told"),
+    [
+        ("message.key.pem", 0o644, "message.key.pem is open to others (0644); make it 0600"),
+        ("tls.key.pem", 0o640, "tls.key.pem is open to others (0640); make it 0600"),
+        (".", 0o755, "keys is open to others (0755); make it 0700"),
+    ],
+)
+def test_keys_that_others_can_read(
+    invoke: Invoke, config: Path, name: str, mode: int, told: str
+) -> None:
+    (config.parent / "keys" / name).chmod(mode)
+    ended = invoke("run", "--config", config)
+    assert (ended.status, ended.out) == (7, "")
+    assert told in ended.err
+    assert "PRIVATE KEY" not in ended.err
+
+
+def test_a_key_that_is_missing(invoke: Invoke, config: Path) -> None:
+    (config.parent / "keys" / "tls.key.pem").unlink()
+    ended = invoke("run", "--config", config)
+    assert ended.status == 7
+    assert "tls.key.pem cannot be read: No such file or directory" in ended.err
+
+
+def test_a_store_that_another_process_has(
+    command: Command, invoke: Invoke, config: Path, read_until: ReadUntil
+) -> None:
+    first = command.start("run", "--config", config)
+    read_until(first, "ready", 1)
+    ended = invoke("run", "--config", config)
+    assert ended.status == 3
+    assert ended.err.startswith("storage-refused")
+    assert "another process has" in ended.err
+    assert interrupt(first).status == 0
+
+
+def test_the_environment_overrides_the_file(
+    invoke: Invoke, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCESSPOINT__LISTEN__AS4", "nowhere")
+    ended = invoke("run", "--config", config)
+    assert ended.status == 3
+    assert ended.err.startswith(
+        "environment ACCESSPOINT__LISTEN__AS4  write an address as host:port"
+    )
+
+
+def test_config_check_says_what_the_file_makes_and_starts_nothing(
+    invoke: Invoke, config: Path
+) -> None:
+    ended = invoke("config", "check", "--config", config)
+    assert (ended.status, ended.err) == (0, "")
+    assert ended.out == (
+        f"{config}: no problems. municipality runs EUA+MSH+AP for GLN 5790000000012 in profile test.\n"
+    )
+    assert not (config.parent / "store").exists()
+    assert invoke("config", "check").status == 3

@@ -1,0 +1,119 @@
+"""`send`, `watch` and `ready` against the network that runs: what they show, and how they end."""
+
+import signal
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+from accesspoint.cli.current import set_current
+from accesspoint.demo.play import spoil
+
+from .conftest import Ended, Network, interrupt
+
+Invoke = Callable[..., Ended]
+ReadUntil = Callable[[subprocess.Popen[str], str, int], list[str]]
+
+
+@pytest.fixture
+def sender(network: Network) -> list[object]:
+    return ["--config", network.config("municipality")]
+
+
+def test_ready_is_silent_when_it_is_so(network: Network, invoke: Invoke) -> None:
+    assert invoke("ready", "--config", network.config("clinic")) == Ended(0, "", "")
+    assert invoke("ready", "--config", network.config("clinic"), "--wait") == Ended(0, "", "")
+
+
+def test_not_ready_says_why(network: Network, invoke: Invoke) -> None:
+    other = network.config("clinic").with_name("other.toml")
+    other.write_text(network.config("clinic").read_text().replace('"store"', '"nothing"'))
+    ended = invoke("ready", "--config", other, "--wait", "--timeout", "0")
+    assert (ended.status, ended.out) == (8, "")
+    assert ended.err.startswith("not ready: no node runs with its data in ")
+
+
+def test_a_message_from_standard_input(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    data = network.message("input.json").read_bytes()
+    ended = invoke("send", "-", "--no-watch", *sender, stdin=data)
+    assert (ended.status, ended.err) == (0, "")
+    kind, size, accepted = ended.out.splitlines()
+    name, identifier = kind.split()
+    assert name == "homecareobservation-message"
+    assert size == f"  {len(data)} bytes   5790000000012 → 5790000000029"
+    assert accepted == f"  accepted   follow it: accesspoint watch {identifier}"
+
+
+def test_a_refusal_names_the_rule_and_the_place(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    path = network.message("spoilt.json")
+    path.write_bytes(spoil(path.read_bytes()))
+    ended = invoke("send", path, *sender)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == (
+        "hco-report-status   (ours: the message is not sent)\n"
+        "  hco-report-status at Bundle.entry[2].resource.status: the report is not final\n"
+    )
+
+
+def test_twice_is_refused(network: Network, invoke: Invoke, sender: list[object]) -> None:
+    path = network.message("twice.json")
+    assert invoke("send", path, "--no-watch", *sender).status == 0
+    ended = invoke("send", path, *sender)
+    assert ended.status == 1
+    assert ended.err.startswith("message-already-submitted   (ours: the message is not sent)\n")
+
+
+def test_time_is_over_and_nothing_is_lost(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    ended = invoke("send", network.message("slow.json"), "--timeout", "0", *sender)
+    assert ended.status == 6
+    identifier = ended.out.split()[1]
+    assert ended.err == (
+        "accepted and not lost, but not acknowledged after 0 s\n"
+        f"  do: accesspoint watch {identifier}\n"
+    )
+
+
+def test_no_file(invoke: Invoke) -> None:
+    assert invoke("send", "nowhere.json") == Ended(
+        2, "", "nowhere.json: No such file or directory\n"
+    )
+
+
+def test_no_network(invoke: Invoke) -> None:
+    ended = invoke("watch")
+    assert (ended.status, ended.out) == (5, "")
+    assert ended.err.startswith("no network runs on this machine\n  do: accesspoint dev")
+
+
+@pytest.mark.parametrize("verb", [["watch"], ["send", __file__], ["ready"]], ids=lambda v: v[0])
+def test_a_broken_configuration_is_told_like_everywhere(invoke: Invoke, verb: list[str]) -> None:
+    ended = invoke(*verb, "--config", "nowhere.toml")
+    assert (ended.status, ended.out) == (3, "")
+    assert ended.err.startswith("nowhere.toml  cannot be read: No such file or directory\n")
+
+
+def test_watch_follows_both_nodes_of_the_network_that_runs_now(
+    network: Network, invoke: Invoke, read_until: ReadUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a configuration `watch` and `send` mean the network that `demo --keep` and `dev` point at."""
+    monkeypatch.setenv("ACCESSPOINT_HOME", str(network.command.home / "data"))
+    pointer = set_current([network.config("municipality"), network.config("clinic")])
+    try:
+        path = network.message("watched.json")
+        sent = network.command.start("send", path)
+        shown = read_until(sent, "FHIR Acknowledgement matched", 1)
+        identifier = shown[0].split()[1]
+        watching = network.command.start("watch", identifier[:8])
+        lines = read_until(watching, "delivered to the backend", 2)
+        assert sum("EUA  clinic" in line for line in lines) >= 2
+        assert {"municipality", "clinic"} <= {word for line in lines for word in line.split()}
+        assert interrupt(watching).status == 130
+        assert interrupt(sent, signal.SIGINT).status == 0
+    finally:
+        pointer.unlink()
