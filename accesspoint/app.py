@@ -41,10 +41,10 @@ from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
-from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.problems import ProblemRaised
+from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Document, Envelope

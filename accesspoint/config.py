@@ -27,7 +27,7 @@ from pydantic import (
     model_validator,
 )
 
-from accesspoint.outbound.retry import RetrySchedule, parse_duration
+from accesspoint.retry import RetrySchedule, parse_duration
 from envelope.ehmi import check_gln
 from envelope.errors import SbdRefused
 from envelope.names import TRANSPORT_AS4_V1
@@ -290,7 +290,7 @@ class DeliveryStatus(Table):
 
 
 class Retry(Table):
-    """The waits between attempts; see `accesspoint.outbound.retry`."""
+    """The waits between attempts; see `accesspoint.retry`."""
 
     first: Duration = timedelta(seconds=10)
     factor: float = 2.0

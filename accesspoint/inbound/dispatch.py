@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from accesspoint.clock import Clock, to_microseconds
-from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link

@@ -31,7 +31,7 @@ from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids, random_fraction
 from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.outbound.packing import build_request, build_wire
-from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Row, StorageFailure, Transaction

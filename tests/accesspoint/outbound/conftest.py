@@ -16,9 +16,9 @@ from station_parts import Parts, document
 
 from accesspoint.as4.client import As4Client
 from accesspoint.identity import Agreements, Identity
-from accesspoint.outbound.retry import RetrySchedule
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
+from accesspoint.retry import RetrySchedule
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.sbd_file import write_sbd
 from accesspoint.store.database import Row

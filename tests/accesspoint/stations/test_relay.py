@@ -11,7 +11,7 @@ import pytest
 from station_parts import AT, MESSAGE, Parts, document
 
 from accesspoint.clock import to_microseconds
-from accesspoint.outbound.retry import RetrySchedule
+from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell
 from accesspoint.stations.link import Apart, Handover
 from accesspoint.stations.relay import HandoverRelay, NotTaken

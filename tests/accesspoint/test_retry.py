@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accesspoint.outbound.retry import RetrySchedule, format_duration, parse_duration
+from accesspoint.retry import RetrySchedule, format_duration, parse_duration
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NEARLY_ONE = 1 - 2**-53
