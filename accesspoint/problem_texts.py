@@ -326,6 +326,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the event is still on its way, was refused, or the station is not configured to report.",
             (_WATCH,),
         ),
+        "event-failed": ProblemText(
+            "A delivery event tells of a failure",
+            "A station reported that its step with {message} did not succeed.",
+            "the station could not send the message on or take it over.",
+            (_WATCH,),
+        ),
         "acknowledgement-missing": ProblemText(
             "No acknowledgement came",
             "No acknowledgement of the envelope of {message} came in time, although the access point took it.",
@@ -361,6 +367,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "A MedCom acknowledgement came for a message that was not sent from here.",
             "it is late, repeated, or addressed to somebody else.",
             ("nothing; it is kept for the record",),
+        ),
+        "delivery-failed": ProblemText(
+            "A received message was not handed on",
+            "The access point of the receiver took {message}, but it did not reach the next station, or more than once.",
+            "the station behind the access point is stopped or does not take the message.",
+            (_NOTHING, "see the log of the receiver's access point"),
         ),
         "backend-not-accepting": ProblemText(
             "The backend does not take messages",

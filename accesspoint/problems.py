@@ -250,6 +250,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("status-refused", _O, _L.DELIVERY_STATUS, _X.REFUSED, 502),
         Problem("status-unreachable", _N, _L.DELIVERY_STATUS, _X.UNREACHABLE, 503),
         Problem("event-missing", _U, _L.DELIVERY_STATUS, _X.FAILED),
+        Problem("event-failed", _U, _L.DELIVERY_STATUS, _X.FAILED),
         # acknowledgements
         Problem("acknowledgement-missing", _T, _L.ACKNOWLEDGEMENT, _X.TIMED_OUT, 504),
         Problem("acknowledgement-negative", _T, _L.ACKNOWLEDGEMENT, _X.REFUSED, 502),
@@ -259,5 +260,6 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("fhir-acknowledgement-unexpected", _T, _L.ACKNOWLEDGEMENT, _X.FAILED, 409),
         # backend
         Problem("backend-not-accepting", _O, _L.BACKEND, _X.FAILED, 503),
+        Problem("delivery-failed", _T, _L.BACKEND, _X.FAILED, 503),
     )
 )

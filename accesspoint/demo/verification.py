@@ -31,9 +31,9 @@ class Check:
 class Exchange:
     """Everything gathered about one exchange.
 
-    `sender` and `receiver` hold, per message identifier, what the access point nodes of both sides tell;
-    `applications` the same from the end-user edges; `received` is what the receiver's backend got, and
-    `answered` what the sender's did; `reports` are the delivery events in the order of arrival.
+    `sender` and `receiver` hold, per message identifier, what the nodes of both sides tell; `received` is
+    what the receiver's backend got, and `answered` what the sender's did; `reports` are the delivery events
+    in the order of arrival.
     """
 
     message_identifier: str

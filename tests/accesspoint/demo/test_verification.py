@@ -1,0 +1,168 @@
+"""Each check of the demo can fail: for every planted fault exactly the checks it breaks go red, and name the culprit."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accesspoint.demo.verification import EVENTS_TOGETHER, Exchange, verify
+from accesspoint.problems import PROBLEMS, ExitStatus
+
+MESSAGE, ANSWER, SIGNER = "message-1", "answer-1", "ab" * 32
+CONTENT = b"a MedCom message"
+Plant = Callable[[dict[str, Any]], None]
+
+RECEIPT = "AS4: the sender holds a verified non-repudiation receipt"
+RECEIPT_SIGNER = f"AS4: the receipt was signed by the certificate the SMP named ({SIGNER[:16]}…)"
+STORED_ONCE = "AS4: the receiver stored the message once and handed it on"
+SAME_ENVELOPE = "AS4: the envelope arrived byte for byte"
+SAME_MESSAGE = "EUA: the receiver's backend has the message byte for byte (SHA-256"
+ANSWERED = "EUA: the sender's backend has the FHIR Acknowledgement"
+POSITIVE = "MSH: the SBDH acknowledgement of the message is positive"
+ANSWER_POSITIVE = "MSH: the SBDH acknowledgement of the FHIR Acknowledgement is positive"
+SAYS_OK = "EUA: the FHIR Acknowledgement says ok"
+ALL_EVENTS = "EDS: "
+ELEMENTS = "EDS: every event holds element by element"
+SUCCESS = "EDS: every event says success"
+
+
+def perfect(report: dict[str, Any]) -> dict[str, Any]:
+    """The facts of an exchange in which every step held, as plain values that a fault may change."""
+    out = {
+        "direction": "out", "state": "ACKNOWLEDGED", "payload_sha256": "e1", "receipt": {"signer": SIGNER},
+    }  # fmt: skip
+    taken = {"direction": "in", "state": "DELIVERED", "payload_sha256": "e1", "receipt": None}
+    return {
+        "message_identifier": MESSAGE,
+        "sent": CONTENT,
+        "received": CONTENT,
+        "answered": b"ok",
+        "sender": {
+            MESSAGE: {
+                "exchanges": [out],
+                "envelopes": [{"direction": "out", "acknowledgement": "positive"}],
+                "documents": [{"direction": "out", "acknowledgement": "ok"}],
+            }
+        },
+        "receiver": {
+            MESSAGE: {"exchanges": [taken], "envelopes": [], "documents": []},
+            ANSWER: {
+                "exchanges": [],
+                "envelopes": [{"direction": "out", "acknowledgement": "positive"}],
+                "documents": [],
+            },
+        },
+        "reports": [copy.deepcopy(report) for _ in range(EVENTS_TOGETHER)],
+        "expected_events": EVENTS_TOGETHER,
+        "acknowledgement": ANSWER,
+        "signer": SIGNER,
+    }
+
+
+def at(*path: Any, value: Any) -> Plant:
+    """A fault that puts `value` at a path of the facts."""
+
+    def plant(facts: dict[str, Any]) -> None:
+        place: Any = facts
+        for step in path[:-1]:
+            place = place[step]
+        place[path[-1]] = value
+
+    return plant
+
+
+def drop_event(facts: dict[str, Any]) -> None:
+    facts["reports"].pop()
+
+
+def double_event(facts: dict[str, Any]) -> None:
+    facts["reports"].append(facts["reports"][0])
+
+
+def lose_element(facts: dict[str, Any]) -> None:
+    del facts["reports"][3]["recorded"]
+
+
+def store_twice(facts: dict[str, Any]) -> None:
+    facts["receiver"][MESSAGE]["exchanges"] *= 2
+
+
+def change_envelope(facts: dict[str, Any]) -> None:
+    facts["receiver"][MESSAGE]["exchanges"][0]["payload_sha256"] = "e2"
+
+
+OUT = ("sender", MESSAGE, "exchanges", 0)
+PLANTED: dict[str, tuple[Plant, dict[str, str]]] = {
+    "no receipt": (at(*OUT, "state", value="WAITING"), {RECEIPT: "receipt-missing", RECEIPT_SIGNER: "receipt-signer"}),
+    "receipt without evidence": (at(*OUT, "receipt", value=None), {RECEIPT_SIGNER: "receipt-signer"}),
+    "receipt of somebody else": (at(*OUT, "receipt", value={"signer": "cd" * 32}), {RECEIPT_SIGNER: "receipt-signer"}),
+    "never stored": (at("receiver", MESSAGE, "exchanges", value=[]),
+                     {STORED_ONCE: "delivery-failed", SAME_ENVELOPE: "payload-changed"}),
+    "stored twice": (store_twice, {STORED_ONCE: "delivery-failed"}),
+    "not handed on": (at("receiver", MESSAGE, "exchanges", 0, "state", value="RECEIPTED"), {STORED_ONCE: "delivery-failed"}),
+    "envelope changed": (change_envelope, {SAME_ENVELOPE: "payload-changed"}),
+    "message changed": (at("received", value=CONTENT + b"\n"), {SAME_MESSAGE: "payload-changed"}),
+    "message not delivered": (at("received", value=None), {SAME_MESSAGE: "payload-changed"}),
+    "no FHIR Acknowledgement": (at("answered", value=None), {ANSWERED: "fhir-acknowledgement-missing"}),
+    "SBDH acknowledgement awaited": (at("sender", MESSAGE, "envelopes", 0, "acknowledgement", value="awaited"),
+                                     {POSITIVE: "acknowledgement-missing"}),
+    "SBDH acknowledgement negative": (at("sender", MESSAGE, "envelopes", 0, "acknowledgement", value="negative"),
+                                      {POSITIVE: "acknowledgement-missing"}),
+    "the answer's acknowledgement awaited": (at("receiver", ANSWER, "envelopes", 0, "acknowledgement", value="awaited"),
+                                             {ANSWER_POSITIVE: "acknowledgement-missing"}),
+    "the answer never made": (at("acknowledgement", value=None), {ANSWER_POSITIVE: "acknowledgement-missing"}),
+    "FHIR Acknowledgement fatal": (at("sender", MESSAGE, "documents", 0, "acknowledgement", value="fatal-error"),
+                                   {SAYS_OK: "fhir-acknowledgement-missing"}),
+    "an event missing": (drop_event, {ALL_EVENTS: "event-missing"}),
+    "an event twice": (double_event, {ALL_EVENTS: "event-missing"}),
+    "an event without an element": (lose_element, {ELEMENTS: "status-refused"}),
+    "an event of a failure": (at("reports", 5, "outcome", value="8"), {SUCCESS: "event-failed"}),
+    "no events": (at("reports", value=[]),
+                  {ALL_EVENTS: "event-missing", ELEMENTS: "status-refused", SUCCESS: "event-failed"}),
+}  # fmt: skip
+
+
+@pytest.fixture
+def facts(audit_event: dict[str, Any]) -> dict[str, Any]:
+    return perfect(audit_event)
+
+
+def test_a_perfect_exchange_passes_every_check(facts: dict[str, Any]) -> None:
+    checks = list(verify(Exchange(**facts)))
+    assert [check.text for check in checks if not check.held] == []
+    assert len(checks) == 12
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_fault_fails_its_checks_and_no_other(facts: dict[str, Any], name: str) -> None:
+    plant, expected = PLANTED[name]
+    plant(facts)
+    failed = {check.text: check.problem for check in verify(Exchange(**facts)) if not check.held}
+    assert len(failed) == len(expected)
+    for text, problem in expected.items():
+        assert problem in {slug for told, slug in failed.items() if told.startswith(text)}
+
+
+def test_every_check_has_a_fault_that_breaks_it(facts: dict[str, Any]) -> None:
+    texts = [check.text for check in verify(Exchange(**facts))]
+    broken = {text for _, expected in PLANTED.values() for text in expected}
+    assert [t for t in texts if not any(t.startswith(b) for b in broken)] == []
+    assert {text for text in broken if not any(t.startswith(text) for t in texts)} == set()
+
+
+def test_every_culprit_is_in_the_catalogue_and_never_ends_with_success() -> None:
+    slugs = {slug for _, expected in PLANTED.values() for slug in expected.values()}
+    assert sorted(slugs - set(PROBLEMS)) == []
+    assert {PROBLEMS[slug].exit_status for slug in slugs} & {ExitStatus.OK} == set()
+
+
+def test_nothing_at_all_fails_every_check() -> None:
+    empty = Exchange(MESSAGE, CONTENT, None, None, {}, {}, (), EVENTS_TOGETHER, None, SIGNER)
+    assert [check.text for check in verify(empty) if check.held] == []
+
+
+def test_a_failed_check_does_not_stop_the_others(facts: dict[str, Any]) -> None:
+    exchange = replace(Exchange(**facts), received=None)
+    assert len(list(verify(exchange))) == len(list(verify(Exchange(**facts))))
