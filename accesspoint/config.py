@@ -240,7 +240,6 @@ class Trust(Table):
     message: TrustPurpose | None = None
     tls: TrustPurpose | None = None
     smp: TrustPurpose | None = None
-    oauth: TrustPurpose | None = None
 
 
 class Directory(Table):
@@ -269,7 +268,6 @@ class Partner(Table):
     certificate: FilePath | None = None
     preset: Literal["domibus-like", "peppol-like"] = "domibus-like"
     quirks: tuple[Quirk, ...] = ()
-    mtls: bool = True
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -87,11 +87,6 @@ class CachedDirectory:
         # One asker that gives up must not take the look-up from the others.
         return await asyncio.shield(flight)
 
-    def forget(self, participant: str) -> None:
-        """Drop what is known about a receiver, for example when its access point could not decrypt."""
-        for key in [key for key in self._answers if key[0] == participant]:
-            del self._answers[key]
-
     def _land(self, key: _Key, flight: asyncio.Task[Endpoint]) -> None:
         self._flights.pop(key, None)
         if not flight.cancelled():

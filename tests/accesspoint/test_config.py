@@ -47,7 +47,6 @@ def document() -> dict[str, Any]:
                 "url": "https://ap.clinic.example/as4",
                 "certificate": "clinic.pem",
                 "quirks": ["bare-line-feeds"],
-                "mtls": False,
             }
         },
         "delivery_status": {
@@ -91,7 +90,6 @@ def test_every_table_becomes_its_model(tmp_path: Path) -> None:
     assert configuration.directory is not None
     assert configuration.directory.networks == (ipaddress.ip_network("127.0.0.0/8"),)
     assert configuration.partners["clinic"].quirks == (Quirk.BARE_LINE_FEEDS,)
-    assert configuration.partners["clinic"].mtls is False
     assert configuration.sending.retry.schedule().give_up_after == timedelta(minutes=5)
     assert configuration.sending.per_partner == 4
     assert configuration.backend is not None
@@ -196,6 +194,19 @@ def test_revocation_is_switched_off_only_with_a_reason(tmp_path: Path) -> None:
     assert "needs a revocation_reason" in problems(write(tmp_path, text=write_toml(changed)))
 
 
+@pytest.mark.parametrize(
+    ("table", "key"), [(("partners", "clinic"), "mtls"), (("trust",), "oauth")]
+)
+def test_a_key_without_effect_is_no_key(tmp_path: Path, table: tuple[str, ...], key: str) -> None:
+    """What the file says and the node does not do would be believed."""
+    changed = document()
+    target = changed
+    for name in table:
+        target = target[name]
+    target[key] = False
+    assert "unknown key" in problems(write(tmp_path, text=write_toml(changed)))
+
+
 def test_stations_that_run_apart_need_their_neighbours(tmp_path: Path) -> None:
     changed = document()
     changed["stations"] = {"runs": ["MSH"], "device_ids": {"MSH": "m"}}
@@ -234,7 +245,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
             "ACCESSPOINT__LISTEN__AS4": "0.0.0.0:9443",
             "ACCESSPOINT__STATIONS__DEVICE_IDS__EUA": "eua-2",
             "ACCESSPOINT__SENDING__WORKERS": "7",
-            "ACCESSPOINT__PARTNERS__CLINIC__MTLS": "true",
+            "ACCESSPOINT__PARTNERS__CLINIC__PRESET": "peppol-like",
             "ACCESSPOINT__STATIONS__RUNS": '["EUA", "MSH", "AP"]',
             "ACCESSPOINT__STORE__DATABASE": "postgresql://ap:hunter2@db/ap",
             "ACCESSPOINT_OTHER": "x",
@@ -244,7 +255,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert configuration.listen.as4 == Address("0.0.0.0", 9443)
     assert configuration.stations.device_ids[Station.EUA] == "eua-2"
     assert configuration.sending.workers == 7
-    assert configuration.partners["clinic"].mtls is True
+    assert configuration.partners["clinic"].preset == "peppol-like"
     assert configuration.store.database == "postgresql://ap:hunter2@db/ap"
 
 

@@ -146,19 +146,6 @@ async def test_an_asker_that_gives_up_does_not_end_the_look_up(
     assert len(scripted.asked) == 1
 
 
-async def test_a_forgotten_receiver_is_asked_for_again(
-    cached: CachedDirectory, scripted: Any
-) -> None:
-    await cached.find_endpoint(*KEY)
-    cached.forget("somebody else")
-    await cached.find_endpoint(*KEY)
-    assert len(scripted.asked) == 1
-
-    cached.forget(KEY[0])
-    await cached.find_endpoint(*KEY)
-    assert len(scripted.asked) == 2
-
-
 async def test_the_memory_is_bounded_and_keeps_what_was_used_last(
     scripted: Any, clock: ManualClock
 ) -> None:
