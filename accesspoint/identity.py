@@ -63,7 +63,10 @@ def build_agreements(
         party = (subject_facts(agreed[0]).common_name if agreed else None) or name
         modes[party] = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
         if agreed:
-            certificates[party] = (*certificates.get(party, ()), *agreed)
+            # The file may hold the issuing authorities too; they do not speak for the partner.
+            more = (one for one in agreed[1:] if subject_facts(one).common_name == party)
+            own = (agreed[0], *more)
+            certificates[party] = (*certificates.get(party, ()), *own)
     return Agreements(by_party=modes), certificates
 
 

@@ -1,0 +1,151 @@
+"""Whole nodes: they come up, exchange, report as many events as they owe, and go down in the reverse order."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from as4_peer import Client
+from as4_stage import Node, Partner, Pki, Stage
+from as4_wire import Author, medcom_message
+
+from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
+from accesspoint.store.database import StorageFailure
+
+NOBODY = "https://127.0.0.1:1"
+STATUS = {
+    "endpoint": NOBODY,
+    "token_endpoint": NOBODY,
+    "client_ids": {"EUA": "c", "MSH": "c", "AP": "c"},
+}
+
+
+@pytest.fixture
+def stage(pki: Pki, tmp_path: Path) -> Stage:
+    return Stage(pki, tmp_path)
+
+
+def write(stage: Stage, organisation: Organisation, port: int, other: Organisation, other_port: int,
+          **sections: Any) -> Path:  # fmt: skip
+    issued = {MUNICIPALITY.key: stage.pki.municipality, CLINIC.key: stage.pki.clinic}
+    partner = Partner(other, issued[other.key], f"https://127.0.0.1:{other_port}/as4")
+    return stage.write_node(
+        organisation,
+        issued[organisation.key],
+        partners={other.key: partner},
+        listen=f"127.0.0.1:{port}",
+        acknowledging={"fhir": "automatic"},
+        delivery_status=STATUS,
+        **sections,
+    )
+
+
+@pytest.fixture
+async def both(stage: Stage, unused_tcp_port_factory: Any) -> AsyncIterator[tuple[Node, Node]]:
+    """The municipality and the clinic, one process each; nobody takes their delivery events, so they stay."""
+    one, two = unused_tcp_port_factory(), unused_tcp_port_factory()
+    async with AsyncExitStack() as stack:
+        yield (
+            await stack.enter_async_context(
+                stage.run(write(stage, MUNICIPALITY, one, CLINIC, two))
+            ),
+            await stack.enter_async_context(
+                stage.run(write(stage, CLINIC, two, MUNICIPALITY, one))
+            ),
+        )
+
+
+async def events(node: Node) -> list[tuple[str, str]]:
+    rows = await node.rows("SELECT station, subtype FROM outbox ORDER BY seq")
+    return [(row["station"], row["subtype"]) for row in rows]
+
+
+async def test_a_full_exchange_is_eight_events_for_each_organisation(
+    both: tuple[Node, Node],
+) -> None:
+    municipality, clinic = both
+    data, facts = medcom_message("exchange-message", "exchange-bundle")
+    application = municipality.point.application
+    assert application is not None
+    submission, commit = await application.submit(data)
+    await municipality.point.bells.run(municipality.point.database, commit)
+
+    async def finished() -> bool:
+        return len(await events(municipality)) >= 8 and len(await events(clinic)) >= 8
+
+    await municipality.until(finished, "the exchange did not end")
+    await municipality.idle()
+    await clinic.idle()
+    created, received = ("EUA", "msg-created-and-sent"), ("AP-MSH", "msg-received")
+    sent, ended = ("AP-MSH", "msg-sent"), ("EUA", "msg-received-and-finalized")
+    acknowledges, is_acknowledged = (
+        ("AP-MSH", "msg-created-and-sent"),
+        ("AP-MSH", "msg-received-and-finalized"),
+    )
+    each = sorted([created, received, sent, is_acknowledged, received, sent, ended, acknowledges])
+    assert sorted(await events(municipality)) == each
+    assert sorted(await events(clinic)) == each
+    assert clinic.delivered() == {"exchange-message.json"}
+    document = (await municipality.rows("SELECT * FROM documents WHERE direction = 'out'"))[0]
+    assert document["acknowledgement"] == "ok"
+    envelopes = await municipality.rows(
+        "SELECT * FROM envelopes WHERE acknowledgement = 'positive'"
+    )
+    assert {row["direction"] for row in envelopes} == {"in", "out"}
+    assert submission.document.receiver.gln == facts.receiver.gln
+
+
+async def test_a_node_says_where_it_is_and_forgets_it_when_it_stops(
+    stage: Stage, unused_tcp_port_factory: Any
+) -> None:
+    path = write(stage, CLINIC, unused_tcp_port_factory(), MUNICIPALITY, 1)
+    store = path.parent / "store"
+    async with stage.run(path) as node:
+        assert json.loads((store / ADDRESS_FILE).read_text()) == node.point.addresses
+        token = (store / TOKEN_FILE).read_text()
+        assert (store / TOKEN_FILE).stat().st_mode & 0o777 == 0o600
+        assert len(token) >= 32
+    assert not (store / ADDRESS_FILE).exists()
+    async with stage.run(path):
+        assert (store / TOKEN_FILE).read_text() == token
+
+
+async def test_a_worker_that_ends_with_an_error_ends_the_node(
+    both: tuple[Node, Node],
+) -> None:
+    point = both[0].point
+
+    async def fail() -> None:
+        raise RecursionError
+
+    waiting = asyncio.create_task(point.wait())
+    await point._watch(fail)
+    with pytest.raises(RecursionError):
+        async with asyncio.timeout(5):
+            await waiting
+
+
+async def test_a_store_that_fails_answers_503_and_promises_nothing(
+    pki: Pki, both: tuple[Node, Node]
+) -> None:
+    clinic = both[1]
+    author = Author(pki.municipality.signer(), clinic.certificate)
+    as_client, _ = pki.tls_contexts("municipality")
+    database = clinic.point.database
+
+    async def fail(_: Any) -> None:
+        raise StorageFailure("the disk is gone")
+
+    async with Client.connect(clinic.url, as_client) as client:
+        wire = author.compose()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(database, "run", fail)
+            answer = await client.post(wire)
+        assert (answer.status, answer.body) == (503, b"Not available.\n")
+        assert await clinic.rows("SELECT * FROM messages") == []
+        # The retry after it is welcome.
+        assert (await client.post(wire)).status == 200

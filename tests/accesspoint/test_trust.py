@@ -1,0 +1,248 @@
+"""Trust at work: who may sign for whom, the pin of a receipt, the recipient's certificate, and fresh lists."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from as4_parts import trust_in
+from as4_stage import Pki
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
+
+from accesspoint.clock import ManualClock
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.network.listening import Listeners
+from accesspoint.trust import CRL_BYTES, RevocationRefresher, common_name
+from envelope import names
+from envelope.errors import CertificateRefused
+from envelope.messaging import PartyId
+from envelope.pmode import TokenForm
+from envelope.security_token import TokenReference
+from keys.certificate import der, subject_key_identifier
+from keys.crl import CrlStore
+from keys.devca import IssuedCertificate
+from keys.path import ValidatedCertificate
+
+
+def party(name: str) -> PartyId:
+    return PartyId(name, names.PARTY_UNREGISTERED)
+
+
+@pytest.fixture
+def clock(pki: Pki) -> ManualClock:
+    return ManualClock(pki.now)
+
+
+def test_the_common_name_is_the_party_id(pki: Pki) -> None:
+    assert common_name(pki.clinic.certificate) == CLINIC.access_point
+
+
+@pytest.mark.parametrize("name", [None, "with a space", "æøå", "line\nbreak"])
+def test_a_name_that_no_header_can_carry_is_no_party_id(pki: Pki, name: str | None) -> None:
+    subject = x509.Name(
+        [] if name is None else [x509.NameAttribute(NameOID.COMMON_NAME, name, _validate=False)]
+    )
+    key = pki.spare_key
+    certificate = x509.CertificateBuilder(
+        subject, subject, key.public_key(), 1, pki.now, pki.now + timedelta(days=1)
+    ).sign(key, SHA256())
+    with pytest.raises(CertificateRefused) as refused:
+        common_name(certificate)
+    assert refused.value.reason == "cert.party"
+
+
+def test_a_certificate_speaks_for_the_party_of_its_name(pki: Pki, clock: ManualClock) -> None:
+    trust = trust_in(pki, clock)
+    evidence = trust.check(pki.clinic.certificate, (), party=party(CLINIC.access_point))
+    assert isinstance(evidence, ValidatedCertificate)
+    assert evidence.certificate == pki.clinic.certificate
+    with pytest.raises(CertificateRefused) as refused:
+        trust.check(pki.clinic.certificate, (), party=party(MUNICIPALITY.access_point))
+    assert refused.value.reason == "cert.party"
+
+
+def test_a_configured_partner_has_the_agreed_certificate_and_no_other(
+    pki: Pki, clock: ManualClock
+) -> None:
+    trust = trust_in(pki, clock, partners={CLINIC.access_point: [pki.clinic.certificate]})
+    trust.check(pki.clinic.certificate, (), party=party(CLINIC.access_point))
+    twin = pki.certify(CLINIC.access_point, serial=818)
+    with pytest.raises(CertificateRefused) as refused:
+        trust.check(twin.certificate, (), party=party(CLINIC.access_point))
+    assert refused.value.reason == "cert.party"
+
+
+Issue = Callable[[Pki], IssuedCertificate]
+
+
+@pytest.mark.parametrize(
+    ("issue", "reason"),
+    [
+        (lambda pki: pki.revoked, "cert.revoked"),
+        (
+            lambda pki: pki.certify(
+                "gone",
+                not_before=pki.now - timedelta(minutes=50),
+                not_after=pki.now - timedelta(minutes=1),
+            ),
+            "cert.time",
+        ),
+        (
+            lambda pki: pki.certify("early", not_before=pki.now + timedelta(minutes=50)),
+            "cert.time",
+        ),
+        (lambda pki: pki.certify("x", authority=pki.untrusted_authority), "cert.untrusted"),
+    ],
+)
+def test_a_certificate_that_is_not_good_is_refused_for_signing_and_for_encryption(
+    pki: Pki, clock: ManualClock, issue: Issue, reason: str
+) -> None:
+    certificate = issue(pki).certificate
+    trust = trust_in(pki, clock, lists=reason == "cert.revoked")
+    attempts: list[Callable[[], Any]] = [
+        lambda: trust.check(certificate, (), party=None),
+        lambda: trust.validate_recipient(der(certificate)),
+        lambda: trust.pinned(der(certificate)).check(certificate, (), party=None),
+    ]
+    for attempt in attempts:
+        with pytest.raises(CertificateRefused) as refused:
+            attempt()
+        assert refused.value.reason == reason
+
+
+def test_without_a_list_that_is_required_nobody_is_trusted(pki: Pki, clock: ManualClock) -> None:
+    trust = trust_in(pki, clock, lists=True)
+    trust.check(pki.clinic.certificate, (), party=None)
+    clock.advance(timedelta(days=30))
+    with pytest.raises(CertificateRefused):
+        trust.check(pki.clinic.certificate, (), party=None)
+
+
+def test_a_recipient_is_validated_for_encryption(pki: Pki, clock: ManualClock) -> None:
+    validated = trust_in(pki, clock).validate_recipient(der(pki.clinic.certificate))
+    assert validated.certificate == pki.clinic.certificate
+
+
+def test_a_receipt_is_pinned_to_one_certificate(pki: Pki, clock: ManualClock) -> None:
+    pinned = trust_in(pki, clock).pinned(der(pki.clinic.certificate))
+    assert pinned.check(pki.clinic.certificate, (), party=None)
+    for other in (pki.municipality, pki.certify(CLINIC.access_point, serial=819)):
+        with pytest.raises(CertificateRefused) as refused:
+            pinned.check(other.certificate, (), party=None)
+        assert refused.value.reason == "cert.party"
+
+
+def test_references_find_agreed_certificates_only(pki: Pki, clock: ManualClock) -> None:
+    reference = TokenReference(
+        TokenForm.KEY_IDENTIFIER, key_identifier=subject_key_identifier(pki.clinic.certificate)
+    )
+    agreed = {CLINIC.access_point: [pki.clinic.certificate]}
+    assert trust_in(pki, clock, partners=agreed).find(reference) == pki.clinic.certificate
+    assert trust_in(pki, clock).find(reference) is None
+    assert trust_in(pki, clock).pinned(der(pki.clinic.certificate)).find(reference) is not None
+    assert trust_in(pki, clock).pinned(der(pki.third.certificate)).find(reference) is None
+
+
+def test_a_reference_that_names_two_certificates_names_none(pki: Pki, clock: ManualClock) -> None:
+    twins = [pki.certify("one", serial=820), pki.certify("two", serial=821)]
+    reference = TokenReference(
+        TokenForm.KEY_IDENTIFIER, key_identifier=subject_key_identifier(twins[0].certificate)
+    )
+    partners = {"both": [twin.certificate for twin in twins]}
+    with pytest.raises(CertificateRefused) as refused:
+        trust_in(pki, clock, partners=partners).find(reference)
+    assert refused.value.reason == "key.ambiguous"
+
+
+# Revocation lists
+
+
+class Point:
+    """Serves lists, or whatever it is told to."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Callable[[], web.Response]] = {}
+        self.asked: list[str] = []
+
+    async def handle(self, request: web.Request) -> web.Response:
+        self.asked.append(request.path)
+        return self.answers[request.path]()
+
+
+@pytest.fixture
+async def point() -> Any:
+    serving = Point()
+    application = web.Application()
+    application.router.add_get("/{name}", serving.handle)
+    listeners = Listeners()
+    serving.url = await listeners.start(application)  # type: ignore[attr-defined]
+    yield serving
+    await listeners.stop()
+
+
+def store_of(pki: Pki) -> CrlStore:
+    return CrlStore((*pki.authority.anchors, *pki.authority.intermediates))
+
+
+async def test_every_list_is_fetched_from_its_configured_address(
+    pki: Pki, clock: ManualClock, point: Any
+) -> None:
+    point.answers = {
+        "/issuing": lambda: web.Response(body=pki.authority.crl(pki.now)),
+        "/root": lambda: web.Response(body=pki.authority.root_crl(pki.now)),
+    }
+    crls = store_of(pki)
+    urls = [f"{point.url}/issuing", f"{point.url}/root"]
+    assert await RevocationRefresher(crls, urls, clock=clock).refresh()
+    assert point.asked == ["/issuing", "/root"]
+    assert len(crls.facts()) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda: web.Response(status=404),
+        lambda: web.Response(status=302, headers={"Location": "/root"}),
+        lambda: web.Response(body=b"no list"),
+        lambda: web.Response(body=b"\x00" * (CRL_BYTES + 1)),
+    ],
+    ids=["missing", "redirect", "no list", "endless"],
+)
+async def test_a_list_that_does_not_come_is_missed_and_the_others_are_kept(
+    pki: Pki, clock: ManualClock, point: Any, answer: Callable[[], web.Response]
+) -> None:
+    point.answers = {
+        "/issuing": answer,
+        "/root": lambda: web.Response(body=pki.authority.root_crl(pki.now)),
+    }
+    crls = store_of(pki)
+    urls = [f"{point.url}/issuing", f"{point.url}/root", "http://127.0.0.1:1/nobody"]
+    assert not await RevocationRefresher(crls, urls, clock=clock).refresh()
+    assert point.asked == ["/issuing", "/root"]
+    assert len(crls.facts()) == 1
+
+
+async def test_lists_are_fetched_again_soon_while_one_is_missing(
+    pki: Pki, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    refresher = RevocationRefresher(store_of(pki), [], clock=clock)
+    complete = iter([False, True, True])
+
+    async def refresh() -> bool:
+        return next(complete)
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise asyncio.CancelledError
+
+    monkeypatch.setattr(refresher, "refresh", refresh)
+    monkeypatch.setattr("accesspoint.trust.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await refresher.run()
+    assert waits == [2.0, 600.0, 600.0]
