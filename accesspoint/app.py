@@ -7,12 +7,9 @@ built together are joined by plain calls inside one commit, the others by sealed
 import asyncio
 import errno
 import json
-import os
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -22,6 +19,7 @@ from cryptography import x509
 
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.api.routes import Api
+from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import Backend, DeliveryRefused
@@ -376,7 +374,7 @@ class AccessPoint:
         # Without lists the first messages would be refused; a list that does not come is fetched again later.
         await asyncio.gather(*(refresher.refresh() for refresher in self._refreshers))
         listen = self.configuration.listen
-        token = self._load_token()
+        token = load_token(self.configuration.store.directory / TOKEN_FILE)
         api = Api(
             database=self.database,
             bells=self.bells,
@@ -462,14 +460,6 @@ class AccessPoint:
             raise ProblemRaised("port-taken", address=str(where)) from error
         port = runner.addresses[0][1]
         return f"{where.host}:{port}"
-
-    def _load_token(self) -> str:
-        path: Path = self.configuration.store.directory / TOKEN_FILE
-        if not path.exists():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32))
-        return path.read_text().strip()
 
 
 @asynccontextmanager

@@ -44,6 +44,9 @@ class Api:
         about: Json,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """Raises ValueError for an empty token, which every request would match."""
+        if not token:
+            raise ValueError("the interface needs a token")
         self._database = database
         self._bells = bells
         self._application = application

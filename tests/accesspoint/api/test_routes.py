@@ -74,6 +74,19 @@ async def test_the_token_is_the_owners_alone(interface: Interface) -> None:
     assert len(interface.address.token) >= 43
 
 
+async def test_an_interface_without_a_token_is_not_built(interface: Interface) -> None:
+    """An empty token would be matched by every request without one."""
+    point = interface.node.point
+    with pytest.raises(ValueError, match="needs a token"):
+        Api(
+            database=point.database,
+            bells=point.bells,
+            application=point.application,
+            token="",
+            about={},
+        )
+
+
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
 async def test_probes_are_open(interface: Interface, path: str) -> None:
     status, _, _ = await interface.call("GET", path, token="")

@@ -99,6 +99,20 @@ def test_a_key_that_is_missing(invoke: Invoke, config: Path) -> None:
     assert "tls.key.pem cannot be read: No such file or directory" in ended.err
 
 
+@pytest.mark.parametrize(("token", "mode"), [("", 0o600), ("short", 0o600), ("t" * 43, 0o644)])
+def test_a_token_file_that_would_open_the_interface(
+    invoke: Invoke, config: Path, token: str, mode: int
+) -> None:
+    store = config.parent / "store"
+    store.mkdir(mode=0o700)
+    (store / "api.token").write_text(token)
+    (store / "api.token").chmod(mode)
+    ended = invoke("run", "--config", config)
+    assert (ended.status, ended.out) == (3, "")
+    assert ended.err.startswith("storage-refused")
+    assert "remove the file and start again" in ended.err
+
+
 def test_a_store_that_another_process_has(
     command: Command, invoke: Invoke, config: Path, read_until: ReadUntil
 ) -> None:

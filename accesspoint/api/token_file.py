@@ -1,0 +1,77 @@
+"""The bearer token of the interface: made once, kept in a file that is the owner's alone, and never short or empty.
+
+Whoever has the token may send in the organisation's name. A file that a power cut left empty, that somebody
+filled with a word, or that others can read must therefore keep the node from starting; it is never
+repaired silently, since programs of the organisation may still hold the old token.
+
+Spec: hostile 1.20 (SEC-01).
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from accesspoint.store.database import StorageRefused
+from accesspoint.store.filesystem import fsync_directory
+
+SHORTEST: Final = 32
+"""Characters; the tokens made here have 43, which is 256 bits."""
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
+_REMEDY: Final = "remove the file and start again, then a new token is made"
+
+
+def load_token(path: Path) -> str:
+    """Return the token in a file, which is made when it is missing.
+
+    Raises: StorageRefused when the file is not a private one of ours, or holds no token of full length.
+    """
+    if not os.path.lexists(path):
+        _make(path)
+    return _read(path)
+
+
+def _make(path: Path) -> None:
+    """Write a new token beside its place and link it there: the name never leads to less than a whole token."""
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_urlsafe(32))
+                file.flush()
+                os.fsync(descriptor)
+            # Another process that shares the directory may have been first: then its token is ours.
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, path)
+        finally:
+            os.unlink(beside)
+        fsync_directory(path.parent)
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be made: {error.strerror}") from error
+
+
+def _read(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be opened: {error.strerror}") from error
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise StorageRefused(f"{path} is not a regular file")
+        if facts.st_uid != os.geteuid():
+            raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
+        if stat.S_IMODE(facts.st_mode) & 0o077:
+            raise StorageRefused(
+                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); {_REMEDY}"
+            )
+        token = os.read(descriptor, 4096).strip().decode("latin-1")
+    finally:
+        os.close(descriptor)
+    if len(token) < SHORTEST or not _TOKEN.fullmatch(token):
+        raise StorageRefused(f"{path} holds no token of at least {SHORTEST} characters; {_REMEDY}")
+    return token
