@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from as4_stage import Node, Partner, Pki, Stage
 from as4_wire import Author, medcom_message
 
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
+from accesspoint.app import start
+from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.store.database import StorageFailure
 
@@ -149,3 +152,96 @@ async def test_a_store_that_fails_answers_503_and_promises_nothing(
         assert await clinic.rows("SELECT * FROM messages") == []
         # The retry after it is welcome.
         assert (await client.post(wire)).status == 200
+
+
+def _stations(
+    stage: Stage, organisation: Organisation, ports: dict[str, int], other: Partner
+) -> list[Path]:
+    """Three configuration files: end-user edge, message service handler and access point, joined by sealed hand-overs."""
+    issued = {
+        name: stage.pki.certify(f"{organisation.key}-{name.lower()}-test")
+        for name in ("EUA", "MSH")
+    }
+    access_points = {MUNICIPALITY.key: stage.pki.municipality, CLINIC.key: stage.pki.clinic}
+    issued["AP"] = access_points[organisation.key]
+    order = ["EUA", "MSH", "AP"]
+    paths = []
+    for index, name in enumerate(order):
+        neighbours = {"up": order[index - 1 : index], "down": order[index + 1 : index + 2]}
+        links = {
+            way: {
+                "url": f"https://127.0.0.1:{ports[one]}",
+                "certificate": stage.pki.file_of(issued[one]),
+            }
+            for way, (one,) in ((way, found) for way, found in neighbours.items() if found)
+        }
+        path = stage.write_node(
+            replace(organisation, key=f"{organisation.key}-{name.lower()}"),
+            issued[name],
+            partners={"other": other} if name == "AP" else {},
+            stations={"runs": [name], "device_ids": {"EUA": "eua", "MSH": "msh", "AP": "ap"}},
+            acknowledging={"fhir": "automatic"},
+            addresses=[
+                {"name": one.address.name, "gln": one.address.gln, "sor": one.address.sor}
+                for one in (MUNICIPALITY, CLINIC)
+            ],
+            delivery_status=STATUS,
+            links=links,
+        )
+        text = path.read_text().replace(
+            'as4 = "127.0.0.1:0"',
+            f'as4 = "127.0.0.1:{ports["AS4"] if name == "AP" else 0}"\n'
+            f'stations = "127.0.0.1:{ports[name]}"',
+        )
+        path.write_text(text)
+        paths.append(path)
+    return paths
+
+
+async def test_with_all_stations_apart_it_is_sixteen_for_each_organisation(
+    stage: Stage, unused_tcp_port_factory: Any
+) -> None:
+    ports = {
+        organisation.key: {name: unused_tcp_port_factory() for name in ("EUA", "MSH", "AP", "AS4")}
+        for organisation in (MUNICIPALITY, CLINIC)
+    }
+    access_points = {
+        organisation.key: Partner(
+            organisation, issued, f"https://127.0.0.1:{ports[organisation.key]['AS4']}/as4"
+        )
+        for organisation, issued in (
+            (MUNICIPALITY, stage.pki.municipality),
+            (CLINIC, stage.pki.clinic),
+        )
+    }
+    async with AsyncExitStack() as stack:
+        nodes: dict[str, list[Node]] = {}
+        for organisation, other in ((MUNICIPALITY, CLINIC), (CLINIC, MUNICIPALITY)):
+            paths = _stations(
+                stage, organisation, ports[organisation.key], access_points[other.key]
+            )
+            nodes[organisation.key] = [
+                await stack.enter_async_context(start(load(path, {}))) for path in paths
+            ]
+        edge = nodes[MUNICIPALITY.key][0]
+        seen = [
+            [Node(point, path) for point in nodes[key]]
+            for key, path in ((MUNICIPALITY.key, stage.directory), (CLINIC.key, stage.directory))
+        ]
+        data, _ = medcom_message("apart-message", "apart-bundle")
+        assert edge.application is not None
+        _, commit = await edge.application.submit(data)
+        await edge.bells.run(edge.database, commit)
+
+        async def counted() -> list[list[int]]:
+            return [[len(await events(node)) for node in stations] for stations in seen]
+
+        async def finished() -> bool:
+            return await counted() == [[2, 6, 8], [2, 6, 8]]
+
+        await seen[0][0].until(finished, "not sixteen for each organisation")
+        for stations in seen:
+            for node in stations:
+                assert {station for station, _ in await events(node)} == {
+                    str(node.point.configuration.stations.runs[0])
+                }
