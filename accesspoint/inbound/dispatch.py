@@ -54,16 +54,19 @@ class Dispatcher:
     async def run(self) -> None:
         """Lease and dispatch until cancelled."""
         while True:
-            claimed = await self._claim()
+            # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
+            seconds = await self._idle_seconds()
+            claimed = await self._claim() if seconds == 0.0 else []
             await asyncio.gather(*(self._dispatch(row) for row in claimed))
             if not claimed:
-                due = await self._database.read(
-                    lambda tx: next_due_at(tx, direction="in", states=DUE_STATES)
-                )
-                seconds = (
-                    None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
-                )
                 await self._bells.wait(Bell.DISPATCHER, at_most_seconds=seconds)
+
+    async def _idle_seconds(self) -> float | None:
+        """How long nothing can fall due: until the next row's time, or without end when none waits."""
+        due = await self._database.read(
+            lambda tx: next_due_at(tx, direction="in", states=DUE_STATES)
+        )
+        return None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
 
     async def _claim(self) -> list[Row]:
         now = self._clock.now()

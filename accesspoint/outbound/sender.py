@@ -97,14 +97,14 @@ class Sender:
         async with asyncio.TaskGroup() as group:
             while True:
                 free = self._concurrency - self._busy
-                claimed = await self._claim(free) if free > 0 else []
+                # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
+                seconds = await self._idle_seconds(free)
+                claimed = await self._claim(free) if free > 0 and seconds == 0.0 else []
                 for row in claimed:
                     self._busy += 1
                     group.create_task(self._drive_and_free(row))
                 if not claimed:
-                    await self._bells.wait(
-                        Bell.SENDER, at_most_seconds=await self._idle_seconds(free)
-                    )
+                    await self._bells.wait(Bell.SENDER, at_most_seconds=seconds)
 
     async def _claim(self, limit: int) -> list[Row]:
         now = self._clock.now()
