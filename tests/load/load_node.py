@@ -100,8 +100,9 @@ class Driver:
         return [int(row["us"]) / 1000 for row in rows]
 
 
-async def take_at_once(handover: Handover) -> None:
-    """The station above, which is no part of an AS4 push: it has taken the hand-over as soon as it is asked."""
+async def never_taken(handover: Handover) -> None:
+    """Leave the durable hand-over where it is: carrying it to the station above is no part of an AS4 push."""
+    await asyncio.Event().wait()
 
 
 def fill_directories(payloads: PayloadStore) -> None:
@@ -115,7 +116,7 @@ async def main(config: Path) -> None:
     log.configure(format=log.Format.JSON)
     async with start(load(config)) as node:
         fill_directories(node.payloads)
-        node.carriers["up"] = take_at_once
+        node.carriers["up"] = never_taken
         driver = Driver(node)
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()

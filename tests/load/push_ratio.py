@@ -4,8 +4,8 @@
 
 Two processes each run the access point station alone, stores on disk with fsync, one pool of mutual TLS
 connections kept alive. A push begins with the envelope's bytes at the sender (written durably, then
-committed) and ends with the verified receipt committed there and the durable hand-over at the receiver,
-taken at once by a stand-in for the station above. The CPU time of both processes, user and system, is
+committed) and ends with the verified receipt committed there and the durable hand-over to the station
+above committed at the receiver; carrying that hand-over is no part of the push. The CPU time of both processes, user and system, is
 divided by the messages; the floor is timed in this process between the batches, so that a busy machine
 weighs on both. The second row is the whole exchange of the demo: four pushes, envelopes,
 acknowledgements and delivery events, against four floors; the network it talks to is not counted.
