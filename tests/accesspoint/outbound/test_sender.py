@@ -165,7 +165,8 @@ async def test_a_new_certificate_keeps_the_message_and_drops_the_old_ciphertext(
     outbound: "Outbound",
 ) -> None:
     outbound.server.behaviour = always(503)
-    id_ = await outbound.accept()
+    # Large enough for its ciphertext to be a file.
+    id_ = await outbound.accept(attachment=b" " * 70_000)
     async with outbound.running():
         await until_state(outbound, id_, "RETRY_WAIT")
     before = await outbound.parts.database.read(lambda tx: find_wire(tx, id_))
@@ -180,6 +181,7 @@ async def test_a_new_certificate_keeps_the_message_and_drops_the_old_ciphertext(
     after = await outbound.parts.database.read(lambda tx: find_wire(tx, id_))
     assert before is not None
     assert after is not None
+    assert before.part is not None
     assert after.references == before.references
     assert after.part_octets != before.part_octets
     first, *_, last = outbound.server.arrived
