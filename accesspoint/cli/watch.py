@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import sys
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 
 from accesspoint.api.client import Json, NodeAddress, NodeClient, NodeUnreachable
 from accesspoint.cli.current import current_nodes
 from accesspoint.config import load
-from accesspoint.demo.timeline import Moment, Timeline
+from accesspoint.demo.timeline import Moment, Timeline, in_order, take_together
 from accesspoint.problems import ExitStatus
 
 
@@ -22,33 +22,62 @@ def run(message: str | None, *, config: Path | None) -> int:
     return ExitStatus.UNREACHABLE
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A node that answers: what it is called, where its journal ended then, and what was to show of it."""
+
+    label: str
+    position: int
+    past: tuple[Moment, ...]
+
+
 async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
     out = Timeline(sys.stdout)
     queue: asyncio.Queue[Moment | None] = asyncio.Queue()
-    async with asyncio.TaskGroup() as group:
-        for node in nodes:
-            group.create_task(_follow(node, message, queue))
+    async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        clients = [await stack.enter_async_context(NodeClient(node)) for node in nodes]
+        begun = await asyncio.gather(*(_begin(client, message) for client in clients))
+        # Nodes tell their past one after the other; it is shown in the order in which it happened.
+        for moment in in_order(moment for one in begun if one for moment in one.past):
+            out.show(moment)
+        for client, one in zip(clients, begun, strict=True):
+            group.create_task(_follow(client, one, message, queue))
         ended = 0
         while ended < len(nodes):
-            moment = await queue.get()
-            if moment is None:
-                ended += 1
-            else:
+            together = await take_together(queue)
+            ended += together.count(None)
+            for moment in in_order(moment for moment in together if moment is not None):
                 out.show(moment)
 
 
+async def _begin(node: NodeClient, message: str | None) -> _Begun | None:
+    """Read what is to be shown at once: of one message everything, else nothing; None when the node is gone."""
+    try:
+        label, position = (await node.about())["label"], await node.position()
+        past = []
+        if message is not None and position > 0:
+            async for entry in node.follow():
+                if is_about(entry, message):
+                    past.append(Moment.of(label, entry))
+                if entry["seq"] >= position:
+                    break
+        return _Begun(label, position, tuple(past))
+    except NodeUnreachable:
+        return None
+
+
 async def _follow(
-    address: NodeAddress, message: str | None, queue: asyncio.Queue[Moment | None]
+    node: NodeClient,
+    begun: _Begun | None,
+    message: str | None,
+    queue: asyncio.Queue[Moment | None],
 ) -> None:
     """Feed one node's journal into the queue; a node that goes away ends its part with None."""
     with contextlib.suppress(NodeUnreachable):
-        async with NodeClient(address) as node:
-            label = (await node.about())["label"]
-            # One message is shown from its beginning; everything is shown from now on.
-            start = await node.position() if message is None else 0
-            async for entry in node.follow(after=start):
+        if begun is not None:
+            async for entry in node.follow(after=begun.position):
                 if message is None or is_about(entry, message):
-                    await queue.put(Moment(label, datetime.fromisoformat(entry["at"]), entry))
+                    await queue.put(Moment.of(begun.label, entry))
     await queue.put(None)
 
 

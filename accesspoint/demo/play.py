@@ -3,16 +3,15 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, Final, Self
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
 from accesspoint.clock import Clock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.demo.stage import Node, Stage
-from accesspoint.demo.timeline import Moment, Timeline
+from accesspoint.demo.timeline import Moment, Timeline, in_order, take_together
 from accesspoint.demo.verification import EVENTS_APART, EVENTS_TOGETHER, Exchange, verify
 from accesspoint.problems import find_problem
 from envelope import fhir
@@ -22,6 +21,7 @@ from keys.store import load_certificate_files
 
 Json = dict[str, Any]
 EVENTS_WAIT_SECONDS: Final = 8.0
+CATCH_UP_SECONDS: Final = 2.0
 _ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
 
 
@@ -115,49 +115,74 @@ async def play(
             _show_refusal(refused, out)
             return Culprit("message-invalid", str(refused.body["title"]))
         followed = Followed(accepted["message_identifier"])
-        await _follow(clients, followed, out, seconds)
-        if followed.complete:
-            followed.problem = None
-        reports = await _reports(stage, followed, EVENTS_APART if apart else EVENTS_TOGETHER)
+        async with _Following(clients, followed, out) as following:
+            await following.until_over(seconds)
+            if followed.complete:
+                followed.problem = None
+            reports = await _reports(stage, followed, EVENTS_APART if apart else EVENTS_TOGETHER)
+            await following.catch_up()
         out.say()
         return await _verify(stage, clients, message, followed, reports, out, apart=apart)
 
 
-async def _follow(
-    clients: dict[str, NodeClient], followed: Followed, out: Timeline, seconds: float
-) -> None:
-    """Show the journals of every node as one timeline until the exchange is over or the time is."""
-    queue: asyncio.Queue[Moment] = asyncio.Queue()
+class _Following:
+    """Shows the journals of every node as one timeline for the length of the context, and learns from them."""
 
-    async def feed(name: str, client: NodeClient) -> None:
+    def __init__(self, clients: dict[str, NodeClient], followed: Followed, out: Timeline) -> None:
+        self._clients = clients
+        self._followed = followed
+        self._out = out
+        self._queue: asyncio.Queue[Moment] = asyncio.Queue()
+        self._shown = dict.fromkeys(clients, 0)
+        self._news = asyncio.Event()
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        feeds = [self._feed(name, client) for name, client in self._clients.items()]
+        self._tasks = [asyncio.create_task(task) for task in (*feeds, self._show())]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until_over(self, seconds: float) -> None:
+        """Wait until the exchange is over, well or not, or the time is."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+
+    async def catch_up(self) -> None:
+        """Wait until everything is shown that the journals hold by now: steps that no other step waits for."""
+        with contextlib.suppress(TimeoutError, NodeUnreachable):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                for name, client in self._clients.items():
+                    end = await client.position()
+                    while self._shown[name] < end:
+                        self._news.clear()
+                        await self._news.wait()
+
+    async def _feed(self, name: str, client: NodeClient) -> None:
         with contextlib.suppress(NodeUnreachable):
             async for entry in client.follow():
-                await queue.put(Moment(name, datetime.fromisoformat(entry["at"]), entry))
+                await self._queue.put(Moment.of(name, entry))
 
-    tasks = [asyncio.create_task(feed(name, client)) for name, client in clients.items()]
-    try:
-        async with asyncio.timeout(seconds):
-            async for moment in _in_order(queue):
-                out.show(moment)
-                if followed.take(moment):
-                    return
-    except TimeoutError:
-        return
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _in_order(queue: asyncio.Queue[Moment]) -> AsyncIterator[Moment]:
-    """Moments of several nodes in the order they happened, as far as those at hand tell."""
-    while True:
-        waiting = [await queue.get()]
-        await asyncio.sleep(0.02)
-        while not queue.empty():
-            waiting.append(queue.get_nowait())
-        for moment in sorted(waiting, key=lambda one: one.at):
-            yield moment
+    async def _show(self) -> None:
+        while True:
+            for moment in in_order(await take_together(self._queue)):
+                self._out.show(moment)
+                self._shown[moment.node] = moment.entry["seq"]
+                self._news.set()
+                # What comes after the end explains nothing about it.
+                if not self._over.is_set() and self._followed.take(moment):
+                    self._over.set()
 
 
 async def _reports(stage: Stage, followed: Followed, expected: int) -> list[Json]:

@@ -4,11 +4,15 @@ On a terminal a line is coloured; elsewhere the same words stand plain. Standard
 timeline, since it is what was asked for.
 """
 
+import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeVar
 
 Json = dict[str, Any]
+T = TypeVar("T")
+TOGETHER_SECONDS: Final = 0.02
 
 TITLES: Final = {
     "homecareobservation-message": "HomeCareObservation",
@@ -57,6 +61,11 @@ class Moment:
     node: str
     at: datetime
     entry: Json
+
+    @classmethod
+    def of(cls, node: str, entry: Json) -> "Moment":
+        """Make a moment of what the journal of a node says."""
+        return cls(node, datetime.fromisoformat(entry["at"]), entry)
 
     @property
     def problem(self) -> str | None:
@@ -109,6 +118,20 @@ class Timeline:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._colour else text
+
+
+async def take_together(queue: asyncio.Queue[T]) -> list[T]:
+    """Wait for one item, and give those that other nodes tell at the same time a moment to come in."""
+    together = [await queue.get()]
+    await asyncio.sleep(TOGETHER_SECONDS)
+    while not queue.empty():
+        together.append(queue.get_nowait())
+    return together
+
+
+def in_order(moments: Iterable[Moment]) -> list[Moment]:
+    """Moments of several nodes in the order in which they happened."""
+    return sorted(moments, key=lambda one: one.at)
 
 
 def describe(entry: Json) -> str:
