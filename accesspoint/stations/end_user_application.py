@@ -145,7 +145,7 @@ class EndUserApplication:
             return delivered
         try:
             answer = self._build_acknowledgement(document, message, code, findings)
-        except LocalProtocolError:
+        except (LocalProtocolError, fhir.MessageRefused):
             # Without header id or sender there is nobody to answer, and an Acknowledgement is never answered.
             return delivered
         return delivered.then(await self._send(answer))
@@ -234,30 +234,31 @@ class EndUserApplication:
         code: Literal["ok", "fatal-error"],
         findings: tuple[fhir.Finding, ...],
     ) -> Document:
+        """The FHIR Acknowledgement of `message`, as this station itself sends it: nothing is read back from it,
+        since it repeats the organisations of the message, which may lack identifiers."""
+        bundle_id, message_id = self._ids.uuid(), self._ids.uuid()
         bundle = fhir.build_acknowledgement(
             message,
             code=code,
             findings=findings,
-            bundle_id=self._ids.uuid(),
-            message_id=self._ids.uuid(),
+            bundle_id=bundle_id,
+            message_id=message_id,
             provenance_id=self._ids.uuid(),
             outcome_id=self._ids.uuid(),
             at=self._clock.now(),
         )
-        data = fhir.serialize(bundle, message.format)
-        facts = fhir.recognise(fhir.read_message(data))
         return Document(
-            message_identifier=facts.message_id,
-            message_envelope_identifier=facts.bundle_id,
-            event_code=facts.event_code,
-            definition_version=facts.definition_version,
+            message_identifier=message_id,
+            message_envelope_identifier=bundle_id,
+            event_code="acknowledgement-message",
+            definition_version="2.0",
             sender=document.receiver,
             receiver=document.sender,
             patient_id=None,
             statistical_postfix=None,
             original_message_identifier=document.message_identifier,
-            media_type=facts.mime_type,
-            stored=self._store(data),
+            media_type=fhir.MIME_TYPES[message.format],
+            stored=self._store(fhir.serialize(bundle, message.format)),
         )
 
     def _address(

@@ -289,6 +289,51 @@ async def test_what_cannot_be_answered_is_still_delivered(
     assert len(await parts.rows("SELECT * FROM handovers")) == 1
 
 
+def _receiver_without(value: str) -> Callable[[Bundle], None]:
+    """The receiving organisation of the message loses this identifier."""
+
+    def change(bundle: Bundle) -> None:
+        for entry in bundle["entry"]:
+            organisation = entry["resource"]
+            if organisation["resourceType"] != "Organization":
+                continue
+            if not any(i.get("value") == RECEIVER.gln for i in organisation["identifier"]):
+                continue
+            organisation["identifier"] = [
+                i for i in organisation["identifier"] if i["value"] != value
+            ]
+            return
+        raise AssertionError("the message names no receiver")
+
+    return change
+
+
+@pytest.mark.parametrize("lacking", [RECEIVER.sor, RECEIVER.gln], ids=["SOR", "GLN"])
+async def test_a_message_whose_receiver_lacks_an_identifier_is_taken_and_answered(
+    parts: Parts, receiver: Application, lacking: str
+) -> None:
+    """The answer repeats the organisations of the message, so it cannot be recognised either: it need not be."""
+    data = message(_receiver_without(lacking))
+    assert data != message()
+    await receiver.receive(document(parts, stored=parts.store(data)))
+    (sent,) = receiver.down.taken
+    assert (sent.sender, sent.receiver) == (RECEIVER, SENDER)
+    assert (sent.event_code, sent.definition_version) == ("acknowledgement-message", "2.0")
+    assert sent.original_message_identifier == MESSAGE
+    bundle = json.loads(parts.read(sent.stored))
+    assert bundle["id"] == sent.message_envelope_identifier
+    assert header_of(bundle)["id"] == sent.message_identifier
+    assert header_of(bundle)["response"]["code"] == "fatal-error"
+
+
+async def test_an_answer_in_xml_says_so(parts: Parts, receiver: Application) -> None:
+    data = fhir.serialize(fhir.read_message(message()).bundle, "xml")
+    await receiver.receive(document(parts, stored=parts.store(data)))
+    (sent,) = receiver.down.taken
+    assert sent.media_type == "application/fhir+xml"
+    assert fhir.read_message(parts.read(sent.stored)).format == "xml"
+
+
 async def test_no_answer_leaves_where_answers_are_off(parts: Parts) -> None:
     application = Application(parts, RECEIVER, acknowledge=False)
     await application.receive(document(parts))
