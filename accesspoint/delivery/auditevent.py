@@ -359,7 +359,9 @@ def _check_details(path: str, entity: dict[str, Any]) -> Iterator[Violation]:
 
 
 def _check_slice(path: str, entity: dict[str, Any], rule: _DetailSlice) -> Iterator[Violation]:
-    found = [_as_dict(item).get("type") for item in _as_list(entity.get("detail"))]
+    kinds = (_as_dict(item).get("type") for item in _as_list(entity.get("detail")))
+    # What is no text is told above; here it only counts as a kind that the slice does not have.
+    found = [kind if isinstance(kind, str) else "" for kind in kinds]
     if not rule.minimum <= len(found) <= rule.maximum:
         yield Violation(f"{path}.detail", f"{rule.minimum} to {rule.maximum}")
     for name, (least, most) in rule.details.items():

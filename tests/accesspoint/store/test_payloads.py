@@ -4,6 +4,7 @@ import resource
 import signal
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,20 @@ def store(directory: Path) -> Iterator[PayloadStore]:
     store.close()
 
 
-@pytest.fixture
+@contextmanager
 def small_disk() -> Iterator[None]:
-    """Let the kernel refuse files over 100 000 bytes, as a full disk would in the middle of a write."""
+    """Let the kernel refuse files over 100 000 bytes, as a full disk would in the middle of a write.
+
+    Only around the writes themselves: the limit also binds the test runner, whose own output may be a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 def unpublished(directory: Path) -> list[Path]:
@@ -127,16 +133,15 @@ def test_an_fsync_that_fails_publishes_nothing(
     assert unpublished(directory) == []
 
 
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_a_storage_failure_and_leaves_no_file(
     store: PayloadStore, directory: Path
 ) -> None:
-    with store.create() as writer:
+    with store.create() as writer, small_disk():
         writer.write(bytes(50_000))
         with pytest.raises(StorageFailure):
             writer.write(bytes(60_000))
     assert unpublished(directory) == []
-    with store.temporary() as temporary:
+    with store.temporary() as temporary, small_disk():
         temporary.write(bytes(50_000))
         with pytest.raises(StorageFailure):
             temporary.write(bytes(60_000))
