@@ -6,7 +6,8 @@ The relay then claims due rows, sends them and settles them. What holds:
 * At least once: a row stays `waiting` until the status component has answered; a crash while sending
   only lets the lease run out, and the event goes again with the same id.
 * In order per aggregate (the message identifier): only the oldest waiting row of a message is claimed.
-* A parked row (the status component will never take it) is out of the way; later ones go on.
+* A parked row (the status component will never take it, or we may not report it) is out of the way; later
+  ones go on.
 * Nothing looks back over a window of time: what is owed is a state, and a restart finds it there.
 
 Spec: reliability section 2.2, transactional outbox; EHMI delivery status, asynchronous decoupling.
@@ -25,14 +26,15 @@ from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, event_id
 from accesspoint.store.database import Database, Dialect, Transaction
-from envelope.errors import LocalProtocolError
 
 LEASE: Final = timedelta(seconds=60)
 """How long a claimed row stays away from others; longer than one attempt may take."""
+NOT_SERVED: Final = "sender-not-served"
+"""The problem of an event of organisations that this node does not act for (any more)."""
 
 _INSERT: Final = """
-INSERT INTO outbox (event_id, aggregate, station, device_id, subtype, sor, gln, body, state, next_at, created_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'waiting', $9, $10)
+INSERT INTO outbox (event_id, aggregate, station, device_id, subtype, sor, gln, body, state, problem, next_at, created_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 ON CONFLICT (event_id) DO NOTHING
 """
 _OLDEST_OF_EACH: Final = """
@@ -121,9 +123,11 @@ class Outbox:
     async def record(self, tx: Transaction, event: DeliveryEvent) -> None:
         """Write the event in the caller's unit of work; one that is already there is left as it is.
 
-        Raises: LocalProtocolError when this node acts for neither the sender nor the receiver.
+        Where this node acts for neither the sender nor the receiver any more, no token can be asked for: the
+        event is parked at once, so that what it tells of still becomes durable.
         """
-        sor, gln = self._acting_for(event)
+        acting = self._acting_for(event)
+        sor, gln = acting or (event.facts.sender_sor, event.facts.sender_gln)
         now = self._now()
         await tx.execute(
             _INSERT,
@@ -135,19 +139,21 @@ class Outbox:
             sor,
             gln,
             orjson.dumps(build_audit_event(event)).decode(),
+            "waiting" if acting else "parked",
+            None if acting else NOT_SERVED,
             now,
             now,
         )
         # Set before the commit: waking for a work that is then rolled back costs one empty look.
         self.woken.set()
 
-    def _acting_for(self, event: DeliveryEvent) -> tuple[str, str]:
+    def _acting_for(self, event: DeliveryEvent) -> tuple[str, str] | None:
         facts = event.facts
         if facts.sender_gln in self._glns:
             return facts.sender_sor, facts.sender_gln
         if facts.receiver_gln in self._glns:
             return facts.receiver_sor, facts.receiver_gln
-        raise LocalProtocolError("a delivery event for a message of organisations we do not serve")
+        return None
 
     async def exchange(
         self, settlements: Sequence[Settlement], *, limit: int

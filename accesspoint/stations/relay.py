@@ -79,18 +79,19 @@ class HandoverRelay:
         )
 
     async def _carry(self, row: Row) -> None:
-        handover = _handover(row)
+        """Bring one hand-over and mark it done; whatever fails on the way, it waits and is tried again."""
         try:
+            handover = _handover(row)
             await self._carriers[handover.target](handover)
+            await self._bells.run(self._database, self._done(handover))
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one hand-over never stops the others
+            _log.error("handover_failed", handover=row["id"], error=type(error).__name__)
             unexpected = NotTaken("internal", type(error).__name__)
             await self._bells.run(self._database, self._later(row, unexpected))
-        else:
-            await self._bells.run(self._database, self._done(handover))
 
     def _done(self, handover: Handover) -> Commit:
         facts = facts_from_json(handover.facts)

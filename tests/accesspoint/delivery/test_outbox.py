@@ -12,8 +12,8 @@ from accesspoint.clock import ManualClock
 from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, SubType, event_id
 from accesspoint.delivery.outbox import LEASE, ClaimedEvent, Fate, Outbox, Settlement
+from accesspoint.problems import PROBLEMS
 from accesspoint.store.database import Database, IntegrityViolation, Transaction, sqlite_url
-from envelope.errors import LocalProtocolError
 
 Make = Callable[..., DeliveryEvent]
 
@@ -59,13 +59,20 @@ async def test_the_receivers_node_reports_in_the_receivers_name(
     assert (claimed.sor, claimed.gln) == ("900000000000024", "5790009990027")
 
 
-async def test_an_event_of_strangers_is_a_mistake_of_ours(
+async def test_an_event_of_organisations_no_longer_served_is_parked_and_its_cause_stands(
     database: Database, clock: ManualClock, event_of: Make
 ) -> None:
     outbox = Outbox(database, clock=clock, glns=["5790009990041"])
+    await record(database, outbox, event_of())
 
-    with pytest.raises(LocalProtocolError):
-        await record(database, outbox, event_of())
+    assert await claim(outbox) == []
+    row = await database.fetch_one("SELECT * FROM outbox")
+    assert row is not None
+    assert (row["state"], row["problem"]) == ("parked", "sender-not-served")
+    assert row["problem"] in PROBLEMS
+    # Served again, it is sent once somebody releases it.
+    assert await outbox.release_parked() == 1
+    assert len(await claim(outbox)) == 1
 
 
 async def test_an_event_goes_back_with_its_cause(

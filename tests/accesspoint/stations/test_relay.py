@@ -8,14 +8,16 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from station_parts import AT, MESSAGE, Parts, document
+from station_parts import AT, MESSAGE, SENDER, Parts, document
 
 from accesspoint.clock import to_microseconds
+from accesspoint.delivery.outbox import Outbox
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell
+from accesspoint.stations.document import Address
 from accesspoint.stations.link import Apart, Handover
 from accesspoint.stations.relay import HandoverRelay, NotTaken
-from accesspoint.stations.reporting import Act
+from accesspoint.stations.reporting import Act, Reporter
 from accesspoint.store.database import StorageFailure, Transaction
 from accesspoint.store.payloads import PayloadMissing
 
@@ -164,6 +166,52 @@ async def test_one_hand_over_that_meets_an_error_of_ours_does_not_stop_the_other
         assert not task.done()
     row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
     assert (row["state"], row["problem"]) == ("waiting", "internal")
+
+
+async def test_an_organisation_that_is_not_served_any_more_ends_nothing(
+    apart: Parts, target: Target
+) -> None:
+    """Its hand-over is brought and done; the event is parked, for nobody may report it."""
+    stranger = Address("5790000000036", "900000000000032")
+    item = replace(document(apart), sender=stranger, receiver=stranger)
+    commit = await Apart("down", apart.ids).pass_on(
+        item, act=Act.EUA_SENT, facts=item.delivery_facts(), at=AT
+    )
+    await apart.run(commit)
+    async with running(relay_of(apart, down=target)) as task:
+        await until(apart, "handed-over")
+        assert not task.done()
+    assert len(target.seen) == 1
+    row = await apart.one("SELECT * FROM outbox")
+    assert (row["state"], row["problem"]) == ("parked", "sender-not-served")
+
+
+async def test_a_report_that_fails_postpones_its_hand_over_and_stops_no_other(
+    apart: Parts, target: Target
+) -> None:
+    """The configuration may have lost the device of a station that handed over before."""
+    reported = await hand_over(apart)
+    await hand_over(apart, message="other")
+    reporter = Reporter(
+        clock=apart.clock,
+        outbox=Outbox(apart.database, clock=apart.clock, glns=[SENDER.gln]),
+        device_ids={"MSH": "msh-1"},
+        together=False,
+    )
+    await apart.database.run(
+        lambda tx: tx.execute(
+            "UPDATE handovers SET act = 'msh-taken' WHERE message_identifier = 'other'"
+        )
+    )
+    async with running(relay_of(replace(apart, reporter=reporter), down=target)) as task:
+        await until(apart, "handed-over")
+        await until(apart, "not-taken")
+        assert not task.done()
+        # Brought once, not again and again: it waits its turn.
+        assert target.seen.count(reported) == 1
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", reported)
+    due = to_microseconds(AT + timedelta(seconds=10))
+    assert (row["state"], row["problem"], row["next_at"]) == ("waiting", "internal", due)
 
 
 async def test_a_relay_without_work_sleeps_until_the_bell(apart: Parts, target: Target) -> None:
