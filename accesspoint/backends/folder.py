@@ -1,7 +1,9 @@
 """The folder backend: one file per message, written beside, synced, and renamed into place, so nobody sees half of one."""
 
 import asyncio
+import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +16,15 @@ _SUFFIXES: Final = {"application/fhir+json": ".json", "application/fhir+xml": ".
 
 
 class FolderBackend:
-    """Drops received messages into a directory; a repeated delivery replaces the same file with the same bytes."""
+    """Drops received messages into a directory; a repeated delivery replaces the same file with the same bytes.
+
+    A message never replaces another one: where two senders use one identifier, the later file also bears the
+    id of its delivery.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._naming = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def path_of(self, document: Document) -> Path:
@@ -50,9 +57,18 @@ class FolderBackend:
                 target.write(chunk)
             target.flush()
             os.fsync(target.fileno())
-        temporary.rename(self.path_of(document))
+        with self._naming:
+            path = self.path_of(document)
+            if path.exists() and _sha256(path) != document.stored.payload_sha256:
+                path = path.with_name(f"{path.stem}.{delivery_id}{path.suffix}")
+            temporary.rename(path)
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

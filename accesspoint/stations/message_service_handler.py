@@ -8,6 +8,8 @@ application. Nothing here reads the MedCom message itself.
 Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi digest 1.3, 2.7, 2.10.
 """
 
+import hashlib
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -42,6 +44,23 @@ from envelope.sbdh import StandardBusinessDocumentHeader
 
 ACKNOWLEDGE_WITHIN: Final = timedelta(minutes=10)
 STATION: Final = "MSH"
+_SEQUENCE: Final = {
+    "duplicate-envelope": "Envelope identifier was used before for another message",
+    "duplicate-content": "Message identifier was used before for other content",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What the envelope table says of an arriving envelope: what to do, and the envelope that it repeats, if any.
+
+    `problem` is the slug of why it is refused although each part of it may be well formed.
+    """
+
+    action: Action
+    envelope_known: bool
+    earlier: Row | None = None
+    problem: str | None = None
 
 
 class MessageServiceHandler:
@@ -83,7 +102,14 @@ class MessageServiceHandler:
         async def work(tx: Transaction) -> None:
             await self._reporter.report(tx, Act.MSH_TAKEN, document.delivery_facts())
             due = to_microseconds(now + ACKNOWLEDGE_WITHIN)
-            await self._insert_envelope(tx, "out", header, acknowledgement="awaited", due_at=due)
+            await self._insert_envelope(
+                tx,
+                "out",
+                header,
+                document.stored.payload_sha256,
+                acknowledgement="awaited",
+                due_at=due,
+            )
             await self._note(tx, "wrapped", header)
 
         return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
@@ -100,12 +126,12 @@ class MessageServiceHandler:
             return await self._take_message(opened, facts)
 
     async def _take_message(self, opened: OpenedSbd, facts: DeliveryFacts) -> Commit:
-        header, now = opened.header, self._clock.now()
-        by_envelope, by_message = await self._find_received(header)
-        action = decide(envelope_seen=by_envelope is not None, message_seen=by_message is not None)
+        header, content, now = opened.header, opened.sha256, self._clock.now()
+        received = await self._find_received(header, content)
+        action = received.action
         # A repetition is acknowledged as the first time: same content, new envelope, new time.
-        earlier = None if action is Action.REFUSE else by_envelope or by_message
-        exception = self._find_fault(header, action, earlier=earlier)
+        earlier = received.earlier
+        exception = self._find_fault(header, received)
         identifier = (
             self._ids.uuid() if earlier is None else str(earlier["acknowledgement_identifier"])
         )
@@ -113,13 +139,14 @@ class MessageServiceHandler:
 
         async def work(tx: Transaction) -> None:
             await self._reporter.report(tx, Act.MSH_OPENED, facts)
-            if by_envelope is None:
-                answer = "negative" if exception else "positive"
+            if not received.envelope_known:
                 await self._insert_envelope(
-                    tx, "in", header, acknowledgement=answer, answered_as=identifier
-                )
+                    tx, "in", header, content, acknowledgement="negative" if exception else "positive",
+                    answered_as=identifier, repetition=action is not Action.PROCESS,
+                )  # fmt: skip
+            opens = action is Action.PROCESS
             await self._note(
-                tx, "opened" if action is Action.PROCESS else "duplicate-envelope", header
+                tx, "opened" if opens else "duplicate-envelope", header, received.problem
             )
 
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(acknowledged)
@@ -188,21 +215,20 @@ class MessageServiceHandler:
         passed = await self.down.pass_on(envelope, act=Act.ACK_CREATED, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
-            await self._insert_envelope(tx, "out", header, acknowledgement="none")
+            content = hashlib.sha256(signal).hexdigest()
+            await self._insert_envelope(tx, "out", header, content, acknowledgement="none")
             await self._note(tx, "acknowledgement-created", header)
 
         return Commit(work).then(passed)
 
     def _find_fault(
-        self, header: StandardBusinessDocumentHeader, action: Action, *, earlier: Row | None
+        self, header: StandardBusinessDocumentHeader, received: Received
     ) -> ReceiptException | None:
         """What is wrong with the envelope, if anything; a repetition is answered exactly as the first time."""
-        if action is Action.REFUSE:
-            return ReceiptException(
-                "Sequence", "Envelope identifier was used before for another message"
-            )
-        if earlier is not None:
-            first = str(earlier["acknowledgement"])
+        if received.problem is not None:
+            return ReceiptException("Sequence", _SEQUENCE[received.problem])
+        if received.earlier is not None:
+            first = str(received.earlier["acknowledgement"])
             return ReceiptException("Syntax", "Refused before") if first == "negative" else None
         try:
             check_envelope(header)
@@ -214,43 +240,59 @@ class MessageServiceHandler:
         return None
 
     async def _find_received(
-        self, header: StandardBusinessDocumentHeader
-    ) -> tuple[Row | None, Row | None]:
+        self, header: StandardBusinessDocumentHeader, content: str
+    ) -> Received:
         """What was received before: under this envelope identifier, and as this message between the same two.
 
-        A message identifier counts for its sender and receiver only, so that nobody can have the message of
-        another taken for a repetition by using its identifier first.
+        Only the same content (SHA-256 `content`) from the same sender is a repetition. A message identifier counts
+        for its sender and receiver only, so that nobody can have the message of another taken for a repetition, or
+        refused, by using its identifier first.
         """
+        message = (_message_identifier(header), header.sender.value, header.receiver.value)
         by_envelope = await self._database.fetch_one(
             "SELECT * FROM envelopes WHERE direction = 'in' AND envelope_id = $1",
             header.instance_identifier,
         )
-        by_message = await self._database.fetch_one(
+        if by_envelope is not None:
+            named = (
+                by_envelope["message_identifier"],
+                by_envelope["sender"],
+                by_envelope["receiver"],
+            )
+            if named != message:
+                return Received(decide(True, False), True, problem="duplicate-envelope")
+            if by_envelope["payload_sha256"] != content:
+                return Received(Action.REFUSE, True, problem="duplicate-content")
+            return Received(decide(True, True), True, by_envelope)
+        of_message = await self._database.fetch(
             "SELECT * FROM envelopes WHERE direction = 'in' AND message_identifier = $1 AND sender = $2"
-            " AND receiver = $3 ORDER BY created_at, envelope_id LIMIT 1",
-            _message_identifier(header),
-            header.sender.value,
-            header.receiver.value,
+            " AND receiver = $3 ORDER BY created_at, envelope_id",
+            *message,
         )
-        return by_envelope, by_message
+        same = [row for row in of_message if row["payload_sha256"] == content]
+        if of_message and not same:
+            return Received(Action.REFUSE, False, problem="duplicate-content")
+        return Received(decide(False, bool(same)), False, same[0] if same else None)
 
     async def _insert_envelope(
         self,
         tx: Transaction,
         direction: str,
         header: StandardBusinessDocumentHeader,
+        content: str,
         *,
         acknowledgement: str,
         due_at: int | None = None,
         answered_as: str | None = None,
+        repetition: bool = False,
     ) -> None:
         await tx.execute(
             "INSERT INTO envelopes (direction, envelope_id, message_identifier, standard, sender, receiver, header,"
-            " acknowledgement, acknowledgement_identifier, due_at, created_at)"
-            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11)",
+            " payload_sha256, repetition, acknowledgement, acknowledgement_identifier, due_at, created_at)"
+            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)",
             direction, header.instance_identifier, _message_identifier(header), header.standard, header.sender.value,
-            header.receiver.value, header_bytes(header), acknowledgement, answered_as, due_at,
-            to_microseconds(self._clock.now()),
+            header.receiver.value, header_bytes(header), content, int(repetition), acknowledgement, answered_as,
+            due_at, to_microseconds(self._clock.now()),
         )  # fmt: skip
 
     async def _note(

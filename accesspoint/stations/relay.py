@@ -107,8 +107,9 @@ class HandoverRelay:
             await self._reporter.report(tx, Act(handover.act), facts)
             if handover.target == "backend":
                 await tx.execute(
-                    "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2",
-                    now, handover.message_identifier,
+                    "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2"
+                    " AND sender = $3 AND receiver = $4",
+                    now, handover.message_identifier, facts.sender_gln, facts.receiver_gln,
                 )  # fmt: skip
             await self._note(
                 tx, handover, "delivered" if handover.target == "backend" else "handed-over"

@@ -50,6 +50,11 @@ class OpenedSbd:
     signal: bytes
     writer: PayloadWriter
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the content, in hex."""
+        return self.writer.sha256
+
     def publish(self) -> Stored:
         """Keep the content as a file of its own."""
         return stored(self.writer.finish())

@@ -80,6 +80,11 @@ class PayloadWriter:
         """The bytes written so far."""
         return self._size
 
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes written so far, in hex."""
+        return self._digest.hexdigest()
+
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append octets.
 

@@ -97,6 +97,8 @@ CREATE TABLE envelopes (
   sender TEXT NOT NULL,
   receiver TEXT NOT NULL,
   header {blob} NOT NULL,
+  payload_sha256 TEXT NOT NULL,
+  repetition INTEGER NOT NULL DEFAULT 0,
   acknowledgement TEXT NOT NULL CHECK (acknowledgement IN ('none', 'awaited', 'positive', 'negative')),
   acknowledgement_identifier TEXT,
   due_at BIGINT,
@@ -105,6 +107,9 @@ CREATE TABLE envelopes (
   PRIMARY KEY (direction, envelope_id)
 );
 CREATE INDEX envelopes_message ON envelopes (direction, message_identifier);
+-- Of a message, for its sender and receiver, one envelope is processed; of two at the same moment, one starts over.
+CREATE UNIQUE INDEX envelopes_processed ON envelopes (message_identifier, sender, receiver)
+  WHERE direction = 'in' AND repetition = 0;
 
 -- The end-user edge: one row per MedCom FHIR message, sent or received.
 CREATE TABLE documents (
@@ -123,8 +128,12 @@ CREATE TABLE documents (
   delivered_at BIGINT,
   created_at BIGINT NOT NULL,
   acknowledged_at BIGINT,
-  PRIMARY KEY (direction, message_identifier)
+  PRIMARY KEY (id)
 );
+CREATE INDEX documents_message ON documents (direction, message_identifier);
+CREATE UNIQUE INDEX documents_sent ON documents (message_identifier) WHERE direction = 'out';
+-- The identifier of a message is its sender's: nobody blocks the message of another by using its identifier first.
+CREATE UNIQUE INDEX documents_received ON documents (message_identifier, sender, receiver) WHERE direction = 'in';
 
 -- What waits to be handed to the next station of the same organisation, or to the backend.
 CREATE TABLE handovers (

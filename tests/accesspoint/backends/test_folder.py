@@ -75,6 +75,20 @@ async def test_a_repeated_delivery_is_the_same_file(payloads: PayloadStore, inbo
     assert path.read_bytes() == CONTENT
 
 
+async def test_another_message_under_the_same_identifier_stands_beside_the_first(
+    payloads: PayloadStore, inbox: Path
+) -> None:
+    """Two senders may use one identifier; neither message replaces the other, however often they come."""
+    backend, one = FolderBackend(inbox), document(payloads)
+    other = document(payloads, b"of another sender")
+    for delivery, message in (("d1", one), ("d2", other), ("d2", other), ("d1", one)):
+        await backend.deliver(delivery, message, payloads)
+    assert {path.name: path.read_bytes() for path in inbox.iterdir()} == {
+        f"{IDENTIFIER}.json": CONTENT,
+        f"{IDENTIFIER}.d2.json": b"of another sender",
+    }
+
+
 async def test_the_file_is_synced_before_its_name_and_the_name_before_the_answer(
     payloads: PayloadStore, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

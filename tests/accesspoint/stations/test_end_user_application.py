@@ -341,6 +341,18 @@ async def test_no_answer_leaves_where_answers_are_off(parts: Parts) -> None:
     assert len(await parts.rows("SELECT * FROM handovers")) == 1
 
 
+async def test_the_identifier_of_one_sender_does_not_block_that_of_another(
+    parts: Parts, receiver: Application
+) -> None:
+    await receiver.receive(document(parts, sender=THIRD))
+    await receiver.receive(document(parts))
+    rows = await parts.rows("SELECT sender FROM documents WHERE direction = 'in'")
+    assert {row["sender"] for row in rows} == {THIRD.gln, SENDER.gln}
+    # The same message of the same sender is stored once.
+    with pytest.raises(IntegrityViolation):
+        await receiver.receive(document(parts))
+
+
 # Correlation
 
 

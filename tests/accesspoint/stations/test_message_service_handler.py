@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from as4_wire import medcom_message
 from station_parts import (
     AT,
     BUNDLE,
@@ -25,6 +26,7 @@ from accesspoint.stations.document import Address, Document, Envelope
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reporting import Act
 from accesspoint.stations.sbd_file import open_sbd, write_sbd
+from accesspoint.store.database import IntegrityViolation
 from envelope.acknowledgement import (
     Acknowledgement,
     ReceiptException,
@@ -257,6 +259,67 @@ async def test_the_identifier_of_a_stranger_does_not_make_a_message_a_repetition
     await handler.receive(envelope(parts, MESSAGE, OTHER_ENVELOPE, sender=THIRD))
     await handler.receive(envelope(parts))
     assert [message.sender.gln for message in handler.up.taken] == [THIRD.gln, SENDER.gln]
+
+
+def other_content() -> bytes:
+    return medcom_message(MESSAGE, BUNDLE)[0].replace(b"2512489996", b"0505209996")
+
+
+@pytest.mark.parametrize("envelope_id", [ENVELOPE, OTHER_ENVELOPE], ids=["same", "new"])
+async def test_other_content_under_a_known_message_identifier_is_refused_and_never_delivered(
+    parts: Parts, handler: Handler, envelope_id: str
+) -> None:
+    """A correction that reuses the identifier would else be acknowledged and thrown away."""
+    await handler.receive(envelope(parts))
+    _, first = handler.answer()
+    before = parts.files()
+    await handler.receive(envelope(parts, MESSAGE, envelope_id, content=other_content()))
+    answer, second = handler.answer()
+    assert answer.exception is not None
+    assert answer.exception.value == "Sequence"
+    assert second.scope("MESSAGEIDENTIFIER") != first.scope("MESSAGEIDENTIFIER")
+    assert len(handler.up.taken) == 1
+    assert parts.files() == before + 2
+    assert ("MSH", "duplicate-envelope", "duplicate-content") in await parts.journal()
+    row = await parts.one(
+        "SELECT * FROM envelopes WHERE direction = 'in' AND acknowledgement = 'positive'"
+    )
+    assert row["payload_sha256"] == handler.up.taken[0].stored.payload_sha256
+    # The message that was accepted is still repeated with its own answer, and the refused one with a refusal.
+    await handler.receive(envelope(parts, MESSAGE, "third"))
+    assert handler.answer()[0].positive
+    await handler.receive(envelope(parts, MESSAGE, "fourth", content=other_content()))
+    assert not handler.answer()[0].positive
+    assert len(handler.up.taken) == 1
+
+
+async def test_both_identifiers_known_from_another_sender_are_no_silent_duplicate(
+    parts: Parts, handler: Handler
+) -> None:
+    await handler.receive(envelope(parts))
+    await handler.receive(envelope(parts, sender=THIRD))
+    answer, header = handler.answer()
+    assert answer.exception is not None
+    assert answer.exception.value == "Sequence"
+    assert header.receiver_gln == THIRD.gln
+    assert [message.sender.gln for message in handler.up.taken] == [SENDER.gln]
+    row = await parts.one("SELECT * FROM envelopes WHERE direction = 'in'")
+    assert row["sender"] == f"0088:{SENDER.gln}"
+    assert ("MSH", "duplicate-envelope", "duplicate-envelope") in await parts.journal()
+
+
+async def test_of_two_envelopes_of_one_message_at_the_same_moment_one_starts_over(
+    parts: Parts, handler: Handler
+) -> None:
+    """Both were looked up before either was committed; the second is a repetition once it is looked up again."""
+    first = await handler.station.take_envelope(envelope(parts))
+    second = await handler.station.take_envelope(envelope(parts, MESSAGE, OTHER_ENVELOPE))
+    await parts.run(first)
+    with pytest.raises(IntegrityViolation):
+        await parts.run(second)
+    await handler.receive(envelope(parts, MESSAGE, OTHER_ENVELOPE))
+    assert handler.answer()[0].positive
+    assert len(handler.up.taken) == 1
 
 
 async def test_a_copy_for_another_receiver_is_no_repetition(parts: Parts, handler: Handler) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from station_parts import AT, MESSAGE, SENDER, Parts, document
+from station_parts import AT, MESSAGE, RECEIVER, SENDER, Parts, document
 
 from accesspoint.clock import to_microseconds
 from accesspoint.delivery.outbox import Outbox
@@ -104,20 +104,25 @@ async def test_what_the_backend_has_is_marked_delivered_at_the_end_of_the_journe
     apart: Parts, target: Target
 ) -> None:
     async def insert(tx: Transaction) -> None:
-        await tx.execute(
-            "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
-            " payload_bytes, payload_sha256, acknowledgement, created_at)"
-            " VALUES ('in', $1, 'x', 'e', 's', 'r', 'm', 0, '', 'ok', 0)",
-            MESSAGE,
-        )
+        for id_, sender in (("x", SENDER.gln), ("y", "5790000000036")):
+            await tx.execute(
+                "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
+                " payload_bytes, payload_sha256, acknowledgement, created_at)"
+                " VALUES ('in', $1, $2, 'e', $3, $4, 'm', 0, '', 'ok', 0)",
+                MESSAGE, id_, sender, RECEIVER.gln,
+            )  # fmt: skip
 
     await apart.database.run(insert)
     await hand_over(apart, "backend", Act.EUA_FINALIZED)
     async with running(relay_of(apart, backend=target)):
         await until(apart, "delivered")
     assert await apart.events() == [("EUA", "msg-received-and-finalized")]
-    row = await apart.one("SELECT * FROM documents")
-    assert row["delivered_at"] == to_microseconds(AT)
+    # Not the message of somebody else under the same identifier.
+    rows = await apart.rows("SELECT id, delivered_at FROM documents ORDER BY id")
+    assert [(row["id"], row["delivered_at"]) for row in rows] == [
+        ("x", to_microseconds(AT)),
+        ("y", None),
+    ]
 
 
 async def test_what_is_not_taken_waits_longer_each_time_and_keeps_its_id(
