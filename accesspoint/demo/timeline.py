@@ -32,6 +32,7 @@ _TEXTS: Final = {
     "opened": "envelope opened and checked",
     "acknowledgement-created": "SBDH acknowledgement made",
     "taken-by-application": "MedCom rules checked, taken over",
+    "set-aside": "breaks MedCom rules: answered, kept, not given to the backend",
     "delivered": "delivered to the backend",
     "handed-over": "handed to the next station with a sealed manifest",
     "acknowledged": "SBDH acknowledgement matched to its envelope",

@@ -1,8 +1,8 @@
 """The end-user application edge: the only place that reads MedCom FHIR, once, on the way out and on the way in.
 
 Outwards it recognises a message, holds it against the named rules, refuses a broken one before anything
-is promised, and stores it for good. Inwards it validates what arrived, hands it to the backend and
-answers with a MedCom FHIR Acknowledgement, which is a message of its own.
+is promised, and stores it for good. Inwards it validates what arrived, hands it to the backend (or sets it
+aside, when it refuses it) and answers with a MedCom FHIR Acknowledgement, which is a message of its own.
 
 Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (medcom digest 13 to 15).
 """
@@ -26,6 +26,7 @@ from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.limits import DEFAULT_LIMITS, Limits
 
 STATION: Final = "EUA"
+INVALID: Final = "message-invalid"
 RESPONSE_CODES: Final = frozenset({"ok", "fatal-error", "transient-error"})
 
 
@@ -124,7 +125,11 @@ class EndUserApplication:
         return Submission(document, warnings, notes), await self._send(document)
 
     async def take_document(self, document: Document) -> Commit:
-        """Take a message over from the message service handler: validate, hand to the backend, acknowledge."""
+        """Take a message over from the message service handler: validate, hand to the backend, acknowledge.
+
+        A message that is answered with a fatal error is kept and set aside: its sender knows, and the backend
+        is not given it. One that nobody can be told about goes to the backend all the same.
+        """
         with self._payloads.open(document.stored.payload) as reader:
             data = reader.read(self._limits.fhir_bytes + 1)
         findings: tuple[fhir.Finding, ...] = ()
@@ -137,18 +142,33 @@ class EndUserApplication:
         except fhir.MessageRefused as refused:
             findings = tuple(refused.findings)
         if response is not None and response.code in RESPONSE_CODES:
-            delivered = await self._deliver(document, acknowledgement=response.code)
+            delivered = self._deliver(document, acknowledgement=response.code)
             return delivered.then(self._correlate(document, response))
         code: Literal["ok", "fatal-error"] = "fatal-error" if findings else "ok"
-        delivered = await self._deliver(document, acknowledgement=code)
+        problem = INVALID if findings else None
+        answer = self._answer(document, message, code, findings)
+        if answer is None:
+            return self._deliver(document, acknowledgement="none", problem=problem)
+        taken = self._deliver(
+            document, acknowledgement=code, problem=problem, set_aside=problem is not None
+        )
+        return taken.then(await self._send(answer))
+
+    def _answer(
+        self,
+        document: Document,
+        message: fhir.FhirMessage | None,
+        code: Literal["ok", "fatal-error"],
+        findings: tuple[fhir.Finding, ...],
+    ) -> Document | None:
+        """The FHIR Acknowledgement that goes out, or None where there is nobody to answer or answers are off."""
         if not self._acknowledge or message is None:
-            return delivered
+            return None
         try:
-            answer = self._build_acknowledgement(document, message, code, findings)
+            return self._build_acknowledgement(document, message, code, findings)
         except (LocalProtocolError, fhir.MessageRefused):
             # Without header id or sender there is nobody to answer, and an Acknowledgement is never answered.
-            return delivered
-        return delivered.then(await self._send(answer))
+            return None
 
     def _check_sendable(self, document: Document) -> None:
         """Hold the envelope that this message will get against the profile, before anything is promised."""
@@ -175,10 +195,33 @@ class EndUserApplication:
 
         return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
 
-    async def _deliver(self, document: Document, *, acknowledgement: str) -> Commit:
-        """Store a received message and owe it to the backend; the end event is reported once the backend has it."""
+    def _deliver(
+        self,
+        document: Document,
+        *,
+        acknowledgement: str,
+        problem: str | None = None,
+        set_aside: bool = False,
+    ) -> Commit:
+        """Store a received message and owe it to the backend; the end event is reported once the backend has it.
+
+        What is set aside is kept the same way, but brought to nobody: its journey ends here.
+        """
         now = self._clock.now()
-        delivery = Handover(
+        delivery = self._delivery(document)
+
+        async def work(tx: Transaction) -> None:
+            await self._insert_document(tx, "in", document, acknowledgement=acknowledgement)
+            await insert_handover(tx, delivery, at=now, set_aside=problem if set_aside else None)
+            if set_aside:
+                await self._reporter.report(tx, Act.EUA_FINALIZED, document.delivery_facts())
+            event = "set-aside" if set_aside else "taken-by-application"
+            await self._note(tx, event, document, problem=problem)
+
+        return Commit(work, frozenset({Bell.OUTBOX if set_aside else Bell.RELAY}))
+
+    def _delivery(self, document: Document) -> Handover:
+        return Handover(
             id=self._ids.uuid(),
             target="backend",
             kind="document",
@@ -189,13 +232,6 @@ class EndUserApplication:
             media_type=document.media_type,
             stored=document.stored,
         )
-
-        async def work(tx: Transaction) -> None:
-            await self._insert_document(tx, "in", document, acknowledgement=acknowledgement)
-            await insert_handover(tx, delivery, at=now)
-            await self._note(tx, "taken-by-application", document)
-
-        return Commit(work, frozenset({Bell.RELAY}))
 
     def _correlate(self, document: Document, response: fhir.Response) -> Commit:
         """Settle the message that this FHIR Acknowledgement answers; `response.identifier` is the only key.

@@ -92,14 +92,16 @@ class Apart(Generic[T]):
         return Commit(work, frozenset({Bell.RELAY}))
 
 
-async def insert_handover(tx: Transaction, handover: Handover, *, at: datetime) -> None:
-    """Store a hand-over that is due at once."""
+async def insert_handover(
+    tx: Transaction, handover: Handover, *, at: datetime, set_aside: str | None = None
+) -> None:
+    """Store a hand-over that is due at once, or one that nobody is brought, for the problem `set_aside`."""
     stored = handover.stored
     await tx.execute(
         "INSERT INTO handovers (id, target, kind, message_identifier, item, act, facts, media_type, payload,"
-        " payload_bytes, payload_sha256, state, next_at, created_at)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,'waiting',$12,$13)",
+        " payload_bytes, payload_sha256, state, problem, next_at, created_at)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)",
         handover.id, handover.target, handover.kind, handover.message_identifier, handover.item, handover.act,
         handover.facts, handover.media_type, stored.payload, stored.payload_bytes, stored.payload_sha256,
-        to_microseconds(at), to_microseconds(at),
+        "waiting" if set_aside is None else "set-aside", set_aside, to_microseconds(at), to_microseconds(at),
     )  # fmt: skip

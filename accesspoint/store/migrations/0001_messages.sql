@@ -135,7 +135,8 @@ CREATE UNIQUE INDEX documents_sent ON documents (message_identifier) WHERE direc
 -- The identifier of a message is its sender's: nobody blocks the message of another by using its identifier first.
 CREATE UNIQUE INDEX documents_received ON documents (message_identifier, sender, receiver) WHERE direction = 'in';
 
--- What waits to be handed to the next station of the same organisation, or to the backend.
+-- What waits to be handed to the next station of the same organisation, or to the backend; what is set aside is
+-- kept and brought to nobody.
 CREATE TABLE handovers (
   id TEXT PRIMARY KEY,
   target TEXT NOT NULL CHECK (target IN ('up', 'down', 'backend')),
@@ -148,7 +149,7 @@ CREATE TABLE handovers (
   payload TEXT NOT NULL,
   payload_bytes BIGINT NOT NULL,
   payload_sha256 TEXT NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('waiting', 'done')),
+  state TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'set-aside')),
   attempts INTEGER NOT NULL DEFAULT 0,
   next_at BIGINT NOT NULL,
   problem TEXT,

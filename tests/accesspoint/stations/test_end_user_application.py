@@ -270,6 +270,36 @@ async def test_a_broken_message_is_answered_with_a_fatal_error(
     assert row["acknowledgement"] == "fatal-error"
 
 
+async def test_a_message_answered_with_a_fatal_error_is_kept_and_no_backend_is_given_it(
+    parts: Parts, receiver: Application
+) -> None:
+    data = message(_without_conclusion_status)
+    await receiver.receive(document(parts, stored=parts.store(data)))
+    row = await parts.one("SELECT * FROM handovers")
+    assert (row["target"], row["state"], row["problem"]) == (
+        "backend",
+        "set-aside",
+        "message-invalid",
+    )
+    assert parts.read(row["payload"]) == data
+    assert (await parts.journal())[0] == ("EUA", "set-aside", "message-invalid")
+    # The end station has it, so the end event is owed although there is no delivery.
+    assert await parts.events() == [("EUA", "msg-received-and-finalized")]
+    kept = await parts.one("SELECT * FROM documents WHERE direction = 'in'")
+    assert (kept["payload"], kept["delivered_at"]) == (row["payload"], None)
+
+
+async def test_a_broken_message_that_nobody_is_told_about_goes_to_the_backend(
+    parts: Parts,
+) -> None:
+    application = Application(parts, RECEIVER, acknowledge=False)
+    data = message(_without_conclusion_status)
+    await application.receive(document(parts, stored=parts.store(data)))
+    assert (await parts.one("SELECT * FROM handovers"))["state"] == "waiting"
+    assert (await parts.one("SELECT * FROM documents"))["acknowledgement"] == "none"
+    assert await parts.journal() == [("EUA", "taken-by-application", "message-invalid")]
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -285,8 +315,9 @@ async def test_what_cannot_be_answered_is_still_delivered(
     await receiver.receive(document(parts, stored=parts.store(data)))
     assert receiver.down.taken == []
     row = await parts.one("SELECT * FROM documents")
-    assert row["acknowledgement"] == "fatal-error"
-    assert len(await parts.rows("SELECT * FROM handovers")) == 1
+    # No acknowledgement went out, so none is written down.
+    assert row["acknowledgement"] == "none"
+    assert (await parts.one("SELECT * FROM handovers"))["state"] == "waiting"
 
 
 def _receiver_without(value: str) -> Callable[[Bundle], None]:
@@ -338,6 +369,7 @@ async def test_no_answer_leaves_where_answers_are_off(parts: Parts) -> None:
     application = Application(parts, RECEIVER, acknowledge=False)
     await application.receive(document(parts))
     assert application.down.taken == []
+    assert (await parts.one("SELECT * FROM documents"))["acknowledgement"] == "none"
     assert len(await parts.rows("SELECT * FROM handovers")) == 1
 
 
@@ -460,5 +492,5 @@ async def test_an_acknowledgement_with_a_code_of_its_own_is_delivered_and_settle
     await sender.receive(acknowledgement(parts, "perhaps"))
     assert await state(parts) == "awaited"
     row = await parts.one("SELECT * FROM documents WHERE direction = 'in'")
-    assert row["acknowledgement"] == "fatal-error"
+    assert row["acknowledgement"] == "none"
     assert len(sender.down.taken) == 1

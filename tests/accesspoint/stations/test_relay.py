@@ -219,6 +219,20 @@ async def test_a_report_that_fails_postpones_its_hand_over_and_stops_no_other(
     assert (row["state"], row["problem"], row["next_at"]) == ("waiting", "internal", due)
 
 
+async def test_what_is_set_aside_is_brought_to_nobody(apart: Parts, target: Target) -> None:
+    aside = await hand_over(apart, "backend", Act.EUA_FINALIZED)
+    await apart.database.run(
+        lambda tx: tx.execute(
+            "UPDATE handovers SET state = 'set-aside', problem = 'message-invalid' WHERE id = $1",
+            aside,
+        )
+    )
+    after = await hand_over(apart, "backend", Act.EUA_FINALIZED, message="after")
+    async with running(relay_of(apart, backend=target)):
+        await until(apart, "delivered")
+    assert target.seen == [after]
+
+
 async def test_a_relay_without_work_sleeps_until_the_bell(apart: Parts, target: Target) -> None:
     async with running(relay_of(apart, down=target)):
         await asyncio.sleep(0)
