@@ -7,12 +7,14 @@ instead, and a relay carries it. So responsibility always passes inside one comm
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from accesspoint.store.database import Database, Transaction
+from accesspoint.store.database import Database, StorageError, StorageFailure, Transaction
+from accesspoint.store.payloads import PayloadStore
 
 T = TypeVar("T")
 
@@ -28,11 +30,25 @@ class Bell(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """A file that was published for a commit, by the id of its payload, and the store it stands in."""
+
+    payloads: PayloadStore
+    payload: str
+
+    def delete(self) -> None:
+        """Take the file back; one that cannot be deleted now is an orphan, which the sweeper knows."""
+        with suppress(StorageError):
+            self.payloads.delete(self.payload)
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
-    """The durable part of a step, and the bells to ring once it is on disk."""
+    """The durable part of a step, the bells to ring once it is on disk, and the files to delete when it is refused."""
 
     work: Callable[[Transaction], Awaitable[None]]
     rings: frozenset[Bell] = frozenset()
+    undo: tuple[Published, ...] = ()
 
     def then(self, other: "Commit") -> "Commit":
         """Both parts in one transaction, in this order."""
@@ -41,7 +57,26 @@ class Commit:
             await self.work(tx)
             await other.work(tx)
 
-        return Commit(both, self.rings | other.rings)
+        return Commit(both, self.rings | other.rings, self.undo + other.undo)
+
+    def publishing(self, payloads: PayloadStore, payload: str) -> "Commit":
+        """The same commit, which now answers for a published file: without it the file goes too."""
+        return replace(self, undo=(*self.undo, Published(payloads, payload)))
+
+    def withdraw(self) -> None:
+        """Delete the files that were published for this commit, which will not be run or was refused."""
+        for published in self.undo:
+            published.delete()
+
+
+@contextmanager
+def withdrawing(payloads: PayloadStore, payload: str) -> Iterator[None]:
+    """Delete a published file when the preparation that it was made for fails: no commit will ever point at it."""
+    try:
+        yield
+    except BaseException:
+        Published(payloads, payload).delete()
+        raise
 
 
 class Bells:
@@ -67,13 +102,23 @@ class Bells:
         event.clear()
 
     async def run(self, database: Database, commit: Commit) -> None:
-        """Run a commit as one durable unit of work, then ring its bells."""
+        """Run a commit as one durable unit of work, then ring its bells.
+
+        When the work is refused nothing points at the files that were published for it, and they are deleted.
+        After a `StorageFailure`, or when cancelled, nobody knows whether it became durable: then they stay.
+        """
 
         async def work(tx: Transaction) -> None:
             await commit.work(tx)
 
-        await database.run(work)
+        try:
+            await database.run(work)
+        except StorageFailure:
+            raise
+        except Exception:
+            commit.withdraw()
+            raise
         self.ring(*commit.rings)
 
 
-__all__ = ["Bell", "Bells", "Commit"]
+__all__ = ["Bell", "Bells", "Commit", "Published", "withdrawing"]

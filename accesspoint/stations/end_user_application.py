@@ -14,7 +14,7 @@ from typing import Final, Literal
 import envelope.fhir as fhir
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.ids import Ids
-from accesspoint.stations import Bell, Commit
+from accesspoint.stations import Bell, Commit, withdrawing
 from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.link import Handover, Link, insert_handover
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
@@ -184,16 +184,19 @@ class EndUserApplication:
             raise SubmissionRefused("message-not-in-ehmi", refused.detail) from refused
 
     async def _send(self, document: Document) -> Commit:
+        """Pass a message down whose file was just published: without this commit the file goes too."""
         now = self._clock.now()
-        facts = document.delivery_facts()
-        passed = await self.down.pass_on(document, act=Act.EUA_SENT, facts=facts, at=now)
+        with withdrawing(self._payloads, document.stored.payload):
+            facts = document.delivery_facts()
+            passed = await self.down.pass_on(document, act=Act.EUA_SENT, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
             expects = "none" if document.is_acknowledgement else "awaited"
             await self._insert_document(tx, "out", document, acknowledgement=expects)
             await self._note(tx, "created", document)
 
-        return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+        commit = Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+        return commit.publishing(self._payloads, document.stored.payload)
 
     def _deliver(
         self,

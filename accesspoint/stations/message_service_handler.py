@@ -16,7 +16,7 @@ from typing import Final
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.ids import Ids
-from accesspoint.stations import Bell, Commit
+from accesspoint.stations import Bell, Commit, withdrawing
 from accesspoint.stations.document import Address, Document, Envelope, Stored, event_of
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter
@@ -97,7 +97,8 @@ class MessageServiceHandler:
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         sbd = write_sbd(self._payloads, header, document.stored)
         envelope = Envelope(document.message_identifier, sbd, header)
-        passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
+        with withdrawing(self._payloads, sbd.payload):
+            passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
             await self._reporter.report(tx, Act.MSH_TAKEN, document.delivery_facts())
@@ -112,7 +113,8 @@ class MessageServiceHandler:
             )
             await self._note(tx, "wrapped", header)
 
-        return Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+        commit = Commit(work, frozenset({Bell.OUTBOX})).then(passed)
+        return commit.publishing(self._payloads, sbd.payload)
 
     async def take_envelope(self, envelope: Envelope) -> Commit:
         """Take an envelope over from the access point and do what it asks for.
@@ -152,10 +154,15 @@ class MessageServiceHandler:
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(acknowledged)
         if action is not Action.PROCESS or exception is not None:
             return commit
-        document = self._document(header, facts, opened.publish())
-        return commit.then(
-            await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=facts, at=now)
-        )
+        try:
+            document = self._document(header, facts, opened.publish())
+            with withdrawing(self._payloads, document.stored.payload):
+                passed = await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=facts, at=now)
+        except BaseException:
+            # The acknowledgement was prepared already; it does not go without what it acknowledges.
+            commit.withdraw()
+            raise
+        return commit.then(passed).publishing(self._payloads, document.stored.payload)
 
     def _take_acknowledgement(self, opened: OpenedSbd, facts: DeliveryFacts) -> Commit:
         answer = read_acknowledgement(opened.header, opened.signal)
@@ -212,14 +219,15 @@ class MessageServiceHandler:
         sbd = write_sbd(self._payloads, header, signal)
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         envelope = Envelope(facts.message_identifier, sbd, header)
-        passed = await self.down.pass_on(envelope, act=Act.ACK_CREATED, facts=facts, at=now)
+        with withdrawing(self._payloads, sbd.payload):
+            passed = await self.down.pass_on(envelope, act=Act.ACK_CREATED, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
             content = hashlib.sha256(signal).hexdigest()
             await self._insert_envelope(tx, "out", header, content, acknowledgement="none")
             await self._note(tx, "acknowledgement-created", header)
 
-        return Commit(work).then(passed)
+        return Commit(work).then(passed).publishing(self._payloads, sbd.payload)
 
     def _find_fault(
         self, header: StandardBusinessDocumentHeader, received: Received

@@ -14,6 +14,7 @@ from accesspoint.stations.end_user_application import EndUserApplication, Submis
 from accesspoint.stations.reporting import Act
 from accesspoint.store.database import IntegrityViolation
 from envelope import fhir
+from envelope.errors import LocalProtocolError
 from envelope.limits import DEFAULT_LIMITS
 
 THIRD = Address("5790000000036", "900000000000032", "Tredjepart")
@@ -110,6 +111,17 @@ async def test_the_same_message_is_accepted_once(parts: Parts, sender: Applicati
     with pytest.raises(IntegrityViolation):
         await sender.submit(message())
     assert len(sender.down.taken) == 1
+    # The second copy names a patient, and no row points at it.
+    assert parts.files() == 1
+
+
+async def test_what_the_next_station_does_not_take_leaves_no_file(
+    parts: Parts, sender: Application
+) -> None:
+    sender.down.failures.append(LocalProtocolError("no document type"))
+    with pytest.raises(LocalProtocolError):
+        await sender.submit(message())
+    assert await parts.is_empty()
 
 
 def _without_event(bundle: Bundle) -> None:

@@ -143,6 +143,37 @@ async def test_a_message_without_a_document_type_is_not_wrapped(
     assert parts.files() == 1
 
 
+async def test_an_envelope_that_the_access_point_does_not_take_leaves_no_file(
+    parts: Parts, handler: Handler
+) -> None:
+    handler.down.failures.append(LocalProtocolError("not sendable"))
+    with pytest.raises(LocalProtocolError):
+        await handler.station.take_document(document(parts))
+    assert parts.files() == 1
+
+
+async def test_a_commit_that_is_refused_takes_content_and_acknowledgement_with_it(
+    parts: Parts, handler: Handler
+) -> None:
+    first = await handler.station.take_envelope(envelope(parts))
+    second = await handler.station.take_envelope(envelope(parts, MESSAGE, OTHER_ENVELOPE))
+    await parts.run(first)
+    files = parts.files()
+    with pytest.raises(IntegrityViolation):
+        await parts.run(second)
+    assert parts.files() == files - 2
+
+
+async def test_what_the_application_does_not_take_leaves_the_envelope_alone(
+    parts: Parts, handler: Handler
+) -> None:
+    handler.up.failures.append(LocalProtocolError("not taken"))
+    item = envelope(parts)
+    with pytest.raises(LocalProtocolError):
+        await handler.station.take_envelope(item)
+    assert (parts.files(), parts.unpublished()) == (1, 0)
+
+
 # The duplicate table
 
 

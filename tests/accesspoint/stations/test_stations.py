@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from station_parts import Parts
 
-from accesspoint.stations import Bell, Bells, Commit
-from accesspoint.store.database import Transaction
+from accesspoint.stations import Bell, Bells, Commit, withdrawing
+from accesspoint.store.database import StorageFailure, Transaction, Work
+from envelope.errors import LocalProtocolError
 
 
 def noting(parts: Parts, event: str) -> Commit:
@@ -35,6 +36,39 @@ async def test_a_part_that_fails_undoes_the_other_and_rings_no_bell(parts: Parts
     assert await parts.journal() == []
     assert not await rung(parts.bells, Bell.RELAY)
     assert not await rung(parts.bells, Bell.JOURNAL)
+
+
+async def fail_to_store(_: Transaction) -> None:
+    raise StorageFailure("the disk is gone")
+
+
+@pytest.mark.parametrize(("work", "files"), [(refuse, 1), (fail_to_store, 3)])
+async def test_files_of_a_refused_commit_go_unless_it_may_have_become_durable(
+    parts: Parts, work: Work[None], files: int
+) -> None:
+    parts.store(b"of somebody else")
+    one, two = (parts.store(data).payload for data in (b"one", b"two"))
+    first = noting(parts, "one").publishing(parts.payloads, one)
+    both = first.then(Commit(work).publishing(parts.payloads, two))
+    with pytest.raises((RuntimeError, StorageFailure)):
+        await parts.run(both)
+    assert parts.files() == files
+
+
+async def test_files_of_a_commit_stay_and_one_that_is_gone_hides_no_error(parts: Parts) -> None:
+    kept = parts.store(b"one").payload
+    await parts.run(noting(parts, "one").publishing(parts.payloads, kept))
+    assert parts.files() == 1
+    gone = Commit(refuse).publishing(parts.payloads, "no name of ours")
+    with pytest.raises(RuntimeError):
+        await parts.run(gone)
+
+
+async def test_a_preparation_that_fails_withdraws_its_file(parts: Parts) -> None:
+    file = parts.store(b"one").payload
+    with pytest.raises(LocalProtocolError), withdrawing(parts.payloads, file):
+        raise LocalProtocolError("the next station does not take it")
+    assert parts.files() == 0
 
 
 async def rung(bells: Bells, bell: Bell) -> bool:
