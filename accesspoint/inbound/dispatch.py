@@ -17,8 +17,8 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Row, StorageFailure, Transaction
-from accesspoint.store.messages import StateMoved, advance, claim_due, next_due_at
+from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.messages import StateMoved, advance, claim_due, find_due, next_due_at
 from envelope.errors import RemoteProtocolError
 from envelope.receiving import State
 
@@ -54,12 +54,20 @@ class Dispatcher:
     async def run(self) -> None:
         """Lease and dispatch until cancelled."""
         while True:
-            # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
-            seconds = await self._idle_seconds()
-            claimed = await self._claim() if seconds == 0.0 else []
-            await asyncio.gather(*(self._dispatch(row) for row in claimed))
-            if not claimed:
-                await self._bells.wait(Bell.DISPATCHER, at_most_seconds=seconds)
+            taken = await self._take_due()
+            await asyncio.gather(*(self._dispatch(row) for row in taken))
+            if not taken:
+                await self._bells.wait(Bell.DISPATCHER, at_most_seconds=await self._idle_seconds())
+
+    async def _take_due(self) -> list[Row]:
+        """Due messages to hand on now: merely read where one process owns the store, else leased."""
+        if self._database.dialect is Dialect.SQLITE:
+            now = self._clock.now()
+            return await self._database.read(
+                lambda tx: find_due(tx, direction="in", states=DUE_STATES, now=now, limit=BATCH)
+            )
+        # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
+        return await self._claim() if await self._idle_seconds() == 0.0 else []
 
     async def _idle_seconds(self) -> float | None:
         """How long nothing can fall due: until the next row's time, or without end when none waits."""
@@ -111,7 +119,7 @@ class Dispatcher:
         async def work(tx: Transaction) -> None:
             path = [str(State.DELIVERING), str(State.DELIVERED)]
             await advance(
-                tx, row, path, at=self._clock.now(), owner=self._owner, columns={"problem": None}
+                tx, row, path, at=self._clock.now(), fenced=True, columns={"problem": None}
             )
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})).then(taken))
@@ -122,7 +130,7 @@ class Dispatcher:
 
         async def work(tx: Transaction) -> None:
             await advance(
-                tx, row, [str(State.DELIVERING), str(state)], at=now, owner=self._owner, note=reason,
+                tx, row, [str(State.DELIVERING), str(state)], at=now, fenced=True, note=reason,
                 columns={"attempt": attempt, "problem": "delivery-failed",
                          "next_at": to_microseconds(now + self._schedule.ceiling(attempt))},
             )  # fmt: skip

@@ -34,9 +34,16 @@ from accesspoint.outbound.packing import build_request, build_wire
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Row, StorageFailure, Transaction
+from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_receipt, record_wire
-from accesspoint.store.messages import StateMoved, advance, claim_due, find_message, next_due_at
+from accesspoint.store.messages import (
+    StateMoved,
+    advance,
+    claim_due,
+    find_due,
+    find_message,
+    next_due_at,
+)
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
@@ -90,21 +97,37 @@ class Sender:
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
         self._owner = owner
-        self._busy = 0
+        self._driving: set[str] = set()
 
     async def run(self) -> None:
         """Lease and drive due messages until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                free = self._concurrency - self._busy
-                # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
-                seconds = await self._idle_seconds(free)
-                claimed = await self._claim(free) if free > 0 and seconds == 0.0 else []
-                for row in claimed:
-                    self._busy += 1
+                free = self._concurrency - len(self._driving)
+                taken = await self._take_due(free) if free > 0 else []
+                for row in taken:
+                    self._driving.add(row["id"])
                     group.create_task(self._drive_and_free(row))
-                if not claimed:
+                if not taken:
+                    seconds = await self._idle_seconds() if free > 0 else None
                     await self._bells.wait(Bell.SENDER, at_most_seconds=seconds)
+
+    async def _take_due(self, limit: int) -> list[Row]:
+        """Due messages to drive now: merely read where one process owns the store, else leased."""
+        if self._database.dialect is Dialect.SQLITE:
+            now = self._clock.now()
+            return await self._database.read(
+                lambda tx: find_due(
+                    tx,
+                    direction="out",
+                    states=DUE_STATES,
+                    now=now,
+                    limit=limit,
+                    busy=tuple(self._driving),
+                )
+            )
+        # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
+        return await self._claim(limit) if await self._idle_seconds() == 0.0 else []
 
     async def _claim(self, limit: int) -> list[Row]:
         now = self._clock.now()
@@ -120,12 +143,12 @@ class Sender:
             )
         )
 
-    async def _idle_seconds(self, free: int) -> float | None:
-        """How long nothing can fall due: until the next row's time, or until a slot is free."""
-        if free <= 0:
-            return None
+    async def _idle_seconds(self) -> float | None:
+        """How long nothing can fall due, or None when nothing waits."""
         due = await self._database.read(
-            lambda tx: next_due_at(tx, direction="out", states=DUE_STATES)
+            lambda tx: next_due_at(
+                tx, direction="out", states=DUE_STATES, busy=tuple(self._driving)
+            )
         )
         return None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
 
@@ -141,13 +164,13 @@ class Sender:
             with contextlib.suppress(StateMoved):
                 await self._set_aside(row, type(error).__name__)
         finally:
-            self._busy -= 1
+            self._driving.discard(row["id"])
             self._bells.ring(Bell.SENDER)
 
     async def _set_aside(self, row: Row, why: str) -> None:
         """Postpone a message that met an error of ours, wherever the attempt had come to."""
         now = await self._database.read(lambda tx: find_message(tx, row["id"]))
-        if now is None or now["lease_owner"] != self._owner:
+        if now is None or now["lease_owner"] not in (row["lease_owner"], self._owner):
             return
         if now["state"] == State.SENDING:
             await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
@@ -217,7 +240,7 @@ class Sender:
                 State.RETRY_WAIT: [State.SENDING],
             }[State(row["state"])]
             await advance(
-                tx, row, [str(s) for s in path], at=now, owner=self._owner,
+                tx, row, [str(s) for s in path], at=now, fenced=True,
                 columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._owner,
                          "lease_until": to_microseconds(now + LEASE)},
             )  # fmt: skip
@@ -271,7 +294,7 @@ class Sender:
                     row,
                     end,
                     at=now,
-                    owner=self._owner,
+                    fenced=True,
                     note=slug,
                     columns={"problem": slug},
                 )
@@ -279,8 +302,8 @@ class Sender:
             else:
                 touched = await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
-                    " lease_until = NULL WHERE id = $4 AND lease_owner = $5",
-                    attempt, to_microseconds(due), slug, row["id"], self._owner,
+                    " lease_until = NULL WHERE id = $4 AND state = $5 AND lease_owner IS NOT DISTINCT FROM $6",
+                    attempt, to_microseconds(due), slug, row["id"], row["state"], row["lease_owner"],
                 )  # fmt: skip
                 if touched != 1:
                     raise StateMoved(f"message {row['id']} is no longer leased to this worker")
@@ -291,7 +314,7 @@ class Sender:
 
     async def _conclude(self, row: Row, verdict: Verdict) -> None:
         """Store what the attempt came to, fenced by our lease."""
-        sending = {**row, "state": str(State.SENDING)}
+        sending = {**row, "state": str(State.SENDING), "lease_owner": self._owner}
         match verdict.outcome:
             case Outcome.ACKNOWLEDGED:
                 commit = self._acknowledged(sending, verdict)
@@ -313,7 +336,7 @@ class Sender:
                 row,
                 State.ACKNOWLEDGED,
                 at=now,
-                owner=self._owner,
+                fenced=True,
                 columns={"problem": None, "arrival_possible": 1},
             )
             await record_receipt(tx, row["id"], receipt, signer=verdict.signer, at=now)
@@ -327,7 +350,7 @@ class Sender:
 
         async def work(tx: Transaction) -> None:
             await advance(
-                tx, row, [str(state) for state in path], at=self._clock.now(), owner=self._owner,
+                tx, row, [str(state) for state in path], at=self._clock.now(), fenced=True,
                 note=verdict.problem, columns={"problem": verdict.problem, "arrival_possible": arrival},
             )  # fmt: skip
             await self._report_failure(tx, row, path[-1])
@@ -349,7 +372,7 @@ class Sender:
 
         async def work(tx: Transaction) -> None:
             await advance(
-                tx, row, State.RETRY_WAIT, at=now, owner=self._owner, note=verdict.problem,
+                tx, row, State.RETRY_WAIT, at=now, fenced=True, note=verdict.problem,
                 columns={"problem": verdict.problem, "next_at": to_microseconds(due), "arrival_possible": arrival},
             )  # fmt: skip
             await self._note(

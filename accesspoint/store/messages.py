@@ -5,7 +5,7 @@ was taken over, or a second answer to the same question, changes nothing and is 
 take the caller's transaction: what belongs together is committed together (reliability section 2.2).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -81,13 +81,14 @@ async def advance(
     states: str | Sequence[str],
     *,
     at: datetime,
-    owner: str | None = None,
+    fenced: bool = False,
     note: str | None = None,
     columns: Mapping[str, str | int | None] | None = None,
 ) -> None:
     """Move a message through one state or several in one commit.
 
-    `message` needs `id`, `direction` and `state`; `owner` demands that this worker still holds the lease.
+    `message` needs `id`, `direction` and `state`; `fenced` demands that the row is still held by whom
+    `message["lease_owner"]` says, nobody included.
     Raises `LocalProtocolError` for a step that the table does not know, `StateMoved` when the row is no
     longer where the caller saw it.
     """
@@ -109,10 +110,10 @@ async def advance(
     names = list(changes)
     sets = ", ".join(f"{name} = ${index}" for index, name in enumerate(names, start=3))
     bound = len(names) + 3
-    fence = f" AND lease_owner = ${bound + 2}" if owner is not None else ""
+    fence = f" AND lease_owner IS NOT DISTINCT FROM ${bound + 2}" if fenced else ""
     touched = await tx.execute(
         f"UPDATE messages SET state = $1, updated_at = $2, {sets} WHERE id = ${bound} AND state = ${bound + 1}{fence}",  # noqa: S608
-        str(here), stamp, *changes.values(), message["id"], current, *([owner] if owner is not None else []),
+        str(here), stamp, *changes.values(), message["id"], current, *([message["lease_owner"]] if fenced else []),
     )  # fmt: skip
     if touched != 1:
         raise StateMoved(f"message {message['id']} is no longer in {current}")
@@ -139,14 +140,37 @@ async def claim_due(
     )  # fmt: skip
 
 
-async def next_due_at(tx: Transaction, *, direction: str, states: Iterable[str]) -> datetime | None:
-    """When the next waiting message falls due, or None when none waits."""
+async def find_due(
+    tx: Transaction,
+    *,
+    direction: str,
+    states: Iterable[str],
+    now: datetime,
+    limit: int,
+    busy: Collection[str] = (),
+) -> list[Row]:
+    """Up to `limit` due messages that nobody holds and that are not `busy`, without leasing them.
+
+    For a store that one process owns: nobody competes for the row, so having it in hand needs no commit.
+    """
+    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
+    return await tx.fetch(
+        f"SELECT * FROM messages WHERE direction = $1 AND state IN ({listed}) AND next_at <= $2"  # noqa: S608
+        f" AND (lease_until IS NULL OR lease_until <= $2){_not_in(busy, first=4)} ORDER BY next_at, id LIMIT $3",
+        direction, to_microseconds(now), limit, *busy,
+    )  # fmt: skip
+
+
+async def next_due_at(
+    tx: Transaction, *, direction: str, states: Iterable[str], busy: Collection[str] = ()
+) -> datetime | None:
+    """When the next waiting message that is not `busy` falls due, or None when none waits."""
     listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
     row = await tx.fetch_one(
         "SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due"  # noqa: S608
-        f" FROM messages WHERE direction = $1 AND state IN ({listed})",
-        direction,
-    )
+        f" FROM messages WHERE direction = $1 AND state IN ({listed}){_not_in(busy, first=2)}",
+        direction, *busy,
+    )  # fmt: skip
     return None if row is None or row["due"] is None else from_microseconds(int(row["due"]))
 
 
@@ -194,6 +218,12 @@ async def find_message(tx: Transaction, id: str) -> Row | None:  # noqa: A002
 async def list_history(tx: Transaction, id: str) -> list[Row]:  # noqa: A002
     """Every transition of one message, oldest first."""
     return await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", id)
+
+
+def _not_in(ids: Collection[str], *, first: int) -> str:
+    """A condition that leaves these ids out, its first parameter numbered `first`."""
+    numbers = ", ".join(f"${first + index}" for index in range(len(ids)))
+    return f" AND id NOT IN ({numbers})" if ids else ""
 
 
 async def _append_history(

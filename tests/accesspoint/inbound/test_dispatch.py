@@ -188,7 +188,9 @@ async def test_a_message_whose_lease_was_lost_is_left_alone(received: Received) 
     class TakenOver(Neighbour[Envelope]):
         async def pass_on(self, item, *, act, facts, at):  # type: ignore[no-untyped-def]
             async def work(tx: Transaction) -> None:
-                await tx.execute("UPDATE messages SET lease_owner = 'worker-2' WHERE id = 'M1'")
+                await tx.execute(
+                    "UPDATE messages SET lease_owner = 'worker-2', lease_until = 9000000000000000 WHERE id = 'M1'"
+                )
 
             if not self.taken:
                 await parts.database.run(work)

@@ -378,7 +378,7 @@ async def test_a_worker_that_lost_its_lease_stores_nothing(outbound: "Outbound")
         await parts.database.run(take_over)
         answer.set()
         async with asyncio.timeout(10):
-            while sender._busy:
+            while sender._driving:
                 await asyncio.sleep(0.005)
         row = await outbound.row(id_)
     assert (row["state"], row["lease_owner"]) == ("RETRY_WAIT", "worker-2")
@@ -450,7 +450,9 @@ async def test_a_failed_look_up_is_fenced_like_an_answer(
             self, participant: str, document_id: str, process_id: str
         ) -> Endpoint:
             async def work(tx: Transaction) -> None:
-                await tx.execute("UPDATE messages SET lease_owner = 'worker-2'")
+                await tx.execute(
+                    "UPDATE messages SET lease_owner = 'worker-2', lease_until = 9000000000000000"
+                )
 
             await parts.database.run(work)
             raise LookupFailed(LookupProblem.UNREACHABLE, "no answer", permanent=permanent)
@@ -506,7 +508,9 @@ async def test_an_error_after_the_lease_was_lost_changes_nothing(outbound: "Outb
             self, participant: str, document_id: str, process_id: str
         ) -> Endpoint:
             async def work(tx: Transaction) -> None:
-                await tx.execute("UPDATE messages SET lease_owner = 'worker-2'")
+                await tx.execute(
+                    "UPDATE messages SET lease_owner = 'worker-2', lease_until = 9000000000000000"
+                )
 
             await parts.database.run(work)
             raise RecursionError

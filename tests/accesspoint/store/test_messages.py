@@ -25,6 +25,7 @@ from accesspoint.store.messages import (
     StateMoved,
     advance,
     claim_due,
+    find_due,
     find_message,
     insert_message,
     list_history,
@@ -169,13 +170,40 @@ async def test_the_second_of_two_answers_to_the_same_question_changes_nothing(
 async def test_a_worker_whose_lease_was_taken_over_is_fenced(packaged: Database) -> None:
     await insert(packaged, "M1")
     assert await claim(packaged, owner="one") == ["M1"]
-    held = await find(packaged)
+    first = await find(packaged)
     assert await claim(packaged, owner="two", at=AT + LEASE) == ["M1"]
+    second = await find(packaged)
     with pytest.raises(StateMoved):
-        await packaged.run(lambda tx: advance(tx, held, "RESOLVED", at=AT, owner="one"))
-    await packaged.run(lambda tx: advance(tx, held, "RESOLVED", at=AT, owner="two"))
+        await packaged.run(lambda tx: advance(tx, first, "RESOLVED", at=AT, fenced=True))
+    await packaged.run(lambda tx: advance(tx, second, "RESOLVED", at=AT, fenced=True))
     after = await find(packaged)
     assert (after["state"], after["lease_owner"], after["lease_until"]) == ("RESOLVED", None, None)
+
+
+async def test_a_row_in_hand_without_a_lease_is_fenced_by_whoever_leases_it(
+    packaged: Database,
+) -> None:
+    await insert(packaged, "M1")
+    in_hand = await packaged.read(
+        lambda tx: find_due(tx, direction="out", states=["ACCEPTED"], now=AT, limit=5)
+    )
+    assert [row["id"] for row in in_hand] == ["M1"]
+    assert await claim(packaged, owner="two") == ["M1"]
+    with pytest.raises(StateMoved):
+        await packaged.run(lambda tx: advance(tx, in_hand[0], "RESOLVED", at=AT, fenced=True))
+
+
+async def test_what_is_busy_is_neither_found_nor_waited_for(packaged: Database) -> None:
+    await insert(packaged, "M1")
+    await insert(packaged, "M2")
+    found = await packaged.read(
+        lambda tx: find_due(tx, direction="out", states=["ACCEPTED"], now=AT, limit=5, busy=["M1"])
+    )
+    assert [row["id"] for row in found] == ["M2"]
+    nothing = await packaged.read(
+        lambda tx: next_due_at(tx, direction="out", states=["ACCEPTED"], busy=["M1", "M2"])
+    )
+    assert nothing is None
 
 
 async def test_a_lease_keeps_others_away_until_its_time_is_over(packaged: Database) -> None:
