@@ -132,6 +132,11 @@ class Home:
         pointer = json.loads((self.data / "current.json").read_text())
         return [Path(path) for path in pointer["nodes"]]
 
+    @property
+    def is_clean(self) -> bool:
+        """Whether no temporary file is left, and no pointer to a network that is gone."""
+        return not any(self.temporary.iterdir()) and not (self.data / "current.json").exists()
+
     def leave(self) -> None:
         """End every command of this home and what it has left."""
         for command in self.commands:

@@ -193,10 +193,10 @@ class TwoOrganisations:
         async with NodeClient(NodeAddress.load(self.plans[name].store)) as client:
             yield client
 
-    def delivered(self, name: str) -> dict[str, bytes]:
-        """What the backend of a node holds, by file name, hidden files included."""
-        inbox = self.plans[name].inbox
-        return {path.name: path.read_bytes() for path in inbox.iterdir()} if inbox.exists() else {}
+    def delivered(self, name: str, pattern: str = "*") -> dict[str, bytes]:
+        """What the backend of a node holds, by file name; a file that is being written is hidden."""
+        found = self.plans[name].inbox.glob(pattern)
+        return {path.name: path.read_bytes() for path in found if not path.name.startswith(".")}
 
     def log(self, name: str) -> str:
         """What a node has logged in all its lives."""
