@@ -156,11 +156,28 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "DNS or the metadata publisher is down, or a firewall is in between.",
             (_NOTHING, "dig NAPTR with the zone of [directory] sml, or curl -v with its smp"),
         ),
+        "lookup-forbidden-network": ProblemText(
+            "The directory leads to a network we do not connect to",
+            "What the directory says of {participant} leads to an address outside the allowed networks; nothing was sent there.",
+            "the receiver is registered with an address of another network, or networks is too narrow.",
+            (
+                "compare the address in the timeline with [directory] networks in accesspoint.toml",
+                "ask the receiver to correct its registration when the address is not in the health network",
+            ),
+        ),
         "smp-signature": ProblemText(
             "The directory's answer is not signed as it must be",
             "The answer about {participant} did not carry a signature that is trusted here.",
             "the publisher's certificate changed, or an anchor is missing under [trust.smp].",
             ("compare the publisher's certificate with [trust.smp] anchors in accesspoint.toml",),
+        ),
+        "smp-refused": ProblemText(
+            "The directory's answer cannot be used",
+            "The answer about {participant} was refused; nothing was sent.",
+            "the registration names an address that is not https, two endpoints, or has another form than the standard.",
+            (
+                "send the receiver the reason that the timeline names, so that it corrects its registration",
+            ),
         ),
         "peer-unreachable": ProblemText(
             "The partner cannot be reached",

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -192,9 +193,10 @@ def select_endpoint(
     """Choose the endpoint of a process: the first of `profiles` that is active at `at`.
 
     Raises SmpRefused: `smp.process` and `smp.profile` (none such), `smp.ambiguous` (two alike), `smp.inactive`
-    (only endpoints not yet or no longer valid), `smp.url`, `smp.certificate` (does not parse).
+    (only endpoints not yet or no longer valid), `smp.url`, `smp.plaintext` (not https), `smp.certificate` (does
+    not parse).
 
-    Spec: OASIS SMP 1.0 section 2.3.4; EHMI: receiver, DOCUMENTID and PROCESSID give one answer.
+    Spec: OASIS SMP 1.0 section 2.3.4; EHMI: receiver, DOCUMENTID and PROCESSID give one answer; AS4 over TLS only.
     """
     processes = [found for found in metadata.processes if found.process_id.value == process_id]
     if not processes:
@@ -208,7 +210,8 @@ def select_endpoint(
             raise SmpRefused("two endpoints of one transport profile", reason="smp.ambiguous")
         for endpoint in matching:
             if _is_active(endpoint, at):
-                check_url(endpoint.url)
+                if urlsplit(check_url(endpoint.url)).scheme != "https":
+                    raise SmpRefused("the endpoint is not https", reason="smp.plaintext")
                 _check_certificate(endpoint.certificate)
                 return endpoint
             inactive = True
@@ -217,6 +220,8 @@ def select_endpoint(
     raise SmpRefused("no endpoint has a transport profile we use", reason="smp.profile")
 
 
+_NAME: Final = re.compile(r"(?=.{1,253}$)(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.ASCII)
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII | re.IGNORECASE)
 _URL: Final = re.compile(r"[!-~]{1,2048}", re.ASCII)
 
 
@@ -232,12 +237,26 @@ def check_url(url: str) -> str:
             and "\\" not in url
             and not parts.fragment
             and parts.port != 0
+            and _is_name_or_address(parts.hostname, bracketed="[" in parts.netloc)
         )
     except ValueError:
         plain = False
     if not plain:
         raise SmpRefused("an address is not plain http or https", reason="smp.url")
     return url
+
+
+def _is_name_or_address(host: str, *, bracketed: bool) -> bool:
+    """Whether a host is a name or a canonical address, and no number that resolvers turn into an address (127.1).
+
+    Raises ValueError for what looks like an address and is none.
+    """
+    if bracketed:
+        # A zone names an interface of the machine that wrote the address.
+        return IPv6Address(host).scope_id is None
+    if _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        return str(IPv4Address(host)) == host
+    return _NAME.fullmatch(host) is not None
 
 
 def _check_namespace(data: bytes, limits: Limits) -> _Element:

@@ -1,5 +1,5 @@
 """Finding the receiver's access point: name server, metadata publisher, configured partners, and a cache.
 
 `directory` says what is asked and answered. `dynamic` asks the SML (`sml`) and the SMP (`smp`);
-`static` knows configured partners; `cache` remembers. `networks` guards where connections may go.
+`static` knows configured partners; `cache` remembers. Connections go where `accesspoint.networks` allows.
 """

@@ -12,10 +12,10 @@ from accesspoint.config import Directory as Settings
 from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.discovery.directory import Directory
 from accesspoint.discovery.dynamic import DynamicDirectory
-from accesspoint.discovery.networks import AllowedNetworks
 from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.discovery.static import StaticDirectory, StaticPartner
+from accesspoint.networks import AllowedNetworks
 from keys.certificate import der
 from keys.path import Usage, Validator
 from keys.store import load_certificate_files

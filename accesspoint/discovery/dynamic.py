@@ -6,18 +6,21 @@ Spec: EHMI SMP usage (receiver, DOCUMENTID and PROCESSID give one answer); BDXL 
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import urlsplit
+
+from yarl import URL
 
 from accesspoint.clock import Clock
 from accesspoint.discovery.directory import Endpoint, Hop, LookupFailed, LookupProblem
-from accesspoint.discovery.networks import AllowedNetworks, ForbiddenAddress
 from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
+from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from envelope import names
 from envelope.errors import SmpRefused
 from envelope.smp import select_endpoint
 
 _ABSENT: Final = frozenset({"smp.process", "smp.profile", "smp.inactive"})
+_UNUSABLE: Final = frozenset({"smp.url", "smp.plaintext"})
+"""A trusted publisher signed an address that nobody may post to: asking again changes nothing."""
 
 
 class DynamicDirectory:
@@ -66,7 +69,7 @@ class DynamicDirectory:
             raise LookupFailed(
                 LookupProblem.NO_ENDPOINT if absent else LookupProblem.REFUSED,
                 f"no endpoint of {participant} can be used: {error.reason}",
-                permanent=absent,
+                permanent=absent or error.reason in _UNUSABLE,
                 hops=hops,
             ) from error
         self._check_address(chosen.url, hops)
@@ -82,8 +85,20 @@ class DynamicDirectory:
         )
 
     def _check_address(self, url: str, hops: Sequence[Hop]) -> None:
-        """Refuse a numeric address outside the allowed networks; names are checked when connecting."""
-        host = urlsplit(url).hostname or ""
+        """Refuse what is no address to post to, and a numeric one outside the allowed networks.
+
+        Names are checked when connecting.
+        """
+        try:
+            # The HTTP client's own reading: what it would not post to must end here, while that is still certain.
+            host = URL(url).host or ""
+        except ValueError:
+            raise LookupFailed(
+                LookupProblem.REFUSED,
+                "no endpoint can be used: smp.url",
+                permanent=True,
+                hops=hops,
+            ) from None
         try:
             ip_address(host)
         except ValueError:

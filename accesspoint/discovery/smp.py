@@ -22,7 +22,7 @@ from accesspoint.discovery.directory import (
     LookupFailed,
     LookupProblem,
 )
-from accesspoint.discovery.networks import AllowedNetworks, ForbiddenAddress
+from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from envelope import names
 from envelope.errors import SmpRefused
 from envelope.smp import (

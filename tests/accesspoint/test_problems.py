@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accesspoint.discovery.directory import LookupProblem
 from accesspoint.problem_texts import FALLBACKS
 from accesspoint.problems import (
     PROBLEMS,
@@ -53,6 +54,11 @@ def test_every_text_has_its_parts_and_only_known_facts(problem: Problem) -> None
                 not re.search(r"\bfault\b|\bblame\b|\bstupid\b|\bwrong input\b", part)
                 or problem.slug == "internal"
             )
+
+
+def test_every_problem_of_a_look_up_is_in_the_catalogue() -> None:
+    for slug in LookupProblem:
+        assert find_problem(slug).slug == slug
 
 
 @every

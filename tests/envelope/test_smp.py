@@ -403,6 +403,7 @@ def test_what_gives_no_single_usable_endpoint_is_refused(metadata: ServiceMetada
         "smp.profile": with_endpoints(metadata, replace(endpoint, transport_profile="as2")),
         "smp.certificate": with_endpoints(metadata, replace(endpoint, certificate=b"none")),
         "smp.url": with_endpoints(metadata, replace(endpoint, url="gopher://ap.example/")),
+        "smp.plaintext": with_endpoints(metadata, replace(endpoint, url="http://ap.example/as4")),
     }
 
     for reason, case in cases.items():

@@ -50,6 +50,18 @@ def refusal(call: Callable[[], object]) -> str:
         "https://ap.example/a b",
         "https://ap.exæmple/",
         "https://[::1/",
+        "https://[v1.x]/",
+        "https://[::1%25eth0]/",
+        "https://2130706433/",
+        "https://017700000001/",
+        "https://0x7f000001/",
+        "https://127.1/",
+        "https://127.0.0.1./",
+        "https://256.0.0.1/",
+        "https://ap..example/",
+        "https://ap,example/",
+        "https://ap%2eexample/",
+        "https://" + "a" * 64 + ".example/",
         "https://ap.example/" + "x" * 2_048,
         "",
     ],
@@ -58,7 +70,7 @@ def test_address_that_is_not_plain_web_is_refused(url: str) -> None:
     assert refusal(lambda: check_url(url)) == "smp.url"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/as4", "https://ap.example", "https://[::1]:443/a?b=c"])  # fmt: skip
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/as4", "https://ap.example", "https://[::1]:443/a?b=c", "https://a_p-1.xn--eksempel-0za.example./"])  # fmt: skip
 def test_plain_address_passes(url: str) -> None:
     assert check_url(url) == url
 

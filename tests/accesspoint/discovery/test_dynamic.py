@@ -11,13 +11,13 @@ from cryptography import x509
 from accesspoint.clock import SystemClock
 from accesspoint.discovery.directory import Endpoint, HopKind, LookupFailed, LookupProblem
 from accesspoint.discovery.dynamic import DynamicDirectory
-from accesspoint.discovery.networks import AllowedNetworks
 from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.network.faults import Fault
 from accesspoint.network.listening import Listeners
 from accesspoint.network.locator import Locator
 from accesspoint.network.publisher import Publisher, Registration
+from accesspoint.networks import AllowedNetworks
 from envelope import names
 from envelope.smp import (
     Endpoint as PublishedEndpoint,
@@ -317,6 +317,26 @@ async def test_dsc_04_and_05_other_schemes_and_credentials_in_the_endpoint(
 
     assert failure.slug is LookupProblem.REFUSED
     assert "secret" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1/as4", "smp.plaintext"),
+        ("https://2130706433/as4", "smp.url"),
+        ("https://xn--a/as4", "smp.url"),
+    ],
+)
+async def test_dsc_01_an_endpoint_that_nobody_may_post_to_ends_the_look_up(
+    world: World, url: str, reason: str
+) -> None:
+    """Signed by a trusted publisher: found out while it is certain that nothing was sent, and never asked again."""
+    await world.publish(answering(world.sign(world.metadata(url=url))))
+
+    failure = await world.fail()
+
+    assert (failure.slug, failure.permanent) == (LookupProblem.REFUSED, True)
+    assert failure.detail.endswith(reason)
 
 
 async def test_dsc_07_an_answer_about_another_participant_or_document(world: World) -> None:

@@ -17,13 +17,13 @@ from accesspoint.delivery.relay import Relay
 from accesspoint.delivery.token import TokenSource
 from accesspoint.discovery.directory import LookupFailed
 from accesspoint.discovery.dynamic import DynamicDirectory
-from accesspoint.discovery.networks import AllowedNetworks
 from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.ids import SystemIds
 from accesspoint.network.faults import Fault
 from accesspoint.network.miniature import MiniatureNetwork
 from accesspoint.network.publisher import DOCUMENT_SCHEME, Registration
+from accesspoint.networks import AllowedNetworks
 from accesspoint.store.database import Database, sqlite_url
 from envelope import names
 from keys.certificate import der

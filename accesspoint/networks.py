@@ -8,6 +8,7 @@ Spec: hostile 1.16 (DSC-01 to DSC-06, DSC-11).
 """
 
 import socket
+import ssl
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Final
@@ -53,9 +54,20 @@ class AllowedNetworks:
         self.require(str(target[0]))
         return socket.socket(family, kind, protocol)
 
-    def connector(self, *, limit_per_host: int = 8) -> aiohttp.TCPConnector:
-        """A connection pool that connects inside the allowed networks only; needs a running loop."""
+    def connector(
+        self,
+        *,
+        limit_per_host: int = 8,
+        keepalive_seconds: float = 15.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> aiohttp.TCPConnector:
+        """A connection pool that connects inside the allowed networks only; needs a running loop.
+
+        `tls` is for all its connections; None takes the system's authorities.
+        """
         return aiohttp.TCPConnector(
+            ssl=True if tls is None else tls,
+            keepalive_timeout=keepalive_seconds,
             resolver=_FewAddresses(),
             socket_factory=self.open_socket,
             limit_per_host=limit_per_host,

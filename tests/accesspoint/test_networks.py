@@ -9,8 +9,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accesspoint.discovery.networks import AllowedNetworks, ForbiddenAddress
 from accesspoint.network.listening import Listeners
+from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 
 HEALTH_NETWORK = AllowedNetworks(["10.20.0.0/16", "fd00:1::/32"])
 
