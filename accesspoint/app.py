@@ -39,6 +39,7 @@ from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
+from accesspoint.networks import AllowedNetworks
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.problems import ProblemRaised
@@ -346,6 +347,7 @@ class AccessPoint:
                 bells=self.bells,
                 clock=self.clock,
                 schedule=HANDOVER_SCHEDULE,
+                owner=self.owner,
             )
             self._tasks.append(relay.run)
 
@@ -472,12 +474,15 @@ async def start(
         node = AccessPoint(configuration, clock=clock, ids=ids or SystemIds(clock))
         await node.open_stores(stack)
         node.load_keys()
+        directory = configuration.directory
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         node.as4_client = await stack.enter_async_context(
             As4Client(
                 node.client_tls,
                 timeout_seconds=configuration.sending.timeout.total_seconds(),
                 per_partner=configuration.sending.per_partner,
+                networks=AllowedNetworks(directory.networks if directory else ()),
+                configured=[one.url for one in configuration.partners.values() if one.url],
             )
         )
         node.station_client = await stack.enter_async_context(station_client(node.client_tls))

@@ -88,6 +88,68 @@ async def test_no_answer_in_time_may_have_arrived() -> None:
         assert await failure(url, timeout_seconds=SHORT) == ("peer-timeout", True)
 
 
+async def test_waiting_for_a_free_connection_is_not_waiting_for_a_connection() -> None:
+    """A partner that answers slowly holds all its connections: who waits for one has no trouble to connect."""
+    release = asyncio.Event()
+    posts = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal posts
+        while True:
+            await read_request(reader)
+            posts += 1
+            if posts == 1:
+                await release.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with (
+        talking(answer) as url,
+        As4Client(
+            ssl.create_default_context(), timeout_seconds=5.0, connect_seconds=SHORT, per_partner=1
+        ) as client,
+    ):
+        first, second = (
+            asyncio.create_task(
+                client.post(url, content_type="text/xml", content_length=len(BODY), body=BODY)
+            )
+            for _ in range(2)
+        )
+        done, _ = await asyncio.wait([first, second], timeout=4 * SHORT)
+        assert not done
+        release.set()
+        assert [one.status for one in await asyncio.gather(first, second)] == [200, 200]
+
+
+async def test_a_request_that_never_got_a_connection_has_not_arrived() -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def slow_body() -> AsyncIterator[bytes]:
+        begun.set()
+        await release.wait()
+        yield bytes(4 * 1024 * 1024)
+
+    async def wait(_: asyncio.StreamReader, __: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    async with (
+        talking(wait) as url,
+        As4Client(ssl.create_default_context(), timeout_seconds=SHORT, per_partner=1) as client,
+    ):
+        # So large a message has a minute, and all that time the only connection.
+        large = asyncio.create_task(
+            client.post(
+                url, content_type="text/xml", content_length=4 * 1024 * 1024, body=slow_body()
+            )
+        )
+        await begun.wait()
+        with pytest.raises(PostFailed) as failed:
+            await client.post(url, content_type="text/xml", content_length=len(BODY), body=BODY)
+        large.cancel()
+        await asyncio.gather(large, return_exceptions=True)
+    assert (failed.value.slug, failed.value.arrival_possible) == ("peer-timeout", False)
+    assert failed.value.detail.endswith("no free connection in time")
+
+
 async def test_an_answer_that_drips_meets_the_limit_of_the_whole() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
