@@ -2,7 +2,8 @@
 
 A hand-over is brought at least once and taken once: its id is the idempotency key on the other side. The
 delivery event of the act is reported in the commit that marks it done, so a station never says "sent"
-of something that the next one does not have.
+of something that the next one does not have. A hand-over is leased while it is brought, so that of several
+nodes with one store only one brings it; what a dead one held falls due when its lease runs out.
 """
 
 import asyncio
@@ -19,9 +20,33 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
 from accesspoint.stations.link import Handover
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
-from accesspoint.store.database import Database, Row, StorageFailure, Transaction
+from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
 
 BATCH: Final = 16
+LEASE: Final = timedelta(minutes=5)
+"""How long a claimed hand-over stays away from others; longer than bringing one may take."""
+
+_CLAIM: Final = """
+UPDATE handovers SET lease_owner = $1, lease_until = $2 WHERE id IN (
+  SELECT id FROM handovers WHERE state = 'waiting' AND next_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
+  ORDER BY next_at, id LIMIT $4 {skip_locked}) RETURNING *
+"""
+_NEXT_DUE: Final = """
+SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due
+FROM handovers WHERE state = 'waiting'
+"""
+_RELEASE: Final = (
+    "UPDATE handovers SET lease_owner = NULL, lease_until = NULL"
+    " WHERE state = 'waiting' AND lease_owner IS NOT NULL"
+)
+_DONE: Final = (
+    "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL, lease_owner = NULL, lease_until = NULL"
+    " WHERE id = $2 AND state = 'waiting'"
+)
+_LATER: Final = (
+    "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3, lease_owner = NULL, lease_until = NULL"
+    " WHERE id = $4 AND state = 'waiting' AND lease_owner = $5"
+)
 _log = structlog.get_logger("accesspoint.stations")
 
 Carrier = Callable[[Handover], Awaitable[None]]
@@ -49,6 +74,7 @@ class HandoverRelay:
         bells: Bells,
         clock: Clock,
         schedule: RetrySchedule,
+        owner: str,
     ) -> None:
         self._database = database
         self._carriers = carriers
@@ -56,22 +82,34 @@ class HandoverRelay:
         self._bells = bells
         self._clock = clock
         self._schedule = schedule
+        self._owner = owner
 
     async def run(self) -> None:
         """Carry due hand-overs until cancelled."""
+        if self._database.dialect is Dialect.SQLITE:
+            # One process owns the store: a lease found at the start is that of a dead one.
+            await self._database.run(lambda tx: tx.execute(_RELEASE))
         while True:
-            rows = await self._database.fetch(
-                "SELECT * FROM handovers WHERE state = 'waiting' AND next_at <= $1 ORDER BY next_at, id LIMIT $2",
-                to_microseconds(self._clock.now()), BATCH,
-            )  # fmt: skip
+            # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
+            seconds = await self._idle_seconds()
+            rows = await self._claim() if seconds == 0.0 else []
             await asyncio.gather(*(self._carry(row) for row in rows))
             if not rows:
-                await self._bells.wait(Bell.RELAY, at_most_seconds=await self._idle_seconds())
+                await self._bells.wait(Bell.RELAY, at_most_seconds=seconds)
+
+    async def _claim(self) -> list[Row]:
+        """Lease due hand-overs that nobody holds, so that of several nodes one brings each."""
+        now = self._clock.now()
+        return await self._database.run(
+            lambda tx: tx.fetch(
+                _CLAIM.format(skip_locked=tx.skip_locked),
+                self._owner, to_microseconds(now + LEASE), to_microseconds(now), BATCH,
+            )
+        )  # fmt: skip
 
     async def _idle_seconds(self) -> float | None:
-        row = await self._database.fetch_one(
-            "SELECT MIN(next_at) AS due FROM handovers WHERE state = 'waiting'"
-        )
+        """How long nothing can fall due: until the next hand-over's time, or without end when none waits."""
+        row = await self._database.fetch_one(_NEXT_DUE)
         if row is None or row["due"] is None:
             return None
         return max(
@@ -98,11 +136,8 @@ class HandoverRelay:
 
         async def work(tx: Transaction) -> None:
             now = to_microseconds(self._clock.now())
-            touched = await tx.execute(
-                "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL WHERE id = $2 AND state = 'waiting'",
-                now, handover.id,
-            )  # fmt: skip
-            if touched != 1:
+            # Whoever holds the lease by now: the target has it, and one who brings it again changes nothing.
+            if await tx.execute(_DONE, now, handover.id) != 1:
                 return
             await self._reporter.report(tx, Act(handover.act), facts)
             if handover.target == "backend":
@@ -122,10 +157,10 @@ class HandoverRelay:
         due = to_microseconds(self._clock.now() + self._schedule.ceiling(attempts))
 
         async def work(tx: Transaction) -> None:
-            await tx.execute(
-                "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3 WHERE id = $4",
-                attempts, due, refused.slug, row["id"],
-            )  # fmt: skip
+            touched = await tx.execute(_LATER, attempts, due, refused.slug, row["id"], self._owner)
+            if touched != 1:
+                # Done, or in another's hands, since our lease ran out: that one's word counts.
+                return
             await self._note(
                 tx, _handover(row), "not-taken", problem=refused.slug, why=refused.detail
             )

@@ -152,6 +152,8 @@ CREATE TABLE handovers (
   state TEXT NOT NULL CHECK (state IN ('waiting', 'done', 'set-aside')),
   attempts INTEGER NOT NULL DEFAULT 0,
   next_at BIGINT NOT NULL,
+  lease_owner TEXT,
+  lease_until BIGINT,
   problem TEXT,
   created_at BIGINT NOT NULL,
   done_at BIGINT

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from station_parts import AT, MESSAGE, RECEIVER, SENDER, Parts, document
@@ -16,9 +16,9 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell
 from accesspoint.stations.document import Address
 from accesspoint.stations.link import Apart, Handover
-from accesspoint.stations.relay import HandoverRelay, NotTaken
+from accesspoint.stations.relay import LEASE, HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Act, Reporter
-from accesspoint.store.database import StorageFailure, Transaction
+from accesspoint.store.database import Row, StorageFailure, Transaction
 from accesspoint.store.payloads import PayloadMissing
 
 SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60))
@@ -43,7 +43,7 @@ def target() -> Target:
     return Target()
 
 
-def relay_of(parts: Parts, **carriers: Carry) -> HandoverRelay:
+def relay_of(parts: Parts, *, owner: str = "one", **carriers: Carry) -> HandoverRelay:
     return HandoverRelay(
         database=parts.database,
         carriers=carriers,
@@ -51,6 +51,7 @@ def relay_of(parts: Parts, **carriers: Carry) -> HandoverRelay:
         bells=parts.bells,
         clock=parts.clock,
         schedule=SCHEDULE,
+        owner=owner,
     )
 
 
@@ -260,26 +261,107 @@ async def test_a_store_that_fails_ends_the_relay(apart: Parts, target: Target) -
                 await task
 
 
-async def test_two_relays_bring_it_twice_and_report_it_once(apart: Parts) -> None:
-    """At least once: the other side knows the id, and only one of them marks it done."""
+async def idle(*relays: asyncio.Task[None]) -> None:
+    """Let relays that were just started come to where they wait for work."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not any(task.done() for task in relays)
+
+
+async def test_of_two_relays_one_brings_a_hand_over(apart: Parts) -> None:
+    brought: list[tuple[str, str]] = []
+    held = asyncio.Event()
+
+    def carry_as(owner: str) -> Carry:
+        async def carry(handover: Handover) -> None:
+            brought.append((owner, handover.id))
+            await held.wait()
+
+        return carry
+
+    one = relay_of(apart, owner="one", down=carry_as("one"))
+    two = relay_of(apart, owner="two", down=carry_as("two"))
+    async with running(one) as first, running(two) as second:
+        await idle(first, second)
+        await hand_over(apart)
+        async with asyncio.timeout(10):
+            while not brought:
+                await apart.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
+        # The other one looks as well, and finds nothing that it may bring.
+        apart.bells.ring(Bell.RELAY)
+        await idle(first, second)
+        held.set()
+        await until(apart, "handed-over")
+    assert len(brought) == 1
+    assert len(await apart.events()) == 1
+
+
+async def test_what_a_dead_relay_held_is_brought_once_its_lease_is_over(
+    apart: Parts, target: Target
+) -> None:
+    id_ = await hand_over(apart)
+    async with running(relay_of(apart, down=target)) as task:
+        await idle(task)
+        target.seen.clear()
+        await lease(apart, "dead", apart.clock.now() + LEASE)
+        await apart.database.run(
+            lambda tx: tx.execute("UPDATE handovers SET state = 'waiting', done_at = NULL")
+        )
+        apart.bells.ring(Bell.RELAY)
+        await idle(task)
+        assert target.seen == []
+        apart.clock.advance(LEASE)
+        apart.bells.ring(Bell.RELAY)
+        await until(apart, "handed-over", 2)
+    assert target.seen == [id_]
+
+
+async def lease(parts: Parts, owner: str, until_: datetime) -> None:
+    await parts.database.run(
+        lambda tx: tx.execute(
+            "UPDATE handovers SET lease_owner = $1, lease_until = $2",
+            owner,
+            to_microseconds(until_),
+        )
+    )
+
+
+async def test_a_restart_takes_up_at_once_what_the_dead_process_held(
+    apart: Parts, target: Target
+) -> None:
     await hand_over(apart)
-    both = asyncio.Barrier(2)
-    seen = []
+    await lease(apart, "dead", AT + LEASE)
+    async with running(relay_of(apart, down=target)):
+        await until(apart, "handed-over")
+    row = await apart.one("SELECT * FROM handovers")
+    assert (row["lease_owner"], row["lease_until"]) == (None, None)
+
+
+@pytest.mark.parametrize("since", ["done", "taken over"])
+async def test_a_late_loser_changes_nothing(apart: Parts, target: Target, since: str) -> None:
+    """Its lease ran out while it tried; what another one made of the hand-over since then stands."""
+    await hand_over(apart)
+    before: list[Row] = []
 
     async def carry(handover: Handover) -> None:
-        seen.append(handover.id)
-        await both.wait()
+        target.seen.append(handover.id)
+        sql = (
+            "UPDATE handovers SET state = 'done', done_at = 1"
+            if since == "done"
+            else "UPDATE handovers SET lease_owner = 'other', next_at = next_at + 60000000"
+        )
+        await apart.database.run(lambda tx: tx.execute(sql))
+        before.append(await apart.one("SELECT * FROM handovers"))
+        raise NotTaken("peer-timeout", "no answer")
 
-    async with running(relay_of(apart, down=carry)), running(relay_of(apart, down=carry)):
-        await until(apart, "handed-over")
+    async with running(relay_of(apart, down=carry)) as task:
         async with asyncio.timeout(10):
-            while len(seen) < 2:
+            while not before:
                 await apart.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
-        apart.bells.ring(Bell.RELAY)
-        await asyncio.sleep(0)
-    assert len(set(seen)) == 1
-    assert [event for _, event, _ in await apart.journal()] == ["handed-over"]
-    assert len(await apart.events()) == 1
+        await idle(task)
+    assert len(target.seen) == 1
+    assert await apart.one("SELECT * FROM handovers") == before[0]
+    assert await apart.journal() == []
 
 
 async def test_the_subject_of_an_answer_is_what_it_answers(apart: Parts, target: Target) -> None:
