@@ -38,6 +38,7 @@ _TEXTS: Final = {
     "acknowledged": "SBDH acknowledgement matched to its envelope",
     "fhir-acknowledged": "FHIR Acknowledgement matched to its message",
     "not-acknowledged": "SBDH acknowledgement is negative",
+    "duplicate-acknowledgement": "SBDH acknowledgement seen before: nothing changes",
     "duplicate-envelope": "seen before: acknowledged again, not delivered again",
     "waiting": "tried, will be tried again",
     "not-sent": "not sent: the end of the retries",

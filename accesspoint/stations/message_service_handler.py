@@ -169,37 +169,42 @@ class MessageServiceHandler:
 
         async def work(tx: Transaction) -> None:
             await self._reporter.report(tx, Act.ACK_FINALIZED, facts)
-            problem = await self._correlate(tx, opened.header, answer)
-            await self._note(
-                tx,
-                "acknowledged" if problem is None else "not-acknowledged",
-                opened.header,
-                problem,
-            )
+            event, problem = await self._correlate(tx, opened.header, answer)
+            await self._note(tx, event, opened.header, problem)
 
         return Commit(work, frozenset({Bell.OUTBOX}))
 
     async def _correlate(
         self, tx: Transaction, header: StandardBusinessDocumentHeader, answer: Acknowledgement
-    ) -> str | None:
-        """Settle the envelope that this acknowledgement answers; the first answer stands, a later one is only logged."""
+    ) -> tuple[str, str | None]:
+        """Settle the envelope that this acknowledgement answers, and say what it was: event and problem.
+
+        The first answer stands: the same again is a repetition, another one is unexpected, and neither changes
+        anything.
+        """
+        unexpected = ("not-acknowledged", "acknowledgement-unexpected")
         row = await tx.fetch_one(
-            "SELECT header FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
+            "SELECT header, acknowledgement FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
             answer.original_instance_identifier,
         )
         if row is None:
-            return "acknowledgement-unexpected"
+            return unexpected
         try:
             check_acknowledgement(answer, header_from_bytes(bytes(row["header"])))
         except SbdRefused:
-            return "acknowledgement-unexpected"
+            return unexpected
         outcome = "positive" if answer.positive else "negative"
-        await tx.execute(
+        settled = await tx.execute(
             "UPDATE envelopes SET acknowledgement = $1, acknowledgement_identifier = $2, acknowledged_at = $3"
             " WHERE direction = 'out' AND envelope_id = $4 AND acknowledgement = 'awaited'",
             outcome, header.instance_identifier, to_microseconds(self._clock.now()), answer.original_instance_identifier,
         )  # fmt: skip
-        return None if answer.positive else "acknowledgement-negative"
+        if settled != 1:
+            repeated = row["acknowledgement"] == outcome
+            return ("duplicate-acknowledgement", None) if repeated else unexpected
+        if answer.positive:
+            return "acknowledged", None
+        return "not-acknowledged", "acknowledgement-negative"
 
     async def _acknowledge(
         self,

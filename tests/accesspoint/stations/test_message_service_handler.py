@@ -451,14 +451,35 @@ async def test_a_negative_acknowledgement_settles_it_too(parts: Parts, handler: 
     assert (await parts.journal())[-1] == ("MSH", "not-acknowledged", "acknowledgement-negative")
 
 
-async def test_the_first_answer_stands(parts: Parts, handler: Handler) -> None:
+NEGATIVE = ReceiptException("Syntax", "no")
+LATE = ("MSH", "not-acknowledged", "acknowledgement-unexpected")
+REPEATED = ("MSH", "duplicate-acknowledgement", None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (None, NEGATIVE, LATE),
+        (NEGATIVE, None, LATE),
+        (None, None, REPEATED),
+        (NEGATIVE, NEGATIVE, REPEATED),
+    ],
+    ids=["negative after positive", "positive after negative", "positive twice", "negative twice"],
+)
+async def test_the_first_answer_stands(
+    parts: Parts,
+    handler: Handler,
+    first: ReceiptException | None,
+    second: ReceiptException | None,
+    told: tuple[str, str, str | None],
+) -> None:
     sent = await handler.send(document(parts))
-    await handler.receive(acknowledge(parts, sent))
+    await handler.receive(acknowledge(parts, sent, exception=first))
     row = await parts.one("SELECT * FROM envelopes WHERE direction = 'out'")
     parts.clock.advance(timedelta(minutes=1))
-    await handler.receive(acknowledge(parts, sent, exception=ReceiptException("Syntax", "no")))
-    await handler.receive(acknowledge(parts, sent))
+    await handler.receive(acknowledge(parts, sent, exception=second))
     assert await parts.one("SELECT * FROM envelopes WHERE direction = 'out'") == row
+    assert (await parts.journal())[-1] == told
 
 
 def _sender(gln: str) -> Change:
