@@ -62,8 +62,10 @@ _POSTPONE: Final = (
 )
 _RESUME: Final = "UPDATE outbox SET next_at = $1 WHERE state = 'waiting' AND next_at > $2"
 _UNPARK: Final = (
-    "UPDATE outbox SET state = 'waiting', next_at = $1, problem = NULL WHERE state = 'parked'"
+    "UPDATE outbox SET state = 'waiting', next_at = $1, problem = NULL WHERE state = 'parked' AND "
 )
+_UNPARK_JUDGED: Final = _UNPARK + "problem <> $2"
+_UNPARK_SERVED: Final = _UNPARK + "problem = $2 AND gln = $3"
 _COUNT: Final = (
     "SELECT state, count(*) AS events, min(created_at) AS oldest FROM outbox GROUP BY state"
 )
@@ -221,10 +223,17 @@ class Outbox:
         await self._database.run(work)
 
     async def release_parked(self) -> int:
-        """Let every parked event be tried once more, after its cause was mended; returns how many."""
+        """Let parked events be tried once more, as each start of a node does; returns how many.
+
+        Those of organisations that are still not served stay: no token is given for them.
+        """
 
         async def work(tx: Transaction) -> int:
-            return await tx.execute(_UNPARK, self._now())
+            now = self._now()
+            judged = await tx.execute(_UNPARK_JUDGED, now, NOT_SERVED)
+            return judged + sum(
+                [await tx.execute(_UNPARK_SERVED, now, NOT_SERVED, gln) for gln in self._glns]
+            )
 
         released = await self._database.run(work)
         self.woken.set()

@@ -1,9 +1,10 @@
 """Sends the outbox to the status component: many messages at a time, each message's events in order.
 
-An answer decides the event's fate: 200 and 201 mean sent. A 4xx that will never change parks the event
-with a problem and the rest goes on. Everything else (no answer, 5xx, 401, 403, 408, 429, no token) is
-tried again after a delay that doubles, with jitter so that nodes do not march in step; a status
-component that is away for days only makes the table longer.
+An answer decides the event's fate: 200 and 201 mean sent. 400, 413 and 422 judge the event itself: it is
+parked with a problem, the rest goes on, and each start of the node tries it once more. Everything else (no
+answer, no token, any other status, an error of ours) may pass and is tried again after a delay that
+doubles, with jitter so that nodes do not march in step; a status component that is away for days, or has
+moved, only makes the table longer.
 
 Spec: reliability section 2.2; EHMI delivery status, create interaction.
 """
@@ -26,7 +27,7 @@ from accesspoint.delivery.token import TokenError, TokenRefused, TokenSource
 LONGEST_SLEEP: Final = 2.0
 """Seconds after which the table is looked at anyway: another node's rows wake nobody here."""
 _ANSWER_LIMIT: Final = 64 * 1024
-_TRY_AGAIN: Final = frozenset({401, 403, 408, 429})
+_JUDGES_THE_EVENT: Final = frozenset({400, 413, 422})
 
 log = structlog.get_logger()
 
@@ -78,6 +79,8 @@ class Relay:
     async def run(self) -> None:
         """Send for ever; ends only by cancellation or with the database's StorageFailure."""
         await self._outbox.resume()
+        # What made the component refuse an event may have been mended while we were down, here or there.
+        await self._outbox.release_parked()
         await self._send(until_idle=False)
 
     async def drain(self) -> None:
@@ -129,15 +132,20 @@ class Relay:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.info("delivery_event_unanswered", error=type(error).__name__)
             return self._postpone(event, "status-unreachable", None)
+        except Exception as error:  # noqa: BLE001 - the seam of a flight: one event never ends the others, nor the node
+            log.error(
+                "delivery_event_internal", event_id=event.event_id, error=type(error).__name__
+            )
+            return self._postpone(event, "internal", None)
         if status in (200, 201):
             log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
             return Settlement(event.seq, Fate.SENT)
         if status == 401:
             self._source(event).drop(event.sor, event.gln)
-        if 400 <= status < 500 and status not in _TRY_AGAIN:
+        if status in _JUDGES_THE_EVENT:
             log.error("delivery_event_parked", event_id=event.event_id, status=status)
             return Settlement(event.seq, Fate.PARKED, "status-refused")
-        problem = "status-refused" if status in (401, 403) else "status-unreachable"
+        problem = "status-refused" if 400 <= status < 500 else "status-unreachable"
         return self._postpone(event, problem, status)
 
     def _postpone(self, event: ClaimedEvent, problem: str, status: int | None) -> Settlement:

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from accesspoint.delivery.outbox import Outbox
 from accesspoint.delivery.relay import BackOff, Relay
 from accesspoint.delivery.token import TokenSource
 from accesspoint.network.faults import Fault
+from accesspoint.network.listening import Listeners
 from accesspoint.store.database import Database, Row, Transaction
 
 Make = Callable[..., DeliveryEvent]
@@ -28,6 +30,18 @@ AN_HOUR = timedelta(hours=1)
 def relay(
     outbox: Outbox, central_services: Any, session: aiohttp.ClientSession, clock: ManualClock
 ) -> Relay:
+    return relay_to(central_services.status_url, outbox, central_services, session, clock)
+
+
+def relay_to(
+    url: str,
+    outbox: Outbox,
+    central_services: Any,
+    session: aiohttp.ClientSession,
+    clock: ManualClock,
+    **more: TokenSource,
+) -> Relay:
+    """A relay to the status component at `url`."""
     context = central_services.station.client()
     tokens = TokenSource(
         central_services.token_url,
@@ -38,8 +52,8 @@ def relay(
     )
     return Relay(
         outbox,
-        endpoint=central_services.status_url,
-        tokens={"fjordby-ap": tokens},
+        endpoint=url,
+        tokens={"fjordby-ap": tokens, **more},
         ssl_context=context,
         session=lambda: session,
         random=lambda: 0.0,
@@ -124,7 +138,7 @@ async def test_poison_is_parked_and_later_events_go_on(
     assert len(central_services.store.reports) == 1
 
 
-async def test_fault_status_refuses_parks_until_a_person_releases(
+async def test_fault_status_refuses_parks_until_the_next_start(
     relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make
 ) -> None:
     central_services.faults.add(Fault.STATUS_REFUSES)
@@ -133,10 +147,62 @@ async def test_fault_status_refuses_parks_until_a_person_releases(
     assert (await outbox.backlog()).parked == 1
 
     central_services.faults.clear()
-    await outbox.release_parked()
+    started = asyncio.create_task(relay.run())
+    await central_services.store.wait_for([event_of().facts.message_identifier], 1, seconds=10)
+    started.cancel()
+    await asyncio.gather(started, return_exceptions=True)
+
+    assert (await outbox.backlog()).parked == 0
+
+
+@pytest.mark.parametrize(
+    "status", [301, 307, 400, 401, 402, 403, 404, 405, 408, 409, 410, 411, 413, 415, 421, 422, 425, 429, 431, 451, 500, 501, 503, 507]
+)  # fmt: skip
+async def test_only_a_judgement_of_the_event_parks_it(
+    status: int, outbox: Outbox, database: Database, central_services: Any, event_of: Make,
+    session: aiohttp.ClientSession, clock: ManualClock,
+) -> None:  # fmt: skip
+    """A wrong path, a proxy or a moved component says nothing of the event: no event is lost to that."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    application, listeners = web.Application(), Listeners()
+    application.router.add_post("/AuditEvent", answer)
+    url = await listeners.start(application, tls=central_services.station.server())
+    relay = relay_to(url, outbox, central_services, session, clock)
+    await record(database, outbox, event_of())
+    await relay.drain()
+    await listeners.stop()
+    (row,) = await rows(database)
+    assert row["state"] == ("parked" if status in {400, 413, 422} else "waiting")
+    assert row["problem"] in {"status-refused", "status-unreachable"}
+
+
+async def test_an_error_of_ours_postpones_one_event_and_ends_nobody(
+    outbox: Outbox, database: Database, central_services: Any, event_of: Make,
+    session: aiohttp.ClientSession, clock: ManualClock, facts: DeliveryFacts,
+) -> None:  # fmt: skip
+    async with aiohttp.ClientSession() as closed:
+        pass
+    broken_tokens = TokenSource(
+        central_services.token_url,
+        client_id=central_services.client_id,
+        ssl_context=central_services.station.client(),
+        session=lambda: closed,
+        clock=clock,
+    )
+    relay = relay_to(
+        central_services.status_url, outbox, central_services, session, clock, broken=broken_tokens
+    )
+    other = replace(facts, message_identifier="other")
+    await record(database, outbox, event_of(device_id="broken"), event_of(facts=other))
+
     await relay.drain()
 
-    assert (await outbox.backlog()).sent == 1
+    broken, sent = await rows(database)
+    assert (broken["state"], broken["problem"]) == ("waiting", "internal")
+    assert sent["state"] == "sent"
 
 
 async def test_fault_token_refused_postpones(
