@@ -27,6 +27,15 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 
 STATION: Final = "EUA"
 INVALID: Final = "message-invalid"
+OTHER_MESSAGE: Final = fhir.Finding(
+    "envelope-message-identifier",
+    "error",
+    "Bundle.entry[0].resource.id",
+    "the envelope's MESSAGEIDENTIFIER is the id of another message",
+    kind=fhir.Kind.NOT_FOUND,
+)
+"""An envelope that names another message than it carries: what was acknowledged as one would be shown as the other."""
+
 RESPONSE_CODES: Final = frozenset({"ok", "fatal-error", "transient-error"})
 
 
@@ -137,8 +146,12 @@ class EndUserApplication:
         response: fhir.Response | None = None
         try:
             message = fhir.read_message(data)
-            response = fhir.recognise(message).response
+            facts = fhir.recognise(message)
             findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
+            if facts.message_id == document.message_identifier:
+                response = facts.response
+            else:
+                findings = (*findings, OTHER_MESSAGE)
         except fhir.MessageRefused as refused:
             findings = tuple(refused.findings)
         if response is not None and response.code in RESPONSE_CODES:

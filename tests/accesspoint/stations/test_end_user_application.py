@@ -385,6 +385,27 @@ async def test_no_answer_leaves_where_answers_are_off(parts: Parts) -> None:
     assert len(await parts.rows("SELECT * FROM handovers")) == 1
 
 
+async def test_an_envelope_that_names_another_message_is_answered_with_a_fatal_error(
+    parts: Parts, receiver: Application
+) -> None:
+    await receiver.receive(document(parts, message_identifier="another"))
+    (sent,) = receiver.down.taken
+    answer = fhir.read_message(parts.read(sent.stored))
+    # The answer names the message that was read, as its sender knows it.
+    assert fhir.recognise(answer).response == fhir.Response(MESSAGE, "fatal-error")
+    assert "envelope-message-identifier" in json.dumps(answer.bundle)
+    assert (await parts.one("SELECT * FROM handovers"))["state"] == "set-aside"
+
+
+async def test_an_acknowledgement_in_the_envelope_of_another_message_settles_nothing(
+    parts: Parts, sender: Application
+) -> None:
+    await sender.submit(message())
+    await sender.receive(replace(acknowledgement(parts, "ok"), message_identifier="another"))
+    assert await state(parts) == "awaited"
+    assert (await parts.journal())[-1] == ("EUA", "taken-by-application", "message-invalid")
+
+
 async def test_the_identifier_of_one_sender_does_not_block_that_of_another(
     parts: Parts, receiver: Application
 ) -> None:
