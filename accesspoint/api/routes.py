@@ -71,9 +71,9 @@ class Api:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in _OPEN and not self._is_authorized(request):
-            return problem(401, "unauthorized", "The bearer token of this node is needed.")
         try:
+            if request.path not in _OPEN and not self._is_authorized(request):
+                return problem(401, "unauthorized", "The bearer token of this node is needed.")
             return await handler(request)
         except web.HTTPRequestEntityTooLarge:
             return problem(
@@ -97,8 +97,10 @@ class Api:
             return problem(500, "internal", "An unexpected error; the log of the node names it.")
 
     def _is_authorized(self, request: web.Request) -> bool:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ").encode()
-        return hmac.compare_digest(given, self._token)
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        # aiohttp hands octets that are no UTF-8 on as lone surrogates.
+        sent = given.encode("utf-8", "surrogateescape")
+        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token)
 
     async def _wake_followers(self, _: web.Application) -> None:
         """Let those who wait for journal entries go, so that stopping does not wait for them."""
@@ -109,6 +111,9 @@ class Api:
         return web.json_response({"live": True})
 
     async def _ready(self, _: web.Request) -> web.Response:
+        # After a failed commit reading may still work, but nothing is accepted any more.
+        if self._database.failure is not None:
+            raise self._database.failure
         await self._database.fetch("SELECT 1")
         return web.json_response({"ready": True})
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 from typing import Any
 
 import aiohttp
@@ -21,6 +22,7 @@ from accesspoint.demo.play import sample_message, spoil
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
 from accesspoint.stations import Bell
+from accesspoint.store.database import StorageFailure
 from envelope import fhir
 from envelope.limits import Limits
 
@@ -85,6 +87,50 @@ async def test_an_interface_without_a_token_is_not_built(interface: Interface) -
             token="",
             about={},
         )
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"",
+        b"Authorization:",
+        b"Authorization: Bearer",
+        b"Authorization: Bearer \xff\xfe",
+        b"Authorization: Bearer \xc3\xa6",
+        b"Authorization: \xe6 \xe6",
+        b"Authorization: Basic TOKEN",
+        b"Authorization: TOKEN",
+        b"Authorization: Bearer  TOKEN",
+        b"Authorization: Bearer TOKENx",
+    ],
+)
+async def test_fil_08_odd_header_bytes_are_no_authorization_and_no_error(
+    interface: Interface, header: bytes
+) -> None:
+    host, port = interface.node.point.addresses["api"].split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    header = header.replace(b"TOKEN", interface.address.token.encode())
+    lines = [b"GET /api/v1/about HTTP/1.1", b"Host: x", b"Connection: close", header]
+    writer.write(b"\r\n".join(line for line in lines if line) + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+async def test_a_node_whose_store_has_failed_is_alive_and_not_ready(interface: Interface) -> None:
+    """Reading still works after a commit that failed, so asking the tables alone would not tell."""
+    database = interface.node.point.database
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(StorageFailure):
+            await database.run(lambda tx: tx.execute("CREATE TABLE larger (number INTEGER)"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert await database.fetch("SELECT 1 AS one") == [{"one": 1}]
+    status, body, _ = await interface.call("GET", "/readyz", token="")
+    assert (status, body["title"]) == (503, "storage-failed")
+    assert (await interface.call("GET", "/livez", token=""))[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz"])
