@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -143,6 +143,24 @@ def _url(value: str) -> str:
     return value
 
 
+def _https(value: str) -> str:
+    if urlsplit(value).scheme != "https":
+        raise ValueError("must begin with https://; nothing is sent there in plain text")
+    return value
+
+
+def _loopback(value: Address) -> Address:
+    try:
+        here = value.host == "localhost" or ipaddress.ip_address(value.host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise ValueError(
+            "the interface speaks plain HTTP, so it listens on this machine only: 127.0.0.1, [::1] or localhost"
+        )
+    return value
+
+
 def _network(value: object) -> object:
     return ipaddress.ip_network(value) if isinstance(value, str) else value
 
@@ -155,6 +173,7 @@ Text = Annotated[str, Field(min_length=1, max_length=200)]
 Gln = Annotated[str, AfterValidator(_gln)]
 Sor = Annotated[str, Field(pattern=r"^[0-9]{6,18}$")]
 Url = Annotated[str, AfterValidator(_url)]
+HttpsUrl = Annotated[Url, AfterValidator(_https)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Endpoint = Annotated[Address, BeforeValidator(_address)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
@@ -162,9 +181,13 @@ Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
 class Table(BaseModel):
-    """A table of the file: unknown keys are errors, values never change."""
+    """A table of the file: unknown keys are errors, values never change.
+
+    `not_taken` says of keys that one could expect here why they are none.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    not_taken: ClassVar[Mapping[str, str]] = {}
 
 
 class Organisation(Table):
@@ -201,7 +224,7 @@ class Listen(Table):
     """Where this process listens."""
 
     as4: Endpoint = Address("127.0.0.1", 8443)
-    api: Endpoint = Address("127.0.0.1", 8401)
+    api: Annotated[Endpoint, AfterValidator(_loopback)] = Address("127.0.0.1", 8401)
     stations: Endpoint | None = None
 
 
@@ -231,14 +254,32 @@ class TrustPurpose(Table):
     def _check(self) -> Self:
         if self.revocation is RevocationMode.OFF and self.revocation_reason is None:
             raise ValueError('revocation "off" needs a revocation_reason')
+        if self.revocation is RevocationMode.REQUIRE and not self.crl_urls:
+            raise ValueError(
+                'revocation "require" needs crl_urls: without a list every certificate is refused'
+            )
         return self
+
+
+_NO_TLS_REVOCATION: Final = "revocation is not checked for TLS certificates yet, so nothing may be said about it here; remove the key"
+
+
+class TlsTrust(Table):
+    """Whose TLS certificates we believe, as client and as server; their revocation is not checked."""
+
+    not_taken: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("revocation", "revocation_reason", "crl_urls"), _NO_TLS_REVOCATION
+    )
+
+    anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
+    intermediates: tuple[FilePath, ...] = ()
 
 
 class Trust(Table):
     """Trust by purpose; a purpose that is not configured trusts nobody."""
 
     message: TrustPurpose | None = None
-    tls: TrustPurpose | None = None
+    tls: TlsTrust | None = None
     smp: TrustPurpose | None = None
 
 
@@ -257,6 +298,10 @@ class Directory(Table):
     def _check(self) -> Self:
         if (self.sml is None) == (self.smp is None):
             raise ValueError("give either sml or smp")
+        if not self.networks:
+            raise ValueError(
+                'needs networks: those that publishers and access points may be in, such as ["10.0.0.0/8"]'
+            )
         return self
 
 
@@ -264,7 +309,7 @@ class Partner(Table):
     """Another access point, as far as it differs from what the directory says."""
 
     gln: Gln | None = None
-    url: Url | None = None
+    url: HttpsUrl | None = None
     certificate: FilePath | None = None
     preset: Literal["domibus-like", "peppol-like"] = "domibus-like"
     quirks: tuple[Quirk, ...] = ()
@@ -282,8 +327,8 @@ class DeliveryStatus(Table):
     Each station that reports is a client of its own at the authorization server, with its own device id.
     """
 
-    endpoint: Url
-    token_endpoint: Url
+    endpoint: HttpsUrl
+    token_endpoint: HttpsUrl
     client_ids: Mapping[Station, Text]
 
 
@@ -317,7 +362,7 @@ class Sending(Table):
 class Link(Table):
     """The process of a neighbouring station."""
 
-    url: Url
+    url: HttpsUrl
     certificate: FilePath
 
 
@@ -378,6 +423,14 @@ class Configuration(Table):
             wanted.append("without an EUA there must be [links] up")
         if Station.AP not in runs and self.links.down is None:
             wanted.append("without an AP there must be [links] down")
+        if Station.AP in runs and self.trust.message is None:
+            wanted.append(
+                "an AP needs [trust.message]: without it no message and no receipt is believed"
+            )
+        if self.trust.tls is None:
+            wanted.append(
+                "every node needs [trust.tls]: it speaks TLS with partners and neighbours"
+            )
         if len(runs) < len(Station) and self.listen.stations is None:
             wanted.append("stations that run apart need [listen] stations")
         if self.delivery_status is not None:

@@ -121,7 +121,9 @@ class _Reporter:
         if kind == "extra_forbidden":
             model = model_at(location[:-1])
             known = list(model.model_fields) if model else []
-            self._add(location, f"unknown key.{_did_you_mean(key, known)}", mark_key=True)
+            why_not = model.not_taken.get(key) if model else None
+            text = why_not or f"unknown key.{_did_you_mean(key, known)}"
+            self._add(location, text, mark_key=True)
         elif kind == "missing":
             self._add(location[:-1], f'needs the key "{key}"', mark_key=True)
         elif kind in {"literal_error", "enum"}:

@@ -34,7 +34,7 @@ def document() -> dict[str, Any]:
         "store": {"directory": "/var/lib/accesspoint"},
         "trust": {
             "message": {"anchors": ["ca.pem"], "revocation": "prefer"},
-            "tls": {"anchors": ["ca.pem"], "revocation": "off", "revocation_reason": "loopback"},
+            "tls": {"anchors": ["ca.pem"]},
         },
         "directory": {
             "sml": "sml.test",
@@ -190,8 +190,120 @@ def test_values_that_cannot_work_are_told_with_their_key(
 
 def test_revocation_is_switched_off_only_with_a_reason(tmp_path: Path) -> None:
     changed = document()
-    del changed["trust"]["tls"]["revocation_reason"]
+    changed["trust"]["message"]["revocation"] = "off"
     assert "needs a revocation_reason" in problems(write(tmp_path, text=write_toml(changed)))
+    changed["trust"]["message"]["revocation_reason"] = "loopback"
+    load(write(tmp_path, text=write_toml(changed)), {})
+
+
+@pytest.mark.parametrize("revocation", [{"revocation": "require"}, {}])
+def test_required_revocation_without_a_list_would_refuse_everybody(
+    tmp_path: Path, revocation: dict[str, str]
+) -> None:
+    changed = document()
+    changed["trust"]["message"] = {"anchors": ["ca.pem"], **revocation}
+    lines = problems(write(tmp_path, text=write_toml(changed))).splitlines()
+    assert lines[0].endswith("[trust.message]")
+    assert 'revocation "require" needs crl_urls' in lines[1]
+    changed["trust"]["message"]["crl_urls"] = ["http://ca.test/list.crl"]
+    load(write(tmp_path, text=write_toml(changed)), {})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("revocation", "require"),
+        ("revocation", "off"),
+        ("revocation_reason", "loopback"),
+        ("crl_urls", ["http://ca.test/list.crl"]),
+    ],
+)
+def test_revocation_of_tls_certificates_is_not_promised(
+    tmp_path: Path, key: str, value: Any
+) -> None:
+    changed = document()
+    changed["trust"]["tls"][key] = value
+    lines = problems(write(tmp_path, text=write_toml(changed))).splitlines()
+    assert f"[trust.tls] {key} = " in lines[0]
+    assert lines[1].endswith(
+        f"{'^' * len(key)}  revocation is not checked for TLS certificates yet, so nothing may be said about it here;"
+        " remove the key"
+    )
+
+
+@pytest.mark.parametrize("purpose", ["message", "tls"])
+def test_an_access_point_that_would_believe_nobody_does_not_start(
+    tmp_path: Path, purpose: str
+) -> None:
+    changed = document()
+    del changed["trust"][purpose]
+    assert f"needs [trust.{purpose}]: " in problems(write(tmp_path, text=write_toml(changed)))
+
+
+def test_a_node_without_an_access_point_needs_no_trust_in_messages(tmp_path: Path) -> None:
+    changed = document()
+    del changed["trust"]["message"], changed["delivery_status"]
+    changed["stations"] = {"runs": ["EUA"], "device_ids": {"EUA": "e"}}
+    changed["links"] = {"down": {"url": "https://msh.test", "certificate": "msh.pem"}}
+    changed["listen"]["stations"] = "127.0.0.1:0"
+    assert load(write(tmp_path, text=write_toml(changed)), {}).trust.message is None
+
+
+@pytest.mark.parametrize("networks", [[], None])
+def test_a_directory_without_networks_could_lead_nowhere(
+    tmp_path: Path, networks: list[str] | None
+) -> None:
+    changed = document()
+    changed["directory"]["networks"] = networks
+    lines = problems(write(tmp_path, text=write_toml(changed))).splitlines()
+    assert lines[0].endswith("[directory]")
+    assert "needs networks: those that publishers and access points may be in" in lines[1]
+
+
+@pytest.mark.parametrize("profile", ["dev", "test", "production"])
+@pytest.mark.parametrize(
+    "address", ["0.0.0.0:8401", "[::]:8401", "10.20.0.1:8401", "localhost.example:8401"]
+)
+def test_the_plain_interface_listens_on_this_machine_only(
+    tmp_path: Path, profile: str, address: str
+) -> None:
+    changed = document()
+    changed["profile"] = profile
+    changed["listen"]["api"] = address
+    lines = problems(write(tmp_path, text=write_toml(changed))).splitlines()
+    assert lines[0].endswith(f'[listen] api = "{address}"')
+    assert "the interface speaks plain HTTP, so it listens on this machine only" in lines[1]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "127.9.9.9:1", "[::1]:0", "localhost:8401"])
+def test_every_address_of_this_machine_alone_will_do(tmp_path: Path, address: str) -> None:
+    changed = document()
+    changed["listen"]["api"] = address
+    load(write(tmp_path, text=write_toml(changed)), {})
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        (("partners", "clinic"), "url"),
+        (("links", "down"), "url"),
+        (("delivery_status",), "endpoint"),
+        (("delivery_status",), "token_endpoint"),
+    ],
+)
+def test_what_carries_messages_events_and_tokens_is_https(
+    tmp_path: Path, table: tuple[str, ...], key: str
+) -> None:
+    changed = document()
+    changed["links"] = {"down": {"url": "https://msh.test", "certificate": "msh.pem"}}
+    load(write(tmp_path, text=write_toml(changed)), {})
+    target = changed
+    for name in table:
+        target = target[name]
+    target[key] = "http://127.0.0.1/plain"
+    lines = problems(write(tmp_path, text=write_toml(changed))).splitlines()
+    assert lines[0].endswith(f'{key} = "http://127.0.0.1/plain"')
+    assert "must begin with https://; nothing is sent there in plain text" in lines[1]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,10 @@ def write_config(side: Side, other: Side, *, url: str, in_flight: int) -> None:
         "listen": {"as4": "127.0.0.1:0", "api": "127.0.0.1:0", "stations": "127.0.0.1:0"},
         "keys": {"directory": "keys"},
         "store": {"directory": "store"},
-        "trust": {"message": trust, "tls": trust},
+        "trust": {
+            "message": trust,
+            "tls": {key: trust[key] for key in ("anchors", "intermediates")},
+        },
         "partners": {
             "other": {
                 "gln": partner.address.gln,
