@@ -167,12 +167,14 @@ def verify_manifest(
     data: bytes,
     *,
     expected_certificate: x509.Certificate,
-    document_sha256: bytes,
+    document_sha256: bytes | None,
     kind: str | None = None,
     direction: str | None = None,
 ) -> Manifest:
     """Verify that `expected_certificate` sealed a document of this digest and give the manifest.
 
+    `document_sha256` is None while the document is still on its way: then the caller compares it with the
+    manifest's `sha256` before anything is done with the document.
     Where `kind` or `direction` is given the manifest must say the same, so that a seal for one hop is of no use
     on another.
 
@@ -191,7 +193,7 @@ def verify_manifest(
 
     sealed = _verify(data, check, DEFAULT_LIMITS, _refuse_manifest)
     manifest = _read_manifest(sealed.root)
-    if not hmac.compare_digest(manifest.sha256, document_sha256):
+    if document_sha256 is not None and not hmac.compare_digest(manifest.sha256, document_sha256):
         raise _refuse_manifest("digest", "the manifest is for another document")
     if (kind or manifest.kind) != manifest.kind:
         raise _refuse_manifest("purpose", "the manifest is for another kind of document")

@@ -1,9 +1,13 @@
 """Takes hand-overs from the neighbouring station: checks the seal, stores the document, takes it over in one commit.
 
 The id of a hand-over is taken once. A repetition is answered as the first time, without taking it again,
-because the neighbour repeats whatever it got no answer to.
+because the neighbour repeats whatever it got no answer to. Nothing of a document is stored for somebody whose
+seal does not hold.
+
+Spec: EHMI authenticity between C1 and C2 (decision D10).
 """
 
+import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,15 +22,18 @@ from accesspoint.stations import Bells, Commit
 from accesspoint.stations.carrier import CHUNK_BYTES
 from accesspoint.stations.document import Document, Envelope, Stored
 from accesspoint.stations.sbd_file import stored
-from accesspoint.store.database import Database, IntegrityViolation, Transaction
+from accesspoint.store.database import Database, IntegrityKind, IntegrityViolation, Transaction
 from accesspoint.store.payloads import PayloadStore, PayloadWriter
 from envelope.errors import EnvelopeError, RemoteProtocolError
-from envelope.events import PartData, PartEnded, PartStarted
-from envelope.limits import DEFAULT_LIMITS, KIB, Limits
+from envelope.events import Event, PartData, PartEnded, PartStarted
+from envelope.limits import DEFAULT_LIMITS, KIB, MIB, Limits
 from envelope.mime import MultipartParser, parse_content_type
 from envelope.seal import Manifest, verify_manifest
 
 SMALL_BYTES: Final = 256 * KIB
+IDLE_SECONDS: Final = 30.0
+PARTS: Final = 3
+DOCUMENT_PART: Final = 2
 _log = structlog.get_logger("accesspoint.stations")
 
 
@@ -44,6 +51,7 @@ class StationServer:
         take_document: Mapping[str, Callable[[Document], Awaitable[Commit]]],
         take_envelope: Mapping[str, Callable[[Envelope], Awaitable[Commit]]],
         limits: Limits = DEFAULT_LIMITS,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._database = database
         self._payloads = payloads
@@ -53,16 +61,18 @@ class StationServer:
         self._take_document = take_document
         self._take_envelope = take_envelope
         self._limits = limits
+        self._idle_seconds = idle_seconds
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer 200 once the hand-over is taken for good, 4xx when it does not hold."""
         try:
             with self._payloads.create() as writer:
-                sealed, item = await self._read(request, writer)
+                incoming = _Incoming(self._check_seal, writer, self._limits)
+                await self._read(request, incoming)
+                manifest = incoming.finish()
                 document = stored(writer.finish())
             try:
-                manifest = self._check_seal(sealed, item, document)
-                is_new = await self._take(manifest, item, document)
+                is_new = await self._take(manifest, bytes(incoming.item), document)
             except (EnvelopeError, IntegrityViolation):
                 # Only where nothing was committed for certain: a row must never point at a file that is gone.
                 self._payloads.delete(document.payload)
@@ -71,61 +81,52 @@ class StationServer:
                 self._payloads.delete(document.payload)
         except EnvelopeError as error:
             reason = error.reason if isinstance(error, RemoteProtocolError) else "station.refused"
-            _log.warning("handover_refused", reason=reason, peer=request.remote)
-            return web.json_response({"reason": reason}, status=422)
+            return _refuse(422, reason, request)
+        except IntegrityViolation as violation:
+            if violation.kind is not IntegrityKind.UNIQUE:
+                raise
+            # Another hand-over was first meanwhile: looked up again, this one will be its repetition.
+            return _refuse(409, "station.conflict", request)
         return web.json_response({"taken": manifest.id})
 
-    async def _read(self, request: web.Request, writer: PayloadWriter) -> tuple[bytes, bytes]:
-        """Read manifest and routing facts, and let the document stream into the store."""
+    async def _read(self, request: web.Request, incoming: "_Incoming") -> None:
+        """Read the body as it comes; one that stalls, or is longer than any hand-over, is refused."""
         parser = MultipartParser(
             parse_content_type(request.headers.get("Content-Type", "")), self._limits
         )
-        small = (bytearray(), bytearray())
-        part = -1
-        ended = False
-        while chunk := await request.content.read(CHUNK_BYTES):
-            for event in parser.feed(chunk):
-                match event:
-                    case PartStarted(index=index):
-                        part = index
-                    case PartData(data=data) if part < len(small):
-                        small[part].extend(data)
-                        if len(small[part]) > SMALL_BYTES:
-                            raise RemoteProtocolError(
-                                "a part before the document is too large", reason="station.size"
-                            )
-                    case PartData(data=data):
-                        writer.write(data)
-                    case PartEnded(index=2):
-                        ended = True
-                    case _:
-                        pass
+        left = self._limits.sbd_bytes + MIB
+        if (request.content_length or 0) > left:
+            raise RemoteProtocolError("the request is too large", reason="station.size")
+        while chunk := await self._read_chunk(request):
+            left -= len(chunk)
+            if left < 0:
+                raise RemoteProtocolError("the request is too large", reason="station.size")
+            for event in parser.events(chunk):
+                incoming.take(event)
         parser.close()
-        if not ended:
-            raise RemoteProtocolError("there is no document", reason="station.parts")
-        return bytes(small[0]), bytes(small[1])
 
-    def _check_seal(self, sealed: bytes, item: bytes, document: Stored) -> Manifest:
-        """The manifest, sealed by a neighbour for this document, these facts and the direction it comes from."""
+    async def _read_chunk(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await request.content.read(CHUNK_BYTES)
+        except TimeoutError as error:
+            raise RemoteProtocolError("the body stalled", reason="station.stalled") from error
+        except (ConnectionError, web.RequestPayloadError) as error:
+            raise RemoteProtocolError("the body ended early", reason="station.lost") from error
+
+    def _check_seal(self, sealed: bytes) -> Manifest:
+        """The manifest, sealed by a neighbour for the direction it comes from; its document is still to come."""
         refusal = RemoteProtocolError("no neighbour hands over here", reason="manifest.direction")
         for direction, certificate in self._neighbours.items():
             try:
-                manifest = verify_manifest(
+                return verify_manifest(
                     sealed,
                     expected_certificate=certificate,
-                    document_sha256=bytes.fromhex(document.payload_sha256),
+                    document_sha256=None,
                     direction=direction,
                 )
             except RemoteProtocolError as error:
                 refusal = error
-                continue
-            if not hmac.compare_digest(
-                manifest.facts["item-sha256"], hashlib.sha256(item).hexdigest()
-            ):
-                raise RemoteProtocolError(
-                    "the routing facts are not the sealed ones", reason="manifest.digest"
-                )
-            return manifest
         raise refusal
 
     async def _take(self, manifest: Manifest, facts: bytes, document: Stored) -> bool:
@@ -164,6 +165,87 @@ class StationServer:
         raise RemoteProtocolError(
             "no station here takes this kind from this direction", reason="manifest.purpose"
         )
+
+
+class _Incoming:
+    """One hand-over while it arrives: manifest, routing facts, document, each held against what was sealed.
+
+    The seal is verified when the manifest is complete, before anything of a document is written.
+    """
+
+    def __init__(
+        self, check_seal: Callable[[bytes], Manifest], writer: PayloadWriter, limits: Limits
+    ) -> None:
+        self._check_seal = check_seal
+        self._writer = writer
+        self._limits = limits
+        self._part = -1
+        self._sealed = bytearray()
+        self._manifest: Manifest | None = None
+        self._ended = False
+        self.item = bytearray()
+
+    def take(self, event: Event) -> None:
+        """Take the next event of the multipart body."""
+        match event:
+            case PartStarted(index=index):
+                if index >= PARTS:
+                    raise RemoteProtocolError("a part too many", reason="station.parts")
+                self._part = index
+            case PartData(data=data) if self._part < DOCUMENT_PART:
+                small = self.item if self._part else self._sealed
+                small.extend(data)
+                if len(small) > SMALL_BYTES:
+                    raise RemoteProtocolError(
+                        "a part before the document is too large", reason="station.size"
+                    )
+            case PartData(data=data):
+                self._writer.write(data)
+                if self._writer.size > self._sealed_manifest().size:
+                    raise RemoteProtocolError(
+                        "the document is longer than announced", reason="station.size"
+                    )
+            case PartEnded(index=0):
+                self._manifest = self._check_seal(bytes(self._sealed))
+                if self._manifest.size > self._limits.sbd_bytes:
+                    raise RemoteProtocolError("the document is too large", reason="station.size")
+            case PartEnded(index=1):
+                self._check_item(self._sealed_manifest())
+            case PartEnded():
+                self._ended = True
+            case _:
+                pass
+
+    def finish(self) -> Manifest:
+        """The manifest, once the whole document is the sealed one."""
+        manifest = self._sealed_manifest()
+        if not self._ended:
+            raise RemoteProtocolError("there is no document", reason="station.parts")
+        if self._writer.size != manifest.size:
+            raise RemoteProtocolError("the document has another size", reason="station.size")
+        if not hmac.compare_digest(self._writer.sha256, manifest.sha256.hex()):
+            raise RemoteProtocolError("the document is another one", reason="manifest.digest")
+        return manifest
+
+    def _check_item(self, manifest: Manifest) -> None:
+        digest = hashlib.sha256(self.item).hexdigest()
+        if not hmac.compare_digest(manifest.facts.get("item-sha256", ""), digest):
+            raise RemoteProtocolError(
+                "the routing facts are not the sealed ones", reason="manifest.digest"
+            )
+
+    def _sealed_manifest(self) -> Manifest:
+        if self._manifest is None:
+            raise RemoteProtocolError("there is no manifest", reason="station.parts")
+        return self._manifest
+
+
+def _refuse(status: int, reason: str, request: web.Request) -> web.Response:
+    """Answer a refusal; what is left of the body is not read, so the connection ends with it."""
+    _log.warning("handover_refused", reason=reason, peer=request.remote)
+    response = web.json_response({"reason": reason}, status=status)
+    response.force_close()
+    return response
 
 
 def _document(facts: bytes) -> Document:

@@ -125,6 +125,18 @@ def test_seal_of_another_document_is_refused(sealed: bytes, station_a: Station) 
     assert refused.value.reason == "manifest.digest"
 
 
+def test_a_seal_is_verified_before_its_document_has_come(
+    sealed: bytes, station_a: Station, station_b: Station
+) -> None:
+    manifest = verify_manifest(
+        sealed, expected_certificate=station_a.certificate, document_sha256=None
+    )
+    assert manifest == MANIFEST
+    with pytest.raises(SbdRefused) as refused:
+        verify_manifest(sealed, expected_certificate=station_b.certificate, document_sha256=None)
+    assert refused.value.reason == "manifest.certificate"
+
+
 def test_seal_of_another_station_is_refused(
     sealed: bytes, station_a: Station, station_b: Station
 ) -> None:

@@ -6,6 +6,7 @@ The carrier's own tests stand in `test_carrier.py`; here it is the honest neighb
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from accesspoint.stations.relay import NotTaken
 from accesspoint.stations.reporting import Act, facts_to_json
 from accesspoint.store.database import StorageFailure, Transaction
 from envelope.errors import LocalProtocolError
+from envelope.limits import DEFAULT_LIMITS, KIB, MIB
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.seal import seal_manifest
 
@@ -98,7 +100,7 @@ class Hop:
         }
         return Handover(**{**values, **changes})
 
-    async def post(self, body: bytes, content_type: str) -> tuple[int, Any]:
+    async def post(self, body: bytes | AsyncIterator[bytes], content_type: str) -> tuple[int, Any]:
         connector = aiohttp.TCPConnector(ssl=self.tls)
         async with (
             aiohttp.ClientSession(connector=connector, trust_env=False) as session,
@@ -244,7 +246,32 @@ Attack = Callable[[Hop], tuple[bytes, str]]
 
 
 def _other_document(hop: Hop) -> tuple[bytes, str]:
-    return hop.parts_of(hop.handover(), octets=b"another document")
+    handover = hop.handover()
+    octets = hop.sending.read(handover.stored).replace(b"2512489996", b"0101010101")
+    return hop.parts_of(handover, octets=octets)
+
+
+def _longer_document(hop: Hop) -> tuple[bytes, str]:
+    handover = hop.handover()
+    return hop.parts_of(handover, octets=hop.sending.read(handover.stored) + b" ")
+
+
+def _shorter_document(hop: Hop) -> tuple[bytes, str]:
+    handover = hop.handover()
+    return hop.parts_of(handover, octets=hop.sending.read(handover.stored)[:-1])
+
+
+def _fourth_part(hop: Hop) -> tuple[bytes, str]:
+    body, content_type = hop.parts_of(hop.handover())
+    end = body.rindex(b"\r\n--b--")
+    more = b"\r\n--b\r\nContent-ID: <more@x>\r\n\r\nmore"
+    return body[:end] + more + body[end:], content_type
+
+
+def _nothing_but_a_manifest(hop: Hop) -> tuple[bytes, str]:
+    body, content_type = hop.parts_of(hop.handover(), leave_out_document=True)
+    second = body.index(b"\r\n--b\r\n", body.index(b"SealedManifest>"))
+    return body[:second] + b"\r\n--b--\r\n", content_type
 
 
 def _other_facts(hop: Hop) -> tuple[bytes, str]:
@@ -289,7 +316,11 @@ def _facts_that_are_no_json(hop: Hop) -> tuple[bytes, str]:
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [
-        (_other_document, "manifest.certificate"),
+        (_other_document, "manifest.digest"),
+        (_longer_document, "station.size"),
+        (_shorter_document, "station.size"),
+        (_fourth_part, "station.parts"),
+        (_nothing_but_a_manifest, "station.parts"),
         (_other_facts, "manifest.digest"),
         (_broken_seal, "manifest.certificate"),
         (_no_document, "station.parts"),
@@ -308,6 +339,127 @@ async def test_what_does_not_hold_is_refused_and_leaves_nothing(
     assert reason is None or answer == {"reason": reason}
     assert "2512489996" not in str(answer)
     assert await hop.took_nothing()
+
+
+@asynccontextmanager
+async def served_otherwise(hop: Hop, **options: Any) -> AsyncIterator[Hop]:
+    """The same two stations, the lower one served with other options."""
+    values: dict[str, Any] = {
+        "database": hop.receiving.database,
+        "payloads": hop.receiving.payloads,
+        "bells": hop.receiving.bells,
+        "clock": hop.receiving.clock,
+        "neighbours": {"down": hop.pki.municipality.certificate},
+        "take_document": {"down": hop.below.take_document},
+        "take_envelope": {},
+    }
+    server = StationServer(**{**values, **options})
+    listeners = Listeners()
+    application = web.Application()
+    application.router.add_post(PATH, server.handle)
+    _, as_server = hop.pki.tls_contexts("clinic")
+    try:
+        yield replace(hop, url=await listeners.start(application, tls=as_server))
+    finally:
+        await listeners.stop()
+
+
+async def halting(body: bytes) -> AsyncIterator[bytes]:
+    """The beginning of a body whose rest never comes."""
+    yield body
+    await asyncio.Event().wait()
+
+
+def until_document(body: bytes) -> bytes:
+    """The manifest, the routing facts, and the first octets of the document."""
+    return body[: body.index(b'{"resourceType"') + 20]
+
+
+async def test_a_seal_that_does_not_hold_is_refused_before_its_document_has_come(hop: Hop) -> None:
+    """Whoever is no neighbour cannot have gigabytes stored first."""
+    handover = hop.handover()
+    issued = hop.pki.third
+    sealed = seal_manifest(manifest_of(handover, AT), issued.private_key, issued.certificate)
+    body, content_type = hop.parts_of(handover, sealed=sealed)
+    async with asyncio.timeout(10):
+        status, answer = await hop.post(halting(until_document(body)), content_type)
+    assert (status, answer) == (422, {"reason": "manifest.certificate"})
+    assert await hop.took_nothing()
+
+
+async def test_other_routing_facts_are_refused_before_the_document_has_come(hop: Hop) -> None:
+    body, content_type = _other_facts(hop)
+    async with asyncio.timeout(10):
+        status, answer = await hop.post(halting(until_document(body)), content_type)
+    assert (status, answer) == (422, {"reason": "manifest.digest"})
+    assert await hop.took_nothing()
+
+
+async def test_a_body_that_stalls_is_given_up(hop: Hop) -> None:
+    body, content_type = hop.parts_of(hop.handover())
+    async with served_otherwise(hop, idle_seconds=0.05) as impatient, asyncio.timeout(10):
+        status, answer = await impatient.post(halting(until_document(body)), content_type)
+    assert (status, answer) == (422, {"reason": "station.stalled"})
+    assert await hop.took_nothing()
+
+
+async def test_a_document_that_is_announced_too_large_is_refused_before_it_comes(hop: Hop) -> None:
+    body, content_type = hop.parts_of(hop.handover())
+    limits = replace(DEFAULT_LIMITS, sbd_bytes=1000)
+    async with served_otherwise(hop, limits=limits) as small, asyncio.timeout(10):
+        status, answer = await small.post(halting(until_document(body)), content_type)
+    assert (status, answer) == (422, {"reason": "station.size"})
+    assert await hop.took_nothing()
+
+
+async def chunks(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_longer_than_any_hand_over_is_refused(hop: Hop, chunked: bool) -> None:
+    """Octets behind the last part are counted as well, whether or not their number is told."""
+    handover = hop.handover()
+    body, content_type = hop.parts_of(handover)
+    # The parser bounds what stands around the parts too; here it is the whole that is counted.
+    limits = replace(
+        DEFAULT_LIMITS, sbd_bytes=handover.stored.payload_bytes, preamble_bytes=4 * MIB
+    )
+    flood = [b" " * (64 * KIB)] * 20
+    sent = chunks(body, *flood) if chunked else body + b"".join(flood)
+    async with served_otherwise(hop, limits=limits) as small:
+        assert await small.post(sent, content_type) == (422, {"reason": "station.size"})
+        assert await hop.took_nothing()
+        # It is the length that was wrong.
+        assert (await small.post(body, content_type))[0] == 200
+
+
+async def test_a_message_that_another_hand_over_brought_meanwhile_is_a_conflict_and_no_fault_of_ours(
+    hop: Hop,
+) -> None:
+    """The neighbour repeats it, and then it is looked up as the repetition that it is."""
+    conflicts = 1
+
+    async def take(item: Document) -> Commit:
+        async def work(tx: Transaction) -> None:
+            for _ in range(1 + conflicts):
+                await tx.execute(
+                    "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
+                    " payload_bytes, payload_sha256, acknowledgement, created_at)"
+                    " VALUES ('in', 'm', 'x', 'e', 's', 'r', 't', 0, '', 'none', 0)"
+                )
+            hop.below.documents.append(item)
+
+        return Commit(work)
+
+    handover = hop.handover()
+    async with served_otherwise(hop, take_document={"down": take}) as other:
+        body, content_type = hop.parts_of(handover)
+        assert await other.post(body, content_type) == (409, {"reason": "station.conflict"})
+        assert await hop.took_nothing()
+        conflicts = 0
+        assert (await other.post(body, content_type))[0] == 200
 
 
 async def test_what_the_station_cannot_take_is_refused_and_leaves_nothing(hop: Hop) -> None:
