@@ -43,6 +43,7 @@ class ExitStatus(IntEnum):
     TRUST = 7
     NOT_READY = 8
     CONFORMANCE = 9
+    STORAGE = 70
     INTERRUPTED = 130
 
 
@@ -244,7 +245,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("duplicate-content", _T, _L.CONTENT, _X.REFUSED, 409),
         Problem("duplicate-envelope", _T, _L.CONTENT, _X.REFUSED, 409),
         # store
-        Problem("storage-failed", _O, _L.STORE, _X.FAILED, 503, "EBMS:0202"),
+        Problem("storage-failed", _O, _L.STORE, _X.STORAGE, 503, "EBMS:0202"),
         Problem("storage-refused", _O, _L.STORE, _X.CONFIGURATION, 503),
         # delivery status
         Problem("token-refused", _O, _L.DELIVERY_STATUS, _X.TRUST, 502),

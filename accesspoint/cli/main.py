@@ -127,7 +127,7 @@ def run(
 
     \b
     Exit codes: 0 stopped, 1 failed, 3 configuration, taken port or unusable store,
-      7 keys or certificates.
+      7 keys or certificates, 70 the store no longer keeps what is written.
     """
     from accesspoint.cli import run as verb
 

@@ -28,7 +28,7 @@ every = pytest.mark.parametrize("problem", PROBLEMS.values(), ids=list(PROBLEMS)
 def test_exit_statuses_are_the_documented_numbers() -> None:
     assert {status.name.lower(): status.value for status in ExitStatus} == {
         "ok": 0, "failed": 1, "usage": 2, "configuration": 3, "refused": 4, "unreachable": 5, "timed_out": 6,
-        "trust": 7, "not_ready": 8, "conformance": 9, "interrupted": 130,
+        "trust": 7, "not_ready": 8, "conformance": 9, "storage": 70, "interrupted": 130,
     }  # fmt: skip
 
 

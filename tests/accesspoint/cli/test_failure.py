@@ -18,7 +18,7 @@ FAILURES = {
     "a problem": (ProblemRaised("port-taken", address="127.0.0.1:1"), 3, "127.0.0.1:1 could not be opened"),
     "keys": (KeyStoreError("k.pem is open to others"), 7, "key.store: k.pem is open to others\n  Nothing was started."),
     "store refused": (StorageRefused("in use"), 3, "detail: in use"),
-    "store failed": (StorageFailure("fsync"), 1, "storage-failed"),
+    "store failed": (StorageFailure("fsync"), 70, "storage-failed"),
     "no node": (NodeUnreachable("no network runs"), 5, "no network runs\n  do: accesspoint dev"),
     "not started": (NotStarted("clinic", Path("log"), "one\ntwo"), 8, "clinic did not start; its log log says\n  one\n  two"),
     "api": (ApiProblem(503, {"detail": "later"}), 1, "the node answered 503: later"),

@@ -1,6 +1,8 @@
 """`accesspoint run`: what keeps a node from starting is told with its place and its own exit status."""
 
+import asyncio
 import json
+import resource
 import signal
 import socket
 import subprocess
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 from as4_stage import Pki, Stage
 
-from accesspoint.demo.scenery import MUNICIPALITY
+from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
+from accesspoint.clock import SystemClock
+from accesspoint.demo.play import sample_message
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
 from .conftest import Command, Ended, interrupt
 
@@ -123,6 +128,37 @@ def test_a_store_that_another_process_has(
     assert ended.err.startswith("storage-refused")
     assert "another process has" in ended.err
     assert interrupt(first).status == 0
+
+
+def test_a_store_that_fails_ends_the_node_with_70(
+    command: Command, pki: Pki, tmp_path: Path, read_until: ReadUntil
+) -> None:
+    """The log of the database may not grow any more, as on a full disk: a commit fails, and only a start decides."""
+    clinic = CLINIC.address
+    config = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY,
+        pki.municipality,
+        partners={},
+        addresses=[{"name": clinic.name, "gln": clinic.gln, "sor": clinic.sor}],
+    )
+    node = command.start("run", "--config", config)
+    read_until(node, "ready", 1)
+    store = config.parent / "store"
+    written = (store / "accesspoint.db-wal").stat().st_size
+    resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (written, written))
+
+    async def submit() -> None:
+        async with NodeClient(NodeAddress.load(store)) as client:
+            await client.submit(sample_message(SystemClock()), to=None)
+
+    with pytest.raises(ApiProblem) as refused:
+        asyncio.run(submit())
+    assert refused.value.status == 503
+    out, err = node.communicate(timeout=20)
+    assert (node.returncode, out) == (70, "")
+    assert "storage-failed" in err
+    assert "Traceback" not in err
+    assert not (store / "addresses.json").exists()
 
 
 def test_the_environment_overrides_the_file(
