@@ -14,7 +14,12 @@ from aiohttp import web
 
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.stations import Bell, Bells
-from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
+from accesspoint.stations.document import Document
+from accesspoint.stations.end_user_application import (
+    EndUserApplication,
+    Submission,
+    SubmissionRefused,
+)
 from accesspoint.store.database import (
     Database,
     IntegrityViolation,
@@ -136,11 +141,26 @@ class Api:
             ]
             return problem(422, refused.rule, refused.detail, whose="ours", findings=findings)
         except IntegrityViolation:
-            return problem(
-                409,
-                "message-already-submitted",
-                "A message with this MessageHeader.id was sent before.",
-            )
+            if not await self._was_sent(submission.document):
+                return problem(
+                    409,
+                    "message-already-submitted",
+                    "A message with this MessageHeader.id was sent before, with other content or to somebody else.",
+                )
+            # Who got no answer the first time asks again, and is answered as if it had come through.
+            return self._accepted(submission, repeated=True)
+        return self._accepted(submission)
+
+    async def _was_sent(self, document: Document) -> bool:
+        """Whether these very bytes were accepted before, between the same two."""
+        row = await self._database.fetch_one(
+            "SELECT id FROM documents WHERE direction = 'out' AND message_identifier = $1 AND sender = $2"
+            " AND receiver = $3 AND payload_sha256 = $4",
+            document.message_identifier, document.sender.gln, document.receiver.gln, document.stored.payload_sha256,
+        )  # fmt: skip
+        return row is not None
+
+    def _accepted(self, submission: Submission, *, repeated: bool = False) -> web.Response:
         document = submission.document
         return web.json_response(
             {
@@ -154,8 +174,9 @@ class Api:
                     {"rule": f.rule, "path": f.path, "text": f.text} for f in submission.warnings
                 ],
                 "notes": list(submission.notes),
+                **({"repeated": True} if repeated else {}),
             },
-            status=202,
+            status=200 if repeated else 202,
             headers={"Location": f"/api/v1/messages/{document.message_identifier}"},
         )
 

@@ -37,6 +37,9 @@ async def _send(
             return ExitStatus.FAILED
         out = Timeline(sys.stdout)
         identifier = accepted["message_identifier"]
+        if accepted.get("repeated"):
+            start = 0
+            out.say("  accepted before; this is what became of it")
         out.say(f"  {accepted['type']} {identifier}")
         out.say(f"  {accepted['bytes']} bytes   {accepted['from']} → {accepted['to']}")
         for note in accepted["notes"]:

@@ -180,7 +180,9 @@ async def test_a_message_that_was_sent_is_not_taken_again(network, synthetic_out
     data = synthetic_outcomes["care-communication.json"].data
     async with network.client("municipality") as sender:
         with pytest.raises(ApiProblem) as refused:
-            await sender.submit(data, to=CLINIC.address.gln)
+            await sender.submit(data + b" ", to=CLINIC.address.gln)
+        again = await sender.submit(data, to=CLINIC.address.gln)
+    assert again["repeated"]
     assert refused.value.status == 409
     assert refused.value.body["title"] == "message-already-submitted"
 

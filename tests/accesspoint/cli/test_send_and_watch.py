@@ -59,12 +59,25 @@ def test_a_refusal_names_the_rule_and_the_place(
     )
 
 
-def test_twice_is_refused(network: Network, invoke: Invoke, sender: list[object]) -> None:
+def test_twice_is_one_message_that_is_followed_from_its_beginning(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
     path = network.message("twice.json")
     assert invoke("send", path, "--no-watch", *sender).status == 0
     ended = invoke("send", path, *sender)
+    assert ended.status == 0
+    assert "accepted before" in ended.out
+
+
+def test_other_content_under_a_used_identifier_is_refused(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    path = network.message("reused.json")
+    assert invoke("send", path, "--no-watch", *sender).status == 0
+    path.write_bytes(path.read_bytes() + b" ")
+    ended = invoke("send", path, *sender)
     assert ended.status == 1
-    assert ended.err.startswith("message-already-submitted   (ours: the message is not sent)\n")
+    assert ended.err.startswith("message-already-submitted")
 
 
 def test_time_is_over_and_nothing_is_lost(
