@@ -156,6 +156,25 @@ async def test_a_message_tried_before_a_kill_keeps_its_message_id(scene):
     assert after["attempt"] > before["attempt"]
 
 
+async def test_a_sender_killed_while_it_waits_for_the_receipt_asks_for_it_again(scene):
+    await scene.start("municipality", "clinic")
+    scene.doors["clinic"].keeps_answers = True
+    message = Message(scene)
+    await message.submit()
+    taken = await until(message.inbound, "the commit of the receiver")
+    assert (await message.outbound())["state"] == "SENDING"
+    assert await scene.kill("municipality") == -9
+    scene.doors["clinic"].keeps_answers = False
+    scene.doors["clinic"].cut()
+    await scene.start("municipality")
+    await message.arrives_once()
+    out, again = await message.outbound(), await message.inbound()
+    assert again is not None
+    assert out["message_id"] == taken["message_id"]
+    assert out["attempt"] == 2
+    assert again["receipt"] == taken["receipt"]
+
+
 async def test_a_receiver_killed_after_its_commit_answers_the_retry_with_the_stored_receipt(scene):
     await scene.start("municipality", "clinic")
     scene.doors["clinic"].keeps_answers = True

@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 from sample_messages import home_care_observation
-from two_organisations import describe, until
+from two_organisations import describe, troubles, until
 
 from accesspoint.api.client import NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
@@ -55,7 +55,10 @@ async def test_an_access_point_streams_sixty_mebibytes(tmp_path, record_property
                 told = await describe(client, identifier)
                 return told is not None and told["documents"][0]["acknowledgement"] == "ok"
 
-            await until(acknowledged, "the FHIR Acknowledgement", seconds=90)
+            try:
+                await until(acknowledged, "the FHIR Acknowledgement", seconds=90)
+            except AssertionError as waited:
+                raise AssertionError(await troubles(n.plan.store for n in stage.nodes)) from waited
         await stage.network.status.wait_for([identifier], 32, seconds=30)
         growth = {name: memory(pid, "VmHWM") - idle[name] for name, pid in streaming.items()}
         inbox = stage.of(CLINIC.key, "EUA").plan.inbox

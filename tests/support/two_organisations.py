@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,22 @@ async def until(condition: Callable[[], Any], what: str, *, seconds: float = 40)
     while not (found := await condition()):
         assert time.monotonic() < limit, f"waited in vain: {what}"
         await asyncio.sleep(0.005)
+    return found
+
+
+async def troubles(stores: Iterable[Path]) -> list[str]:
+    """What the journals of these nodes hold against anybody: for the words of a failed wait."""
+    found: list[str] = []
+    for store in stores:
+        async with NodeClient(NodeAddress.load(store)) as client:
+            end = await client.position()
+            async for entry in client.follow():
+                if entry["problem"]:
+                    found.append(
+                        f"{store.parent.name}: {entry['event']} {entry['problem']} {entry['detail']}"
+                    )
+                if entry["seq"] >= end:
+                    break
     return found
 
 
