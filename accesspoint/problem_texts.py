@@ -14,12 +14,16 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class ProblemText:
-    """The words of one problem: title, what happened, why most likely, and what to do."""
+    """The words of one problem: title, what happened, why most likely, and what to do.
+
+    `given_up` stands in place of a step that says that it is tried again, once nothing is tried any more.
+    """
 
     title: str
     what: str
     why: str
     do: tuple[str, ...]
+    given_up: str = "this message is not tried again; when the reason is gone, send its content as a new message"
 
 
 FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
@@ -32,24 +36,30 @@ FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
         "next": "later, by itself",
         "attempt": "This attempt",
         "message": "the message",
-        "code": "no ebMS code",
+        "identifier": "ID",
+        "code": "it named no ebMS code",
         "certificate": "the certificate",
         "subject": "another party",
         "expected": "the expected one",
         "status": "an error",
         "endpoint": "the delivery status component",
-        "pending": "The",
+        "pending": "the",
         "rules": "the MedCom rules",
         "size": "more than is agreed",
         "limit": "what is agreed",
-        "file": "accesspoint.toml",
+        "file": "the configuration file",
         "backend": "the backend",
         "station": "one of the stations",
         "host": "the other side",
     }
 )
 
-_NOTHING: Final = "nothing; it is tried again {next}"
+TRIED_AGAIN: Final = "nothing; it is tried again {next}"
+_NOTHING: Final = TRIED_AGAIN
+_ASK_FIRST: Final = (
+    "this message is not tried again, and may have arrived: ask the partner whether it has the MessageId"
+    " before sending the content as a new message"
+)
 _WATCH: Final = "accesspoint watch"
 
 ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
@@ -116,9 +126,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         ),
         "message-already-submitted": ProblemText(
             "This message was submitted before",
-            "{message} was submitted before; it is not sent twice.",
-            "the backend repeated a submission whose answer it did not get.",
-            (_WATCH, "use the earlier submission, or give a new message a new identifier"),
+            "{message} was submitted before with other content or to another receiver; it is not sent.",
+            "the sending system used the MessageHeader.id of an earlier message again.",
+            (
+                "accesspoint watch {identifier}   shows the earlier submission",
+                "give the message a new MessageHeader.id when its content is new",
+            ),
         ),
         "message-unknown": ProblemText(
             "No such message",
@@ -134,9 +147,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         ),
         "receiver-unknown": ProblemText(
             "The receiver is not named completely",
-            "{participant} has no SOR id here, and the message names none.",
-            "the message addresses the receiver by its GLN alone.",
-            ("let the sending system fill in the receiver's SOR id",),
+            "{participant} is not in [[addresses]] of {file} and the message does not name it, so its SOR id is unknown.",
+            "the GLN has a mistake, or the receiver is new to this node.",
+            (
+                "check the GLN; then add gln, sor and name of the receiver under [[addresses]] and start the node again",
+                "or leave out --to, where the message names its receiver",
+            ),
         ),
         "lookup-no-participant": ProblemText(
             "The receiver is not in the directory",
@@ -188,8 +204,9 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         "peer-timeout": ProblemText(
             "The partner did not answer",
             "{peer} took the connection, but no complete answer came in time. The message may have arrived.",
-            "the partner is slow or restarted; the same message is sent again and recognised as a duplicate.",
+            "the partner is slow or was restarted; a repetition of the message is recognised there.",
             (_NOTHING,),
+            _ASK_FIRST,
         ),
         "peer-tls": ProblemText(
             "TLS could not be agreed",
@@ -214,27 +231,45 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         ),
         "peer-refused": ProblemText(
             "The partner refused the message",
-            "{peer} refused {message} with {code}.",
+            "{peer} refused {message}: {code}.",
             "the partner's agreement, certificate or rules differ from what was sent.",
             ("ask the partner, naming the MessageId and the code; their log has the reason",),
+        ),
+        "peer-refused-decryption": ProblemText(
+            "The partner cannot decrypt the message",
+            "{peer} refused {message}: {code}.",
+            "the certificate that the SMP publishes is not the one that the receiver decrypts with.",
+            ("ask the receiver to compare the certificate in its SMP registration with its key",),
+        ),
+        "peer-refused-signature": ProblemText(
+            "The partner does not accept our signature",
+            "{peer} refused {message}: {code}.",
+            "the receiver does not accept our signature or our certificate, which may be revoked or expired.",
+            (
+                "check our own message certificate against its issuer's CRL, and its dates",
+                "then ask the receiver, naming the MessageId and the code",
+            ),
         ),
         "receipt-invalid": ProblemText(
             "The receipt does not count",
             "{peer} answered with a receipt that is not a valid answer to {message}.",
             "the receipt is unsigned, answers another message, or is incomplete.",
             (_NOTHING, "ask the partner which product and version signs its receipts"),
+            _ASK_FIRST,
         ),
         "receipt-signer": ProblemText(
             "The receipt is signed by somebody else",
             "The receipt for {message} was signed by {subject}, not by {expected}.",
             "the partner renewed its certificate without updating its registration.",
             (_NOTHING, "ask the partner to publish its new certificate"),
+            _ASK_FIRST,
         ),
         "receipt-digest": ProblemText(
             "The receipt does not match",
             "The receipt answered {message} but repeated other digests than those that were sent.",
             "a gateway changed the message on its way, or the partner computes its receipts from something else.",
             (_NOTHING, "send the partner the signed digests of this message"),
+            _ASK_FIRST,
         ),
         "receipt-missing": ProblemText(
             "No receipt came",
@@ -305,12 +340,20 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         "storage-refused": ProblemText(
             "The store cannot be used as it is",
             "The database or the payload directory was not opened.",
-            "it is open to others, on a network disk, in use, or made by a newer program.",
+            "it is open to others, on a network disk, or made by a newer program.",
             ("ls -ld with the directory of [store]",),
+        ),
+        "storage-in-use": ProblemText(
+            "Another process has the store",
+            "The database was not opened; nothing was started.",
+            "an access point or a network already runs with this directory.",
+            (
+                "end the process that has it, or use another --directory (for one node: another [store] directory)",
+            ),
         ),
         "token-refused": ProblemText(
             "No token was given",
-            "{endpoint} refused a token for {participant}.",
+            "The authorization server refused to give a token for reporting.",
             "the client is not enrolled with this TLS certificate, or not for this organisation.",
             (
                 "compare the subject of our TLS certificate with the enrolled one",
@@ -318,8 +361,8 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             ),
         ),
         "token-unreachable": ProblemText(
-            "The token endpoint did not answer",
-            "{endpoint} gave no token because it could not be reached.",
+            "The authorization server did not answer",
+            "The authorization server could not be reached, so there is no token for reporting.",
             "it is down, or a firewall is in between.",
             ("nothing; {pending} delivery events are kept and sent when it answers",),
         ),

@@ -10,6 +10,7 @@ Facts are scrubbed like log values before they are put into a text: a text never
 Spec: experience section 7 (anatomy) and section 3 (exit statuses).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -18,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from accesspoint.log import scrub
-from accesspoint.problem_texts import ENGLISH, FALLBACKS, ProblemText
+from accesspoint.problem_texts import ENGLISH, FALLBACKS, TRIED_AGAIN, ProblemText
 
 
 class Whose(StrEnum):
@@ -74,6 +75,11 @@ TEXTS: Final[Mapping[Language, Mapping[str, ProblemText]]] = MappingProxyType(
 )
 
 WIDTH: Final = 100
+_REFUSED: Final = "peer-refused"
+_REFUSALS: Final[Mapping[str, str]] = MappingProxyType(
+    {"EBMS:0101": "peer-refused-signature", "EBMS:0102": "peer-refused-decryption"}
+)
+_CODE: Final = re.compile(r"(?P<code>EBMS:\d{4}(?: [A-Za-z ]+)?)(?P<unsigned> \(unsigned\))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,18 @@ class Problem:
 
     def what(self, *, language: Language = Language.ENGLISH, **facts: object) -> str:
         """Return one sentence with the values: what happened."""
-        return fill(self.text(language).what, facts)
+        template = self.text(language).what
+        sentence = fill(template, {"code": self.ebms, **facts})
+        _, first, _, _ = next(iter(Formatter().parse(template)))
+        begins_with_words = template.startswith("{") and not facts.get(first or "")
+        # A value keeps its spelling: host names and identifiers begin as they do.
+        return sentence[:1].upper() + sentence[1:] if begins_with_words else sentence
 
     def do(self, *, language: Language = Language.ENGLISH, **facts: object) -> tuple[str, ...]:
-        """Return the commands or steps that help."""
-        return tuple(fill(step, facts) for step in self.text(language).do)
+        """Return the commands or steps that help; the fact `given_up` says that nothing is tried any more."""
+        text, given_up = self.text(language), bool(facts.get("given_up"))
+        steps = (text.given_up if given_up and s == TRIED_AGAIN else s for s in text.do)
+        return tuple(fill(step, facts) for step in steps)
 
     def render(self, *, language: Language = Language.ENGLISH, **facts: object) -> str:
         """Return the whole text for a person, in the five parts.
@@ -110,8 +123,8 @@ class Problem:
         Facts that the text names and that are not given are replaced by plain words. `where` (a field, a
         file and line), `detail` (one more sentence) and `id` (of this occurrence) are shown when given.
         """
-        code = facts.get("code") or self.ebms
-        head = f"{_scrubbed(code)} · {self.slug}" if code else self.slug
+        code = _scrubbed(facts.get("code") or self.ebms or "").partition(" ")[0]
+        head = f"{code} · {self.slug}" if code else self.slug
         lines = [f"{head}{self.who.value.rjust(max(2 + len(self.who), WIDTH - len(head)))}"]
         lines.append(f"  {self.what(language=language, **facts)}")
         where = facts.get("where")
@@ -142,6 +155,49 @@ class Problem:
         if facts.get("id"):
             body["id"] = _scrubbed(facts["id"])
         return body
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """A problem that a journal tells of: its entry, with what the detail beside it says.
+
+    `given_up` says that nothing is tried by itself any more.
+    """
+
+    problem: Problem
+    detail: str = ""
+    code: str | None = None
+    given_up: bool = False
+
+    @classmethod
+    def of(cls, slug: str, detail: str = "", *, given_up: bool = False) -> "Occurrence":
+        """Find the entry that fits; the ebMS code in the detail of a refusal decides which that is."""
+        entry = find_problem(refine(slug, detail))
+        said = _CODE.fullmatch(detail) if slug == _REFUSED else None
+        if said is None:
+            return cls(entry, detail, given_up=given_up)
+        unsigned = " (the answer is unsigned)" if said["unsigned"] else ""
+        return cls(entry, code=f"{said['code']}{unsigned}", given_up=given_up)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        """What a command that meets this ends with."""
+        return self.problem.exit_status
+
+    def render(self, *, language: Language = Language.ENGLISH) -> str:
+        """Return the whole text for a person."""
+        return self.problem.render(
+            language=language,
+            given_up=self.given_up,
+            detail=self.detail or None,
+            code=self.code,
+        )
+
+
+def refine(slug: str, detail: str) -> str:
+    """Return the slug of a refusal that its ebMS code narrows down; any other slug as it is."""
+    said = _CODE.fullmatch(detail) if slug == _REFUSED else None
+    return slug if said is None else _REFUSALS.get(said["code"].partition(" ")[0], slug)
 
 
 class ProblemRaised(Exception):
@@ -229,6 +285,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("peer-unavailable", _T, _L.ANSWER, _X.UNREACHABLE, 503),
         Problem("peer-answer", _T, _L.ANSWER, _X.FAILED, 502),
         Problem("peer-refused", _U, _L.ANSWER, _X.REFUSED, 502),
+        Problem("peer-refused-decryption", _T, _L.ANSWER, _X.REFUSED, 502, "EBMS:0102"),
+        Problem("peer-refused-signature", _O, _L.ANSWER, _X.REFUSED, 502, "EBMS:0101"),
         Problem("receipt-invalid", _T, _L.ANSWER, _X.TRUST, 502, "EBMS:0302"),
         Problem("receipt-signer", _T, _L.ANSWER, _X.TRUST, 502, "EBMS:0302"),
         Problem("receipt-digest", _T, _L.ANSWER, _X.TRUST, 502, "EBMS:0302"),
@@ -247,6 +305,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         # store
         Problem("storage-failed", _O, _L.STORE, _X.STORAGE, 503, "EBMS:0202"),
         Problem("storage-refused", _O, _L.STORE, _X.CONFIGURATION, 503),
+        Problem("storage-in-use", _O, _L.STORE, _X.CONFIGURATION, 503),
         # delivery status
         Problem("token-refused", _O, _L.DELIVERY_STATUS, _X.TRUST, 502),
         Problem("token-unreachable", _N, _L.DELIVERY_STATUS, _X.UNREACHABLE, 503),

@@ -13,7 +13,7 @@ from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.demo.stage import Node, Stage
 from accesspoint.demo.timeline import Moment, Timeline, in_order, take_together
 from accesspoint.demo.verification import EVENTS_APART, EVENTS_TOGETHER, Exchange, verify
-from accesspoint.problems import find_problem
+from accesspoint.problems import PROBLEMS, Occurrence
 from envelope import fhir
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
 from keys.certificate import fingerprint
@@ -22,6 +22,8 @@ from keys.store import load_certificate_files
 Json = dict[str, Any]
 EVENTS_WAIT_SECONDS: Final = 8.0
 CATCH_UP_SECONDS: Final = 2.0
+OUTBOX_LOOKS: Final = 25
+LOOK_SECONDS: Final = 0.1
 _ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
 
 
@@ -31,15 +33,20 @@ class Culprit:
 
     slug: str
     detail: str = ""
+    given_up: bool = False
 
     @property
     def exit_status(self) -> int:
         """What a command that meets this ends with; never 0."""
-        return int(find_problem(self.slug).exit_status)
+        return int(self._occurrence.exit_status)
 
     def render(self) -> str:
         """The text for a person: what, where, who, why, do."""
-        return find_problem(self.slug).render(detail=self.detail or None)
+        return self._occurrence.render()
+
+    @property
+    def _occurrence(self) -> Occurrence:
+        return Occurrence.of(self.slug, self.detail, given_up=self.given_up)
 
 
 @dataclass(slots=True)
@@ -52,6 +59,8 @@ class Followed:
     acknowledgement_acknowledged: bool = False
     problem: str | None = None
     detail: str = ""
+    given_up: bool = False
+    stopped: str | None = None
 
     @property
     def complete(self) -> bool:
@@ -65,6 +74,8 @@ class Followed:
             self.problem = moment.problem
             detail = entry["detail"]
             self.detail = str(detail.get("why", "")) if isinstance(detail, dict) else str(detail)
+            self.given_up = entry["event"] == "not-sent"
+            self.stopped = f"at the {entry['station']} of {moment.node}"
         if entry["event"] == "created" and entry["standard"] == "acknowledgement-message":
             self.acknowledgement = entry["message_identifier"]
         if entry["event"] == "fhir-acknowledged":
@@ -113,12 +124,19 @@ async def play(
             accepted = await sender.submit(message, to=CLINIC.address.gln)
         except ApiProblem as refused:
             _show_refusal(refused, out)
-            return Culprit("message-invalid", str(refused.body["title"]))
+            rule = str(refused.body["title"])
+            return (
+                Culprit(rule, str(refused.body["detail"]))
+                if rule in PROBLEMS
+                else Culprit("message-invalid", rule)
+            )
         followed = Followed(accepted["message_identifier"])
         async with _Following(clients, followed, out) as following:
             await following.until_over(seconds)
             if followed.complete:
                 followed.problem = None
+            else:
+                await _until_reported(clients, followed)
             reports = await _reports(stage, followed, EVENTS_APART if apart else EVENTS_TOGETHER)
             await following.catch_up()
         out.say()
@@ -185,6 +203,24 @@ class _Following:
                     self._over.set()
 
 
+async def _until_reported(clients: dict[str, NodeClient], followed: Followed) -> None:
+    """Wait until no node has an event of the exchange left to bring: they are owed for a failed exchange, too."""
+    identifiers = [one for one in (followed.message_identifier, followed.acknowledgement) if one]
+    for _ in range(OUTBOX_LOOKS):
+        if not any([await _owes(node, one) for node in clients.values() for one in identifiers]):
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _owes(node: NodeClient, identifier: str) -> bool:
+    """Whether a node has events of a message left to bring."""
+    try:
+        told = await node.describe(identifier)
+    except (ApiProblem, NodeUnreachable):
+        return False
+    return any(event["state"] == "waiting" for event in told["events"])
+
+
 async def _reports(stage: Stage, followed: Followed, expected: int) -> list[Json]:
     """The delivery events of the exchange, once all of them are there or the wait is over."""
     identifiers = [followed.message_identifier]
@@ -220,16 +256,17 @@ async def _verify(
         signer=fingerprint(
             load_certificate_files([stage.of(CLINIC.key, "AP").plan.certificate])[0]
         ),
+        stopped=followed.stopped,
     )
     failed: str | None = None
     for check in verify(exchange):
-        out.tick(check.text, held=check.held)
-        if not check.held:
+        out.tick(check.text, held=check.held or (False if check.failed else None))
+        if check.failed:
             failed = failed or check.problem
     if failed is None:
         return None
     if followed.problem is not None:
-        return Culprit(followed.problem, followed.detail)
+        return Culprit(followed.problem, followed.detail, followed.given_up)
     return Culprit(_event_problem(sender, receiver) or failed)
 
 

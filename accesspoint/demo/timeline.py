@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TextIO, TypeVar
 
+from accesspoint.problems import refine
+
 Json = dict[str, Any]
 T = TypeVar("T")
 TOGETHER_SECONDS: Final = 0.02
+LABEL_WIDTH: Final = 23
+"""The longest title with the number of a second one."""
 
 TITLES: Final = {
     "homecareobservation-message": "HomeCareObservation",
@@ -41,7 +45,7 @@ _TEXTS: Final = {
     "duplicate-acknowledgement": "SBDH acknowledgement seen before: nothing changes",
     "duplicate-envelope": "seen before: acknowledged again, not delivered again",
     "waiting": "tried, will be tried again",
-    "not-sent": "not sent: the end of the retries",
+    "not-sent": "not sent",
     "refused": "refused by the receiver",
     "not-taken": "the next station did not take it",
     "not-delivered": "not delivered",
@@ -53,6 +57,13 @@ _HOPS: Final = {
     "smp-redirect": "SMP redirect",
     "cache": "from the cache",
 }
+_UNEXPECTED: Final = {
+    "fhir-acknowledgement-unexpected": "FHIR Acknowledgement fits no message that waits for one; it says",
+    "acknowledgement-unexpected": "SBDH acknowledgement fits no envelope that waits for one",
+}
+"""Answers that settle nothing: the problem tells more than the event."""
+_NEVER_AGAIN: Final = frozenset({"lookup-no-participant", "lookup-no-endpoint"})
+_PERHAPS_AGAIN: Final = frozenset({"smp-refused"})
 _GREEN, _RED, _BOLD, _PLAIN = "\033[32m", "\033[31m", "\033[1m", "\033[0m"
 
 
@@ -76,6 +87,14 @@ class Moment:
         return problem
 
 
+@dataclass(slots=True)
+class _Sending:
+    """A message that an access point owes: since when, and how many attempts were in vain."""
+
+    since: datetime
+    attempts: int = 0
+
+
 class Timeline:
     """Prints moments as they come; times count from the first one."""
 
@@ -85,19 +104,34 @@ class Timeline:
         self._width = width
         self._start: datetime | None = None
         self._labels: dict[str, str] = {}
+        self._sendings: dict[tuple[str, str], _Sending] = {}
 
     def show(self, moment: Moment) -> None:
         """Print one moment: what happened at which station of whom, to which message, after how long."""
         entry = moment.entry
+        end = self._end_of_sending(moment)
         if entry["event"] in _QUIET:
             return
         self._start = self._start or moment.at
         milliseconds = (moment.at - self._start).total_seconds() * 1000
         mark = self._paint(_RED, "✗") if moment.problem else self._paint(_GREEN, "✓")
-        label = self._paint(_BOLD, f"{self._label(entry):<20}")
+        label = self._paint(_BOLD, f"{self._label(entry):<{LABEL_WIDTH}}")
         self.say(
-            f"  {mark} {milliseconds:>6.0f} ms  {label} {entry['station']:<4} {moment.node:<{self._width}} {describe(entry)}"
+            f"  {mark} {milliseconds:>6.0f} ms  {label} {entry['station']:<4} {moment.node:<{self._width}} {describe(entry, end=end)}"
         )
+
+    def _end_of_sending(self, moment: Moment) -> str:
+        """Why nothing more is tried, when this moment says so: what only the moments before it tell."""
+        entry = moment.entry
+        key = (moment.node, str(entry["message_identifier"]))
+        match entry["event"]:
+            case "accepted":
+                self._sendings[key] = _Sending(moment.at)
+            case "waiting" if key in self._sendings:
+                self._sendings[key].attempts += 1
+            case "not-sent":
+                return _end_of_sending(entry["problem"], self._sendings.get(key), moment.at)
+        return ""
 
     def _label(self, entry: Json) -> str:
         """A short name for each message; a second one of its kind gets a number."""
@@ -113,8 +147,11 @@ class Timeline:
         self._out.write(text + "\n")
         self._out.flush()
 
-    def tick(self, text: str, *, held: bool = True) -> None:
-        """Print one verified (or failed) check."""
+    def tick(self, text: str, *, held: bool | None = True) -> None:
+        """Print one check: held, failed, or None for one that was not reached."""
+        if held is None:
+            self.say(f"  – {text}   (not reached)")
+            return
         mark = self._paint(_GREEN, "✓") if held else self._paint(_RED, "✗")
         self.say(f"  {mark} {text}")
 
@@ -136,10 +173,10 @@ def in_order(moments: Iterable[Moment]) -> list[Moment]:
     return sorted(moments, key=lambda one: one.at)
 
 
-def describe(entry: Json) -> str:
-    """One journal entry in words, with the fact that matters most."""
+def describe(entry: Json, *, end: str = "") -> str:
+    """One journal entry in words, with the fact that matters most; `end` says why nothing more is tried."""
     event: str = entry["event"]
-    text = _TEXTS.get(event, event)
+    text = _UNEXPECTED.get(entry["problem"], _TEXTS.get(event, event)) + end
     detail = entry["detail"]
     if isinstance(detail, dict):
         if event == "looked-up":
@@ -151,8 +188,20 @@ def describe(entry: Json) -> str:
     elif detail:
         text += f": {detail}"
     if entry["problem"]:
-        text += f"  [{entry['problem']}]"
+        why = detail.get("why", "") if isinstance(detail, dict) else ""
+        text += f"  [{refine(entry['problem'], str(why))}]"
     return text
+
+
+def _end_of_sending(problem: str, sending: _Sending | None, at: datetime) -> str:
+    """Final refusals are not retries that ended; without the beginning nothing is counted."""
+    in_vain = 0 if sending is None else sending.attempts
+    if problem in _NEVER_AGAIN or (problem in _PERHAPS_AGAIN and sending and not in_vain):
+        return "; trying again would not help"
+    if sending is None:
+        return ": given up"
+    attempts = "1 attempt" if not in_vain else f"{in_vain + 1} attempts"
+    return f": given up after {attempts} in {(at - sending.since).total_seconds():.1f} s"
 
 
 def _hops(hops: list[list[Any]]) -> str:

@@ -13,11 +13,13 @@ from accesspoint.problems import (
     ExitStatus,
     Language,
     Layer,
+    Occurrence,
     Problem,
     ProblemRaised,
     Whose,
     find_problem,
     named,
+    refine,
 )
 from envelope.codes import CODES
 
@@ -107,9 +109,57 @@ def test_the_code_of_the_occurrence_goes_before_that_of_the_catalogue() -> None:
     assert (
         find_problem("peer-refused").render(code="EBMS:0103").startswith("EBMS:0103 · peer-refused")
     )
-    assert "refused the message with EBMS:0103" in find_problem("peer-refused").render(
+    assert "refused the message: EBMS:0103." in find_problem("peer-refused").render(
         code="EBMS:0103"
     )
+
+
+@pytest.mark.parametrize(
+    ("detail", "slug", "whose", "sentence"),
+    [
+        ("EBMS:0102 FailedDecryption (unsigned)", "peer-refused-decryption", Whose.THEIRS,
+         "refused the message: EBMS:0102 FailedDecryption (the answer is unsigned)."),
+        ("EBMS:0101 FailedAuthentication", "peer-refused-signature", Whose.OURS,
+         "refused the message: EBMS:0101 FailedAuthentication."),
+        ("EBMS:0004 Other", "peer-refused", Whose.UNKNOWN, "refused the message: EBMS:0004 Other."),
+        ("HTTP 403 without an ebMS error", "peer-refused", Whose.UNKNOWN,
+         "refused the message: it named no ebMS code."),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_its_code_and_whose_it_is(
+    detail: str, slug: str, whose: Whose, sentence: str
+) -> None:
+    met = Occurrence.of("peer-refused", detail)
+    assert (met.problem.slug, met.problem.who) == (slug, whose)
+    assert met.exit_status is ExitStatus.REFUSED
+    lines = met.render().splitlines()
+    code = detail.split()[0] + " · " if detail.startswith("EBMS") else ""
+    assert lines[0].startswith(f"{code}{slug} ")
+    assert lines[1] == f"  The receiving access point {sentence}"
+    assert ("  detail: HTTP 403 without an ebMS error" in lines) is detail.startswith("HTTP")
+
+
+def test_only_a_refusal_is_narrowed_down_by_a_code() -> None:
+    assert refine("receipt-missing", "EBMS:0102 FailedDecryption") == "receipt-missing"
+    assert Occurrence.of("peer-tls", "EBMS:0101 x").detail == "EBMS:0101 x"
+
+
+@every
+def test_after_a_give_up_nothing_is_said_to_be_tried_again(problem: Problem) -> None:
+    assert "it is tried again" not in problem.render(given_up=True)
+    assert len(problem.do(given_up=True)) == len(problem.do())
+
+
+def test_what_may_have_arrived_is_asked_about_before_it_is_sent_anew() -> None:
+    assert "ask the partner whether it has" in find_problem("peer-timeout").render(given_up=True)
+    assert "ask the partner" not in find_problem("peer-unreachable").render(given_up=True)
+
+
+@every
+def test_a_sentence_begins_with_a_capital(problem: Problem) -> None:
+    assert problem.what()[0].isupper()
+    for step in problem.do():
+        assert not re.search(r"; [A-Z]", step)
 
 
 @every
@@ -143,10 +193,10 @@ def test_the_json_form_is_a_problem_document() -> None:
         "title": "This message was submitted before",
         "status": 409,
         "whose": "ours",
-        "detail": "M1 was submitted before; it is not sent twice.",
+        "detail": "M1 was submitted before with other content or to another receiver; it is not sent.",
         "remedy": [
-            "accesspoint watch",
-            "use the earlier submission, or give a new message a new identifier",
+            "accesspoint watch ID   shows the earlier submission",
+            "give the message a new MessageHeader.id when its content is new",
         ],
         "id": "p-1",
     }

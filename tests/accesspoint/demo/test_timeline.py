@@ -39,8 +39,8 @@ def shown(*moments: tuple[int, dict[str, Any]], terminal: bool = False) -> list[
 
 def test_a_line_says_when_what_where_and_who() -> None:
     assert shown((0, entry("created", station="EUA")), (82, entry("receipt"))) == [
-        "  ✓      0 ms  HomeCareObservation  EUA  municipality     recognised, held against the named rules, accepted",
-        "  ✓     82 ms  HomeCareObservation  AP   municipality     receipt verified: signer, RefToMessageId, every digest",
+        "  ✓      0 ms  HomeCareObservation     EUA  municipality     recognised, held against the named rules, accepted",
+        "  ✓     82 ms  HomeCareObservation     AP   municipality     receipt verified: signer, RefToMessageId, every digest",
     ]
 
 
@@ -65,7 +65,7 @@ LATER = {"why": "no answer in time", "attempt": 3}
          "tried, will be tried again (no answer in time) (attempt 3)  [peer-timeout]"),
         (entry("sending", detail={"attempt": 1}), "compressed, signed, encrypted; posting over mutual TLS"),
         (entry("refused", problem="peer-refused", detail={"why": "EBMS:0101"}),
-         "refused by the receiver (EBMS:0101)  [peer-refused]"),
+         "refused by the receiver (EBMS:0101)  [peer-refused-signature]"),
         (entry("fhir-acknowledged", detail="ok"), "FHIR Acknowledgement matched to its message: ok"),
         (entry("not-delivered", problem="backend-not-accepting", detail="No space left on device"),
          "not delivered: No space left on device  [backend-not-accepting]"),
@@ -85,7 +85,7 @@ def test_messages_are_told_apart_by_kind_and_number() -> None:
         (4, entry("acknowledged", message_identifier="a1", standard="ehmisbdh-acknowledgement")),
         (5, entry("created", message_identifier="q", standard="unheard-of")),
     )  # fmt: skip
-    labels = [line[15:35].rstrip() for line in lines]
+    labels = [line[15:38].rstrip() for line in lines]
     assert labels == [
         "HomeCareObservation",
         "SBDH Ack",
@@ -103,7 +103,55 @@ def test_what_only_the_store_needs_to_know_is_not_shown() -> None:
 def test_a_failure_has_another_mark_also_without_colour() -> None:
     [line] = shown((0, entry("not-sent", problem="peer-unreachable")))
     assert line.startswith("  ✗ ")
-    assert line.endswith("not sent: the end of the retries  [peer-unreachable]")
+    assert line.endswith("not sent: given up  [peer-unreachable]")
+
+
+UNREACHABLE = {"problem": "peer-unreachable", "detail": {"why": "x"}}
+
+
+@pytest.mark.parametrize(
+    ("before", "end", "words"),
+    [
+        ([entry("accepted"), entry("waiting", **UNREACHABLE), entry("waiting", **UNREACHABLE)],
+         entry("not-sent", **UNREACHABLE), "not sent: given up after 3 attempts in 3.0 s (x)  [peer-unreachable]"),
+        ([entry("accepted")], entry("not-sent", **UNREACHABLE),
+         "not sent: given up after 1 attempt in 1.0 s (x)  [peer-unreachable]"),
+        ([entry("accepted")], entry("not-sent", problem="lookup-no-participant"),
+         "not sent; trying again would not help  [lookup-no-participant]"),
+        ([entry("accepted"), entry("waiting", problem="lookup-unreachable")], entry("not-sent", problem="lookup-no-endpoint"),
+         "not sent; trying again would not help  [lookup-no-endpoint]"),
+        ([entry("accepted")], entry("not-sent", problem="smp-refused"),
+         "not sent; trying again would not help  [smp-refused]"),
+        ([entry("accepted"), entry("waiting", problem="smp-refused")], entry("not-sent", problem="smp-refused"),
+         "not sent: given up after 2 attempts in 2.0 s  [smp-refused]"),
+        ([entry("waiting", **UNREACHABLE)], entry("not-sent", **UNREACHABLE),
+         "not sent: given up (x)  [peer-unreachable]"),
+        ([entry("accepted", message_identifier="m2"), entry("waiting", message_identifier="m2", **UNREACHABLE)],
+         entry("not-sent", **UNREACHABLE), "not sent: given up (x)  [peer-unreachable]"),
+    ],
+)  # fmt: skip
+def test_the_end_of_retries_is_told_from_a_final_refusal(
+    before: list[dict[str, Any]], end: dict[str, Any], words: str
+) -> None:
+    moments = [*before, end]
+    lines = shown(*((1000 * number, one) for number, one in enumerate(moments)))
+    assert lines[-1].partition("municipality     ")[2] == words
+
+
+@pytest.mark.parametrize(
+    ("event", "problem", "words"),
+    [
+        ("fhir-acknowledged", "fhir-acknowledgement-unexpected",
+         "FHIR Acknowledgement fits no message that waits for one; it says: ok  [fhir-acknowledgement-unexpected]"),
+        ("not-acknowledged", "acknowledgement-unexpected",
+         "SBDH acknowledgement fits no envelope that waits for one  [acknowledgement-unexpected]"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_fits_nothing_is_not_called_matched(
+    event: str, problem: str, words: str
+) -> None:
+    detail = "ok" if event == "fhir-acknowledged" else ""
+    assert describe(entry(event, problem=problem, detail=detail)) == words
 
 
 def test_colour_is_for_terminals_only() -> None:
@@ -121,5 +169,6 @@ def test_checks_are_ticked() -> None:
     timeline = Timeline(out)
     timeline.tick("it holds")
     timeline.tick("it does not", held=False)
+    timeline.tick("it could not", held=None)
     timeline.say()
-    assert out.getvalue() == "  ✓ it holds\n  ✗ it does not\n\n"
+    assert out.getvalue() == "  ✓ it holds\n  ✗ it does not\n  – it could not   (not reached)\n\n"

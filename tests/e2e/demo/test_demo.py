@@ -16,7 +16,7 @@ from sample_messages import TEST_PERSON
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, ORGANISATIONS, device_ids
 
-LINE = re.compile(r"  ([✓✗]) +\d+ ms  (.{20}) (EUA|MSH|AP) +([a-z-]+) +(.+)")
+LINE = re.compile(r"  ([✓✗]) +\d+ ms  (.{23}) (EUA|MSH|AP) +([a-z-]+) +(.+)")
 OWNERS = {device: o.key for o in ORGANISATIONS for device in device_ids(o).values()}
 
 CREATED = "recognised, held against the named rules, accepted"

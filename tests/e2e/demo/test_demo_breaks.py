@@ -16,10 +16,10 @@ CULPRITS = {
     "participant-unregistered": (1, "lookup-no-participant", "theirs"),
     "smp-signature": (7, "smp-signature", "theirs"),
     "document-missing": (1, "lookup-no-endpoint", "theirs"),
-    "wrong-certificate": (4, "peer-refused", "unknown"),
+    "wrong-certificate": (4, "peer-refused-decryption", "theirs"),
     "receiver-down": (5, "peer-unreachable", "network"),
     "receiver-revoked": (7, "certificate-revoked", "theirs"),
-    "sender-revoked": (4, "peer-refused", "unknown"),
+    "sender-revoked": (4, "peer-refused-signature", "ours"),
     "message-invalid": (1, "message-invalid", "ours"),
     "no-fhir-acknowledgement": (6, "fhir-acknowledgement-missing", "theirs"),
     "token-refused": (7, "token-refused", "ours"),
@@ -32,10 +32,10 @@ SEEN = {
     "participant-unregistered": "0088:5790000000029 has no record in the zone sml.ehmi.test",
     "smp-signature": "the publisher is not trusted: cert.untrusted",
     "document-missing": "the publisher does not know the participant with this document",
-    "wrong-certificate": "EBMS:0102 FailedDecryption (unsigned)",
+    "wrong-certificate": "refused the message: EBMS:0102 FailedDecryption (the answer is unsigned).",
     "receiver-down": "Connection refused",
     "receiver-revoked": "cert.revoked: revoked at ",
-    "sender-revoked": "EBMS:0101 FailedAuthentication (unsigned)",
+    "sender-revoked": "refused the message: EBMS:0101 FailedAuthentication (the answer is unsigned).",
     "message-invalid": "hco-report-status",
 }
 """The detail, where there is one."""
@@ -108,7 +108,16 @@ def test_the_checks_say_how_far_the_message_came(broken, step):
         assert "✗ EUA  refused before sending: hco-report-status" in command.out
         assert "AS4:" not in command.out
         return
-    mark = "✓" if step in ARRIVES else "✗"
-    assert f"{mark} EUA: the receiver's backend has the message byte for byte" in command.out
-    assert f"{mark} AS4: the sender holds a verified non-repudiation receipt" in command.out
+    arrives = step in ARRIVES
+    receipt, content = ("✓", "✓") if arrives else ("✗", "–")
+    assert f"{receipt} AS4: the sender holds a verified non-repudiation receipt" in command.out
+    assert f"{content} EUA: the receiver's backend has the message byte for byte" in command.out
     assert "✗" in command.out
+    if not arrives:
+        assert "✓ EDS: every event says success" not in command.out
+        assert " of 16 delivery events: the message stopped at the AP of " in command.out
+        # What is advised at the end, after the timeline.
+        assert "it is tried again" not in command.out.rpartition("\n\n")[2]
+    if "lookup-no" in CULPRITS[step][1]:
+        assert "not sent; trying again would not help (" in command.out
+        assert "given up" not in command.out
