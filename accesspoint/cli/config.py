@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-from accesspoint.config import load
+from accesspoint.cli.current import load_given
 from accesspoint.problems import ExitStatus
 
 
 def run(path: Path) -> int:
     """Check the file; the exit status. Raises `ConfigurationProblem` with all its problems."""
-    configuration = load(path)
+    configuration = load_given(path)
     runs = "+".join(configuration.stations.runs)
     sys.stdout.write(
         f"{path}: no problems. {configuration.label} runs {runs} for GLN {configuration.organisation.gln}"

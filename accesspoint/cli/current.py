@@ -1,14 +1,22 @@
-"""Which node a command means: the one of a configuration file, or of the network that runs on this machine now."""
+"""Which node a command means: the one of a configuration file, or of the network that runs on this machine now.
 
+`current.json` names the networks that run, the one that commands mean first. A network that ends takes out
+only itself: what ran before it is meant again.
+"""
+
+import contextlib
 import json
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import load
+from accesspoint.config import Configuration, ConfigurationProblem, load
 
 POINTER: Final = "current.json"
+Json = dict[str, Any]
 
 
 def data_home() -> Path:
@@ -20,31 +28,85 @@ def data_home() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "accesspoint"
 
 
-def find_node(config: Path | None) -> NodeAddress:
-    """The interface of the node that sends: raises `NodeUnreachable` when there is none, `ConfigurationProblem`."""
-    if config is not None:
-        return _address_of(config)
-    nodes = current_nodes()
-    return _address_of(nodes[0])
+def find_config(config: Path | None) -> Path:
+    """The configuration file of the node that sends: the given one, else of the network that runs now.
+
+    Raises `NodeUnreachable` when there is none.
+    """
+    return config if config is not None else current_nodes()[0]
+
+
+def address_of(config: Path) -> NodeAddress:
+    """The interface of a node; raises `NodeUnreachable` where none runs, `ConfigurationProblem`."""
+    return NodeAddress.load(load_given(config).store.directory)
+
+
+def load_given(path: Path) -> Configuration:
+    """Read a configuration; raises `ConfigurationProblem` that calls the file what the user called it."""
+    try:
+        return load(path)
+    except ConfigurationProblem as problem:
+        findings = tuple(
+            replace(finding, where=f"{path}{finding.where.removeprefix(path.name)}")
+            if finding.where.startswith(path.name)
+            else finding
+            for finding in problem.findings
+        )
+        again = f"accesspoint config check --config {path}"
+        raise ConfigurationProblem(findings, again=again) from None
 
 
 def current_nodes() -> list[Path]:
     """The configuration files of the network that runs now, the sending node first."""
     try:
-        pointer = json.loads((data_home() / POINTER).read_text())
-        return [Path(path) for path in pointer["nodes"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise NodeUnreachable("no network runs on this machine") from error
+        networks = _read()
+        running = next((one for one in networks if _runs(int(one["pid"]))), networks[0])
+        return [Path(path) for path in running["nodes"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise NodeUnreachable(f"no running network is recorded in {data_home()}") from error
 
 
-def set_current(nodes: list[Path]) -> Path:
-    """Make these nodes the ones that commands mean; returns the pointer file, to be removed at the end."""
+@contextlib.contextmanager
+def current(nodes: list[Path]) -> Iterator[Path]:
+    """Make these nodes the ones that commands mean for the length of the context; the file that says so."""
     home = data_home()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pointer = home / POINTER
-    pointer.write_text(json.dumps({"nodes": [str(path) for path in nodes]}))
-    return pointer
+    ours = {"nodes": [str(path) for path in nodes], "pid": os.getpid()}
+    _write([ours, *_others(ours)])
+    try:
+        yield home / POINTER
+    finally:
+        _write(_others(ours))
 
 
-def _address_of(config: Path) -> NodeAddress:
-    return NodeAddress.load(load(config).store.directory)
+def _others(ours: Json) -> list[Json]:
+    """The other networks that still run, the latest first; a file that says nothing usable counts as none."""
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        return [one for one in _read() if one != ours and _runs(int(one["pid"]))]
+    return []
+
+
+def _read() -> list[Json]:
+    networks: list[Json] = json.loads((data_home() / POINTER).read_text())["networks"]
+    return networks
+
+
+def _write(networks: list[Json]) -> None:
+    """Replace the file in one step: a command never reads half of it."""
+    pointer = data_home() / POINTER
+    if not networks:
+        pointer.unlink(missing_ok=True)
+        return
+    beside = pointer.with_name(f"{POINTER}.{os.getpid()}")
+    beside.write_text(json.dumps({"networks": networks}))
+    beside.replace(pointer)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True

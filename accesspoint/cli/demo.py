@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint import __version__, log
-from accesspoint.cli.current import set_current
+from accesspoint.cli.current import current
 from accesspoint.clock import SystemClock
 from accesspoint.demo.play import play, sample_message, spoil
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
@@ -93,7 +93,10 @@ async def _run(
                 await playing
             out.say("\n  interrupted; every process has ended")
             return ExitStatus.INTERRUPTED
-        return await playing
+        status = await playing
+    if keep:
+        out.say("\n  stopped; the data is deleted")
+    return status
 
 
 async def _play(
@@ -136,14 +139,17 @@ async def kept(stage: Stage, out: Timeline) -> AsyncIterator[None]:
     """Leave the network running, findable by the other commands, until the context ends."""
     configs = [stage.of(MUNICIPALITY.key, "EUA").plan.config]
     configs += [node.plan.config for node in stage.nodes if node.plan.config not in configs]
-    pointer = set_current(configs)
-    out.say("\n  the network keeps running; Ctrl-C ends it")
-    out.say(f"  next:  accesspoint send FILE --to {CLINIC.address.gln}      (in another terminal)")
-    out.say("         accesspoint watch")
-    try:
+    with current(configs):
+        out.say("\n  the network keeps running; Ctrl-C ends it")
+        out.say(f"  data:     {stage.base}")
+        for node in stage.nodes:
+            if "EUA" in node.plan.stations:
+                out.say(f"  received: {node.plan.inbox}")
+        out.say(
+            f"  next:     accesspoint send FILE --to {CLINIC.address.gln}      (in another terminal)"
+        )
+        out.say("            accesspoint watch")
         yield
-    finally:
-        pointer.unlink(missing_ok=True)
 
 
 def show_network(stage: Stage, out: Timeline) -> None:

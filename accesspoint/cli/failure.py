@@ -39,7 +39,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
             return f"{error}\n  Nothing was started.", ExitStatus.TRUST
         case StorageError():
             slug = "storage-refused" if isinstance(error, StorageRefused) else "storage-failed"
-            return _problem(slug, str(error))
+            in_use = slug == "storage-refused" and str(error).startswith("another process has ")
+            return _problem("storage-in-use" if in_use else slug, str(error))
         case NodeUnreachable():
             hint = "  do: accesspoint dev   (or give --config of a node that runs)"
             return f"{error}\n{hint}", ExitStatus.UNREACHABLE

@@ -1,8 +1,10 @@
 """The command tree. Nothing heavy is imported before a verb runs, so that help and mistyped commands answer at once."""
 
+import codecs
+import io
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -39,6 +41,18 @@ StationsOption = Annotated[
 ]
 
 
+def _more_than_zero(seconds: float) -> float:
+    """Take a length of time; `BadParameter` for none."""
+    if not 0 < seconds < float("inf"):
+        raise typer.BadParameter("it must be more than 0 seconds.")
+    return seconds
+
+
+def _seconds(text: str) -> Any:
+    """The option --timeout."""
+    return typer.Option("--timeout", help=text, callback=_more_than_zero)
+
+
 @app.command()
 def demo(
     keep: Annotated[
@@ -58,9 +72,7 @@ def demo(
     list_breaks: Annotated[
         bool, typer.Option("--list-breaks", help="Say which steps can be broken, and end.")
     ] = False,
-    seconds: Annotated[
-        float, typer.Option("--timeout", help="Give up after this many seconds.")
-    ] = 30.0,
+    seconds: Annotated[float, _seconds("Give up after this many seconds.")] = 30.0,
 ) -> None:
     """Send one municipal test result to a GP, verified step by step.
 
@@ -148,9 +160,7 @@ def send(
         bool,
         typer.Option("--watch/--no-watch", help="Follow the message until it is acknowledged."),
     ] = True,
-    seconds: Annotated[
-        float, typer.Option("--timeout", help="Stop following after this many seconds.")
-    ] = 60.0,
+    seconds: Annotated[float, _seconds("Stop following after this many seconds.")] = 60.0,
 ) -> None:
     """Send a MedCom FHIR message and follow it.
 
@@ -197,7 +207,7 @@ def watch(
 def ready(
     config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of the node.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,
-    seconds: Annotated[float, typer.Option("--timeout", help="How long to wait.")] = 30.0,
+    seconds: Annotated[float, _seconds("How long to wait.")] = 30.0,
 ) -> None:
     """Say whether a node is ready, for scripts and health checks.
 
@@ -282,8 +292,27 @@ def root(
     """EHMI eDelivery access point."""
 
 
+_PLAIN: Final = {
+    "✓": "+", "✗": "x", "–": "-", "…": "...", "→": "->", "·": "|", "æ": "ae", "ø": "oe", "å": "aa",
+    "Æ": "Ae", "Ø": "Oe", "Å": "Aa",
+}  # fmt: skip
+"""What stands for the marks and letters that an encoding other than UTF-8 may lack."""
+
+
+def _write_plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Replace what the output cannot show: never a reason to fail."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(letter, "?") for letter in missing), error.end
+
+
 def run_tree() -> int:
     """Run the command tree with the arguments of the process; the exit status."""
+    codecs.register_error("accesspoint-plain", _write_plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="accesspoint-plain")
     try:
         app(prog_name="accesspoint")
     except SystemExit as end:

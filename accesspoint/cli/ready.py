@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import load
+from accesspoint.cli.current import load_given
 from accesspoint.problems import ExitStatus
 
 PAUSE_SECONDS: Final = 0.2
@@ -17,7 +17,7 @@ ANSWER_SECONDS: Final = 2.0
 
 def run(config: Path, *, wait: bool, seconds: float) -> int:
     """Ask, or ask until it is so; the exit status."""
-    store = load(config).store.directory
+    store = load_given(config).store.directory
     end = time.monotonic() + (seconds if wait else 0.0)
     while reason := _not_ready(store):
         if time.monotonic() >= end:

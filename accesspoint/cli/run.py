@@ -8,13 +8,14 @@ from pathlib import Path
 
 from accesspoint import log
 from accesspoint.app import start
-from accesspoint.config import Configuration, Profile, load
+from accesspoint.cli.current import load_given
+from accesspoint.config import Configuration, Profile
 from accesspoint.problems import ExitStatus
 
 
 def run(path: Path) -> int:
     """Run the node; the exit status. What keeps it from starting is raised and told by the command tree."""
-    configuration = load(path)
+    configuration = load_given(path)
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
     log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
     return asyncio.run(_serve(configuration))

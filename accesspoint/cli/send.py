@@ -1,22 +1,37 @@
 """`accesspoint send`: submit a MedCom FHIR message to a running node and follow it to its end."""
 
 import asyncio
+import contextlib
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient
-from accesspoint.cli.current import find_node
+from accesspoint.cli.current import address_of, find_config
 from accesspoint.demo.timeline import Moment, Timeline
-from accesspoint.problems import ExitStatus, find_problem
+from accesspoint.problems import PROBLEMS, ExitStatus, Occurrence
+from envelope import fhir
+from envelope.ehmi import check_gln
+from envelope.errors import SbdRefused
 
 MOST_FINDINGS: Final = 20
 _ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
+_ANSWERS: Final = {
+    "receipt": "receipt",
+    "acknowledged": "SBDH Ack",
+    "fhir-acknowledged": "FHIR Ack",
+}
+"""The events that settle something, as the closing line calls them."""
 
 
 def run(file: Path, *, to: str | None, config: Path | None, watch: bool, seconds: float) -> int:
     """Send the file; the exit status."""
+    if to is not None and not _is_gln(to):
+        sys.stderr.write(f"{to} is not a GLN (thirteen digits with a check digit)\n")
+        return ExitStatus.USAGE
     try:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
     except OSError as error:
@@ -28,12 +43,14 @@ def run(file: Path, *, to: str | None, config: Path | None, watch: bool, seconds
 async def _send(
     data: bytes, *, to: str | None, config: Path | None, watch: bool, seconds: float
 ) -> int:
-    async with NodeClient(find_node(config)) as node:
+    node_config = find_config(config)
+    async with NodeClient(address_of(node_config)) as node:
         start = await node.position()
         try:
             accepted = await node.submit(data, to=to)
         except ApiProblem as problem:
-            sys.stderr.write(describe_refusal(problem))
+            facts = {"participant": f"GLN {to}" if to else None, "file": str(node_config)}
+            sys.stderr.write(describe_refusal(problem, data, facts))
             return ExitStatus.FAILED
         out = Timeline(sys.stdout)
         identifier = accepted["message_identifier"]
@@ -44,8 +61,8 @@ async def _send(
         out.say(f"  {accepted['bytes']} bytes   {accepted['from']} → {accepted['to']}")
         for note in accepted["notes"]:
             out.say(f"  note: {note}")
-        for warning in accepted["warnings"][:MOST_FINDINGS]:
-            out.say(f"  warning: {warning['rule']} at {warning['path']}: {warning['text']}")
+        for line in list_findings(accepted["warnings"]):
+            out.say(f"  warning: {line}")
         if not watch:
             out.say(f"  accepted   follow it: accesspoint watch {identifier}")
             return ExitStatus.OK
@@ -65,35 +82,77 @@ async def _follow(node: NodeClient, accepted: Json, out: Timeline, *, after: int
     identifier = accepted["message_identifier"]
     about = await node.about()
     last = "acknowledged" if accepted["type"] == "acknowledgement-message" else "fhir-acknowledged"
+    began: datetime | None = None
+    answers: list[str] = []
     async for entry in node.follow(after=after):
         if identifier not in (entry["message_identifier"], entry["subject"]):
             continue
         moment = Moment(about["label"], datetime.fromisoformat(entry["at"]), entry)
         out.show(moment)
+        began = began or moment.at
+        if moment.problem is None and entry["subject"] == identifier and entry["event"] in _ANSWERS:
+            answers.append(_ANSWERS[entry["event"]])
         acknowledged = entry["event"] == last and entry["subject"] == identifier
         ended = entry["event"] in _ENDS and entry["message_identifier"] == identifier
         if moment.problem is not None and (acknowledged or ended):
             return _tell(moment.problem, entry)
         if acknowledged:
+            seconds = (moment.at - began).total_seconds()
+            # A message's receipt and those of its answers: each kind is named once.
+            out.say(f"  acknowledged in {seconds:.1f} s: {', '.join(dict.fromkeys(answers))}")
             return ExitStatus.OK
     raise AssertionError("a journal has no end")
 
 
 def _tell(slug: str, entry: Json) -> int:
     """Name what stopped the message; the exit status of that problem."""
-    problem, detail = find_problem(slug), entry["detail"]
-    why = detail.get("why") if isinstance(detail, dict) else detail
-    sys.stderr.write(f"\n{problem.render(detail=why or None)}\n")
-    return problem.exit_status
+    detail = entry["detail"]
+    why = detail.get("why", "") if isinstance(detail, dict) else detail
+    met = Occurrence.of(slug, str(why), given_up=entry["event"] == "not-sent")
+    sys.stderr.write(f"\n{met.render()}\n")
+    return met.exit_status
 
 
-def describe_refusal(problem: ApiProblem) -> str:
-    """A refusal in words: the rule, the places, and that nothing was sent."""
-    findings = problem.body.get("findings", [])
-    lines = [f"{problem.body['title']}   (ours: the message is not sent)"]
-    if len(findings) != 1:
+def describe_refusal(problem: ApiProblem, data: bytes, facts: dict[str, Any]) -> str:
+    """A refusal in words: the rule, the places, that nothing was sent, and what to do.
+
+    `facts` are what the texts of the catalogue name; `data` is the message, whose identifier they may name.
+    """
+    slug, findings = str(problem.body["title"]), problem.body.get("findings", [])
+    known = PROBLEMS.get(slug)
+    lines = [f"{slug}   (ours: the message is not sent)"]
+    told = {**facts}
+    if known is not None:
+        with contextlib.suppress(fhir.MessageRefused):
+            told["identifier"] = fhir.recognise(fhir.read_message(data)).message_id
+    if slug == "receiver-unknown" and known is not None:
+        lines.append(f"  {known.what(**told)}")
+    elif len(findings) != 1:
         lines.append(f"  {problem.body['detail']}")
-    lines += [f"  {f['rule']} at {f['path']}: {f['text']}" for f in findings[:MOST_FINDINGS]]
-    if len(findings) > MOST_FINDINGS:
-        lines.append(f"  and {len(findings) - MOST_FINDINGS} more")
+    lines += [f"  {line}" for line in list_findings(findings)]
+    if known is not None:
+        lines += [f"  do: {step}" for step in known.do(**told)]
     return "\n".join(lines) + "\n"
+
+
+def list_findings(findings: Iterable[Json]) -> list[str]:
+    """One line for each rule and text: the first place, and how many more there are."""
+    findings = list(findings)
+    counts = Counter((found["rule"], found["text"]) for found in findings)
+    first = {(found["rule"], found["text"]): found["path"] for found in reversed(findings)}
+    lines = []
+    for rule, text in list(counts)[:MOST_FINDINGS]:
+        count = counts[rule, text]
+        more = "" if count == 1 else f"   ({count} times)"
+        lines.append(f"{rule} at {first[rule, text]}: {text}{more}")
+    if len(counts) > MOST_FINDINGS:
+        lines.append(f"and {len(counts) - MOST_FINDINGS} more")
+    return lines
+
+
+def _is_gln(text: str) -> bool:
+    try:
+        check_gln(text)
+    except SbdRefused:
+        return False
+    return True

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from accesspoint.api.client import Json, NodeAddress, NodeClient, NodeUnreachable
-from accesspoint.cli.current import current_nodes
-from accesspoint.config import load
+from accesspoint.cli.current import address_of, current_nodes
 from accesspoint.demo.timeline import Moment, Timeline, in_order, take_together
 from accesspoint.problems import ExitStatus
 
@@ -16,7 +15,7 @@ from accesspoint.problems import ExitStatus
 def run(message: str | None, *, config: Path | None) -> int:
     """Follow until interrupted; the exit status."""
     configs = [config] if config is not None else current_nodes()
-    nodes = [NodeAddress.load(load(path).store.directory) for path in configs]
+    nodes = [address_of(path) for path in configs]
     asyncio.run(_watch(nodes, message))
     sys.stderr.write("the network has stopped\n")
     return ExitStatus.UNREACHABLE
@@ -38,8 +37,11 @@ async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
         clients = [await stack.enter_async_context(NodeClient(node)) for node in nodes]
         begun = await asyncio.gather(*(_begin(client, message) for client in clients))
         # Nodes tell their past one after the other; it is shown in the order in which it happened.
-        for moment in in_order(moment for one in begun if one for moment in one.past):
+        past = in_order(moment for one in begun if one for moment in one.past)
+        for moment in past:
             out.show(moment)
+        if message is not None and not past and any(begun):
+            out.say(f"  no message begins with {message!r} yet; waiting (Ctrl-C ends it)")
         for client, one in zip(clients, begun, strict=True):
             group.create_task(_follow(client, one, message, queue))
         ended = 0

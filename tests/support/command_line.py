@@ -130,7 +130,7 @@ class Home:
     def nodes(self) -> list[Path]:
         """The configuration files of the network that other commands find."""
         pointer = json.loads((self.data / "current.json").read_text())
-        return [Path(path) for path in pointer["nodes"]]
+        return [Path(path) for path in pointer["networks"][0]["nodes"]]
 
     @property
     def is_clean(self) -> bool:

@@ -105,7 +105,20 @@ def test_a_mistyped_word_is_answered_with_the_nearest(
 
 
 @pytest.mark.parametrize(
-    "typed", [[], ["network"], ["config"], ["send"], ["run"], ["demo", "--timeout", "soon"]]
+    "typed",
+    [
+        [],
+        ["network"],
+        ["config"],
+        ["send"],
+        ["run"],
+        ["demo", "--timeout", "soon"],
+        *[
+            [*verb, "--timeout", seconds]
+            for verb in (["demo"], ["send", "x"], ["ready", "-c", "x"])
+            for seconds in ("0", "-1", "nan", "inf")
+        ],
+    ],
 )
 def test_what_is_missing_or_wrong_is_usage(invoke: Invoke, typed: list[str]) -> None:
     ended = invoke(*typed)
@@ -117,6 +130,39 @@ def test_version(invoke: Invoke) -> None:
     from accesspoint import __version__
 
     assert invoke("--version") == Ended(0, f"accesspoint {__version__}\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+def test_an_output_that_lacks_a_letter_gets_a_plain_one(encoding: str) -> None:
+    program = (
+        "import sys\n"
+        "sys.argv = ['accesspoint', 'demo', '--break', 'x→✓']\n"
+        "from accesspoint.cli.main import run_tree\n"
+        "status = run_tree()\n"
+        "print('✓ ✗ – … → · æ ☃')\n"
+        "sys.exit(status)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        check=False,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONIOENCODING": encoding,
+            "PYTHONUTF8": "0",
+        },
+    )
+    assert ended.returncode == 2
+    shown = {
+        "ascii": "+ x - ... -> | ae ?",
+        "latin-1": "+ x - ... -> · æ ?",
+        "cp1252": "+ x – … -> · æ ?",
+        "utf-8": "✓ ✗ – … → · æ ☃",
+    }[encoding]
+    assert ended.stdout.decode(encoding).splitlines() == [shown]
+    assert b"Traceback" not in ended.stderr
+    assert ended.stderr.decode(encoding).startswith("no step is called ")
 
 
 @pytest.mark.parametrize(

@@ -52,11 +52,12 @@ def test_every_problem_of_the_file_is_told_with_its_line(invoke: Invoke, config:
     ended = invoke("run", "--config", config)
     assert (ended.status, ended.out) == (3, "")
     lines = ended.err.splitlines()
-    assert lines[0] == 'accesspoint.toml  needs the key "profile"'
-    assert lines[1].startswith("accesspoint.toml:1  profil =")
+    assert lines[0] == f'{config}  needs the key "profile"'
+    assert lines[1].startswith(f"{config}:1  profil =")
     assert lines[2].endswith('^^^^^^  unknown key. Did you mean "profile"?')
     assert lines[4].endswith("^^^^^^^^^^^^^^^  the GLN's check digit is wrong")
-    assert lines[-1].startswith("3 problems. Nothing was started.")
+    again = f"check again: accesspoint config check --config {config}"
+    assert lines[-1] == f"3 problems. Nothing was started.   {again}"
 
 
 def test_a_file_that_is_not_there(invoke: Invoke) -> None:
@@ -125,8 +126,9 @@ def test_a_store_that_another_process_has(
     read_until(first, "ready", 1)
     ended = invoke("run", "--config", config)
     assert ended.status == 3
-    assert ended.err.startswith("storage-refused")
+    assert ended.err.startswith("storage-in-use")
     assert "another process has" in ended.err
+    assert "  do: end the process that has it, or use another --directory" in ended.err
     assert interrupt(first).status == 0
 
 

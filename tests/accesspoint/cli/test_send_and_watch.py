@@ -1,13 +1,16 @@
 """`send`, `watch` and `ready` against the network that runs: what they show, and how they end."""
 
+import re
 import signal
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from accesspoint.cli.current import set_current
+from accesspoint.cli.current import current
+from accesspoint.cli.send import MOST_FINDINGS, list_findings
 from accesspoint.demo.play import spoil
+from envelope import fhir
 
 from .conftest import Ended, Network, interrupt
 
@@ -28,7 +31,7 @@ def test_ready_is_silent_when_it_is_so(network: Network, invoke: Invoke) -> None
 def test_not_ready_says_why(network: Network, invoke: Invoke) -> None:
     other = network.config("clinic").with_name("other.toml")
     other.write_text(network.config("clinic").read_text().replace('"store"', '"nothing"'))
-    ended = invoke("ready", "--config", other, "--wait", "--timeout", "0")
+    ended = invoke("ready", "--config", other, "--wait", "--timeout", "0.001")
     assert (ended.status, ended.out) == (8, "")
     assert ended.err.startswith("not ready: no node runs with its data in ")
 
@@ -77,17 +80,81 @@ def test_other_content_under_a_used_identifier_is_refused(
     path.write_bytes(path.read_bytes() + b" ")
     ended = invoke("send", path, *sender)
     assert ended.status == 1
-    assert ended.err.startswith("message-already-submitted")
+    assert ended.err.startswith("message-already-submitted   (ours: the message is not sent)\n")
+    identifier = fhir.recognise(fhir.read_message(path.read_bytes())).message_id
+    assert f"  do: accesspoint watch {identifier}   shows the earlier submission\n" in ended.err
+
+
+@pytest.mark.parametrize("gln", ["abc", "5790000000013", "579000000002", "0088:5790000000029"])
+def test_what_is_no_gln_is_usage(invoke: Invoke, gln: str) -> None:
+    told = f"{gln} is not a GLN (thirteen digits with a check digit)\n"
+    assert invoke("send", __file__, "--to", gln) == Ended(2, "", told)
+
+
+def test_an_unknown_receiver_is_told_with_the_file_to_change(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    ended = invoke("send", network.message("unknown.json"), "--to", "5790000000036", *sender)
+    assert (ended.status, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    assert lines[0] == "receiver-unknown   (ours: the message is not sent)"
+    assert lines[1] == (
+        f"  GLN 5790000000036 is not in [[addresses]] of {sender[1]} and the message does not name it,"
+        " so its SOR id is unknown."
+    )
+    assert lines[2].startswith("  do: check the GLN; then add ")
+
+
+def test_what_is_no_message_is_told_with_what_to_submit(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    ended = invoke("send", "-", *sender, stdin=b"%PDF-1.7")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("message-not-recognised   (ours: the message is not sent)\n")
+    assert ended.err.endswith("  do: submit the whole message Bundle\n")
+
+
+def test_a_message_is_followed_to_a_closing_line(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    ended = invoke("send", network.message("closing.json"), *sender)
+    assert (ended.status, ended.err) == (0, "")
+    closing = ended.out.splitlines()[-1]
+    assert re.fullmatch(r"  acknowledged in \d+\.\d s: receipt, (SBDH Ack, )?FHIR Ack", closing)
+
+
+def test_identical_findings_are_one_line_with_a_count() -> None:
+    def found(rule: str, place: int) -> dict[str, str]:
+        return {"rule": rule, "path": f"Bundle.entry[{place}]", "text": f"breaks {rule}"}
+
+    lines = list_findings([found("a", 1), found("b", 2), found("a", 3)])
+    assert lines == [
+        "a at Bundle.entry[1]: breaks a   (2 times)",
+        "b at Bundle.entry[2]: breaks b",
+    ]
+    assert list_findings([]) == []
+    many = list_findings([found(f"r{number}", number) for number in range(MOST_FINDINGS + 2)])
+    assert len(many) == MOST_FINDINGS + 1
+    assert many[-1] == "and 2 more"
+
+
+def test_watch_says_that_it_waits_for_a_message(
+    network: Network, sender: list[object], read_until: ReadUntil
+) -> None:
+    watching = network.command.start("watch", "no-such-message", *sender)
+    (line,) = read_until(watching, "yet", 1)
+    assert line == "  no message begins with 'no-such-message' yet; waiting (Ctrl-C ends it)\n"
+    assert interrupt(watching).status == 130
 
 
 def test_time_is_over_and_nothing_is_lost(
     network: Network, invoke: Invoke, sender: list[object]
 ) -> None:
-    ended = invoke("send", network.message("slow.json"), "--timeout", "0", *sender)
+    ended = invoke("send", network.message("slow.json"), "--timeout", "0.001", *sender)
     assert ended.status == 6
     identifier = ended.out.split()[1]
     assert ended.err == (
-        "accepted and not lost, but not acknowledged after 0 s\n"
+        "accepted and not lost, but not acknowledged after 0.001 s\n"
         f"  do: accesspoint watch {identifier}\n"
     )
 
@@ -101,7 +168,8 @@ def test_no_file(invoke: Invoke) -> None:
 def test_no_network(invoke: Invoke) -> None:
     ended = invoke("watch")
     assert (ended.status, ended.out) == (5, "")
-    assert ended.err.startswith("no network runs on this machine\n  do: accesspoint dev")
+    assert ended.err.startswith("no running network is recorded in ")
+    assert "/data\n  do: accesspoint dev" in ended.err
 
 
 @pytest.mark.parametrize("verb", [["watch"], ["send", __file__], ["ready"]], ids=lambda v: v[0])
@@ -116,8 +184,7 @@ def test_watch_follows_both_nodes_of_the_network_that_runs_now(
 ) -> None:
     """Without a configuration `watch` and `send` mean the network that `demo --keep` and `dev` point at."""
     monkeypatch.setenv("ACCESSPOINT_HOME", str(network.command.home / "data"))
-    pointer = set_current([network.config("municipality"), network.config("clinic")])
-    try:
+    with current([network.config("municipality"), network.config("clinic")]):
         path = network.message("watched.json")
         sent = network.command.start("send", path)
         shown = read_until(sent, "FHIR Acknowledgement matched", 1)
@@ -128,5 +195,3 @@ def test_watch_follows_both_nodes_of_the_network_that_runs_now(
         assert {"municipality", "clinic"} <= {word for line in lines for word in line.split()}
         assert interrupt(watching).status == 130
         assert interrupt(sent, signal.SIGINT).status == 0
-    finally:
-        pointer.unlink()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_a_file_is_sent_and_followed_to_its_acknowledgement(kept, form):
     lines = command.out.splitlines()
     assert lines[0] == f"  homecareobservation-message {identifier}"
     assert lines[1] == f"  {len(data)} bytes   5790000000012 → 5790000000029"
-    assert lines[-1].endswith("FHIR Acknowledgement matched to its message: ok")
+    assert lines[-2].endswith("FHIR Acknowledgement matched to its message: ok")
+    assert re.fullmatch(r"  acknowledged in \d+\.\d s: receipt, (SBDH Ack, )?FHIR Ack", lines[-1])
     assert (inbox(kept) / f"{identifier}.{form}").read_bytes() == data
     assert TEST_PERSON not in command.out
 
@@ -97,7 +99,7 @@ def test_watch_shows_one_message_of_all_nodes_from_its_beginning(kept):
     watching.until_said("FHIR Acknowledgement matched to its message: ok")
     watching.until_said("clinic           delivered to the backend")
     first = watching.out.splitlines()[0]
-    assert "0 ms  HomeCareObservation  EUA  municipality     recognised" in first
+    assert "0 ms  HomeCareObservation     EUA  municipality     recognised" in first
     assert "AP   clinic           signature, certificate, decryption" in watching.out
     assert TEST_PERSON not in watching.out
     assert watching.interrupt() == 130
@@ -122,7 +124,7 @@ def test_watch_shows_what_happens_from_now_on_until_the_network_stops(home):
     assert home.is_clean
     status, sending = home.run("send", write_message(home, "json")[0])
     assert status == 5
-    assert sending.err.startswith("no network runs on this machine\n")
+    assert sending.err.startswith(f"no running network is recorded in {home.data}\n")
 
 
 # What is left behind
