@@ -44,7 +44,7 @@ from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.problems import ProblemRaised
 from accesspoint.retry import RetrySchedule
-from accesspoint.stations import Bells
+from accesspoint.stations import Bell, Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Document, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
@@ -66,6 +66,7 @@ from keys.tls import client_context, server_context
 from keys.trust import Purpose, TrustStore
 
 SHUTDOWN_SECONDS: Final = 5.0
+RECLAIM_SECONDS: Final = 30.0
 HANDOVER_SCHEDULE: Final = RetrySchedule(
     timedelta(milliseconds=500), 2.0, timedelta(minutes=5), timedelta(days=60)
 )
@@ -404,7 +405,11 @@ class AccessPoint:
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))
         stack.callback(path.unlink, missing_ok=True)
-        tasks = [*self._tasks, *(refresher.run for refresher in self._refreshers)]
+        tasks = [
+            self._reclaim_leases,
+            *self._tasks,
+            *(refresher.run for refresher in self._refreshers),
+        ]
         self._running = [asyncio.create_task(self._watch(task)) for task in tasks]
         stack.push_async_callback(self._stop_tasks)
 
@@ -421,6 +426,17 @@ class AccessPoint:
         finally:
             storage.cancel()
             worker.cancel()
+
+    async def _reclaim_leases(self) -> None:
+        """Take up, now and then, what a node that died still holds, and let every worker look again.
+
+        Several nodes share a PostgreSQL store: what another one committed, or left, rings no bell here.
+        """
+        while True:
+            await asyncio.sleep(RECLAIM_SECONDS)
+            now = self.clock.now()
+            await self.database.run(lambda tx: release_leases(tx, at=now, sole_node=False))  # noqa: B023 - awaited here
+            self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY)
 
     @property
     def domain(self) -> str:

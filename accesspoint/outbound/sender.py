@@ -24,7 +24,7 @@ from typing import Final
 
 import structlog
 
-from accesspoint.as4.client import As4Client, PostFailed
+from accesspoint.as4.client import SLOWEST_BYTES_PER_SECOND, As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
 from accesspoint.identity import Agreements, Identity
@@ -59,6 +59,11 @@ _CERTIFICATE_PROBLEMS: Final = {
     "cert.revocation-unknown": "revocation-unknown",
 }
 _log = structlog.get_logger("accesspoint.outbound")
+
+
+def lease_for(part_bytes: int) -> timedelta:
+    """How long an attempt may hold its message: longer than the slowest request that the client lets go on."""
+    return LEASE + timedelta(seconds=part_bytes / SLOWEST_BYTES_PER_SECOND)
 
 
 class Sender:
@@ -242,7 +247,7 @@ class Sender:
             await advance(
                 tx, row, [str(s) for s in path], at=now, fenced=True,
                 columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._owner,
-                         "lease_until": to_microseconds(now + LEASE)},
+                         "lease_until": to_microseconds(now + lease_for(wire.part_bytes))},
             )  # fmt: skip
             if fresh:
                 hops = [

@@ -17,7 +17,8 @@ from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.app import start
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
-from accesspoint.store.database import StorageFailure
+from accesspoint.store.database import StorageFailure, Transaction
+from accesspoint.store.messages import NewMessage, insert_message
 
 NOBODY = "https://127.0.0.1:1"
 STATUS = {
@@ -115,6 +116,36 @@ async def test_a_node_says_where_it_is_and_forgets_it_when_it_stops(
     assert not (store / ADDRESS_FILE).exists()
     async with stage.run(path):
         assert (store / TOKEN_FILE).read_text() == token
+
+
+async def test_what_a_dead_node_still_holds_is_taken_up_without_a_restart(
+    stage: Stage, unused_tcp_port_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accesspoint.app.RECLAIM_SECONDS", 0.05)
+    path = write(stage, CLINIC, unused_tcp_port_factory(), MUNICIPALITY, 1)
+    async with stage.run(path) as node:
+        held = NewMessage(
+            id="M1", direction="in", state="RECEIVED", message_id="m-1@dead.example", conversation_id="c", party="x",
+            envelope_id="e-1", message_identifier="i-1", standard="s", original_sender="", final_recipient="",
+            document_id="", process_id="", facts="{}", payload=None, payload_bytes=0, payload_sha256="",
+        )  # fmt: skip
+
+        async def leave(tx: Transaction) -> None:
+            now = node.point.clock.now()
+            await insert_message(tx, held, at=now)
+            await tx.execute(
+                "UPDATE messages SET state = 'DELIVERING', lease_owner = 'dead', lease_until = 1"
+            )
+
+        await node.point.database.run(leave)
+        async with asyncio.timeout(10):
+            while True:
+                row = await node.point.database.fetch_one("SELECT * FROM messages")
+                if row is not None and row["state"] != "DELIVERING":
+                    break
+                await asyncio.sleep(0.01)
+    assert row["lease_owner"] != "dead"
+    assert row["state"] in {"DELIVERY_WAIT", "HELD", "QUARANTINED"}
 
 
 async def test_a_worker_that_ends_with_an_error_ends_the_node(
