@@ -227,7 +227,7 @@ class Push:
             async def work(tx: Transaction) -> None:
                 await record_wire(tx, one["id"], wire)
                 await advance(
-                    tx, one, ["RESOLVED", "READY", "SENDING"], at=point.clock.now(), owner="load",
+                    tx, one, ["RESOLVED", "READY", "SENDING"], at=point.clock.now(), fenced=True,
                     columns={"lease_owner": "load", "lease_until": to_microseconds(point.clock.now() + LEASE)},
                 )  # fmt: skip
 
@@ -341,7 +341,7 @@ class Push:
 
             async def work(tx: Transaction) -> None:
                 now = point.clock.now()
-                await advance(tx, {**one, "state": "SENDING"}, "ACKNOWLEDGED", at=now, owner="load")
+                await advance(tx, {**one, "state": "SENDING"}, "ACKNOWLEDGED", at=now)
                 await record_receipt(tx, one["id"], receipt, signer=verdict.signer, at=now)
 
             await point.database.run(work)
