@@ -365,7 +365,7 @@ async def test_a_worker_that_lost_its_lease_stores_nothing(outbound: "Outbound")
         async with asyncio.timeout(10):
             while not outbound.server.arrived:
                 await parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.02)
-        parts.clock.advance(LEASE)
+        parts.clock.advance(2 * LEASE)  # a lease also covers the slowest request of its part
         later = parts.clock.now()
         await parts.database.run(lambda tx: release_leases(tx, at=later, sole_node=False))
 
