@@ -13,7 +13,9 @@ from hypothesis import settings
 
 SUPPORT = Path(__file__).parent / "support"
 sys.path.insert(0, str(SUPPORT))
-pytest.register_assert_rewrite("as4_arena", "as4_liar", "as4_peer", "as4_stage", "as4_wire")
+pytest.register_assert_rewrite(
+    "as4_arena", "as4_liar", "as4_peer", "as4_stage", "as4_wire", "path_checks", "seal_parts"
+)
 
 # A busy machine is no counter-example: no deadline. CI repeats the same examples each time.
 settings.register_profile("default", deadline=None)

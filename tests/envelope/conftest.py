@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
 from lxml import etree
+from seal_parts import MANIFEST, Station, station
 
 from envelope import names
 from envelope.errors import CertificateRefused
@@ -26,6 +27,7 @@ from envelope.messaging import (
 )
 from envelope.parts import PartOpener, PartSealer, SealedPart, verify_parts
 from envelope.pmode import EDELIVERY_1_15, SecurityPolicy, SecuritySuite
+from envelope.seal import seal_manifest
 from envelope.security_token import TokenReference
 from envelope.soap import SoapDocument, parse_soap
 from envelope.verified import (
@@ -346,3 +348,18 @@ def workshop(people: People) -> Workshop:
 def workshop_of(people: People) -> Workshop:
     """The workshop for values that a whole file shares."""
     return Workshop(people)
+
+
+@pytest.fixture(scope="module")
+def station_a() -> Station:
+    return station("Station A")
+
+
+@pytest.fixture(scope="module")
+def station_b() -> Station:
+    return station("Station B")
+
+
+@pytest.fixture(scope="module")
+def sealed(station_a: Station) -> bytes:
+    return seal_manifest(MANIFEST, station_a.key, station_a.certificate)

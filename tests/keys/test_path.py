@@ -5,6 +5,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+from path_checks import DAY, OFF, check, refused
 
 from keys.certificate import der, fingerprint, load_certificate
 from keys.devca import (
@@ -25,32 +26,8 @@ from keys.errors import (
     WrongUsage,
 )
 from keys.path import MAX_AUTHORITIES, MAX_CHAIN, Usage, ValidatedCertificate, validate
-from keys.revocation import PREFER, RevocationMode, RevocationPolicy, RevocationStatus
+from keys.revocation import PREFER, RevocationPolicy, RevocationStatus
 from keys.trust import Purpose, TrustStore
-
-OFF = RevocationPolicy(RevocationMode.OFF, "path tests")
-DAY = dt.timedelta(days=1)
-
-
-def check(pki, issued, *, usage=Usage.SIGNING, trust=None, at=None, **more):
-    more.setdefault("revocation", OFF)
-    return validate(
-        issued.certificate,
-        issued.chain,
-        trust=trust or pki.trust,
-        at=at or pki.at,
-        usage=usage,
-        **more,
-    )
-
-
-def refused(expected, reason, pki, issued, **more):
-    with pytest.raises(expected) as caught:
-        check(pki, issued, **more)
-    assert caught.value.reason == reason
-    assert type(caught.value) is expected
-    return caught.value
-
 
 # What is accepted
 

@@ -1,12 +1,12 @@
 """`keys.path` with pins, and the `Validator` that remembers what was good."""
 
-import datetime as dt
 import os
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import ObjectIdentifier
+from path_checks import DAY, OFF, check, refused
 
 from keys.certificate import fingerprint, load_certificates
 from keys.devca import (
@@ -25,31 +25,8 @@ from keys.errors import (
     WrongUsage,
 )
 from keys.path import Usage, Validator, validate
-from keys.revocation import PREFER, RevocationMode, RevocationPolicy, RevocationStatus
+from keys.revocation import PREFER, RevocationPolicy, RevocationStatus
 from keys.trust import Purpose, TrustStore
-
-OFF = RevocationPolicy(RevocationMode.OFF, "path tests")
-DAY = dt.timedelta(days=1)
-
-
-def check(pki, issued, *, usage=Usage.SIGNING, trust=None, at=None, **more):
-    more.setdefault("revocation", OFF)
-    return validate(
-        issued.certificate,
-        issued.chain,
-        trust=trust or pki.trust,
-        at=at or pki.at,
-        usage=usage,
-        **more,
-    )
-
-
-def refused(expected, reason, pki, issued, **more):
-    with pytest.raises(expected) as caught:
-        check(pki, issued, **more)
-    assert caught.value.reason == reason
-    assert type(caught.value) is expected
-    return caught.value
 
 
 def strange(critical):
