@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -147,7 +148,28 @@ class PayloadWriter:
         return self._descriptor
 
 
-class PayloadReader:
+class _Closing(ABC):
+    """What is closed at the end of its `with` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of the octets."""
+
+    def __enter__(self) -> Self:
+        """Return the object itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close it."""
+        self.close()
+
+
+class PayloadReader(_Closing):
     """The octets of one published payload, from its start."""
 
     def __init__(self, descriptor: int) -> None:
@@ -172,21 +194,8 @@ class PayloadReader:
         """Let go of the file."""
         self._file.close()
 
-    def __enter__(self) -> Self:
-        """Return the reader itself."""
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the file."""
-        self.close()
-
-
-class TemporaryPayload:
+class TemporaryPayload(_Closing):
     """Octets that are not trusted yet: at most 64 KiB in memory, then in a file without a name."""
 
     def __init__(self, directory: Path) -> None:
@@ -224,19 +233,6 @@ class TemporaryPayload:
     def close(self) -> None:
         """Let the octets go; the file has no name, so nothing is left even after a crash."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        """Return the payload itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Let the octets go."""
-        self.close()
 
 
 class PayloadStore:
