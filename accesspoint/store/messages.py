@@ -3,6 +3,8 @@
 A transition names the state it leaves; the update must touch exactly one row, so a worker whose lease
 was taken over, or a second answer to the same question, changes nothing and is told so. All functions
 take the caller's transaction: what belongs together is committed together (reliability section 2.2).
+The database itself refuses a step that is not in the tables and a state without its line of history
+(migration `transitions`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -102,10 +104,23 @@ async def advance(
     if not _COLUMNS.issuperset(changes):
         raise ValueError(f"unknown columns: {sorted(set(changes) - _COLUMNS)}")
     stamp = to_microseconds(at)
+    owner = [message["lease_owner"]] if fenced else []
     here = _STATE[direction](current)
-    for step in path:
+    for number, step in enumerate(path):
         there = _ADVANCE[direction](here, _STATE[direction](step))  # type: ignore[operator]
-        await _append_history(tx, str(message["id"]), str(here), str(there), stamp, note)
+        if number == 0:
+            # History comes first, since the database takes a state only from it; so it is fenced as the state is.
+            fence = " AND lease_owner IS NOT DISTINCT FROM $6" if fenced else ""
+            appended = await tx.execute(
+                "INSERT INTO history (message, from_state, to_state, at, note)"  # noqa: S608
+                " SELECT id, state, $1, CAST($2 AS BIGINT), $3 FROM messages"
+                f" WHERE id = $4 AND state = $5{fence} {tx.for_update}",
+                str(there), stamp, note, message["id"], current, *owner,
+            )  # fmt: skip
+            if appended != 1:
+                raise _moved(message)
+        else:
+            await _append_history(tx, str(message["id"]), str(here), str(there), stamp, note)
         here = there
     names = list(changes)
     sets = ", ".join(f"{name} = ${index}" for index, name in enumerate(names, start=3))
@@ -113,10 +128,14 @@ async def advance(
     fence = f" AND lease_owner IS NOT DISTINCT FROM ${bound + 2}" if fenced else ""
     touched = await tx.execute(
         f"UPDATE messages SET state = $1, updated_at = $2, {sets} WHERE id = ${bound} AND state = ${bound + 1}{fence}",  # noqa: S608
-        str(here), stamp, *changes.values(), message["id"], current, *([message["lease_owner"]] if fenced else []),
+        str(here), stamp, *changes.values(), message["id"], current, *owner,
     )  # fmt: skip
     if touched != 1:
-        raise StateMoved(f"message {message['id']} is no longer in {current}")
+        raise _moved(message)
+
+
+def _moved(message: Row) -> StateMoved:
+    return StateMoved(f"message {message['id']} is no longer in {message['state']}")
 
 
 async def claim_due(

@@ -1,8 +1,9 @@
 """Numbered SQL files that bring the tables to the schema of this program, each in one transaction.
 
 A file is called `NNNN_name.sql`; numbers start at 1 without gaps. One text serves both dialects through
-the tokens `{serial}` and `{blob}`. A statement ends with `;` at the end of a line. A first line
-`-- compatible: N` says that programs which know only the schema N can still work with this one; without
+the tokens `{serial}` and `{blob}`; a line `-- only: sqlite` or `-- only: postgresql` before a statement
+leaves it to that dialect, for triggers, which the two write differently. A statement ends with `;` at the
+end of a line, or, once it has a line `BEGIN`, with a line `END;` (`END $$;`). A first line `-- compatible: N` says that programs which know only the schema N can still work with this one; without
 it older programs are refused.
 
 `schema_version` holds one row for each applied file with the SHA-256 of its text, so that a file that
@@ -24,6 +25,8 @@ from accesspoint.store.database import Dialect, Row, SchemaRefused
 _FILE_NAME = re.compile(r"(\d{4})_([a-z0-9_]+)\.sql")
 _TOKEN = re.compile(r"\{([a-z_]+)\}")
 _COMPATIBLE = re.compile(r"-- compatible: (\d+)")
+_ONLY = re.compile(r"-- only: ([a-z]+)")
+_BLOCK_ENDS = ("END;", "END $$;")
 
 TOKENS: Mapping[Dialect, Mapping[str, str]] = MappingProxyType(
     {
@@ -68,7 +71,7 @@ class Migration:
     def statements(self, dialect: Dialect) -> tuple[str, ...]:
         """Return the statements of this step in one dialect.
 
-        Raises: SchemaRefused for an unknown token, an unfinished statement, or a deferred constraint.
+        Raises: SchemaRefused for an unknown token or dialect, an unfinished statement, or a deferred constraint.
         """
         tokens = TOKENS[dialect]
 
@@ -81,14 +84,20 @@ class Migration:
 
         statements: list[str] = []
         pending: list[str] = []
+        only: Dialect | None = None
         for line in self.text.splitlines():
+            marked = _ONLY.fullmatch(line)
+            if marked is not None:
+                only = _dialect(self.version, marked[1])
             bare = _without_comment(line).rstrip()
             if not bare:
                 continue
             pending.append(bare)
-            if bare.endswith(";"):
-                statements.append(_TOKEN.sub(replaced, "\n".join(pending)).removesuffix(";"))
+            if bare in _BLOCK_ENDS if "BEGIN" in pending else bare.endswith(";"):
+                if only in (None, dialect):
+                    statements.append(_TOKEN.sub(replaced, "\n".join(pending)).removesuffix(";"))
                 pending.clear()
+                only = None
         if pending:
             raise SchemaRefused(f"migration {self.version:04} ends inside a statement")
         if any("DEFERR" in statement.upper() for statement in statements):
@@ -146,6 +155,14 @@ def pending_migrations(known: Sequence[Migration], applied: Sequence[Row]) -> tu
                 f"the tables have schema {applied[-1]['version']}; this program knows {newest}; use the newer program"
             )
     return tuple(known[len(applied) :])
+
+
+def _dialect(version: int, name: str) -> Dialect:
+    if name not in set(Dialect):
+        raise SchemaRefused(
+            f"migration {version:04} has a statement for the unknown dialect {name}"
+        )
+    return Dialect(name)
 
 
 def _without_comment(line: str) -> str:

@@ -18,7 +18,7 @@ from accesspoint.app import start
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.store.database import StorageFailure, Transaction
-from accesspoint.store.messages import NewMessage, insert_message
+from accesspoint.store.messages import NewMessage, advance, insert_message
 
 NOBODY = "https://127.0.0.1:1"
 STATUS = {
@@ -133,9 +133,9 @@ async def test_what_a_dead_node_still_holds_is_taken_up_without_a_restart(
         async def leave(tx: Transaction) -> None:
             now = node.point.clock.now()
             await insert_message(tx, held, at=now)
-            await tx.execute(
-                "UPDATE messages SET state = 'DELIVERING', lease_owner = 'dead', lease_until = 1"
-            )
+            row = {"id": "M1", "direction": "in", "state": "RECEIVED"}
+            lease = {"lease_owner": "dead", "lease_until": 1}
+            await advance(tx, row, "DELIVERING", at=now, columns=lease)
 
         await node.point.database.run(leave)
         async with asyncio.timeout(10):

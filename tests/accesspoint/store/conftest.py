@@ -93,3 +93,13 @@ async def either(
     database = await Database.open(url, migrations=migrations())
     yield database
     await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def packaged(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
+    """The tables of this program in each dialect."""
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgresql_url")
+    database = await Database.open(url)
+    yield database
+    await database.close()

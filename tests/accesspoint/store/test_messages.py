@@ -1,7 +1,6 @@
 """The messages table on both databases: only legal steps, fenced by state and lease, each with its line of history."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -56,16 +55,6 @@ NEW = NewMessage(
     payload_bytes=3,
     payload_sha256="00",
 )
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def packaged(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
-    """The tables of this program in each dialect."""
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql_url")
-    database = await Database.open(url)
-    yield database
-    await database.close()
 
 
 async def insert(database: Database, *ids: str, direction: str = "out") -> None:

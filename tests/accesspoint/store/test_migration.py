@@ -32,9 +32,26 @@ def test_comments_and_semicolons_inside_a_line_do_not_split() -> None:
     )
 
 
+def test_a_statement_with_a_block_is_one_statement_of_one_dialect() -> None:
+    text = (
+        "-- only: sqlite\nCREATE TRIGGER t BEFORE DELETE ON a\nBEGIN\n  SELECT 1;\nEND;\n"
+        "-- only: postgresql\nCREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$\nBEGIN\n"
+        "  IF 1 = 1 THEN\n    RETURN NEW;\n  END IF;\nEND $$;\nCREATE INDEX i ON a (x);\n"
+    )
+    step = Migration(1, "a", 1, text)
+    trigger, index = step.statements(Dialect.SQLITE)
+    assert trigger == "CREATE TRIGGER t BEFORE DELETE ON a\nBEGIN\n  SELECT 1;\nEND"
+    function, same = step.statements(Dialect.POSTGRESQL)
+    assert function.startswith("CREATE FUNCTION")
+    assert function.endswith("END IF;\nEND $$")
+    assert index == same == "CREATE INDEX i ON a (x)"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("-- only: oracle\nCREATE TABLE a (id {serial});", "unknown dialect oracle"),
+        ("CREATE TRIGGER t BEFORE DELETE ON a\nBEGIN\n  SELECT 1;\n", "inside a statement"),
         ("CREATE TABLE a (id {number});", "unknown token"),
         ("CREATE TABLE a (id {serial})", "inside a statement"),
         ("CREATE TABLE a (b TEXT REFERENCES c (d) DEFERRABLE INITIALLY DEFERRED);", "deferred"),
