@@ -34,6 +34,7 @@ from accesspoint.delivery.outbox import Outbox
 from accesspoint.delivery.relay import Relay as EventRelay
 from accesspoint.delivery.token import TokenSource
 from accesspoint.discovery.configured import build_directory
+from accesspoint.failpoints import failpoint
 from accesspoint.identity import Identity, build_agreements
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.dispatch import Dispatcher
@@ -454,6 +455,7 @@ class AccessPoint:
                 self._failed.set_exception(error)
 
     async def _stop_tasks(self) -> None:
+        failpoint("M7")
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -76,6 +76,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "an earlier instance is still running, or the port belongs to something else.",
             ("ss -ltnp", 'or choose another port under [listen], for example "127.0.0.1:0"'),
         ),
+        "failpoints-armed": ProblemText(
+            "The node was told to fail",
+            "AP_FAILPOINTS is set; failures are planted in the profile dev only.",
+            "the environment of a test was taken over.",
+            ("unset AP_FAILPOINTS",),
+        ),
         "not-ready": ProblemText(
             "The node is not ready",
             "{host} did not become ready in time.",

@@ -257,6 +257,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         # setup
         Problem("configuration", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("port-taken", _O, _L.SETUP, _X.CONFIGURATION),
+        Problem("failpoints-armed", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("not-ready", _O, _L.SETUP, _X.NOT_READY, 503),
         Problem("usage", _O, _L.SETUP, _X.USAGE, 400),
         Problem("interrupted", _O, _L.SETUP, _X.INTERRUPTED),

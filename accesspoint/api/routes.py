@@ -13,6 +13,7 @@ import structlog
 from aiohttp import web
 
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
+from accesspoint.failpoints import failpoint
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.document import Document
 from accesspoint.stations.end_user_application import (
@@ -133,7 +134,9 @@ class Api:
         data = await request.read()
         try:
             submission, commit = await self._application.submit(data, to=request.query.get("to"))
+            failpoint("S1")
             await self._bells.run(self._database, commit)
+            failpoint("S3")
         except SubmissionRefused as refused:
             findings = [
                 {"rule": f.rule, "severity": str(f.severity), "path": f.path, "text": f.text}

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from accesspoint.failpoints import failpoint
 from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from envelope.limits import DEFAULT_LIMITS, Limits
 
@@ -200,6 +201,7 @@ class As4Client:
                     "peer-answer", f"{where}: the answer is too large", arrival_possible=True
                 )
             parts.append(chunk)
+            failpoint("S11")
         return b"".join(parts)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.backends.base import DeliveryRefused
+from accesspoint.failpoints import failpoint
 from accesspoint.stations.document import Document
 from accesspoint.store.payloads import PayloadStore
 
@@ -55,13 +56,16 @@ class FolderBackend:
         ):
             while chunk := source.read(CHUNK_BYTES):
                 target.write(chunk)
+                failpoint("D2")
             target.flush()
             os.fsync(target.fileno())
         with self._naming:
             path = self.path_of(document)
             if path.exists() and _sha256(path) != document.stored.payload_sha256:
                 path = path.with_name(f"{path.stem}.{delivery_id}{path.suffix}")
+            failpoint("D5")
             temporary.rename(path)
+        failpoint("D6")
         folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

@@ -6,16 +6,18 @@ import signal
 import sys
 from pathlib import Path
 
-from accesspoint import log
+from accesspoint import failpoints, log
 from accesspoint.app import start
 from accesspoint.cli.current import load_given
 from accesspoint.config import Configuration, Profile
-from accesspoint.problems import ExitStatus
+from accesspoint.problems import ExitStatus, ProblemRaised
 
 
 def run(path: Path) -> int:
     """Run the node; the exit status. What keeps it from starting is raised and told by the command tree."""
     configuration = load_given(path)
+    if failpoints.is_armed() and configuration.profile is not Profile.DEV:
+        raise ProblemRaised("failpoints-armed")
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
     log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
     return asyncio.run(_serve(configuration))

@@ -23,6 +23,7 @@ import structlog
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.delivery.outbox import ClaimedEvent, Fate, Outbox, Settlement
 from accesspoint.delivery.token import TokenError, TokenRefused, TokenSource
+from accesspoint.failpoints import failpoint
 
 LONGEST_SLEEP: Final = 2.0
 """Seconds after which the table is looked at anyway: another node's rows wake nobody here."""
@@ -96,6 +97,7 @@ class Relay:
                 claimed, wait = await self._outbox.exchange(
                     settled, limit=self._concurrency - len(flights)
                 )
+                failpoint("O5")
                 flights |= {asyncio.create_task(self._attempt(event)) for event in claimed}
                 if until_idle and not flights:
                     return
@@ -126,7 +128,9 @@ class Relay:
 
     async def _attempt(self, event: ClaimedEvent) -> Settlement:
         try:
+            failpoint("O1")
             status = await self._post(event)
+            failpoint("O4")
         except TokenError as error:
             return self._postpone(event, error.problem, error.status)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -169,6 +173,7 @@ class Relay:
 
     async def _post(self, event: ClaimedEvent) -> int:
         token = await self._source(event).token(event.sor, event.gln)
+        failpoint("O2")
         async with self._session().post(
             self._url,
             data=event.body,
@@ -181,6 +186,7 @@ class Relay:
             allow_redirects=False,
             timeout=self._timeout,
         ) as response:
+            failpoint("O3")
             # Read so that the connection can be used again; what it says is not ours to log.
             with suppress(AnswerTooLong):
                 await read_bounded(response, _ANSWER_LIMIT)

@@ -23,6 +23,7 @@ import structlog
 
 from accesspoint.clock import Clock, timestamp
 from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
@@ -173,6 +174,7 @@ class Receiver:
                     await reading.take(event)
         if reading.duplicate is not None:
             return await self._answer_duplicate(reading.duplicate)
+        failpoint("R2")
         return await self._accept(*reading.finish())
 
     def authenticate(self, soap_part: bytes, intake: Intake) -> AuthenticatedUserMessage:
@@ -253,6 +255,7 @@ class Receiver:
         self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
     ) -> Answer:
         """G9 to G11: inflate, hold against the agreement, store, answer."""
+        failpoint("R3")
         message = verified.user_message
         mode = self._agreements.mode_for(message.from_party.party_id.value)
         self._check_agreement(verified, mode)
@@ -313,6 +316,7 @@ class Receiver:
                         )
                     splitter.feed(piece)
                     writer.write(piece)
+                    failpoint("R4")
                 header = splitter.finish()
                 self._check_routing(verified, header)
                 facts = DeliveryFacts.from_header(header, with_envelope=True)
@@ -400,6 +404,7 @@ class Receiver:
                     {"message": new.id, "message_id": new.message_id, "from": new.party}
                 ),
             )
+            failpoint("R11")
 
         commit = Commit(work, frozenset({Bell.DISPATCHER, Bell.OUTBOX}))
         return await self._commit(commit, verified, receipt, payload=payload.payload)
@@ -434,6 +439,7 @@ class Receiver:
     ) -> None:
         now = self._clock.now()
         await insert_message(tx, new, at=now)
+        failpoint("R9")
         await record_duplicate_key(
             tx,
             party=new.party,
@@ -442,6 +448,7 @@ class Receiver:
             message=new.id,
             at=now,
         )
+        failpoint("R10")
         signer = fingerprint(self._identity.signer.certificate)
         await record_receipt(tx, new.id, receipt, signer=signer, at=now)
 
@@ -454,7 +461,9 @@ class Receiver:
         payload: str | None = None,
     ) -> Answer:
         try:
+            failpoint("R8")
             await self._bells.run(self._database, commit)
+            failpoint("R13")
         except IntegrityViolation:
             if payload is not None:
                 self._payloads.delete(payload)
@@ -544,6 +553,7 @@ class _Reading:
                     self.take_soap(bytes(data))
                 else:
                     self._current.write(self._opener.update(data))
+                    failpoint("R1")
             case PartEnded(index=0):
                 await self.finish_soap()
             case PartEnded():

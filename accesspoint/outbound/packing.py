@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from accesspoint.discovery.directory import Endpoint
+from accesspoint.failpoints import failpoint
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
 from accesspoint.store.database import Row
@@ -149,14 +150,18 @@ def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:
     part = OutboundPart(wire.part_content_id or "", "application/octet-stream", wire.part_bytes)
 
     async def body() -> AsyncIterator[bytes]:
+        failpoint("S8")
         if wire.part_octets is not None:
             yield writer.opening() + writer.head(part) + wire.part_octets + writer.tail()
+            failpoint("S10")
             return
         yield writer.opening() + writer.head(part)
         with payloads.open(wire.part or "") as reader:
             while chunk := reader.read(CHUNK_BYTES):
                 yield chunk
+                failpoint("S9")
         yield writer.tail()
+        failpoint("S10")
 
     return Request(writer.content_type(), writer.total_length([part]), body())
 

@@ -27,6 +27,7 @@ import structlog
 from accesspoint.as4.client import SLOWEST_BYTES_PER_SECOND, As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
+from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids, random_fraction
 from accesspoint.outbound.answers import Outcome, Verdict, judge
@@ -184,6 +185,7 @@ class Sender:
 
     async def _drive(self, row: Row) -> None:
         """One attempt with one message."""
+        failpoint("S4")
         try:
             endpoint = await self._directory.find_endpoint(
                 str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
@@ -198,8 +200,10 @@ class Sender:
             slug = _CERTIFICATE_PROBLEMS.get(refused.reason, "certificate-untrusted")
             await self._lookup_failed(row, slug, refused.detail, permanent=False)
             return
+        failpoint("S5")
         mode = self._agreements.mode_for(partner)
         wire = await self._prepare(row, endpoint, partner)
+        failpoint("S7")
         try:
             request = build_request(row, wire, self._payloads)
             answer = await self._client.post(
@@ -213,6 +217,7 @@ class Sender:
                 Outcome.RETRY, failed.slug, failed.detail, arrival_possible=failed.arrival_possible
             )
         else:
+            failpoint("S12")
             check = self._trust.pinned(endpoint.certificate)
             verdict = judge(
                 answer,
@@ -222,6 +227,7 @@ class Sender:
                 check=check,
                 arrived_before=bool(row["arrival_possible"]),
             )
+            failpoint("S13")
         await self._conclude(row, verdict)
 
     async def _prepare(self, row: Row, endpoint: Endpoint, partner: str) -> Wire:
@@ -232,6 +238,7 @@ class Sender:
         else:
             signed_at = timestamp(self._clock.now()) if earlier is None else earlier.signed_at
             wire = await self._build(row, endpoint, partner, signed_at)
+            failpoint("S6")
         fresh = wire != earlier
 
         async def work(tx: Transaction) -> None:
@@ -347,6 +354,7 @@ class Sender:
             await record_receipt(tx, row["id"], receipt, signer=verdict.signer, at=now)
             await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]))
             await self._note(tx, row, "receipt", detail={"signer": verdict.signer[:16]})
+            failpoint("S14")
 
         return Commit(work, frozenset({Bell.OUTBOX}))
 

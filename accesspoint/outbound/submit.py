@@ -7,6 +7,7 @@ import json
 
 from accesspoint.clock import Clock
 from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.failpoints import failpoint
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit
 from accesspoint.stations.document import Envelope
@@ -77,5 +78,6 @@ class Submit:
                     {"message": new.id, "message_id": new.message_id, "bytes": new.payload_bytes}
                 ),
             )
+            failpoint("S2")
 
         return Commit(work, frozenset({Bell.SENDER, Bell.OUTBOX}))

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 
 from accesspoint.clock import Clock, from_microseconds, to_microseconds
+from accesspoint.failpoints import failpoint
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
@@ -119,9 +120,12 @@ class HandoverRelay:
     async def _carry(self, row: Row) -> None:
         """Bring one hand-over and mark it done; whatever fails on the way, it waits and is tried again."""
         try:
+            failpoint("D1")
             handover = _handover(row)
             await self._carriers[handover.target](handover)
+            failpoint("D3")
             await self._bells.run(self._database, self._done(handover))
+            failpoint("D4")
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
         except StorageFailure:

@@ -29,6 +29,7 @@ from tempfile import SpooledTemporaryFile
 from types import TracebackType
 from typing import Final, Self
 
+from accesspoint.failpoints import failpoint
 from accesspoint.store.database import StorageError, StorageFailure
 from accesspoint.store.filesystem import fsync_directory, private_directory
 
@@ -109,11 +110,14 @@ class PayloadWriter:
         descriptor = self._open_descriptor()
         payload_id = secrets.token_hex(16)
         try:
+            failpoint("R5")
             os.fsync(descriptor)
             os.close(descriptor)
             self._descriptor = None
             shard = self._store._shard(payload_id)  # noqa: SLF001 (the writer is the store's hand)
+            failpoint("R6")
             os.rename(self._path, f"{shard}/{payload_id}")
+            failpoint("R7")
             fsync_directory(shard)
         except OSError as error:
             self.abort()

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 
 import asyncpg
 
+from accesspoint.failpoints import failpoint
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -147,7 +148,9 @@ class PostgresqlDatabase(Database):
             raise StorageFailure("the database is closed")
         try:
             async with self._pool.acquire() as connection, connection.transaction(**options):
-                return await work(PostgresqlTransaction(connection))
+                result = await work(PostgresqlTransaction(connection))
+                failpoint("R12")
+                return result
         except _ERRORS as error:
             self._refuse(error)
 
@@ -204,6 +207,7 @@ async def _migrate(connection: Any, known: Any) -> int:
             async with connection.transaction():
                 for statement in step.statements(Dialect.POSTGRESQL):
                     await connection.execute(statement)
+                    failpoint("M1")
                 await connection.execute(
                     INSERT_SCHEMA_VERSION, step.version, step.compatible, step.name, step.sha256
                 )

@@ -22,6 +22,7 @@ from typing import Any, Final, NoReturn
 
 import apsw
 
+from accesspoint.failpoints import failpoint
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -298,6 +299,7 @@ class SqliteDatabase(Database):
         self._reader.close(True)
         try:
             if self.failure is None:
+                failpoint("M2")
                 self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._writer.close(True)
         except apsw.Error as error:
@@ -327,6 +329,7 @@ class SqliteDatabase(Database):
             outcomes = self._run_group(group)
             if self._transaction.failure is not None:
                 return self._abandon(group, self._transaction.failure)
+            failpoint("R12")
             self._begin.execute("COMMIT")
         except apsw.Error as error:
             return self._abandon(group, error)
@@ -486,6 +489,7 @@ def _migrate(writer: apsw.Connection, directory: Traversable) -> int:
         try:
             for statement in step.statements(Dialect.SQLITE):
                 writer.execute(statement)
+                failpoint("M1")
             writer.execute(insert, (step.version, step.compatible, step.name, step.sha256))
             writer.execute("COMMIT")
         except BaseException:

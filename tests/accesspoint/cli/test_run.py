@@ -184,3 +184,16 @@ def test_config_check_says_what_the_file_makes_and_starts_nothing(
     )
     assert not (config.parent / "store").exists()
     assert invoke("config", "check").status == 3
+
+
+def test_a_node_that_was_told_to_fail_starts_in_the_profile_dev_only(
+    command: Command, config: Path, read_until: ReadUntil, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AP_FAILPOINTS", "R13=kill")
+    ended = command.run("run", "--config", config)
+    assert (ended.status, ended.out) == (3, "")
+    assert ended.err.startswith("failpoints-armed")
+    config.write_text(config.read_text().replace('profile = "test"', 'profile = "dev"'))
+    node = command.start("run", "--config", config)
+    read_until(node, "ready", 1)
+    assert interrupt(node).status == 0
