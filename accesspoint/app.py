@@ -54,9 +54,9 @@ from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Reporter
+from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, sqlite_url
 from accesspoint.store.messages import release_leases
-from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.crl import CrlStore
@@ -100,7 +100,7 @@ class AccessPoint:
         url = store.database or sqlite_url(store.directory / "accesspoint.db")
         self.database = await Database.open(url)
         stack.push_async_callback(self.database.close)
-        self.payloads = PayloadStore(store.directory / "payloads")
+        self.payloads = build_payload_store(self.configuration)
         stack.callback(self.payloads.close)
         now = self.clock.now()
         resumed = await self.database.run(
@@ -416,17 +416,21 @@ class AccessPoint:
 
     async def wait(self) -> None:
         """Return never, or raise what ended a worker: a node without one of its workers is not a node."""
-        storage = asyncio.create_task(self.database.wait_failed())
+        stores = [
+            asyncio.create_task(self.database.wait_failed()),
+            asyncio.create_task(self.payloads.wait_failed()),
+        ]
         worker = asyncio.ensure_future(asyncio.shield(self._failed))
         try:
-            both: list[asyncio.Future[Any]] = [storage, worker]
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if storage.done():
-                raise storage.result()
+            all_: list[asyncio.Future[Any]] = [*stores, worker]
+            await asyncio.wait(all_, return_when=asyncio.FIRST_COMPLETED)
+            for store in stores:
+                if store.done():
+                    raise store.result()
             worker.result()
         finally:
-            storage.cancel()
-            worker.cancel()
+            for waiting in all_:
+                waiting.cancel()
 
     async def _reclaim_leases(self) -> None:
         """Take up, now and then, what a node that died still holds, and let every worker look again.
@@ -490,8 +494,8 @@ async def start(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         node = AccessPoint(configuration, clock=clock, ids=ids or SystemIds(clock))
-        await node.open_stores(stack)
         node.load_keys()
+        await node.open_stores(stack)
         directory = configuration.directory
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         node.as4_client = await stack.enter_async_context(

@@ -235,10 +235,16 @@ class Keys(Table):
 
 
 class Store(Table):
-    """The directory of payloads, and the database when it is not a SQLite file in it."""
+    """The directory of payloads, the database when it is not a SQLite file in it, and how payloads are encrypted.
+
+    `previous_keys` open what was encrypted under them; new payloads are encrypted under `encryption_key`.
+    """
 
     directory: FilePath
     database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
+    encryption: Literal["on", "off"] = "on"
+    encryption_key: FilePath | None = None
+    previous_keys: tuple[FilePath, ...] = ()
 
 
 class TrustPurpose(Table):
@@ -430,6 +436,14 @@ class Configuration(Table):
         if self.trust.tls is None:
             wanted.append(
                 "every node needs [trust.tls]: it speaks TLS with partners and neighbours"
+            )
+        if (
+            self.profile is Profile.PRODUCTION
+            and self.store.encryption == "on"
+            and self.store.encryption_key is None
+        ):
+            wanted.append(
+                'production needs [store] encryption_key (make one: openssl rand -hex 32), or encryption = "off"'
             )
         if len(runs) < len(Station) and self.listen.stations is None:
             wanted.append("stations that run apart need [listen] stations")

@@ -52,7 +52,7 @@ class FolderBackend:
         )
         with (
             os.fdopen(descriptor, "wb") as target,
-            payloads.open(document.stored.payload) as source,
+            payloads.open(document.stored.payload, sha256=document.stored.payload_sha256) as source,
         ):
             while chunk := source.read(CHUNK_BYTES):
                 target.write(chunk)

@@ -76,7 +76,7 @@ def build_wire(
         mime_type=PAYLOAD_TYPE,
         compress=mode.compress,
     )
-    with payloads.open(str(message["payload"])) as reader:
+    with payloads.open(message["payload"], sha256=message["payload_sha256"]) as reader:
         octets: bytes | None = None
         part: str | None = None
         if reader.size <= CHUNK_BYTES:

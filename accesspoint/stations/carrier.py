@@ -72,7 +72,8 @@ class StationClient:
 
         async def body() -> AsyncIterator[bytes]:
             yield writer.opening() + writer.head(parts[0]) + item + writer.head(parts[1])
-            with self._payloads.open(handover.stored.payload) as reader:
+            stored = handover.stored
+            with self._payloads.open(stored.payload, sha256=stored.payload_sha256) as reader:
                 while chunk := reader.read(CHUNK_BYTES):
                     yield chunk
             yield writer.tail()

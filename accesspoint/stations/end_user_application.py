@@ -139,7 +139,8 @@ class EndUserApplication:
         A message that is answered with a fatal error is kept and set aside: its sender knows, and the backend
         is not given it. One that nobody can be told about goes to the backend all the same.
         """
-        with self._payloads.open(document.stored.payload) as reader:
+        stands = document.stored
+        with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
             data = reader.read(self._limits.fhir_bytes + 1)
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None

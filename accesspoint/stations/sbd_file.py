@@ -32,7 +32,7 @@ def write_sbd(
         if isinstance(content, bytes):
             writer.write(encoder.update(content))
         else:
-            with payloads.open(content.payload) as reader:
+            with payloads.open(content.payload, sha256=content.payload_sha256) as reader:
                 while chunk := reader.read(CHUNK_BYTES):
                     writer.write(encoder.update(chunk))
         writer.write(encoder.finish() + suffix)
@@ -71,7 +71,7 @@ def open_sbd(
     splitter = SbdSplitter(limits)
     signal = bytearray()
     with payloads.create() as writer:
-        with payloads.open(envelope.payload) as reader:
+        with payloads.open(envelope.payload, sha256=envelope.payload_sha256) as reader:
             while chunk := reader.read(CHUNK_BYTES):
                 content = splitter.feed(chunk)
                 writer.write(content)
@@ -84,7 +84,7 @@ def read_header(
 ) -> StandardBusinessDocumentHeader:
     """The checked header of an envelope file, its content read through but not kept."""
     splitter = SbdSplitter(limits)
-    with payloads.open(envelope.payload) as reader:
+    with payloads.open(envelope.payload, sha256=envelope.payload_sha256) as reader:
         while chunk := reader.read(CHUNK_BYTES):
             splitter.feed(chunk)
     return splitter.finish()

@@ -65,6 +65,10 @@ class StorageBusy(StorageFailure):
     """Somebody else held the write lock too long; nothing was written and the database goes on."""
 
 
+class StorageFull(StorageBusy):
+    """There is no room left; nothing was written, what is stored stays readable, and with room all goes on."""
+
+
 class IntegrityKind(StrEnum):
     """Which rule of the tables a statement broke."""
 

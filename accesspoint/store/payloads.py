@@ -1,49 +1,70 @@
-"""Payload files: written aside, made durable, then published under a name of our own.
+"""The payload store: octets that stream in, are digested and encrypted on their way, and are seen only whole.
 
-A payload is published by `finish`: fsync of the file, rename out of the temporary directory, fsync of
-the directory that received it. Only then may a row refer to it, so a row never points at half a file;
-a file whose row was never committed is an orphan that the sweeper finds by `entries`.
+A payload is published by `finish`; only then may a row refer to it, so a row never points at half a payload.
+Where it stands is the business of a `Place`: a directory (the default) or an object store. With keys, what
+reaches the place is encrypted (see `encryption.py`), and so is what has to be put aside on the way; the digest
+in a row is always that of the octets themselves.
 
 Names are random and made here; a name that has another shape is refused before it gets near a path.
-Each process has its own temporary directory and holds a lock on it, so that a starting process can tell
-the leftovers of a dead one from the open files of a living one.
 
-The methods are synchronous and touch at most one chunk, so they may be called on the event loop.
+The methods are synchronous and touch at most one chunk. Those of a local store may be called on the event
+loop; `aside` runs what uses a remote one in a thread.
 
 Spec: reliability sections 2.3 (order on disk), 2.4 points R1 to R7 and R16, and 6.10.
 """
 
-import fcntl
+import asyncio
 import hashlib
+import hmac
 import os
-import re
 import secrets
-import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
 from types import TracebackType
-from typing import Final, Self
+from typing import IO, Final, Self, TypeVar
 
-from accesspoint.failpoints import failpoint
-from accesspoint.store.database import StorageError, StorageFailure
-from accesspoint.store.filesystem import fsync_directory, private_directory
+from accesspoint.store.database import StorageFailure
+from accesspoint.store.encryption import (
+    KEY_BYTES,
+    ChunkOpener,
+    ChunkSealer,
+    PayloadKeyMissing,
+    PayloadKeys,
+)
+from accesspoint.store.payload_directory import DirectoryPlace
+from accesspoint.store.places import (
+    SEALED_SUFFIX,
+    Closing,
+    Draft,
+    PayloadDamaged,
+    PayloadEntry,
+    PayloadMissing,
+    PayloadUnreadable,
+    Place,
+    Source,
+    checked_name,
+)
+from accesspoint.store.spool import Spool
 
 CHUNK_BYTES: Final = 64 * 1024
 MEMORY_BYTES: Final = 64 * 1024
 """How much of a temporary payload stays in memory before it goes to a file."""
 
-_ID: Final = re.compile(r"[0-9a-f]{32}")
-_SHARD: Final = re.compile(r"[0-9a-f]{2}")
-_NEW_FILE: Final = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+T = TypeVar("T")
 
-
-class PayloadMissing(StorageError):
-    """There is no payload of this name; it was purged, or the name is not one of ours."""
+__all__ = [
+    "PayloadDamaged",
+    "PayloadEntry",
+    "PayloadMissing",
+    "PayloadReader",
+    "PayloadRef",
+    "PayloadStore",
+    "PayloadUnreadable",
+    "PayloadWriter",
+    "TemporaryPayload",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,27 +76,19 @@ class PayloadRef:
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class PayloadEntry:
-    """A file as the sweeper sees it."""
-
-    id: str
-    size: int
-    modified_at: datetime
-
-
 class PayloadWriter:
     """A payload that nobody can see yet; leaving the `with` block without `finish` drops it."""
 
-    def __init__(self, store: "PayloadStore", path: str) -> None:
-        self._store = store
-        self._path = path
+    def __init__(self, name: str, draft: Draft, keys: PayloadKeys | None) -> None:
+        self._name = name
+        self._draft: Draft | None = draft
         self._digest = hashlib.sha256()
         self._size = 0
-        try:
-            self._descriptor: int | None = os.open(path, _NEW_FILE, 0o600)
-        except OSError as error:
-            raise _failure("cannot be made", error) from error
+        # The header goes out with the first chunk: a payload of one chunk is one write.
+        self._header = b""
+        self._sealer: ChunkSealer | None = None
+        if keys is not None:
+            self._header, self._sealer = keys.seal(name)
 
     @property
     def size(self) -> int:
@@ -92,45 +105,37 @@ class PayloadWriter:
 
         Raises: StorageFailure when the disk refuses them; ValueError after `finish` or `abort`.
         """
-        descriptor = self._open_descriptor()
+        draft = self._open_draft()
         view = memoryview(chunk).cast("B")
         self._digest.update(view)
         self._size += len(view)
-        try:
-            while view:
-                view = view[os.write(descriptor, view) :]
-        except OSError as error:
-            raise _failure("cannot be written", error) from error
+        if self._sealer is None:
+            draft.write(view)
+        elif sealed := self._sealer.update(view):
+            draft.write(self._header + sealed)
+            self._header = b""
 
     def finish(self) -> PayloadRef:
-        """Make the octets durable and publish them under a new name.
+        """Make the octets durable and publish them under their new name.
 
-        Raises: StorageFailure when any step fails; nothing is published then, and fsync is not tried twice.
+        Raises: StorageFailure when any step fails; nothing is published then.
         """
-        descriptor = self._open_descriptor()
-        payload_id = secrets.token_hex(16)
+        draft = self._open_draft()
         try:
-            failpoint("R5")
-            os.fsync(descriptor)
-            os.close(descriptor)
-            self._descriptor = None
-            shard = self._store._shard(payload_id)  # noqa: SLF001 (the writer is the store's hand)
-            failpoint("R6")
-            os.rename(self._path, f"{shard}/{payload_id}")
-            failpoint("R7")
-            fsync_directory(shard)
-        except OSError as error:
-            self.abort()
-            raise _failure("cannot be made durable", error) from error
-        return PayloadRef(payload_id, self._size, self._digest.hexdigest())
+            if self._sealer is not None:
+                draft.write(self._header + self._sealer.finish())
+            self._draft = None
+            draft.publish()
+        except BaseException:
+            draft.abort()
+            raise
+        return PayloadRef(self._name, self._size, self._digest.hexdigest())
 
     def abort(self) -> None:
         """Drop what was written; harmless after `finish`."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
+        if self._draft is not None:
+            self._draft.abort()
+            self._draft = None
 
     def __enter__(self) -> Self:
         """Return the writer itself."""
@@ -143,230 +148,222 @@ class PayloadWriter:
         trace: TracebackType | None,
     ) -> None:
         """Drop the payload unless it was finished."""
-        if self._descriptor is not None:
-            self.abort()
+        self.abort()
 
-    def _open_descriptor(self) -> int:
-        if self._descriptor is None:
+    def _open_draft(self) -> Draft:
+        if self._draft is None:
             raise ValueError("the payload is finished or was dropped")
-        return self._descriptor
+        return self._draft
 
 
-class _Closing(ABC):
-    """What is closed at the end of its `with` block."""
+class PayloadReader(Closing):
+    """The octets of one published payload, from its start; `size` is how many there are."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Let go of the octets."""
-
-    def __enter__(self) -> Self:
-        """Return the object itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close it."""
-        self.close()
-
-
-class PayloadReader(_Closing):
-    """The octets of one published payload, from its start."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        self.size = os.fstat(descriptor).st_size
+    def __init__(self, name: str, source: Source | ChunkOpener, sha256: str | None) -> None:
+        self._name = name
+        self._source = source
+        self._sha256 = sha256
+        self._digest = hashlib.sha256()
+        self._left = source.size
+        self.size = source.size
 
     def read(self, count: int = CHUNK_BYTES) -> bytes:
         """Return up to `count` octets, fewer only at the end; `b""` when there are none left.
 
-        Raises: StorageFailure when the disk cannot give them.
+        Raises: PayloadDamaged in place of the first octets that are not what was written, or of the last ones
+        where only the digest of the whole tells; StorageFailure when the place cannot give them.
         """
-        pieces: list[bytes] = []
-        try:
-            while count > 0 and (piece := self._file.read(count)):
-                pieces.append(piece)
-                count -= len(piece)
-        except OSError as error:
-            raise _failure("cannot be read", error) from error
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        octets = self._source.read(count)
+        if self._sha256 is not None:
+            self._digest.update(octets)
+            self._left -= len(octets)
+            if self._left <= 0 or not octets:
+                self._check_digest(self._sha256)
+        return octets
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._file.close()
+        """Let go of the octets."""
+        self._source.close()
+
+    def _check_digest(self, expected: str) -> None:
+        if not hmac.compare_digest(self._digest.hexdigest(), expected):
+            raise PayloadDamaged(f"the digest of payload {self._name} is not that of its row")
 
 
-class TemporaryPayload(_Closing):
-    """Octets that are not trusted yet: at most 64 KiB in memory, then in a file without a name."""
+class TemporaryPayload(Closing):
+    """Octets that are not trusted yet: at most 64 KiB in memory, then in a file without a name.
 
-    def __init__(self, directory: Path) -> None:
-        self._file = SpooledTemporaryFile(max_size=MEMORY_BYTES, dir=str(directory))  # noqa: SIM115 (closed by close)
+    Where payloads are encrypted that file is too, under a key that only this object has.
+    """
+
+    def __init__(self, spool: Spool, *, encrypted: bool) -> None:
+        self._spool = spool
+        self._key = secrets.token_bytes(KEY_BYTES) if encrypted else None
+        self._memory = bytearray()
+        self._file: IO[bytes] | None = None
+        self._sealer: ChunkSealer | None = None
+        self._source: Source | ChunkOpener | None = None
+        self._position = 0
         self.size = 0
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append octets.
+        """Append octets, before the first `rewind`.
 
         Raises: StorageFailure when the disk refuses them.
         """
         self.size += len(chunk)
-        try:
-            self._file.write(chunk)
-        except OSError as error:
-            raise _failure("cannot be written", error) from error
+        if self._file is None:
+            self._memory += chunk
+            if len(self._memory) <= MEMORY_BYTES:
+                return
+            chunk, self._memory = self._memory, bytearray()
+            self._file = self._spool.unnamed_file()
+            self._sealer = None if self._key is None else ChunkSealer(self._key, "")
+        self._put(self._file, chunk if self._sealer is None else self._sealer.update(chunk))
 
     def rewind(self) -> None:
-        """Go to the start, to read what was written."""
-        try:
-            self._file.seek(0)
-        except OSError as error:
-            raise _failure("cannot be written", error) from error
+        """Go to the start, to read what was written.
+
+        Raises: StorageFailure when the disk refuses the octets that it was still to get.
+        """
+        self._position = 0
+        if self._file is None:
+            return
+        if self._sealer is not None:
+            self._put(self._file, self._sealer.finish())
+            self._sealer = None
+        source = _UnnamedSource(self._spool, self._file)
+        self._source = (
+            source if self._key is None else ChunkOpener(self._key, "", source, source.size)
+        )
 
     def read(self, count: int = CHUNK_BYTES) -> bytes:
-        """Return up to `count` octets from where the last read ended.
+        """Return up to `count` octets from where the last read ended, after `rewind`.
 
-        Raises: StorageFailure when the disk cannot give them.
+        Raises: StorageFailure when the disk cannot give them, PayloadDamaged when it gives others.
         """
-        try:
-            return self._file.read(count)
-        except OSError as error:
-            raise _failure("cannot be read", error) from error
+        if self._source is not None:
+            return self._source.read(count)
+        octets = bytes(self._memory[self._position : self._position + count])
+        self._position += len(octets)
+        return octets
 
     def close(self) -> None:
         """Let the octets go; the file has no name, so nothing is left even after a crash."""
-        self._file.close()
+        self._memory = bytearray()
+        if self._file is not None:
+            # What was buffered and finds no room now is not wanted any more.
+            with suppress(OSError):
+                self._file.close()
+
+    def _put(self, file: IO[bytes], octets: bytes | bytearray | memoryview) -> None:
+        try:
+            file.write(octets)
+        except OSError as error:
+            raise self._spool.fail("cannot be written", error) from error
+
+
+class _UnnamedSource(Source):
+    """What was written to a file that is still open."""
+
+    def __init__(self, spool: Spool, file: IO[bytes]) -> None:
+        self._spool = spool
+        self._file = file
+        try:
+            self.size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+        except OSError as error:
+            raise spool.fail("cannot be written", error) from error
+
+    def read(self, count: int) -> bytes:
+        try:
+            return self._file.read(count)
+        except OSError as error:
+            raise self._spool.fail("cannot be read", error) from error
+
+    def close(self) -> None:
+        """The file is its owner's to close."""
 
 
 class PayloadStore:
-    """One private directory of payload files, shared by the processes of a node."""
+    """The payloads of a node: one place, and the keys that what stands there is encrypted under."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open the directory, making it when it is missing, and remove what dead processes left half written.
+    def __init__(
+        self, place: Path | Place, *, keys: PayloadKeys | None = None, encrypt: bool = True
+    ) -> None:
+        """Open the store; a path is a directory, which is made when it is missing.
+
+        New payloads are encrypted where there are `keys`, unless `encrypt` is off: then keys only open what was
+        encrypted before.
 
         Raises: StorageRefused when the directory is open to others or on a network file system.
         """
-        self._directory = directory
-        self._shards: set[str] = set()
-        private_directory(directory)
-        private_directory(directory / "tmp")
-        self._own, self._lock = _own_directory(directory / "tmp")
-        self.swept = _sweep(directory / "tmp", keep=self._own.name)
+        self._place = DirectoryPlace(place) if isinstance(place, Path) else place
+        self._keys = keys
+        self._seals = keys if encrypt else None
+
+    @property
+    def swept(self) -> int:
+        """How many files dead processes had left half written."""
+        return self._place.spool.swept
+
+    @property
+    def failure(self) -> StorageFailure | None:
+        """Why what is written can no longer be vouched for, or None while it can."""
+        return self._place.spool.failure
+
+    async def wait_failed(self) -> StorageFailure:
+        """Return when what is written can no longer be vouched for; the process should then end."""
+        return await self._place.spool.wait_failed()
 
     def create(self) -> PayloadWriter:
         """Begin a payload.
 
         Raises: StorageFailure when there is no room for it.
         """
-        return PayloadWriter(self, f"{self._own}/{secrets.token_hex(16)}")
+        name = secrets.token_hex(16) + ("" if self._seals is None else SEALED_SUFFIX)
+        return PayloadWriter(name, self._place.create(name), self._seals)
 
     def temporary(self) -> TemporaryPayload:
         """Begin a payload that is never published."""
-        return TemporaryPayload(self._own)
+        return TemporaryPayload(self._place.spool, encrypted=self._seals is not None)
 
-    def open(self, payload_id: str) -> PayloadReader:
-        """Open a published payload.
+    def open(self, payload_id: str, *, sha256: str | None = None) -> PayloadReader:
+        """Open a published payload; `sha256`, in hex, is what its row says of it.
 
-        Raises: PayloadMissing when there is none of this name.
+        Each chunk of an encrypted payload proves itself; of another one the digest tells at its end.
+
+        Raises: PayloadMissing when there is none of this name, PayloadDamaged when it does not begin as it was
+        written, PayloadKeyMissing when its key is not configured.
         """
-        path = self._path(payload_id)
+        source = self._place.open(checked_name(payload_id))
+        if not payload_id.endswith(SEALED_SUFFIX):
+            return PayloadReader(payload_id, source, sha256)
         try:
-            return PayloadReader(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        except FileNotFoundError as error:
-            raise PayloadMissing(f"there is no payload {payload_id}") from error
-        except OSError as error:
-            raise _failure("cannot be opened", error) from error
+            if self._keys is None:
+                raise PayloadKeyMissing(
+                    f"payload {payload_id} is encrypted and no key is configured"
+                )
+            return PayloadReader(payload_id, self._keys.open(payload_id, source), None)
+        except BaseException:
+            source.close()
+            raise
 
     def delete(self, payload_id: str) -> bool:
         """Remove a payload durably; return whether it was there, since a purge may be repeated.
 
         Raises: PayloadMissing for a name that cannot be one of ours.
         """
-        path = self._path(payload_id)
-        try:
-            path.unlink()
-            fsync_directory(path.parent)
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise _failure("cannot be deleted", error) from error
-        return True
+        return self._place.delete(checked_name(payload_id))
 
     def entries(self) -> Iterator[PayloadEntry]:
         """Go through all published payloads, for the sweeper and for the offline check."""
-        for shard in sorted(self._directory.iterdir()):
-            if _SHARD.fullmatch(shard.name) is None:
-                continue
-            for path in sorted(shard.iterdir()):
-                if _ID.fullmatch(path.name) is None:
-                    continue
-                try:
-                    facts = path.lstat()
-                except FileNotFoundError:
-                    continue
-                yield PayloadEntry(
-                    path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC)
-                )
+        return self._place.entries()
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """Do what uses this store: here when it is local, in a thread when each call waits for a network."""
+        return await asyncio.to_thread(work) if self._place.remote else work()
 
     def close(self) -> None:
-        """Let go of the temporary directory; unfinished payloads in it are gone."""
-        shutil.rmtree(self._own, ignore_errors=True)
-        os.close(self._lock)
-
-    def _path(self, payload_id: str) -> Path:
-        if _ID.fullmatch(payload_id) is None:
-            raise PayloadMissing("the name of a payload has another shape")
-        return self._directory / payload_id[:2] / payload_id
-
-    def _shard(self, payload_id: str) -> str:
-        """Return the directory a payload goes to, durable before anything is renamed into it."""
-        name = payload_id[:2]
-        shard = f"{self._directory}/{name}"
-        if name not in self._shards:
-            Path(shard).mkdir(mode=0o700, exist_ok=True)
-            fsync_directory(self._directory)
-            self._shards.add(name)
-        return shard
-
-
-def _own_directory(parent: Path) -> tuple[Path, int]:
-    """Make and lock a temporary directory of this process; the lock ends with the process."""
-    while True:
-        own = parent / secrets.token_hex(8)
-        own.mkdir(mode=0o700)
-        try:
-            lock = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # a process that started at the same time took it for a leftover
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if os.fstat(lock).st_nlink > 0 and own.exists():
-            return own, lock
-        os.close(lock)
-
-
-def _sweep(parent: Path, *, keep: str) -> int:
-    """Remove the temporary directories whose process has ended; return how many files were in them."""
-    files = 0
-    for leftover in list(parent.iterdir()):
-        if leftover.name == keep:
-            continue
-        try:
-            lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            files += sum(1 for _ in leftover.iterdir())
-            shutil.rmtree(leftover, ignore_errors=True)
-        finally:
-            os.close(lock)
-    return files
-
-
-def _failure(what: str, error: OSError) -> StorageFailure:
-    """Name the error of the operating system without any path."""
-    return StorageFailure(f"a payload {what}: {os.strerror(error.errno or 0)}")
+        """Let go of the place; unfinished payloads are gone."""
+        self._place.close()

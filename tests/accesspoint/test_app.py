@@ -1,7 +1,9 @@
 """Whole nodes: they come up, exchange, report as many events as they owe, and go down in the reverse order."""
 
 import asyncio
+import errno
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -183,6 +185,25 @@ async def test_a_store_that_fails_answers_503_and_promises_nothing(
         assert await clinic.rows("SELECT * FROM messages") == []
         # The retry after it is welcome.
         assert (await client.post(wire)).status == 200
+
+
+async def test_a_disk_that_fails_under_the_payloads_ends_the_node(
+    both: tuple[Node, Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = both[0].point
+    waiting = asyncio.create_task(point.wait())
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch, point.payloads.create() as writer:
+        writer.write(b"octets")
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(StorageFailure):
+            writer.finish()
+    with pytest.raises(StorageFailure, match="cannot be made durable: Input/output error"):
+        async with asyncio.timeout(5):
+            await waiting
 
 
 def _stations(

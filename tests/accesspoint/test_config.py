@@ -275,6 +275,17 @@ def test_the_plain_interface_listens_on_this_machine_only(
     assert "the interface speaks plain HTTP, so it listens on this machine only" in lines[1]
 
 
+def test_production_says_how_payloads_are_encrypted_or_that_they_are_not(tmp_path: Path) -> None:
+    changed = {**document(), "profile": "production"}
+    text = problems(write(tmp_path, text=write_toml(changed)))
+    assert "production needs [store] encryption_key" in text
+    changed["store"]["encryption"] = "off"
+    assert load(write(tmp_path, text=write_toml(changed)), {}).store.encryption == "off"
+    changed["store"] = {"directory": "store", "encryption_key": "payload.key"}
+    loaded = load(write(tmp_path, text=write_toml(changed)), {}).store
+    assert (loaded.encryption, loaded.encryption_key) == ("on", tmp_path / "payload.key")
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "127.9.9.9:1", "[::1]:0", "localhost:8401"])
 def test_every_address_of_this_machine_alone_will_do(tmp_path: Path, address: str) -> None:
     changed = document()
