@@ -72,7 +72,8 @@ from envelope.parts import PartOpener, verify_parts
 from envelope.pmode import PMode, Quirk
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
-from envelope.sbdh import SbdSplitter, StandardBusinessDocumentHeader
+from envelope.sbd_splitter import SbdSplitter
+from envelope.sbdh import StandardBusinessDocumentHeader
 from envelope.signals import read_signal
 from envelope.verified import (
     AuthenticatedUserMessage,

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from accesspoint.stations.document import Stored
 from accesspoint.store.payloads import PayloadRef, PayloadStore, PayloadWriter
 from envelope.limits import DEFAULT_LIMITS, Limits
-from envelope.sbdh import Base64Stream, SbdSplitter, StandardBusinessDocumentHeader, build_sbd
+from envelope.sbd_splitter import SbdSplitter
+from envelope.sbdh import Base64Stream, StandardBusinessDocumentHeader, build_sbd
 
 CHUNK_BYTES = 48 * 1024
 SIGNAL_BYTES = 64 * 1024

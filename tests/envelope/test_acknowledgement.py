@@ -29,10 +29,10 @@ from envelope.ehmi import (
     requests_acknowledgement,
 )
 from envelope.errors import LocalProtocolError, SbdRefused
+from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import (
     CorrelationInformation,
     Identifier,
-    SbdSplitter,
     Scope,
     ScopeType,
     StandardBusinessDocumentHeader,

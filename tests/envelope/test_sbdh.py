@@ -16,6 +16,7 @@ from lxml import etree
 from envelope import names, xml
 from envelope.errors import LocalProtocolError
 from envelope.limits import KIB, MIB, Limits
+from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import (
     DOCUMENT_REFERENCE,
     MESSAGING,
@@ -23,7 +24,6 @@ from envelope.sbdh import (
     BusinessService,
     CorrelationInformation,
     Identifier,
-    SbdSplitter,
     Scope,
     ScopeType,
     ServiceTransaction,

@@ -1,6 +1,7 @@
 """Hostile StandardBusinessDocuments: each is refused by name, and no input gives anything but a value or a refusal."""
 
 import base64
+import re
 from collections.abc import Callable
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 from envelope import names
 from envelope.errors import Gate, SbdRefused
 from envelope.limits import KIB, Limits
+from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import (
     MESSAGING,
     BusinessService,
     CorrelationInformation,
     Identifier,
-    SbdSplitter,
     Scope,
     ScopeType,
     ServiceTransaction,
@@ -140,7 +141,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "overlong-utf-8": (_swap(b"message-1", b"message\xc0\xaf1"), "sbd.xml"),
     "empty-prefix": (_swap(b"<Receiver>", b"<:Receiver>"), "sbd.xml"),
     "undeclared-prefix": (_swap(b"<Receiver>", b"<a:Receiver>"), "sbd.xml"),
-    "undeclared-attribute-prefix": (_swap(b"<Receiver>", b'<Receiver a:b="">'), "sbd.schema"),
+    "undeclared-attribute-prefix": (_swap(b"<Receiver>", b'<Receiver a:b="">'), "sbd.xml"),
     "relative-namespace": (_swap(b"<Receiver>", b'<Receiver xmlns:a="x y">'), "sbd.xml"),
     "nul": (_swap(b"message-1", b"message\x001"), "sbd.xml"),
     "other-root": (
@@ -271,6 +272,16 @@ def test_refusal_never_quotes_the_patient() -> None:
         assert "2512489996" not in repr(refused.value.__cause__)
     with pytest.raises(SbdRefused, match="BusinessScope/Scope/Type"):
         split(moved)
+
+
+def test_refusal_names_the_element_of_a_document_with_prefixes_too() -> None:
+    data = document().replace(b"<Type>PATIENTID</Type>", b"<Type>PATIENT</Type>")
+    prefixed = re.sub(rb"<(/?)([A-Z])", rb"<\1s:\2", data).replace(b"xmlns=", b"xmlns:s=")
+
+    with pytest.raises(SbdRefused, match="BusinessScope/Scope/Type") as refused:
+        split(prefixed)
+
+    assert refused.value.reason == "sbd.schema"
 
 
 @pytest.mark.parametrize("text", [b"QQ==QUJD", b"QQ== QQ==", b"QQ==="])

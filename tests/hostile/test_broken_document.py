@@ -38,8 +38,8 @@ def declared(text: bytes) -> Callable[[bytes], bytes]:
     ("change", "reason"),
     [
         (lambda document: b"", "sbd.truncated"),
-        (lambda document: b"%PDF-1.4 not a document", "sbd.truncated"),
-        (lambda document: b'{"resourceType": "Bundle"}', "sbd.truncated"),
+        (lambda document: b"%PDF-1.4 not a document", "sbd.encoding"),
+        (lambda document: b'{"resourceType": "Bundle"}', "sbd.encoding"),
         (lambda document: b"<Other/>", "sbd.root"),
         (lambda document: document[:-1], "sbd.truncated"),
         (lambda document: document[: len(document) // 2], "sbd.truncated"),

@@ -28,9 +28,9 @@ from envelope.acknowledgement import build_acknowledgement, read_acknowledgement
 from envelope.ehmi import envelope_for_message
 from envelope.events import PartStarted
 from envelope.mime import MultipartParser, parse_content_type
+from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import (
     Base64Stream,
-    SbdSplitter,
     StandardBusinessDocumentHeader,
     build_sbd,
 )

@@ -45,7 +45,7 @@ from envelope.mime import MultipartParser, parse_content_type
 from envelope.parts import PartOpener, verify_parts
 from envelope.pmode import DOMIBUS_LIKE
 from envelope.receipts import build_receipt
-from envelope.sbdh import SbdSplitter
+from envelope.sbd_splitter import SbdSplitter
 from envelope.soap import MEDIA_TYPE
 from envelope.verified import ParsedUserMessage, VerifiedUserMessage
 from envelope.wsse import WireIds
