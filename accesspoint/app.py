@@ -41,6 +41,7 @@ from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
 from accesspoint.networks import AllowedNetworks
+from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.problems import ProblemRaised
@@ -256,6 +257,14 @@ class AccessPoint:
             clock=self.clock,
             partners=self.partner_certificates,
         )
+        receipts = LateReceipts(
+            database=self.database,
+            agreements=self.agreements,
+            trust=trust,
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+        )
         receiver = Receiver(
             database=self.database,
             payloads=self.payloads,
@@ -268,6 +277,7 @@ class AccessPoint:
             clock=self.clock,
             ids=self.ids,
             domain=self.domain,
+            take_receipt=receipts.take,
         )
         refuser = Refuser(
             database=self.database,

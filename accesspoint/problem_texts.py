@@ -16,7 +16,8 @@ from typing import Final
 class ProblemText:
     """The words of one problem: title, what happened, why most likely, and what to do.
 
-    `given_up` stands in place of a step that says that it is tried again, once nothing is tried any more.
+    `given_up` stands in place of a step that says that it is tried again, once nothing is tried any more;
+    `uncertain` does where the message may have arrived all the same.
     """
 
     title: str
@@ -24,6 +25,10 @@ class ProblemText:
     why: str
     do: tuple[str, ...]
     given_up: str = "this message is not tried again; when the reason is gone, send its content as a new message"
+    uncertain: str = (
+        "it may have arrived: ask the receiver, or send the very same message again with `accesspoint messages retry`;"
+        " its content as a new message might arrive twice"
+    )
 
 
 FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(

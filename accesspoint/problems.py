@@ -112,9 +112,16 @@ class Problem:
         return sentence[:1].upper() + sentence[1:] if begins_with_words else sentence
 
     def do(self, *, language: Language = Language.ENGLISH, **facts: object) -> tuple[str, ...]:
-        """Return the commands or steps that help; the fact `given_up` says that nothing is tried any more."""
-        text, given_up = self.text(language), bool(facts.get("given_up"))
-        steps = (text.given_up if given_up and s == TRIED_AGAIN else s for s in text.do)
+        """Return the commands or steps that help; the fact `given_up` says that nothing is tried any more.
+
+        With the fact `uncertain` nothing is tried any more either, but the message may have arrived.
+        """
+        text, again = self.text(language), TRIED_AGAIN
+        if facts.get("uncertain"):
+            again = text.uncertain
+        elif facts.get("given_up"):
+            again = text.given_up
+        steps = (again if step == TRIED_AGAIN else step for step in text.do)
         return tuple(fill(step, facts) for step in steps)
 
     def render(self, *, language: Language = Language.ENGLISH, **facts: object) -> str:
@@ -161,23 +168,26 @@ class Problem:
 class Occurrence:
     """A problem that a journal tells of: its entry, with what the detail beside it says.
 
-    `given_up` says that nothing is tried by itself any more.
+    `given_up` says that nothing is tried by itself any more, `uncertain` that it may have arrived nevertheless.
     """
 
     problem: Problem
     detail: str = ""
     code: str | None = None
     given_up: bool = False
+    uncertain: bool = False
 
     @classmethod
-    def of(cls, slug: str, detail: str = "", *, given_up: bool = False) -> "Occurrence":
+    def of(
+        cls, slug: str, detail: str = "", *, given_up: bool = False, uncertain: bool = False
+    ) -> "Occurrence":
         """Find the entry that fits; the ebMS code in the detail of a refusal decides which that is."""
         entry = find_problem(refine(slug, detail))
         said = _CODE.fullmatch(detail) if slug == _REFUSED else None
         if said is None:
-            return cls(entry, detail, given_up=given_up)
+            return cls(entry, detail, given_up=given_up, uncertain=uncertain)
         unsigned = " (the answer is unsigned)" if said["unsigned"] else ""
-        return cls(entry, code=f"{said['code']}{unsigned}", given_up=given_up)
+        return cls(entry, code=f"{said['code']}{unsigned}", given_up=given_up, uncertain=uncertain)
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -189,6 +199,7 @@ class Occurrence:
         return self.problem.render(
             language=language,
             given_up=self.given_up,
+            uncertain=self.uncertain,
             detail=self.detail or None,
             code=self.code,
         )

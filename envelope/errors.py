@@ -195,6 +195,7 @@ class InvalidReceipt(EbmsError):
     """EBMS:0302, raised by the sender about an answer to its own message."""
 
     ebms = codes.INVALID_RECEIPT
+    default_gate = Gate.G10
     default_reason = "rcp.invalid"
 
 

@@ -18,7 +18,7 @@ from envelope.ehmi import check_gln
 from envelope.errors import SbdRefused
 
 MOST_FINDINGS: Final = 20
-_ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
+_ENDS: Final = frozenset({"not-sent", "uncertain", "refused", "not-acknowledged"})
 _ANSWERS: Final = {
     "receipt": "receipt",
     "acknowledged": "SBDH Ack",
@@ -108,7 +108,10 @@ def _tell(slug: str, entry: Json) -> int:
     """Name what stopped the message; the exit status of that problem."""
     detail = entry["detail"]
     why = detail.get("why", "") if isinstance(detail, dict) else detail
-    met = Occurrence.of(slug, str(why), given_up=entry["event"] == "not-sent")
+    event = entry["event"]
+    met = Occurrence.of(
+        slug, str(why), given_up=event == "not-sent", uncertain=event == "uncertain"
+    )
     sys.stderr.write(f"\n{met.render()}\n")
     return met.exit_status
 

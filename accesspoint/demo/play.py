@@ -24,7 +24,7 @@ EVENTS_WAIT_SECONDS: Final = 8.0
 CATCH_UP_SECONDS: Final = 2.0
 OUTBOX_LOOKS: Final = 25
 LOOK_SECONDS: Final = 0.1
-_ENDS: Final = frozenset({"not-sent", "refused", "not-acknowledged"})
+_ENDS: Final = frozenset({"not-sent", "uncertain", "refused", "not-acknowledged"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,7 @@ class Culprit:
     slug: str
     detail: str = ""
     given_up: bool = False
+    uncertain: bool = False
 
     @property
     def exit_status(self) -> int:
@@ -46,7 +47,9 @@ class Culprit:
 
     @property
     def _occurrence(self) -> Occurrence:
-        return Occurrence.of(self.slug, self.detail, given_up=self.given_up)
+        return Occurrence.of(
+            self.slug, self.detail, given_up=self.given_up, uncertain=self.uncertain
+        )
 
 
 @dataclass(slots=True)
@@ -60,6 +63,7 @@ class Followed:
     problem: str | None = None
     detail: str = ""
     given_up: bool = False
+    uncertain: bool = False
     stopped: str | None = None
 
     @property
@@ -75,6 +79,7 @@ class Followed:
             detail = entry["detail"]
             self.detail = str(detail.get("why", "")) if isinstance(detail, dict) else str(detail)
             self.given_up = entry["event"] == "not-sent"
+            self.uncertain = entry["event"] == "uncertain"
             self.stopped = f"at the {entry['station']} of {moment.node}"
         if entry["event"] == "created" and entry["standard"] == "acknowledgement-message":
             self.acknowledgement = entry["message_identifier"]
@@ -266,7 +271,7 @@ async def _verify(
     if failed is None:
         return None
     if followed.problem is not None:
-        return Culprit(followed.problem, followed.detail, followed.given_up)
+        return Culprit(followed.problem, followed.detail, followed.given_up, followed.uncertain)
     return Culprit(_event_problem(sender, receiver) or failed)
 
 

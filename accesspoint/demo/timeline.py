@@ -46,6 +46,7 @@ _TEXTS: Final = {
     "duplicate-envelope": "seen before: acknowledged again, not delivered again",
     "waiting": "tried, will be tried again",
     "not-sent": "not sent",
+    "uncertain": "may have arrived, but no receipt came",
     "refused": "refused by the receiver",
     "not-taken": "the next station did not take it",
     "not-delivered": "not delivered",
@@ -129,7 +130,7 @@ class Timeline:
                 self._sendings[key] = _Sending(moment.at)
             case "waiting" if key in self._sendings:
                 self._sendings[key].attempts += 1
-            case "not-sent":
+            case "not-sent" | "uncertain":
                 return _end_of_sending(entry["problem"], self._sendings.get(key), moment.at)
         return ""
 
@@ -183,6 +184,8 @@ def describe(entry: Json, *, end: str = "") -> str:
             text = f"looked up: {_hops(detail.get('hops', []))} → {detail['url']}"
         if detail.get("why"):
             text += f" ({detail['why']})"
+        if detail.get("late_after"):
+            text += f" (late: the message was {detail['late_after']})"
         if detail.get("attempt", 1) != 1:
             text += f" (attempt {detail['attempt']})"
     elif detail:

@@ -15,9 +15,9 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias
 
 import structlog
 
@@ -26,6 +26,7 @@ from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
+from accesspoint.inbound.reading import Duplicate, Reading
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
@@ -49,26 +50,19 @@ from envelope.errors import (
     DecompressionFailure,
     DeliveryFailure,
     Gate,
-    MimeInconsistency,
     OtherError,
     ProcessingModeMismatch,
     SbdRefused,
-    TransportRefused,
     ValueInconsistent,
     ValueNotRecognized,
 )
 from envelope.events import (
     ContentType,
-    Event,
-    MessageComplete,
-    PartData,
-    PartEnded,
-    PartStarted,
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
-from envelope.parts import PartOpener, verify_parts
+from envelope.parts import PartOpener
 from envelope.pmode import PMode, Quirk
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
@@ -79,7 +73,6 @@ from envelope.verified import (
     AuthenticatedUserMessage,
     DecryptedUserMessage,
     ParsedUserMessage,
-    PartEvidence,
     SignedReference,
     VerifiedUserMessage,
 )
@@ -87,18 +80,11 @@ from envelope.wsse import CertificateCheck, WireIds
 from envelope.xml import scan
 from keys.certificate import fingerprint
 
+TakeReceipt: TypeAlias = Callable[[bytes, Callable[[str, str, str], None]], Awaitable[bool]]
+"""Takes a SOAP envelope that is a Receipt signal and says once who signed it; answers False for anything else."""
 CHUNK_BYTES: Final = 64 * 1024
 LARGE_BYTES: Final = 256 * 1024
 _log = structlog.get_logger("accesspoint.inbound")
-
-
-@dataclass(frozen=True, slots=True)
-class _Duplicate:
-    """A message that was accepted before, with the same content: answer as then."""
-
-    authenticated: AuthenticatedUserMessage
-    message: str
-    same_signature: bool
 
 
 class Receiver:
@@ -118,8 +104,10 @@ class Receiver:
         clock: Clock,
         ids: Ids,
         domain: str,
+        take_receipt: TakeReceipt | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """`take_receipt` is the sending side's door for receipts that come late, as requests; without it they are refused."""
         self._database = database
         self._payloads = payloads
         self._identity = identity
@@ -131,6 +119,7 @@ class Receiver:
         self._clock = clock
         self._ids = ids
         self._domain = domain
+        self._take_receipt = take_receipt
         self._limits = limits
         self._quirks: frozenset[Quirk] = frozenset(
             quirk for mode in agreements.by_party.values() for quirk in mode.policy.quirks
@@ -144,7 +133,7 @@ class Receiver:
         Raises:
             RemoteProtocolError: the refusal, with its gate; the caller records and answers it.
         """
-        reading = _Reading(self, intake)
+        reading = Reading(self, intake)
         try:
             return await self._read(reading, content_type, body, intake)
         finally:
@@ -152,7 +141,7 @@ class Receiver:
 
     async def _read(
         self,
-        reading: "_Reading",
+        reading: Reading,
         content_type: ContentType,
         body: AsyncIterator[bytes],
         intake: Intake,
@@ -161,6 +150,10 @@ class Receiver:
             async for chunk in body:
                 reading.take_soap(chunk)
                 intake.take(chunk)
+            if self._take_receipt is not None and await self._take_receipt(
+                reading.soap, intake.identify
+            ):
+                return Answer(202, "text/plain; charset=utf-8", b"")
             await reading.finish_soap()
         else:
             parser = MultipartParser(content_type, self._limits, self._quirks)
@@ -189,9 +182,9 @@ class Receiver:
             parsed, policy=mode.policy, check=self._check, limits=self._limits
         )
         # Only now is there somebody to attribute the message to.
-        intake.message_id = parsed.user_message.message_id
-        intake.party = sender
-        intake.certificate = fingerprint(authenticated.certificate)
+        intake.identify(
+            parsed.user_message.message_id, sender, fingerprint(authenticated.certificate)
+        )
         return authenticated
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
@@ -211,10 +204,10 @@ class Receiver:
         """How large a SOAP part may be."""
         return self._limits.soap_bytes
 
-    async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> _Duplicate | None:
+    async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> Duplicate | None:
         """Look the authenticated (sender, MessageId) up; raises `ValueInconsistent` for other content under it."""
         found = await self._look_up(authenticated.user_message, authenticated.references)
-        return None if found is None else _Duplicate(authenticated, *found)
+        return None if found is None else Duplicate(authenticated, *found)
 
     async def _look_up(
         self, message: UserMessage, references: Sequence[SignedReference]
@@ -235,7 +228,7 @@ class Receiver:
             )
         return str(row["message"]), row["signed_digest"] == signed_digest(references)
 
-    async def _answer_duplicate(self, duplicate: _Duplicate) -> Answer:
+    async def _answer_duplicate(self, duplicate: Duplicate) -> Answer:
         """Answer a repetition: the stored receipt byte for byte, or a new one where the partner signed anew."""
         message = duplicate.authenticated.user_message
         answer = await self._answer_with_receipt(message, duplicate.message)
@@ -506,89 +499,6 @@ class Receiver:
             suite=mode.suite,
             ids=WireIds.new(self._ids.uuid()),
         )
-
-
-class _Reading:
-    """One request while it is read: collects the SOAP part, then lets each part through its opener."""
-
-    def __init__(self, receiver: Receiver, intake: Intake) -> None:
-        self._receiver = receiver
-        self._intake = intake
-        self._soap: list[bytes] = []
-        self._soap_bytes = 0
-        self._decrypted: DecryptedUserMessage | None = None
-        self._opener: PartOpener | None = None
-        self._files: dict[str, TemporaryPayload] = {}
-        self._evidence: list[PartEvidence] = []
-        self._current: TemporaryPayload | None = None
-        self.duplicate: _Duplicate | None = None
-
-    def take_soap(self, data: bytes) -> None:
-        """Collect the SOAP part, up to its limit."""
-        self._soap_bytes += len(data)
-        if self._soap_bytes > self._receiver.soap_bytes:
-            raise TransportRefused(
-                "the SOAP part is too large", reason="soap.size", gate=Gate.G2, status=413
-            )
-        self._soap.append(data)
-
-    async def finish_soap(self) -> None:
-        """G3 to G7, as soon as the SOAP part is complete."""
-        authenticated = self._receiver.authenticate(b"".join(self._soap), self._intake)
-        self._soap.clear()
-        self.duplicate = await self._receiver.find_duplicate(authenticated)
-        if self.duplicate is None:
-            self._decrypted = self._receiver.decrypt(authenticated)
-
-    async def take(self, event: Event) -> None:
-        """Handle one MIME event."""
-        if self.duplicate is not None:
-            return
-        match event:
-            case PartStarted(index=0):
-                pass
-            case PartStarted():
-                self._start_part(event)
-            case PartData(data=data):
-                if self._opener is None or self._current is None:
-                    self.take_soap(bytes(data))
-                else:
-                    self._current.write(self._opener.update(data))
-                    failpoint("R1")
-            case PartEnded(index=0):
-                await self.finish_soap()
-            case PartEnded():
-                if self._opener is not None:
-                    self._evidence.append(self._opener.finish())
-                self._opener = None
-            case MessageComplete():
-                pass
-
-    def _start_part(self, event: PartStarted) -> None:
-        if self._decrypted is None:
-            raise MimeInconsistency(
-                "a part came before the SOAP part was complete", reason="mime.order"
-            )
-        if event.content_id is None:
-            raise MimeInconsistency("a part has no Content-ID", reason="att.cid")
-        if event.content_id in self._files:
-            raise MimeInconsistency(
-                "two parts have the same Content-ID", reason="att.duplicate", gate=Gate.G8
-            )
-        self._opener = self._receiver.open_part(self._decrypted, event.content_id)
-        self._current = self._receiver.temporary()
-        self._files[event.content_id] = self._current
-
-    def finish(self) -> tuple[VerifiedUserMessage, dict[str, TemporaryPayload]]:
-        """All bytes are read: every listed part must have come, and hold."""
-        if self._decrypted is None:
-            raise MimeInconsistency("there is no SOAP part", reason="mime.start")
-        return verify_parts(self._decrypted, self._evidence), self._files
-
-    def close(self) -> None:
-        """Drop what was spooled: an accepted payload stands in the store, nothing else may stay."""
-        for file in self._files.values():
-            file.close()
 
 
 def _is_test_service(verified: VerifiedUserMessage) -> bool:

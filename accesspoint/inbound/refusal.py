@@ -40,8 +40,12 @@ class Intake:
 
     @property
     def authenticated(self) -> bool:
-        """Whether the sender is known: set by gate G6, together with the message id."""
+        """Whether the sender is known: set by gate G6, with `identify`."""
         return self.certificate is not None
+
+    def identify(self, message_id: str, party: str, certificate: str) -> None:
+        """Note who signed, by the fingerprint of the certificate, and which message."""
+        self.message_id, self.party, self.certificate = message_id, party, certificate
 
     def take(self, data: bytes) -> None:
         """Count and digest bytes as they arrive."""

@@ -16,7 +16,6 @@ A look-up that fails leaves the row where it is, due later; one that can never s
 
 import asyncio
 import contextlib
-import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -30,13 +29,14 @@ from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
 from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids, random_fraction
+from accesspoint.outbound.acknowledging import acknowledge, note
 from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.outbound.packing import build_request, build_wire
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
-from accesspoint.store.evidence import Wire, find_wire, record_receipt, record_wire
+from accesspoint.store.evidence import Wire, find_wire, record_wire
 from accesspoint.store.messages import (
     StateMoved,
     advance,
@@ -59,6 +59,13 @@ _CERTIFICATE_PROBLEMS: Final = {
     "cert.time": "certificate-expired",
     "cert.revocation-unknown": "revocation-unknown",
 }
+_ENDS: Final = {
+    State.REFUSED: "refused",
+    State.UNCERTAIN: "uncertain",
+    State.EXPIRED: "not-sent",
+    State.FAILED: "not-sent",
+}
+"""How the journal calls an end without a receipt; what may have arrived is not called unsent."""
 _log = structlog.get_logger("accesspoint.outbound")
 
 
@@ -297,10 +304,10 @@ class Sender:
         attempt = int(row["attempt"]) + 1
         due = None if permanent else self._next_at(row, attempt)
         state = State(row["state"])
+        end = State.FAILED if state is not State.RETRY_WAIT else self._end_of_retries(row)
 
         async def work(tx: Transaction) -> None:
             if due is None:
-                end = State.FAILED if state is not State.RETRY_WAIT else self._end_of_retries(row)
                 await advance(
                     tx,
                     row,
@@ -319,7 +326,7 @@ class Sender:
                 )  # fmt: skip
                 if touched != 1:
                     raise StateMoved(f"message {row['id']} is no longer leased to this worker")
-            event = "not-sent" if due is None else "waiting"
+            event = "waiting" if due is not None else _ENDS[end]
             await self._note(tx, row, event, problem=slug, detail={"why": why})
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})))
@@ -342,18 +349,15 @@ class Sender:
         receipt = verdict.receipt or b""
 
         async def work(tx: Transaction) -> None:
-            now = self._clock.now()
-            await advance(
+            await acknowledge(
                 tx,
                 row,
-                State.ACKNOWLEDGED,
-                at=now,
-                fenced=True,
-                columns={"problem": None, "arrival_possible": 1},
+                [str(State.ACKNOWLEDGED)],
+                receipt=receipt,
+                signer=verdict.signer,
+                reporter=self._reporter,
+                at=self._clock.now(),
             )
-            await record_receipt(tx, row["id"], receipt, signer=verdict.signer, at=now)
-            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]))
-            await self._note(tx, row, "receipt", detail={"signer": verdict.signer[:16]})
             failpoint("S14")
 
         return Commit(work, frozenset({Bell.OUTBOX}))
@@ -367,7 +371,7 @@ class Sender:
                 note=verdict.problem, columns={"problem": verdict.problem, "arrival_possible": arrival},
             )  # fmt: skip
             await self._report_failure(tx, row, path[-1])
-            event = "refused" if path[-1] is State.REFUSED else "not-sent"
+            event = _ENDS[path[-1]]
             await self._note(
                 tx, row, event, problem=verdict.problem, detail={"why": verdict.detail}
             )
@@ -424,14 +428,4 @@ class Sender:
         detail: dict[str, object],
         problem: str | None = None,
     ) -> None:
-        facts = facts_from_json(row["facts"])
-        await self._reporter.note(
-            tx,
-            event,
-            station="AP",
-            message_identifier=row["message_identifier"],
-            subject=facts.orig_message_identifier or row["message_identifier"],
-            standard=row["standard"],
-            problem=problem,
-            detail=json.dumps({"message": row["id"], **detail}),
-        )
+        await note(tx, row, event, reporter=self._reporter, detail=detail, problem=problem)

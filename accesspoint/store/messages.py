@@ -234,6 +234,15 @@ async def find_message(tx: Transaction, id: str) -> Row | None:  # noqa: A002
     return await tx.fetch_one("SELECT * FROM messages WHERE id = $1", id)
 
 
+async def find_sent(tx: Transaction, *, party: str, message_id: str) -> Row | None:
+    """The message that we sent to this access point under this MessageId, or None."""
+    return await tx.fetch_one(
+        "SELECT * FROM messages WHERE direction = 'out' AND party = $1 AND message_id = $2",
+        party,
+        message_id,
+    )
+
+
 async def list_history(tx: Transaction, id: str) -> list[Row]:  # noqa: A002
     """Every transition of one message, oldest first."""
     return await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", id)

@@ -150,6 +150,15 @@ def test_after_a_give_up_nothing_is_said_to_be_tried_again(problem: Problem) -> 
     assert len(problem.do(given_up=True)) == len(problem.do())
 
 
+@every
+def test_what_is_uncertain_is_never_called_failed_or_unsent(problem: Problem) -> None:
+    steps = " ".join(problem.do(uncertain=True))
+    assert "tried again" not in steps
+    assert "send its content as a new message" not in steps
+    for word in ("failed", "not sent", "not delivered", "lost"):
+        assert word not in problem.text().uncertain
+
+
 def test_what_may_have_arrived_is_asked_about_before_it_is_sent_anew() -> None:
     assert "ask the partner whether it has" in find_problem("peer-timeout").render(given_up=True)
     assert "ask the partner" not in find_problem("peer-unreachable").render(given_up=True)

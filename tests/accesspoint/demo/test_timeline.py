@@ -128,6 +128,10 @@ UNREACHABLE = {"problem": "peer-unreachable", "detail": {"why": "x"}}
          "not sent: given up (x)  [peer-unreachable]"),
         ([entry("accepted", message_identifier="m2"), entry("waiting", message_identifier="m2", **UNREACHABLE)],
          entry("not-sent", **UNREACHABLE), "not sent: given up (x)  [peer-unreachable]"),
+        ([entry("accepted"), entry("waiting", **UNREACHABLE)], entry("uncertain", **UNREACHABLE),
+         "may have arrived, but no receipt came: given up after 2 attempts in 2.0 s (x)  [peer-unreachable]"),
+        ([entry("accepted")], entry("receipt", detail={"late_after": "UNCERTAIN"}),
+         "receipt verified: signer, RefToMessageId, every digest (late: the message was UNCERTAIN)"),
     ],
 )  # fmt: skip
 def test_the_end_of_retries_is_told_from_a_final_refusal(
