@@ -1,0 +1,74 @@
+"""What the world outside the nodes has seen: a file of its own, which the checker joins with both stores.
+
+The ledger is not under test and does not die, so it is not synced. Nothing in it grows in memory, however
+long a run is.
+"""
+
+import hashlib
+from pathlib import Path
+
+import apsw
+
+_TABLES = """
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+CREATE TABLE submitted (id TEXT PRIMARY KEY, digest TEXT NOT NULL, bytes INTEGER NOT NULL, answered INTEGER NOT NULL)
+  WITHOUT ROWID;
+CREATE TABLE delivered (node TEXT, name TEXT, digest TEXT, times INTEGER NOT NULL, PRIMARY KEY (node, name, digest))
+  WITHOUT ROWID;
+CREATE TABLE reported (digest BLOB PRIMARY KEY, times INTEGER NOT NULL, first INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Ledger:
+    """Submissions with their answers, deliveries as the backends saw them, delivery events as they were taken."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._database = apsw.Connection(str(path))
+        self._database.execute(_TABLES).fetchall()
+        self.submitted = self.delivered = self.reported = 0
+        self.again = 0
+
+    def submit(self, message: str, data: bytes) -> None:
+        """A submission is about to be made: from here on its outcome is unknown."""
+        self._database.execute(
+            "INSERT INTO submitted VALUES (?, ?, ?, 0)",
+            (message, hashlib.sha256(data).hexdigest(), len(data)),
+        )
+
+    def answer(self, message: str) -> None:
+        """It was answered ok: from here on the node owes it."""
+        self._database.execute("UPDATE submitted SET answered = 1 WHERE id = ?", (message,))
+        self.submitted += 1
+
+    def deliver(self, node: str, name: str, digest: str) -> None:
+        """The backend of a node was given a file with this name and content."""
+        times = self._count(
+            "INSERT INTO delivered VALUES (?, ?, ?, 1)"
+            " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
+            (node, name, digest),
+        )
+        self.delivered += times == 1
+        self.again += times > 1
+
+    def report(self, body: bytes) -> None:
+        """The status component took this event."""
+        times = self._count(
+            "INSERT INTO reported VALUES (?, 1, ?)"
+            " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
+            (event_digest(body), self.reported),
+        )
+        self.reported += times == 1
+
+    def close(self) -> None:
+        """Have everything in the file."""
+        self._database.close()
+
+    def _count(self, sql: str, values: tuple[object, ...]) -> int:
+        return int(next(self._database.execute(sql, values))[0])
+
+
+def event_digest(body: bytes) -> bytes:
+    """By what an event is known: half a SHA-256 of its body, which is sent as it was stored."""
+    return hashlib.sha256(body).digest()[:16]
