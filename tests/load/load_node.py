@@ -108,7 +108,7 @@ async def never_taken(handover: Handover) -> None:
 def fill_directories(payloads: PayloadStore) -> None:
     """Bring the store to the state of its first hour: all directories exist, whose making is no part of a push."""
     for number in range(256):
-        payloads._shard(f"{number:02x}")
+        payloads._place.shard(f"{number:02x}")
 
 
 async def main(config: Path) -> None:
