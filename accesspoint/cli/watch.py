@@ -21,6 +21,23 @@ def run(message: str | None, *, config: Path | None) -> int:
     return ExitStatus.UNREACHABLE
 
 
+class Story:
+    """What belongs to the messages whose identifier begins like this: they, their answers, the answers to those."""
+
+    def __init__(self, beginning: str) -> None:
+        self._beginning = beginning
+        self._known: set[str] = set()
+
+    def takes(self, entry: Json) -> bool:
+        """Whether a journal entry belongs to it; of one node the entries must come in their order."""
+        names = (entry["message_identifier"], entry["subject"])
+        if not any(name in self._known or name.startswith(self._beginning) for name in names):
+            return False
+        # An answer names the message that it is about; what is about this answer names the answer.
+        self._known.add(entry["message_identifier"])
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """A node that answers: what it is called, where its journal ended then, and what was to show of it."""
@@ -32,10 +49,11 @@ class _Begun:
 
 async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
     out = Timeline(sys.stdout)
+    story = Story(message) if message is not None else None
     queue: asyncio.Queue[Moment | None] = asyncio.Queue()
     async with contextlib.AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         clients = [await stack.enter_async_context(NodeClient(node)) for node in nodes]
-        begun = await asyncio.gather(*(_begin(client, message) for client in clients))
+        begun = await asyncio.gather(*(_begin(client, story) for client in clients))
         # Nodes tell their past one after the other; it is shown in the order in which it happened.
         past = in_order(moment for one in begun if one for moment in one.past)
         for moment in past:
@@ -43,7 +61,7 @@ async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
         if message is not None and not past and any(begun):
             out.say(f"  no message begins with {message!r} yet; waiting (Ctrl-C ends it)")
         for client, one in zip(clients, begun, strict=True):
-            group.create_task(_follow(client, one, message, queue))
+            group.create_task(_follow(client, one, story, queue))
         ended = 0
         while ended < len(nodes):
             together = await take_together(queue)
@@ -52,14 +70,14 @@ async def _watch(nodes: list[NodeAddress], message: str | None) -> None:
                 out.show(moment)
 
 
-async def _begin(node: NodeClient, message: str | None) -> _Begun | None:
+async def _begin(node: NodeClient, story: Story | None) -> _Begun | None:
     """Read what is to be shown at once: of one message everything, else nothing; None when the node is gone."""
     try:
         label, position = (await node.about())["label"], await node.position()
         past = []
-        if message is not None and position > 0:
+        if story is not None and position > 0:
             async for entry in node.follow():
-                if is_about(entry, message):
+                if story.takes(entry):
                     past.append(Moment.of(label, entry))
                 if entry["seq"] >= position:
                     break
@@ -71,18 +89,13 @@ async def _begin(node: NodeClient, message: str | None) -> _Begun | None:
 async def _follow(
     node: NodeClient,
     begun: _Begun | None,
-    message: str | None,
+    story: Story | None,
     queue: asyncio.Queue[Moment | None],
 ) -> None:
     """Feed one node's journal into the queue; a node that goes away ends its part with None."""
     with contextlib.suppress(NodeUnreachable):
         if begun is not None:
             async for entry in node.follow(after=begun.position):
-                if message is None or is_about(entry, message):
+                if story is None or story.takes(entry):
                     await queue.put(Moment.of(begun.label, entry))
     await queue.put(None)
-
-
-def is_about(entry: Json, message: str) -> bool:
-    """Whether a journal entry belongs to the message whose identifier begins like this, or to its answer."""
-    return any(entry[name].startswith(message) for name in ("message_identifier", "subject"))
