@@ -57,6 +57,7 @@ from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, sqlite_url
+from accesspoint.store.housekeeping import Housekeeper
 from accesspoint.store.messages import release_leases
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
@@ -103,6 +104,9 @@ class AccessPoint:
         stack.push_async_callback(self.database.close)
         self.payloads = build_payload_store(self.configuration)
         stack.callback(self.payloads.close)
+        self.housekeeper = Housekeeper(
+            self.database, self.payloads, clock=self.clock, periods=self.configuration.retention
+        )
         now = self.clock.now()
         resumed = await self.database.run(
             lambda tx: release_leases(tx, at=now, sole_node=self.database.dialect == "sqlite")
@@ -419,6 +423,7 @@ class AccessPoint:
         tasks = [
             self._reclaim_leases,
             *self._tasks,
+            self.housekeeper.run,
             *(refresher.run for refresher in self._refreshers),
         ]
         self._running = [asyncio.create_task(self._watch(task)) for task in tasks]
