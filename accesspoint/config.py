@@ -234,53 +234,17 @@ class Keys(Table):
     directory: FilePath
 
 
-class Node(Table):
-    """This process among those that share one database: its name, and how long a row is its own without a heartbeat."""
-
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")] | None = None
-    lease: Duration = timedelta(seconds=30)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not timedelta(seconds=2) <= self.lease <= timedelta(minutes=10):
-            raise ValueError("lease must be from 2 s to 10 min")
-        return self
-
-
 class Store(Table):
-    """This process's own directory, the database when it is not a SQLite file in it, and payloads and their encryption.
+    """The directory of payloads, the database when it is not a SQLite file in it, and how payloads are encrypted.
 
-    `payloads` is a directory that all nodes of one database share. `previous_keys` open what was encrypted under
-    them; new payloads are encrypted under `encryption_key`.
+    `previous_keys` open what was encrypted under them; new payloads are encrypted under `encryption_key`.
     """
 
     directory: FilePath
-    payloads: FilePath | None = None
     database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
     encryption: Literal["on", "off"] = "on"
     encryption_key: FilePath | None = None
     previous_keys: tuple[FilePath, ...] = ()
-
-
-class Retention(Table):
-    """How long what is kept; see `accesspoint.store.retention`. `orphans` is how old a file without a row must be."""
-
-    delivered: Duration = timedelta(hours=24)
-    undelivered: Duration = timedelta(days=60)
-    metadata: Duration = timedelta(days=365)
-    refusals: Duration = timedelta(days=30)
-    journal: Duration = timedelta(days=183)
-    orphans: Duration = timedelta(hours=24)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.orphans < timedelta(hours=1):
-            raise ValueError(
-                "orphans must be at least 1 h: a younger file may be about to get its row"
-            )
-        if self.metadata < self.undelivered or self.metadata < self.delivered:
-            raise ValueError("metadata must be kept at least as long as payloads")
-        return self
 
 
 class TrustPurpose(Table):
@@ -444,10 +408,8 @@ class Configuration(Table):
     addresses: tuple[Organisation, ...] = ()
     stations: Stations
     listen: Listen = Listen()
-    node: Node = Node()
     keys: Keys
     store: Store
-    retention: Retention = Retention()
     trust: Trust = Trust()
     directory: Directory | None = None
     partners: Mapping[str, Partner] = Field(default_factory=dict)
@@ -496,11 +458,6 @@ class Configuration(Table):
         if wanted:
             raise ValueError("; ".join(wanted))
         return self
-
-    @property
-    def node_name(self) -> str:
-        """What the journal, the log and the list of nodes call this process."""
-        return self.node.name or self.label
 
     @property
     def organisations(self) -> tuple[Organisation, ...]:

@@ -6,6 +6,7 @@ what cannot be read at all is kept in quarantine, never deleted.
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -17,12 +18,12 @@ from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
-from accesspoint.store.leases import Leases
 from accesspoint.store.messages import StateMoved, advance, claim_due, find_due, next_due_at
 from envelope.errors import RemoteProtocolError
 from envelope.receiving import State
 
 DUE_STATES: Final = (State.RECEIVED, State.DELIVERY_WAIT)
+LEASE: Final = timedelta(minutes=5)
 BATCH: Final = 16
 HOLD_AFTER: Final = 10
 _log = structlog.get_logger("accesspoint.inbound")
@@ -40,7 +41,7 @@ class Dispatcher:
         bells: Bells,
         clock: Clock,
         schedule: RetrySchedule,
-        leases: Leases,
+        owner: str,
     ) -> None:
         self._database = database
         self._up = up
@@ -48,7 +49,7 @@ class Dispatcher:
         self._bells = bells
         self._clock = clock
         self._schedule = schedule
-        self._leases = leases
+        self._owner = owner
 
     async def run(self) -> None:
         """Lease and dispatch until cancelled."""
@@ -84,15 +85,14 @@ class Dispatcher:
                 states=DUE_STATES,
                 now=now,
                 limit=BATCH,
-                owner=self._leases.owner,
-                lease=self._leases.duration,
+                owner=self._owner,
+                lease=LEASE,
             )
         )
 
     async def _dispatch(self, row: Row) -> None:
         try:
-            with self._leases.working_on("messages", row["id"]):
-                await self._deliver(row)
+            await self._deliver(row)
         except StateMoved as moved:
             _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
         except RemoteProtocolError as error:

@@ -17,13 +17,13 @@ A look-up that fails leaves the row where it is, due later; one that can never s
 import asyncio
 import contextlib
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
 import structlog
 
-from accesspoint.as4.client import As4Client, PostFailed
+from accesspoint.as4.client import SLOWEST_BYTES_PER_SECOND, As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
 from accesspoint.failpoints import failpoint
@@ -37,7 +37,6 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_wire
-from accesspoint.store.leases import Leases
 from accesspoint.store.messages import (
     StateMoved,
     advance,
@@ -53,6 +52,7 @@ from envelope.sending import State
 from keys.certificate import load_certificate
 
 DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
+LEASE: Final = timedelta(minutes=5)
 LARGE_BYTES: Final = 1024 * 1024
 _CERTIFICATE_PROBLEMS: Final = {
     "cert.revoked": "certificate-revoked",
@@ -67,6 +67,11 @@ _ENDS: Final = {
 }
 """How the journal calls an end without a receipt; what may have arrived is not called unsent."""
 _log = structlog.get_logger("accesspoint.outbound")
+
+
+def lease_for(part_bytes: int) -> timedelta:
+    """How long an attempt may hold its message: longer than the slowest request that the client lets go on."""
+    return LEASE + timedelta(seconds=part_bytes / SLOWEST_BYTES_PER_SECOND)
 
 
 class Sender:
@@ -88,7 +93,7 @@ class Sender:
         ids: Ids,
         schedule: RetrySchedule,
         concurrency: int,
-        leases: Leases,
+        owner: str,
     ) -> None:
         self._database = database
         self._payloads = payloads
@@ -104,7 +109,7 @@ class Sender:
         self._schedule = schedule
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
-        self._leases = leases
+        self._owner = owner
         self._driving: set[str] = set()
 
     async def run(self) -> None:
@@ -146,8 +151,8 @@ class Sender:
                 states=DUE_STATES,
                 now=now,
                 limit=limit,
-                owner=self._leases.owner,
-                lease=self._leases.duration,
+                owner=self._owner,
+                lease=LEASE,
             )
         )
 
@@ -162,8 +167,7 @@ class Sender:
 
     async def _drive_and_free(self, row: Row) -> None:
         try:
-            with self._leases.working_on("messages", row["id"]):
-                await self._drive(row)
+            await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
         except StorageFailure:
@@ -179,9 +183,7 @@ class Sender:
     async def _set_aside(self, row: Row, why: str) -> None:
         """Postpone a message that met an error of ours, wherever the attempt had come to."""
         now = await self._database.read(lambda tx: find_message(tx, row["id"]))
-        if now is None or now["lease_epoch"] != row["lease_epoch"]:
-            return
-        if now["lease_owner"] not in (row["lease_owner"], self._leases.owner):
+        if now is None or now["lease_owner"] not in (row["lease_owner"], self._owner):
             return
         if now["state"] == State.SENDING:
             await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
@@ -258,8 +260,8 @@ class Sender:
             }[State(row["state"])]
             await advance(
                 tx, row, [str(s) for s in path], at=now, fenced=True,
-                columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._leases.owner,
-                         "lease_until": to_microseconds(now + self._leases.duration)},
+                columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._owner,
+                         "lease_until": to_microseconds(now + lease_for(wire.part_bytes))},
             )  # fmt: skip
             if fresh:
                 hops = [
@@ -319,10 +321,8 @@ class Sender:
             else:
                 touched = await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
-                    " lease_until = NULL WHERE id = $4 AND state = $5 AND lease_owner IS NOT DISTINCT FROM $6"
-                    " AND lease_epoch = $7",
+                    " lease_until = NULL WHERE id = $4 AND state = $5 AND lease_owner IS NOT DISTINCT FROM $6",
                     attempt, to_microseconds(due), slug, row["id"], row["state"], row["lease_owner"],
-                    row["lease_epoch"],
                 )  # fmt: skip
                 if touched != 1:
                     raise StateMoved(f"message {row['id']} is no longer leased to this worker")
@@ -333,7 +333,7 @@ class Sender:
 
     async def _conclude(self, row: Row, verdict: Verdict) -> None:
         """Store what the attempt came to, fenced by our lease."""
-        sending = {**row, "state": str(State.SENDING), "lease_owner": self._leases.owner}
+        sending = {**row, "state": str(State.SENDING), "lease_owner": self._owner}
         match verdict.outcome:
             case Outcome.ACKNOWLEDGED:
                 commit = self._acknowledged(sending, verdict)

@@ -24,7 +24,6 @@ from accesspoint.store.database import (
     StorageFailure,
     Transaction,
 )
-from accesspoint.store.leases import Leases
 from accesspoint.store.messages import NewMessage, insert_message
 from accesspoint.store.payloads import PayloadMissing
 from envelope.errors import LocalProtocolError, SbdRefused
@@ -58,7 +57,7 @@ class Received:
             bells=self.parts.bells,
             clock=self.parts.clock,
             schedule=SCHEDULE,
-            leases=Leases("worker-1"),
+            owner="worker-1",
         )
         task = asyncio.create_task(dispatcher.run())
         try:
