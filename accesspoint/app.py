@@ -57,6 +57,8 @@ from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, sqlite_url
+from accesspoint.store.filesystem import make_directory
+from accesspoint.store.housekeeping import Housekeeper
 from accesspoint.store.messages import release_leases
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
@@ -97,12 +99,15 @@ class AccessPoint:
     async def open_stores(self, stack: AsyncExitStack) -> None:
         """Open database and payload store, and take up what a stopped process left."""
         store = self.configuration.store
-        store.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(store.directory)
         url = store.database or sqlite_url(store.directory / "accesspoint.db")
         self.database = await Database.open(url)
         stack.push_async_callback(self.database.close)
         self.payloads = build_payload_store(self.configuration)
         stack.callback(self.payloads.close)
+        self.housekeeper = Housekeeper(
+            self.database, self.payloads, clock=self.clock, periods=self.configuration.retention
+        )
         now = self.clock.now()
         resumed = await self.database.run(
             lambda tx: release_leases(tx, at=now, sole_node=self.database.dialect == "sqlite")
@@ -416,9 +421,14 @@ class AccessPoint:
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))
         stack.callback(path.unlink, missing_ok=True)
+        self.start_workers(stack)
+
+    def start_workers(self, stack: AsyncExitStack) -> None:
+        """Start everything that works through the store, until the stack ends."""
         tasks = [
             self._reclaim_leases,
             *self._tasks,
+            self.housekeeper.run,
             *(refresher.run for refresher in self._refreshers),
         ]
         self._running = [asyncio.create_task(self._watch(task)) for task in tasks]

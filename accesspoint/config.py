@@ -247,6 +247,27 @@ class Store(Table):
     previous_keys: tuple[FilePath, ...] = ()
 
 
+class Retention(Table):
+    """How long what is kept; see `accesspoint.store.retention`. `orphans` is how old a file without a row must be."""
+
+    delivered: Duration = timedelta(hours=24)
+    undelivered: Duration = timedelta(days=60)
+    metadata: Duration = timedelta(days=365)
+    refusals: Duration = timedelta(days=30)
+    journal: Duration = timedelta(days=183)
+    orphans: Duration = timedelta(hours=24)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.orphans < timedelta(hours=1):
+            raise ValueError(
+                "orphans must be at least 1 h: a younger file may be about to get its row"
+            )
+        if self.metadata < self.undelivered or self.metadata < self.delivered:
+            raise ValueError("metadata must be kept at least as long as payloads")
+        return self
+
+
 class TrustPurpose(Table):
     """Whom we believe for one purpose, and how sure we must be that a certificate is not revoked."""
 
@@ -410,6 +431,7 @@ class Configuration(Table):
     listen: Listen = Listen()
     keys: Keys
     store: Store
+    retention: Retention = Retention()
     trust: Trust = Trust()
     directory: Directory | None = None
     partners: Mapping[str, Partner] = Field(default_factory=dict)

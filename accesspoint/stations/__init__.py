@@ -118,7 +118,8 @@ class Bells:
         except Exception:
             commit.withdraw()
             raise
-        self.ring(*commit.rings)
+        # In one order: what wakes first must not depend on how this process hashes strings.
+        self.ring(*sorted(commit.rings))
 
 
 __all__ = ["Bell", "Bells", "Commit", "Published", "withdrawing"]

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -73,7 +74,7 @@ def private_directory(path: Path) -> None:
     Raises: StorageRefused when it is a link or a file, belongs to somebody else, is open to others, or is remote.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(path)
         facts = path.lstat()
     except OSError as error:
         raise StorageRefused(f"{path} cannot be made: {error.strerror}") from error
@@ -86,6 +87,21 @@ def private_directory(path: Path) -> None:
             f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); use 0700"
         )
     refuse_network(file_system_type(path), path)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory of mode 0700 and its missing parents, so that their names outlast a power cut.
+
+    The name of `path` is synchronised even when it is there: who made it may have died before doing so.
+
+    Raises: OSError.
+    """
+    missing = [parent for parent in path.parents if not parent.exists()]
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for place in (path, *missing):
+        # A parent that we may not read is somebody else's, who made what stands in it.
+        with suppress(PermissionError):
+            fsync_directory(place.parent)
 
 
 def private_file(path: Path) -> None:

@@ -308,6 +308,11 @@ class PayloadStore:
         return self._place.spool.swept
 
     @property
+    def remote(self) -> bool:
+        """Whether each call waits for a network; see `Place.remote`."""
+        return self._place.remote
+
+    @property
     def failure(self) -> StorageFailure | None:
         """Why what is written can no longer be vouched for, or None while it can."""
         return self._place.spool.failure

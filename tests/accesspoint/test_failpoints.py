@@ -20,9 +20,6 @@ CALL = re.compile(r"\bfailpoint\((.*?)\)")
 AWAITED = {
     "S15": "the submitter is not told of outcomes yet",
     "S16": "the submitter is not told of outcomes yet",
-    "S19": "nothing is purged yet",
-    "S20": "nothing is purged yet",
-    "R16": "there is no orphan sweeper yet",
     "D7": "no backend fetches yet",
     "D8": "no backend fetches yet",
     "M3": "there is no backup verb yet",

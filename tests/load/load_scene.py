@@ -176,9 +176,11 @@ def fhir_like(seed: int, size: int = PAYLOAD_BYTES) -> bytes:
     return json.dumps(bundle).encode()
 
 
-def new_envelope(number: int) -> tuple[StandardBusinessDocumentHeader, bytes]:
-    """One StandardBusinessDocument around a message of 20 KiB, as a message service handler writes it."""
-    content = fhir_like(number)
+def new_envelope(
+    number: int, *, size: int = PAYLOAD_BYTES
+) -> tuple[StandardBusinessDocumentHeader, bytes]:
+    """One StandardBusinessDocument around a message of that size, as a message service handler writes it."""
+    content = fhir_like(number, size)
     document = Document(
         message_identifier=str(uuid.uuid4()),
         message_envelope_identifier=str(uuid.uuid4()),

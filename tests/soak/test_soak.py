@@ -56,3 +56,13 @@ def test_a_planted_fault_turns_the_kills_red(planted, seen_as, tmp_path):
     assert status == 1, said
     (line,) = [line for line in said.splitlines() if line.startswith("│") and seen_as in line]
     assert int(line.split("│")[2]) > 0
+
+
+@pytest.mark.timeout(400)
+def test_a_killed_node_with_ten_thousand_open_messages_soon_accepts_again(tmp_path):
+    # The goal is 2 s of time; what is asserted is twice that of CPU time, which a busy machine does not change.
+    status, said = program(
+        "restart", "--open", 10_000, "--restarts", 12, "--cpu-seconds", 4, "--directory", tmp_path, seconds=390
+    )  # fmt: skip
+    assert status == 0, said
+    assert "restart to accepting, p99" in said
