@@ -25,7 +25,7 @@ from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import Backend, DeliveryRefused
 from accesspoint.backends.folder import FolderBackend
 from accesspoint.backends.sink import SinkBackend
-from accesspoint.clock import Clock, SystemClock
+from accesspoint.clock import Clock, SteeredClock, SystemClock
 from accesspoint.config import Address as ListenAddress
 from accesspoint.config import BackendKind, Configuration, Profile, TrustPurpose
 from accesspoint.config import Station as Runs
@@ -56,9 +56,11 @@ from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.configured import build_payload_store
-from accesspoint.store.database import Database, sqlite_url
+from accesspoint.store.database import Database, Dialect, sqlite_url
 from accesspoint.store.filesystem import make_directory
+from accesspoint.store.heartbeat import Heartbeat
 from accesspoint.store.housekeeping import Housekeeper
+from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
@@ -70,7 +72,8 @@ from keys.tls import client_context, server_context
 from keys.trust import Purpose, TrustStore
 
 SHUTDOWN_SECONDS: Final = 5.0
-RECLAIM_SECONDS: Final = 30.0
+EVENT_ATTEMPT: Final = 0.7
+"""The part of a lease that one attempt with a delivery event may take."""
 HANDOVER_SCHEDULE: Final = RetrySchedule(
     timedelta(milliseconds=500), 2.0, timedelta(minutes=5), timedelta(days=60)
 )
@@ -88,7 +91,7 @@ class AccessPoint:
         self.station_client: As4Client
         self.bells = Bells()
         self.addresses: dict[str, str] = {}
-        self.owner = ids.ulid()
+        self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
         self._refreshers: list[RevocationRefresher] = []
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -103,6 +106,14 @@ class AccessPoint:
         url = store.database or sqlite_url(store.directory / "accesspoint.db")
         self.database = await Database.open(url)
         stack.push_async_callback(self.database.close)
+        if self.database.dialect is Dialect.POSTGRESQL:
+            # Several machines judge the same leases: by one clock, the server's.
+            self.clock = SteeredClock(self.clock)
+        self.heartbeat = Heartbeat(
+            self.database, self.leases, clock=self.clock, name=self.configuration.node_name,
+            wake=lambda: self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY),
+        )  # fmt: skip
+        await self.heartbeat.read_clock()
         self.payloads = build_payload_store(self.configuration)
         stack.callback(self.payloads.close)
         self.housekeeper = Housekeeper(
@@ -110,7 +121,7 @@ class AccessPoint:
         )
         now = self.clock.now()
         resumed = await self.database.run(
-            lambda tx: release_leases(tx, at=now, sole_node=self.database.dialect == "sqlite")
+            lambda tx: release_leases(tx, at=now, sole_node=self.database.dialect is Dialect.SQLITE)
         )
         if resumed:
             _log.info("resumed", messages=resumed)
@@ -155,7 +166,8 @@ class AccessPoint:
         outbox: Outbox | None = None
         if status is not None:
             glns = [organisation.gln for organisation in configuration.organisations]
-            outbox = Outbox(self.database, clock=self.clock, glns=glns)
+            lease = self.leases.duration
+            outbox = Outbox(self.database, clock=self.clock, glns=glns, lease=lease)
             devices = configuration.stations.device_ids
             tokens = {
                 devices[station]: TokenSource(
@@ -175,6 +187,7 @@ class AccessPoint:
                 ssl_context=self.client_tls,
                 session=session,
                 random=lambda: random_fraction(self.ids),
+                timeout=min(20.0, EVENT_ATTEMPT * lease.total_seconds()),
             )
             self._tasks.append(relay.run)
         devices = configuration.stations.device_ids
@@ -186,6 +199,7 @@ class AccessPoint:
             outbox=outbox,
             device_ids=by_station,
             together=Runs.MSH in runs and Runs.AP in runs,
+            node=configuration.node_name,
         )
 
     # The stations
@@ -299,7 +313,7 @@ class AccessPoint:
             bells=self.bells,
             clock=self.clock,
             schedule=HANDOVER_SCHEDULE,
-            owner=self.owner,
+            leases=self.leases,
         )
         directory = build_directory(
             configuration,
@@ -321,7 +335,7 @@ class AccessPoint:
             ids=self.ids,
             schedule=configuration.sending.retry.schedule(),
             concurrency=configuration.sending.workers,
-            owner=self.owner,
+            leases=self.leases,
         )
         self._tasks += [dispatcher.run, sender.run]
 
@@ -364,7 +378,7 @@ class AccessPoint:
                 bells=self.bells,
                 clock=self.clock,
                 schedule=HANDOVER_SCHEDULE,
-                owner=self.owner,
+                leases=self.leases,
             )
             self._tasks.append(relay.run)
 
@@ -401,6 +415,7 @@ class AccessPoint:
             token=token,
             about={
                 "label": self.configuration.label,
+                "node": self.configuration.node_name,
                 "profile": str(self.configuration.profile),
                 "gln": self.configuration.organisation.gln,
                 "stations": [str(station) for station in self.configuration.stations.runs],
@@ -426,7 +441,7 @@ class AccessPoint:
     def start_workers(self, stack: AsyncExitStack) -> None:
         """Start everything that works through the store, until the stack ends."""
         tasks = [
-            self._reclaim_leases,
+            self.heartbeat.run,
             *self._tasks,
             self.housekeeper.run,
             *(refresher.run for refresher in self._refreshers),
@@ -452,17 +467,6 @@ class AccessPoint:
             for waiting in all_:
                 waiting.cancel()
 
-    async def _reclaim_leases(self) -> None:
-        """Take up, now and then, what a node that died still holds, and let every worker look again.
-
-        Several nodes share a PostgreSQL store: what another one committed, or left, rings no bell here.
-        """
-        while True:
-            await asyncio.sleep(RECLAIM_SECONDS)
-            now = self.clock.now()
-            await self.database.run(lambda tx: release_leases(tx, at=now, sole_node=False))  # noqa: B023 - awaited here
-            self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY)
-
     @property
     def domain(self) -> str:
         """The right side of our MessageIds."""
@@ -483,6 +487,7 @@ class AccessPoint:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self.heartbeat.leave()
 
     async def _listen(
         self, stack: AsyncExitStack, app: web.Application, where: ListenAddress, *, tls: bool

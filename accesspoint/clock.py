@@ -34,6 +34,33 @@ class SystemClock:
         return monotonic()
 
 
+class SteeredClock:
+    """A clock that several machines have in common: set now and then to another one's time, it runs on by our own seconds.
+
+    Between two settings the monotonic clock carries it, so a wall clock that jumps here moves nothing.
+    """
+
+    def __init__(self, base: Clock) -> None:
+        """Begin at the time of `base`, whose monotonic clock it runs by."""
+        self._base = base
+        self._wall = base.now()
+        self._since = base.monotonic()
+
+    def now(self) -> datetime:
+        """Return the time that it was set to, plus what has passed since."""
+        return self._wall + timedelta(seconds=self._base.monotonic() - self._since)
+
+    def monotonic(self) -> float:
+        """Return seconds of the base clock."""
+        return self._base.monotonic()
+
+    def steer(self, moment: datetime) -> timedelta:
+        """Set it to `moment`; returns how far it had gone astray."""
+        astray = _aware(moment) - self.now()
+        self._wall, self._since = _aware(moment), self._base.monotonic()
+        return astray
+
+
 class ManualClock:
     """A clock that moves only when told to, for demonstrations, simulation and tests."""
 

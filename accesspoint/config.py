@@ -234,13 +234,28 @@ class Keys(Table):
     directory: FilePath
 
 
-class Store(Table):
-    """The directory of payloads, the database when it is not a SQLite file in it, and how payloads are encrypted.
+class Node(Table):
+    """This process among those that share one database: its name, and how long a row is its own without a heartbeat."""
 
-    `previous_keys` open what was encrypted under them; new payloads are encrypted under `encryption_key`.
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")] | None = None
+    lease: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not timedelta(seconds=2) <= self.lease <= timedelta(minutes=10):
+            raise ValueError("lease must be from 2 s to 10 min")
+        return self
+
+
+class Store(Table):
+    """This process's own directory, the database when it is not a SQLite file in it, and payloads and their encryption.
+
+    `payloads` is a directory that all nodes of one database share. `previous_keys` open what was encrypted under
+    them; new payloads are encrypted under `encryption_key`.
     """
 
     directory: FilePath
+    payloads: FilePath | None = None
     database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
     encryption: Literal["on", "off"] = "on"
     encryption_key: FilePath | None = None
@@ -429,6 +444,7 @@ class Configuration(Table):
     addresses: tuple[Organisation, ...] = ()
     stations: Stations
     listen: Listen = Listen()
+    node: Node = Node()
     keys: Keys
     store: Store
     retention: Retention = Retention()
@@ -480,6 +496,11 @@ class Configuration(Table):
         if wanted:
             raise ValueError("; ".join(wanted))
         return self
+
+    @property
+    def node_name(self) -> str:
+        """What the journal, the log and the list of nodes call this process."""
+        return self.node.name or self.label
 
     @property
     def organisations(self) -> tuple[Organisation, ...]:

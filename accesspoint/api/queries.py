@@ -45,6 +45,7 @@ def journal_entry(row: Row) -> Json:
     return {
         "seq": row["seq"],
         "at": time_text(row["at"]),
+        "node": row["node"],
         "station": row["station"],
         "event": row["event"],
         "message_identifier": row["message_identifier"],

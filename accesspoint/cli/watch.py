@@ -78,7 +78,7 @@ async def _begin(node: NodeClient, story: Story | None) -> _Begun | None:
         if story is not None and position > 0:
             async for entry in node.follow():
                 if story.takes(entry):
-                    past.append(Moment.of(label, entry))
+                    past.append(Moment.of(entry["node"] or label, entry))
                 if entry["seq"] >= position:
                     break
         return _Begun(label, position, tuple(past))
@@ -97,5 +97,5 @@ async def _follow(
         if begun is not None:
             async for entry in node.follow(after=begun.position):
                 if story is None or story.takes(entry):
-                    await queue.put(Moment.of(begun.label, entry))
+                    await queue.put(Moment.of(entry["node"] or begun.label, entry))
     await queue.put(None)

@@ -5,6 +5,8 @@ The relay then claims due rows, sends them and settles them. What holds:
 
 * At least once: a row stays `waiting` until the status component has answered; a crash while sending
   only lets the lease run out, and the event goes again with the same id.
+* Fenced: each claim counts `attempts` up, and a result is stored only under the count that it was claimed with.
+  A node that slept past its lease changes nothing once another one has the row.
 * In order per aggregate (the message identifier): only the oldest waiting row of a message is claimed.
 * A parked row (the status component will never take it, or we may not report it) is out of the way; later
   ones go on.
@@ -21,14 +23,16 @@ from enum import StrEnum
 from typing import Final
 
 import orjson
+import structlog
 
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, event_id
 from accesspoint.store.database import Database, Dialect, Transaction
 
-LEASE: Final = timedelta(seconds=60)
-"""How long a claimed row stays away from others; longer than one attempt may take."""
+_log = structlog.get_logger("accesspoint.delivery")
+LEASE: Final = timedelta(seconds=30)
+"""How long a claimed row stays away from others; longer than one attempt may take (`relay.attempt_seconds`)."""
 NOT_SERVED: Final = "sender-not-served"
 """The problem of an event of organisations that this node does not act for (any more)."""
 
@@ -52,13 +56,15 @@ _SELECT_NEXT: Final = "SELECT min(next_at) AS next_at " + _OLDEST_OF_EACH
 _LEASE: Final = "UPDATE outbox SET next_at = $2, attempts = attempts + 1 WHERE seq = $1"
 _SENT: Final = (
     "UPDATE outbox SET state = 'sent', sent_at = $2, problem = NULL"
-    " WHERE seq = $1 AND state = 'waiting'"
+    " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _PARK: Final = (
-    "UPDATE outbox SET state = 'parked', problem = $2 WHERE seq = $1 AND state = 'waiting'"
+    "UPDATE outbox SET state = 'parked', problem = $2"
+    " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _POSTPONE: Final = (
-    "UPDATE outbox SET next_at = $2, problem = $3 WHERE seq = $1 AND state = 'waiting'"
+    "UPDATE outbox SET next_at = $2, problem = $4"
+    " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _RESUME: Final = "UPDATE outbox SET next_at = $1 WHERE state = 'waiting' AND next_at > $2"
 _UNPARK: Final = (
@@ -96,7 +102,7 @@ class Fate(StrEnum):
 class Settlement:
     """The result of one attempt: `problem` says why it is not sent, `delay` when it is tried again."""
 
-    seq: int
+    event: ClaimedEvent
     fate: Fate
     problem: str | None = None
     delay: timedelta = timedelta()
@@ -115,9 +121,17 @@ class Backlog:
 class Outbox:
     """The outbox table; `woken` is set when there may be something new to send."""
 
-    def __init__(self, database: Database, *, clock: Clock, glns: Collection[str]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        glns: Collection[str],
+        lease: timedelta = LEASE,
+    ) -> None:
         """`glns` are the organisations this node acts for; tokens are asked for in their name."""
         self._database = database
+        self._lease = lease
         self._clock = clock
         self._glns = frozenset(glns)
         self.woken = asyncio.Event()
@@ -180,19 +194,22 @@ class Outbox:
         return await self._database.run(work)
 
     async def _settle(self, tx: Transaction, settlement: Settlement, now: int) -> None:
+        claimed = settlement.event.seq, settlement.event.attempts
         if settlement.fate is Fate.SENT:
-            await tx.execute(_SENT, settlement.seq, now)
+            touched = await tx.execute(_SENT, claimed[0], now, claimed[1])
         elif settlement.fate is Fate.PARKED:
-            await tx.execute(_PARK, settlement.seq, settlement.problem)
+            touched = await tx.execute(_PARK, claimed[0], settlement.problem, claimed[1])
         else:
             due = now + settlement.delay // timedelta(microseconds=1)
-            await tx.execute(_POSTPONE, settlement.seq, due, settlement.problem)
+            touched = await tx.execute(_POSTPONE, claimed[0], due, claimed[1], settlement.problem)
+        if touched != 1:
+            _log.warning("delivery_fenced", event_id=settlement.event.event_id)
 
     async def _claim(self, tx: Transaction, now: int, limit: int) -> list[ClaimedEvent]:
         if limit < 1:
             return []
         rows = await tx.fetch(_SELECT_DUE + tx.skip_locked, now, limit)
-        until = now + LEASE // timedelta(microseconds=1)
+        until = now + self._lease // timedelta(microseconds=1)
         for row in rows:
             await tx.execute(_LEASE, row["seq"], until)
         return [

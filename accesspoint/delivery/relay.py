@@ -65,7 +65,8 @@ class Relay:
     ) -> None:
         """`endpoint` is the FHIR base, `tokens` has the source of each reporting device.
 
-        `ssl_context` presents the certificate that the tokens are bound to.
+        `ssl_context` presents the certificate that the tokens are bound to. `timeout` seconds are all that one
+        attempt gets, its token included: less than the lease of an event.
         """
         self._outbox = outbox
         self._url = endpoint.rstrip("/") + "/AuditEvent"
@@ -75,7 +76,7 @@ class Relay:
         self._random = random
         self._back_off = back_off or BackOff()
         self._concurrency = concurrency
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._attempt_seconds = timeout
 
     async def run(self) -> None:
         """Send for ever; ends only by cancellation or with the database's StorageFailure."""
@@ -129,7 +130,8 @@ class Relay:
     async def _attempt(self, event: ClaimedEvent) -> Settlement:
         try:
             failpoint("O1")
-            status = await self._post(event)
+            async with asyncio.timeout(self._attempt_seconds):
+                status = await self._post(event)
             failpoint("O4")
         except TokenError as error:
             return self._postpone(event, error.problem, error.status)
@@ -143,12 +145,12 @@ class Relay:
             return self._postpone(event, "internal", None)
         if status in (200, 201):
             log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
-            return Settlement(event.seq, Fate.SENT)
+            return Settlement(event, Fate.SENT)
         if status == 401:
             self._source(event).drop(event.sor, event.gln)
         if status in _JUDGES_THE_EVENT:
             log.error("delivery_event_parked", event_id=event.event_id, status=status)
-            return Settlement(event.seq, Fate.PARKED, "status-refused")
+            return Settlement(event, Fate.PARKED, "status-refused")
         problem = "status-refused" if 400 <= status < 500 else "status-unreachable"
         return self._postpone(event, problem, status)
 
@@ -162,7 +164,7 @@ class Relay:
             attempts=event.attempts,
             seconds=round(delay.total_seconds(), 3),
         )
-        return Settlement(event.seq, Fate.POSTPONED, problem, delay)
+        return Settlement(event, Fate.POSTPONED, problem, delay)
 
     def _source(self, event: ClaimedEvent) -> TokenSource:
         """The tokens of the device that reports; an event outlives the configuration it was made under."""
@@ -184,7 +186,6 @@ class Relay:
             },
             ssl=self._ssl_context,
             allow_redirects=False,
-            timeout=self._timeout,
         ) as response:
             failpoint("O3")
             # Read so that the connection can be used again; what it says is not ours to log.

@@ -6,7 +6,6 @@ what cannot be read at all is kept in quarantine, never deleted.
 
 import asyncio
 import json
-from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -18,12 +17,12 @@ from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.leases import Leases
 from accesspoint.store.messages import StateMoved, advance, claim_due, find_due, next_due_at
 from envelope.errors import RemoteProtocolError
 from envelope.receiving import State
 
 DUE_STATES: Final = (State.RECEIVED, State.DELIVERY_WAIT)
-LEASE: Final = timedelta(minutes=5)
 BATCH: Final = 16
 HOLD_AFTER: Final = 10
 _log = structlog.get_logger("accesspoint.inbound")
@@ -41,7 +40,7 @@ class Dispatcher:
         bells: Bells,
         clock: Clock,
         schedule: RetrySchedule,
-        owner: str,
+        leases: Leases,
     ) -> None:
         self._database = database
         self._up = up
@@ -49,7 +48,7 @@ class Dispatcher:
         self._bells = bells
         self._clock = clock
         self._schedule = schedule
-        self._owner = owner
+        self._leases = leases
 
     async def run(self) -> None:
         """Lease and dispatch until cancelled."""
@@ -85,14 +84,15 @@ class Dispatcher:
                 states=DUE_STATES,
                 now=now,
                 limit=BATCH,
-                owner=self._owner,
-                lease=LEASE,
+                owner=self._leases.owner,
+                lease=self._leases.duration,
             )
         )
 
     async def _dispatch(self, row: Row) -> None:
         try:
-            await self._deliver(row)
+            with self._leases.working_on("messages", row["id"]):
+                await self._deliver(row)
         except StateMoved as moved:
             _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
         except RemoteProtocolError as error:

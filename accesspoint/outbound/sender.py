@@ -17,13 +17,13 @@ A look-up that fails leaves the row where it is, due later; one that can never s
 import asyncio
 import contextlib
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Final
 
 import structlog
 
-from accesspoint.as4.client import SLOWEST_BYTES_PER_SECOND, As4Client, PostFailed
+from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
 from accesspoint.failpoints import failpoint
@@ -37,6 +37,7 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_wire
+from accesspoint.store.leases import Leases
 from accesspoint.store.messages import (
     StateMoved,
     advance,
@@ -52,7 +53,6 @@ from envelope.sending import State
 from keys.certificate import load_certificate
 
 DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
-LEASE: Final = timedelta(minutes=5)
 LARGE_BYTES: Final = 1024 * 1024
 _CERTIFICATE_PROBLEMS: Final = {
     "cert.revoked": "certificate-revoked",
@@ -67,11 +67,6 @@ _ENDS: Final = {
 }
 """How the journal calls an end without a receipt; what may have arrived is not called unsent."""
 _log = structlog.get_logger("accesspoint.outbound")
-
-
-def lease_for(part_bytes: int) -> timedelta:
-    """How long an attempt may hold its message: longer than the slowest request that the client lets go on."""
-    return LEASE + timedelta(seconds=part_bytes / SLOWEST_BYTES_PER_SECOND)
 
 
 class Sender:
@@ -93,7 +88,7 @@ class Sender:
         ids: Ids,
         schedule: RetrySchedule,
         concurrency: int,
-        owner: str,
+        leases: Leases,
     ) -> None:
         self._database = database
         self._payloads = payloads
@@ -109,7 +104,7 @@ class Sender:
         self._schedule = schedule
         self._slots = asyncio.Semaphore(concurrency)
         self._concurrency = concurrency
-        self._owner = owner
+        self._leases = leases
         self._driving: set[str] = set()
 
     async def run(self) -> None:
@@ -151,8 +146,8 @@ class Sender:
                 states=DUE_STATES,
                 now=now,
                 limit=limit,
-                owner=self._owner,
-                lease=LEASE,
+                owner=self._leases.owner,
+                lease=self._leases.duration,
             )
         )
 
@@ -167,7 +162,8 @@ class Sender:
 
     async def _drive_and_free(self, row: Row) -> None:
         try:
-            await self._drive(row)
+            with self._leases.working_on("messages", row["id"]):
+                await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
         except StorageFailure:
@@ -183,7 +179,9 @@ class Sender:
     async def _set_aside(self, row: Row, why: str) -> None:
         """Postpone a message that met an error of ours, wherever the attempt had come to."""
         now = await self._database.read(lambda tx: find_message(tx, row["id"]))
-        if now is None or now["lease_owner"] not in (row["lease_owner"], self._owner):
+        if now is None or now["lease_epoch"] != row["lease_epoch"]:
+            return
+        if now["lease_owner"] not in (row["lease_owner"], self._leases.owner):
             return
         if now["state"] == State.SENDING:
             await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
@@ -260,8 +258,8 @@ class Sender:
             }[State(row["state"])]
             await advance(
                 tx, row, [str(s) for s in path], at=now, fenced=True,
-                columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._owner,
-                         "lease_until": to_microseconds(now + lease_for(wire.part_bytes))},
+                columns={"attempt": int(row["attempt"]) + 1, "party": partner, "lease_owner": self._leases.owner,
+                         "lease_until": to_microseconds(now + self._leases.duration)},
             )  # fmt: skip
             if fresh:
                 hops = [
@@ -321,8 +319,10 @@ class Sender:
             else:
                 touched = await tx.execute(
                     "UPDATE messages SET attempt = $1, next_at = $2, problem = $3, lease_owner = NULL,"
-                    " lease_until = NULL WHERE id = $4 AND state = $5 AND lease_owner IS NOT DISTINCT FROM $6",
+                    " lease_until = NULL WHERE id = $4 AND state = $5 AND lease_owner IS NOT DISTINCT FROM $6"
+                    " AND lease_epoch = $7",
                     attempt, to_microseconds(due), slug, row["id"], row["state"], row["lease_owner"],
+                    row["lease_epoch"],
                 )  # fmt: skip
                 if touched != 1:
                     raise StateMoved(f"message {row['id']} is no longer leased to this worker")
@@ -333,7 +333,7 @@ class Sender:
 
     async def _conclude(self, row: Row, verdict: Verdict) -> None:
         """Store what the attempt came to, fenced by our lease."""
-        sending = {**row, "state": str(State.SENDING), "lease_owner": self._owner}
+        sending = {**row, "state": str(State.SENDING), "lease_owner": self._leases.owner}
         match verdict.outcome:
             case Outcome.ACKNOWLEDGED:
                 commit = self._acknowledged(sending, verdict)

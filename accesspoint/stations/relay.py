@@ -22,15 +22,16 @@ from accesspoint.stations.document import Stored
 from accesspoint.stations.link import Handover
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.leases import Leases
 
 BATCH: Final = 16
-LEASE: Final = timedelta(minutes=5)
-"""How long a claimed hand-over stays away from others; longer than bringing one may take."""
 
 _CLAIM: Final = """
-UPDATE handovers SET lease_owner = $1, lease_until = $2 WHERE id IN (
+WITH due AS MATERIALIZED (
   SELECT id FROM handovers WHERE state = 'waiting' AND next_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
-  ORDER BY next_at, id LIMIT $4 {skip_locked}) RETURNING *
+  ORDER BY next_at, id LIMIT $4 {skip_locked})
+UPDATE handovers SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
+WHERE id IN (SELECT id FROM due) RETURNING *
 """
 _NEXT_DUE: Final = """
 SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due
@@ -46,7 +47,7 @@ _DONE: Final = (
 )
 _LATER: Final = (
     "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3, lease_owner = NULL, lease_until = NULL"
-    " WHERE id = $4 AND state = 'waiting' AND lease_owner = $5"
+    " WHERE id = $4 AND state = 'waiting' AND lease_owner = $5 AND lease_epoch = $6"
 )
 _log = structlog.get_logger("accesspoint.stations")
 
@@ -75,7 +76,7 @@ class HandoverRelay:
         bells: Bells,
         clock: Clock,
         schedule: RetrySchedule,
-        owner: str,
+        leases: Leases,
     ) -> None:
         self._database = database
         self._carriers = carriers
@@ -83,7 +84,7 @@ class HandoverRelay:
         self._bells = bells
         self._clock = clock
         self._schedule = schedule
-        self._owner = owner
+        self._leases = leases
 
     async def run(self) -> None:
         """Carry due hand-overs until cancelled."""
@@ -104,7 +105,7 @@ class HandoverRelay:
         return await self._database.run(
             lambda tx: tx.fetch(
                 _CLAIM.format(skip_locked=tx.skip_locked),
-                self._owner, to_microseconds(now + LEASE), to_microseconds(now), BATCH,
+                self._leases.owner, to_microseconds(now + self._leases.duration), to_microseconds(now), BATCH,
             )
         )  # fmt: skip
 
@@ -122,7 +123,8 @@ class HandoverRelay:
         try:
             failpoint("D1")
             handover = _handover(row)
-            await self._carriers[handover.target](handover)
+            with self._leases.working_on("handovers", handover.id):
+                await self._carriers[handover.target](handover)
             failpoint("D3")
             await self._bells.run(self._database, self._done(handover))
             failpoint("D4")
@@ -161,7 +163,15 @@ class HandoverRelay:
         due = to_microseconds(self._clock.now() + self._schedule.ceiling(attempts))
 
         async def work(tx: Transaction) -> None:
-            touched = await tx.execute(_LATER, attempts, due, refused.slug, row["id"], self._owner)
+            touched = await tx.execute(
+                _LATER,
+                attempts,
+                due,
+                refused.slug,
+                row["id"],
+                self._leases.owner,
+                row["lease_epoch"],
+            )
             if touched != 1:
                 # Done, or in another's hands, since our lease ran out: that one's word counts.
                 return

@@ -111,12 +111,20 @@ class Reporter:
     """Records delivery events and the journal in the caller's transaction."""
 
     def __init__(
-        self, *, clock: Clock, outbox: Outbox | None, device_ids: Mapping[str, str], together: bool
+        self,
+        *,
+        clock: Clock,
+        outbox: Outbox | None,
+        device_ids: Mapping[str, str],
+        together: bool,
+        node: str = "",
     ) -> None:
+        """`node` is what the journal calls this process, where several share one store."""
         self._clock = clock
         self._outbox = outbox
         self._device_ids = device_ids
         self._together = together
+        self._node = node
 
     async def report(
         self, tx: Transaction, act: Act, facts: DeliveryFacts, *, failed: bool = False
@@ -150,7 +158,8 @@ class Reporter:
     ) -> None:
         """Append one line to the journal that people follow; `detail` holds no personal data."""
         await tx.execute(
-            "INSERT INTO journal (at, station, event, message_identifier, subject, standard, problem, detail)"
-            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+            "INSERT INTO journal (at, station, event, message_identifier, subject, standard, problem, detail,"
+            " node) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
             to_microseconds(self._clock.now()), station, event, message_identifier, subject, standard, problem, detail,
+            self._node,
         )  # fmt: skip

@@ -16,7 +16,7 @@ def build_payload_store(configuration: Configuration) -> PayloadStore:
     Raises: StorageRefused when the place or a key cannot be used as it is.
     """
     return PayloadStore(
-        configuration.store.directory / "payloads",
+        configuration.store.payloads or configuration.store.directory / "payloads",
         keys=_load_keys(configuration),
         encrypt=configuration.store.encryption == "on",
     )

@@ -1,8 +1,11 @@
 """The `messages` table: AS4 exchanges in both directions, moved only along the state tables, each step appended to history.
 
-A transition names the state it leaves; the update must touch exactly one row, so a worker whose lease
-was taken over, or a second answer to the same question, changes nothing and is told so. All functions
-take the caller's transaction: what belongs together is committed together (reliability section 2.2).
+A transition names the state it leaves; the update must touch exactly one row, so a second answer to the
+same question changes nothing and is told so. Each claim of a row, and each lease taken away, counts its
+`lease_epoch` up; a result is stored only under the owner and the epoch that the worker was given. So a worker
+that slept past its lease changes nothing either, whoever has had the row since, its own process included.
+All functions take the caller's transaction: what belongs together is committed together (reliability
+section 2.2).
 The database itself refuses a step that is not in the tables and a state without its line of history
 (migration `transitions`).
 """
@@ -90,7 +93,7 @@ async def advance(
     """Move a message through one state or several in one commit.
 
     `message` needs `id`, `direction` and `state`; `fenced` demands that the row is still held by whom
-    `message["lease_owner"]` says, nobody included.
+    `message["lease_owner"]` says, nobody included, and was not claimed again since (`lease_epoch`).
     Raises `LocalProtocolError` for a step that the table does not know, `StateMoved` when the row is no
     longer where the caller saw it.
     """
@@ -104,18 +107,20 @@ async def advance(
     if not _COLUMNS.issuperset(changes):
         raise ValueError(f"unknown columns: {sorted(set(changes) - _COLUMNS)}")
     stamp = to_microseconds(at)
-    owner = [message["lease_owner"]] if fenced else []
+    held_by = [message["lease_owner"], message["lease_epoch"]] if fenced else []
     here = _STATE[direction](current)
     for number, step in enumerate(path):
         there = _ADVANCE[direction](here, _STATE[direction](step))  # type: ignore[operator]
         if number == 0:
             # History comes first, since the database takes a state only from it; so it is fenced as the state is.
-            fence = " AND lease_owner IS NOT DISTINCT FROM $6" if fenced else ""
+            fence = (
+                " AND lease_owner IS NOT DISTINCT FROM $6 AND lease_epoch = $7" if fenced else ""
+            )
             appended = await tx.execute(
                 "INSERT INTO history (message, from_state, to_state, at, note)"  # noqa: S608
                 " SELECT id, state, $1, CAST($2 AS BIGINT), $3 FROM messages"
                 f" WHERE id = $4 AND state = $5{fence} {tx.for_update}",
-                str(there), stamp, note, message["id"], current, *owner,
+                str(there), stamp, note, message["id"], current, *held_by,
             )  # fmt: skip
             if appended != 1:
                 raise _moved(message)
@@ -125,10 +130,14 @@ async def advance(
     names = list(changes)
     sets = ", ".join(f"{name} = ${index}" for index, name in enumerate(names, start=3))
     bound = len(names) + 3
-    fence = f" AND lease_owner IS NOT DISTINCT FROM ${bound + 2}" if fenced else ""
+    fence = (
+        f" AND lease_owner IS NOT DISTINCT FROM ${bound + 2} AND lease_epoch = ${bound + 3}"
+        if fenced
+        else ""
+    )
     touched = await tx.execute(
         f"UPDATE messages SET state = $1, updated_at = $2, {sets} WHERE id = ${bound} AND state = ${bound + 1}{fence}",  # noqa: S608
-        str(here), stamp, *changes.values(), message["id"], current, *owner,
+        str(here), stamp, *changes.values(), message["id"], current, *held_by,
     )  # fmt: skip
     if touched != 1:
         raise _moved(message)
@@ -148,13 +157,19 @@ async def claim_due(
     owner: str,
     lease: timedelta,
 ) -> list[Row]:
-    """Lease up to `limit` due messages to `owner`: rows whose time has come and that nobody holds."""
+    """Lease up to `limit` due messages to `owner`: rows whose time has come and that nobody holds.
+
+    What is claimed stands in a CTE that is evaluated once: the planner may run a plain sub-select again for
+    each row, and lock more than `limit`.
+    """
     listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
     stamp = to_microseconds(now)
     return await tx.fetch(
-        "UPDATE messages SET lease_owner = $1, lease_until = $2 WHERE id IN ("  # noqa: S608
+        "WITH due AS MATERIALIZED ("  # noqa: S608
         f"SELECT id FROM messages WHERE direction = $3 AND state IN ({listed}) AND next_at <= $4"
-        f" AND (lease_until IS NULL OR lease_until <= $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked}) RETURNING *",
+        f" AND (lease_until IS NULL OR lease_until <= $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked})"
+        " UPDATE messages SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1"
+        " WHERE id IN (SELECT id FROM due) RETURNING *",
         owner, to_microseconds(now + lease), direction, stamp, limit,
     )  # fmt: skip
 
@@ -193,40 +208,36 @@ async def next_due_at(
     return None if row is None or row["due"] is None else from_microseconds(int(row["due"]))
 
 
-async def release_leases(tx: Transaction, *, at: datetime, sole_node: bool) -> int:
-    """Give back what a stopped process held, so that a restart resumes it; answers how many rows moved.
+async def release_leases(tx: Transaction, *, at: datetime, sole_node: bool, owner: str = "") -> int:
+    """Give back what a stopped process held, so that others resume it; answers how many were under way.
 
-    With one process per store every lease found at start is a dead one; with several nodes only those
-    whose time is over.
+    With one process per store every lease found at start is a dead one. With several nodes those whose time is
+    over are, and those of `owner`, the caller who is about to stop. Nodes that do this at the same moment
+    share the rows out: what one has locked the others skip.
     """
     stamp = to_microseconds(at)
-    condition = "lease_owner IS NOT NULL" if sole_node else "lease_until <= $1"
-    arguments: tuple[int, ...] = () if sole_node else (stamp,)
+    condition = (
+        "lease_owner IS NOT NULL" if sole_node else "(lease_until <= $1 OR lease_owner = $2)"
+    )
+    arguments: tuple[str | int, ...] = () if sole_node else (stamp, owner)
     rows = await tx.fetch(
-        f"SELECT id, direction, state FROM messages WHERE {condition} AND state IN ('SENDING', 'DELIVERING')",  # noqa: S608
+        f"SELECT * FROM messages WHERE {condition} ORDER BY id {tx.skip_locked}",  # noqa: S608
         *arguments,
     )
-    for row in rows:
+    under_way = [row for row in rows if row["state"] in {"SENDING", "DELIVERING"}]
+    for row in under_way:
         if row["direction"] == "out":
             # The request may have reached the peer: the retry carries the same MessageId, the peer dedupes.
-            changes: dict[str, str | int | None] = {"next_at": stamp, "arrival_possible": 1}
-            await advance(
-                tx, row, envelope.sending.State.RETRY_WAIT, at=at, note="restart", columns=changes
-            )
+            state, more = str(envelope.sending.State.RETRY_WAIT), {"arrival_possible": 1}
         else:
-            await advance(
-                tx,
-                row,
-                envelope.receiving.State.DELIVERY_WAIT,
-                at=at,
-                note="restart",
-                columns={"next_at": stamp},
-            )
-    await tx.execute(
-        f"UPDATE messages SET lease_owner = NULL, lease_until = NULL WHERE {condition}",  # noqa: S608
-        *arguments,
-    )
-    return len(rows)
+            state, more = str(envelope.receiving.State.DELIVERY_WAIT), {}
+        await advance(tx, row, state, at=at, note="restart", columns={"next_at": stamp, **more})
+    for row in rows:
+        await tx.execute(
+            "UPDATE messages SET lease_owner = NULL, lease_until = NULL, lease_epoch = lease_epoch + 1 WHERE id = $1",
+            row["id"],
+        )
+    return len(under_way)
 
 
 async def find_message(tx: Transaction, id: str) -> Row | None:  # noqa: A002

@@ -121,9 +121,8 @@ async def test_a_node_says_where_it_is_and_forgets_it_when_it_stops(
 
 
 async def test_what_a_dead_node_still_holds_is_taken_up_without_a_restart(
-    stage: Stage, unused_tcp_port_factory: Any, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, unused_tcp_port_factory: Any
 ) -> None:
-    monkeypatch.setattr("accesspoint.app.RECLAIM_SECONDS", 0.05)
     path = write(stage, CLINIC, unused_tcp_port_factory(), MUNICIPALITY, 1)
     async with stage.run(path) as node:
         held = NewMessage(
@@ -140,6 +139,7 @@ async def test_what_a_dead_node_still_holds_is_taken_up_without_a_restart(
             await advance(tx, row, "DELIVERING", at=now, columns=lease)
 
         await node.point.database.run(leave)
+        await node.point.heartbeat.beat()
         async with asyncio.timeout(10):
             while True:
                 row = await node.point.database.fetch_one("SELECT * FROM messages")

@@ -70,6 +70,8 @@ class Doorway:
     def __init__(self) -> None:
         self.target = (HOST, 0)
         self.keeps_answers = False
+        self.cuts_answer_after: int | None = None
+        """After so many octets of the next answer everything is cut, and this is None again."""
         self._socket = _bound((HOST, 0))
         self.address = f"{HOST}:{self._socket.getsockname()[1]}"
         self._server: asyncio.Server | None = None
@@ -123,6 +125,13 @@ class Doorway:
             while data := await inner_reader.read(65536):
                 if self.keeps_answers and sent > CLIENT_HANDSHAKE_BYTES:
                     continue
+                limit = self.cuts_answer_after
+                if limit is not None and sent > CLIENT_HANDSHAKE_BYTES:
+                    self.cuts_answer_after = None
+                    writer.write(data[:limit])
+                    await writer.drain()
+                    self.cut()
+                    return
                 writer.write(data)
                 await writer.drain()
             writer.close()

@@ -32,7 +32,7 @@ async def claim(outbox: Outbox, *settlements: Settlement, limit: int = 10) -> li
 
 
 def sent(event: ClaimedEvent) -> Settlement:
-    return Settlement(event.seq, Fate.SENT)
+    return Settlement(event, Fate.SENT)
 
 
 async def test_an_event_is_recorded_with_its_audit_event_and_its_organisation(
@@ -143,7 +143,7 @@ async def test_a_postponed_event_holds_back_the_later_ones_of_its_message(
 ) -> None:
     await record(database, outbox, event_of(subtype=SubType.RECEIVED), event_of())
     (first,) = await claim(outbox)
-    postponed = Settlement(first.seq, Fate.POSTPONED, "status-unreachable", timedelta(seconds=5))
+    postponed = Settlement(first, Fate.POSTPONED, "status-unreachable", timedelta(seconds=5))
 
     claimed, wait = await outbox.exchange([postponed], limit=10)
     assert (claimed, wait) == ([], timedelta(seconds=5))
@@ -159,7 +159,7 @@ async def test_a_parked_event_lets_the_later_ones_of_its_message_go(
     await record(database, outbox, event_of(subtype=SubType.RECEIVED), event_of())
     (first,) = await claim(outbox)
 
-    (second,) = await claim(outbox, Settlement(first.seq, Fate.PARKED, "status-refused"))
+    (second,) = await claim(outbox, Settlement(first, Fate.PARKED, "status-refused"))
 
     assert second.seq > first.seq
     row = await database.fetch_one("SELECT * FROM outbox WHERE seq = $1", first.seq)
@@ -172,7 +172,7 @@ async def test_parked_events_go_again_when_released(
 ) -> None:
     await record(database, outbox, event_of())
     (first,) = await claim(outbox)
-    assert await claim(outbox, Settlement(first.seq, Fate.PARKED, "status-refused")) == []
+    assert await claim(outbox, Settlement(first, Fate.PARKED, "status-refused")) == []
 
     assert await outbox.release_parked() == 1
 
@@ -199,7 +199,7 @@ async def test_a_sent_event_stays_sent_whatever_a_late_loser_says(
     (claimed,) = await claim(outbox)
     await claim(outbox, sent(claimed))
 
-    await claim(outbox, Settlement(claimed.seq, Fate.POSTPONED, "status-unreachable"))
+    await claim(outbox, Settlement(claimed, Fate.POSTPONED, "status-unreachable"))
 
     backlog = await outbox.backlog()
     assert (backlog.sent, backlog.waiting) == (1, 0)
@@ -239,7 +239,7 @@ async def test_the_backlog_counts_states_and_age(
     events = [event_of(facts=replace(facts, message_identifier=str(n))) for n in range(3)]
     await record(database, outbox, *events)
     first, second, _ = await claim(outbox)
-    await claim(outbox, sent(first), Settlement(second.seq, Fate.PARKED, "status-refused"))
+    await claim(outbox, sent(first), Settlement(second, Fate.PARKED, "status-refused"))
     clock.advance(timedelta(minutes=3))
 
     backlog = await outbox.backlog()

@@ -24,6 +24,7 @@ from accesspoint.store.database import (
     StorageFailure,
     Transaction,
 )
+from accesspoint.store.leases import Leases
 from accesspoint.store.messages import NewMessage, insert_message
 from accesspoint.store.payloads import PayloadMissing
 from envelope.errors import LocalProtocolError, SbdRefused
@@ -57,7 +58,7 @@ class Received:
             bells=self.parts.bells,
             clock=self.parts.clock,
             schedule=SCHEDULE,
-            owner="worker-1",
+            leases=Leases("worker-1"),
         )
         task = asyncio.create_task(dispatcher.run())
         try:

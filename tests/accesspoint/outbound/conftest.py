@@ -22,6 +22,7 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.sbd_file import write_sbd
 from accesspoint.store.database import Row
+from accesspoint.store.leases import Leases
 from envelope.ehmi import envelope_for_message
 
 SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(seconds=40), timedelta(seconds=60))
@@ -76,7 +77,7 @@ class Outbound:
             "agreements": Agreements(),
             "schedule": SCHEDULE,
             "concurrency": 4,
-            "owner": "worker-1",
+            "leases": Leases("worker-1"),
         }
         return Sender(
             database=parts.database,

@@ -18,10 +18,11 @@ from accesspoint.clock import to_microseconds
 from accesspoint.demo.scenery import CLINIC
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed, LookupProblem
 from accesspoint.discovery.static import StaticDirectory
-from accesspoint.outbound.sender import DUE_STATES, LARGE_BYTES, LEASE
+from accesspoint.outbound.sender import DUE_STATES, LARGE_BYTES
 from accesspoint.stations import Bell
 from accesspoint.store.database import StorageFailure, Transaction
 from accesspoint.store.evidence import find_receipt, find_wire
+from accesspoint.store.leases import LEASE, Leases
 from accesspoint.store.messages import advance, claim_due, find_message, release_leases
 from envelope import codes
 from envelope.sending import TRANSITIONS, State
@@ -365,7 +366,7 @@ async def test_a_worker_that_lost_its_lease_stores_nothing(outbound: "Outbound")
         async with asyncio.timeout(10):
             while not outbound.server.arrived:
                 await parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.02)
-        parts.clock.advance(2 * LEASE)  # a lease also covers the slowest request of its part
+        parts.clock.advance(LEASE)  # no heartbeat has renewed it
         later = parts.clock.now()
         await parts.database.run(lambda tx: release_leases(tx, at=later, sole_node=False))
 
@@ -406,7 +407,7 @@ async def test_a_restart_sends_the_same_message_again_and_ends_acknowledged(
         lambda tx: release_leases(tx, at=now, sole_node=True)
     )
     assert released == 1
-    async with outbound.running(outbound.sender(owner="worker-2")):
+    async with outbound.running(outbound.sender(leases=Leases("worker-2"))):
         row = await until_state(outbound, id_, "ACKNOWLEDGED")
     assert row["attempt"] == 2
     assert "RETRY_WAIT" in await outbound.states(id_)

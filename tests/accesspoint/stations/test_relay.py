@@ -16,9 +16,10 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell
 from accesspoint.stations.document import Address
 from accesspoint.stations.link import Apart, Handover
-from accesspoint.stations.relay import LEASE, HandoverRelay, NotTaken
+from accesspoint.stations.relay import HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Act, Reporter
 from accesspoint.store.database import Row, StorageFailure, Transaction
+from accesspoint.store.leases import LEASE, Leases
 from accesspoint.store.payloads import PayloadMissing
 
 SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60))
@@ -51,7 +52,7 @@ def relay_of(parts: Parts, *, owner: str = "one", **carriers: Carry) -> Handover
         bells=parts.bells,
         clock=parts.clock,
         schedule=SCHEDULE,
-        owner=owner,
+        leases=Leases(owner),
     )
 
 

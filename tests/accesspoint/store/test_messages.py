@@ -2,11 +2,12 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from message_rows import AT, NEW, find, insert, sending, steps
 
 import envelope.receiving
 import envelope.sending
@@ -20,54 +21,19 @@ from accesspoint.store.database import (
     sqlite_url,
 )
 from accesspoint.store.messages import (
-    NewMessage,
     StateMoved,
     advance,
     claim_due,
     find_due,
     find_message,
     insert_message,
-    list_history,
     next_due_at,
     release_leases,
 )
 from envelope.errors import LocalProtocolError
 
-AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 LEASE = timedelta(minutes=5)
 OUT = ("ACCEPTED", "RETRY_WAIT")
-NEW = NewMessage(
-    id="M1",
-    direction="out",
-    state="ACCEPTED",
-    message_id="1@a.example",
-    conversation_id="c",
-    party="",
-    envelope_id="e",
-    message_identifier="m",
-    standard="s",
-    original_sender="0088:1",
-    final_recipient="0088:2",
-    document_id="d",
-    process_id="p",
-    facts="{}",
-    payload="0" * 32,
-    payload_bytes=3,
-    payload_sha256="00",
-)
-
-
-async def insert(database: Database, *ids: str, direction: str = "out") -> None:
-    state = "ACCEPTED" if direction == "out" else "RECEIVED"
-    for id_ in ids:
-        new = replace(NEW, id=id_, direction=direction, state=state, message_id=f"{id_}@a.example")
-        await database.run(lambda tx, new=new: insert_message(tx, new, at=AT, note="first"))
-
-
-async def find(database: Database, id_: str = "M1") -> Row:
-    row = await database.read(lambda tx: find_message(tx, id_))
-    assert row is not None
-    return row
 
 
 async def claim(
@@ -85,11 +51,6 @@ async def claim(
         )
     )
     return sorted(row["id"] for row in rows)
-
-
-async def steps(database: Database, id_: str = "M1") -> list[tuple[str | None, str, str | None]]:
-    rows = await database.read(lambda tx: list_history(tx, id_))
-    return [(row["from_state"], row["to_state"], row["note"]) for row in rows]
 
 
 async def test_a_new_message_is_due_at_once_and_has_its_first_line_of_history(
@@ -234,14 +195,6 @@ async def test_the_next_due_time_counts_leases_and_forgets_ended_messages(
     row = await find(packaged)
     await packaged.run(lambda tx: advance(tx, row, "FAILED", at=AT))
     assert await due() is None
-
-
-async def sending(database: Database, id_: str, owner: str, until: datetime) -> None:
-    row = await find(database, id_)
-    columns = {"lease_owner": owner, "lease_until": to_microseconds(until)}
-    await database.run(
-        lambda tx: advance(tx, row, ["RESOLVED", "READY", "SENDING"], at=AT, columns=columns)
-    )
 
 
 async def test_a_restart_of_the_only_process_takes_up_every_lease(packaged: Database) -> None:

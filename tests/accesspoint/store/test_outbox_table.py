@@ -60,15 +60,15 @@ async def test_two_nodes_share_the_work_and_keep_the_order(
     assert {b'"msg-received"' in event.body for event in (first, second)} == {True}
     assert await one.exchange([], limit=5) == ([], LEASE)
 
-    (after,), _ = await one.exchange([Settlement(first.seq, Fate.SENT)], limit=5)
+    (after,), _ = await one.exchange([Settlement(first, Fate.SENT)], limit=5)
     assert b'"msg-sent"' in after.body
-    later = Settlement(second.seq, Fate.POSTPONED, "status-unreachable", timedelta(seconds=9))
+    later = Settlement(second, Fate.POSTPONED, "status-unreachable", timedelta(seconds=9))
     assert (await two.exchange([later], limit=5))[0] == []
 
     clock.advance(timedelta(seconds=9))
     (again,), _ = await two.exchange([], limit=5)
     assert (again.event_id, again.attempts) == (second.event_id, 2)
-    parked = Settlement(again.seq, Fate.PARKED, "status-refused")
+    parked = Settlement(again, Fate.PARKED, "status-refused")
     (last,), _ = await two.exchange([parked], limit=5)
     assert last.seq > again.seq
     backlog = await one.backlog()
@@ -87,3 +87,23 @@ async def test_a_restart_takes_over_leases_only_where_the_table_is_its_own(
 
     claimed, _ = await outbox.exchange([], limit=1)
     assert len(claimed) == (1 if packaged.dialect is Dialect.SQLITE else 0)
+
+
+@pytest.mark.parametrize(
+    "fate", [(Fate.SENT, None), (Fate.PARKED, "status-refused"), (Fate.POSTPONED, "late")]
+)
+async def test_a_node_that_slept_past_its_lease_changes_nothing(
+    packaged: Database, clock: ManualClock, fate: tuple[Fate, str | None]
+) -> None:
+    sleeper, other = node(packaged, clock), node(packaged, clock)
+    await record(packaged, sleeper, "a", SubType.SENT)
+    (first,), _ = await sleeper.exchange([], limit=1)
+    clock.advance(LEASE)
+    (second,), _ = await other.exchange([], limit=1)
+    # Both may have sent it, and so the component may have it twice: under one id, with one body.
+    assert (second.event_id, second.body) == (first.event_id, first.body)
+    before = await packaged.fetch("SELECT * FROM outbox")
+    await sleeper.exchange([Settlement(first, fate[0], fate[1], timedelta(days=9))], limit=0)
+    assert await packaged.fetch("SELECT * FROM outbox") == before
+    await other.exchange([Settlement(second, Fate.SENT)], limit=0)
+    assert (await other.backlog()).sent == 1

@@ -1,0 +1,74 @@
+"""For each crash point, the exchange in which it is reached: who fails, at which hit, and what brings a circumstance about."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import acts
+from scene import RECEIVER, SENDER, CrashScene
+
+from accesspoint.failpoints import POINTS, Fault
+
+Act = Callable[[CrashScene, str, Fault], Awaitable[dict[str, bytes]]]
+"""Plays a circumstance with a node (by name) and a fault; returns the messages it sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """How a point is reached: `victim` fails at it, `when` tells which hit, `act` plays what is no place in the code,
+    `fresh` begins with empty stores."""
+
+    victim: str
+    when: str = ""
+    large: bool = False
+    stores: tuple[str, ...] = ("sqlite", "postgresql")
+    act: Act | None = None
+    fresh: bool = False
+
+
+WITHOUT: Mapping[str, str] = MappingProxyType(
+    {
+        "S15": "the submitter is not told of outcomes yet",
+        "S16": "the submitter is not told of outcomes yet",
+        "S17": "needs a second node over the same store",
+        "S18": "a late receipt is not taken yet",
+        "S19": "nothing is purged yet",
+        "S20": "nothing is purged yet",
+        "R16": "there is no orphan sweeper yet",
+        "D7": "no backend fetches yet",
+        "D8": "no backend fetches yet",
+        "M3": "there is no backup verb yet",
+    }
+)
+"""Points that cannot be played, and why."""
+
+SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
+    {
+        **{name: Scenario(SENDER) for name in ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")},
+        "S9": Scenario(SENDER, when="@2", large=True),
+        **{name: Scenario(SENDER) for name in ("S10", "S11", "S12", "S13", "S14")},
+        **{f"R{number}": Scenario(RECEIVER) for number in range(1, 12)},
+        "R12": Scenario(RECEIVER, when="@R11"),
+        "R13": Scenario(RECEIVER),
+        **{f"D{number}": Scenario(RECEIVER) for number in range(1, 7)},
+        **{f"O{number}": Scenario(SENDER) for number in range(1, 5)},
+        "O5": Scenario(SENDER, when="@O4"),
+        "R14": Scenario(RECEIVER, act=acts.half_an_answer),
+        "R15": Scenario(RECEIVER, act=acts.answered),
+        "O6": Scenario(SENDER, act=acts.poison),
+        "O7": Scenario(SENDER, act=acts.three_days),
+        "O8": Scenario(SENDER, act=acts.many_at_once),
+        "M1": Scenario(RECEIVER, act=acts.migration, fresh=True),
+        "M2": Scenario(RECEIVER, act=acts.checkpoint, stores=("sqlite",)),
+        "M4": Scenario(RECEIVER, act=acts.new_keys),
+        "M5": Scenario(SENDER, act=acts.new_configuration),
+        "M6": Scenario(RECEIVER, act=acts.log_rotation),
+        "M7": Scenario(SENDER, act=acts.stopping),
+        "M8": Scenario(RECEIVER, act=acts.out_of_memory),
+    }
+)
+
+
+def unplayed() -> set[str]:
+    """The points that have neither a scenario nor a reason."""
+    return set(POINTS) - set(SCENARIOS) - set(WITHOUT)
