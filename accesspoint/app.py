@@ -22,7 +22,7 @@ from accesspoint.api.routes import Api
 from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.server import As4Server
-from accesspoint.backends.base import Backend, DeliveryRefused
+from accesspoint.backends.base import Backend, backend_carrier
 from accesspoint.backends.folder import FolderBackend
 from accesspoint.backends.sink import SinkBackend
 from accesspoint.clock import Clock, SteeredClock, SystemClock
@@ -48,12 +48,12 @@ from accesspoint.problems import ProblemRaised
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
-from accesspoint.stations.document import Address, Document, Envelope
+from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
-from accesspoint.stations.link import Apart, Handover, Joined, Link
+from accesspoint.stations.link import Apart, Joined, Link
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
-from accesspoint.stations.relay import Carrier, HandoverRelay, NotTaken
+from accesspoint.stations.relay import Carrier, HandoverRelay
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, Dialect, sqlite_url
@@ -62,6 +62,7 @@ from accesspoint.store.heartbeat import Heartbeat
 from accesspoint.store.housekeeping import Housekeeper
 from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
+from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.crl import CrlStore
@@ -111,7 +112,7 @@ class AccessPoint:
             self.clock = SteeredClock(self.clock)
         self.heartbeat = Heartbeat(
             self.database, self.leases, clock=self.clock, name=self.configuration.node_name,
-            wake=lambda: self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY),
+            wake=lambda: self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY, Bell.BACKEND),
         )  # fmt: skip
         await self.heartbeat.read_clock()
         self.payloads = build_payload_store(self.configuration)
@@ -236,7 +237,8 @@ class AccessPoint:
         configuration = self.configuration
         served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.organisations}
         known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
-        self.carriers["backend"] = self._build_backend_carrier()
+        carry = backend_carrier(self._build_backend(), self.payloads)
+        self.carriers["backend"] = self.carriers[SUBMITTER] = carry
         return EndUserApplication(
             database=self.database,
             payloads=self.payloads,
@@ -351,6 +353,8 @@ class AccessPoint:
                 clock=self.clock,
             )  # fmt: skip
             self.carriers[target] = client.carry
+            if target == "up":
+                self.carriers[SUBMITTER] = client.carry
             # What a neighbour hands over travels away from it: the one below us sends upwards.
             neighbours["down" if target == "up" else "up"] = load_certificate_files(
                 [link.certificate]
@@ -370,35 +374,31 @@ class AccessPoint:
                 **({"down": submit.take_envelope} if submit else {}),
             },
         )
-        if self.carriers:
-            relay = HandoverRelay(
-                database=self.database,
-                carriers=self.carriers,
-                reporter=self.reporter,
-                bells=self.bells,
-                clock=self.clock,
-                schedule=HANDOVER_SCHEDULE,
-                leases=self.leases,
-            )
-            self._tasks.append(relay.run)
+        # A backend that takes its time holds up nobody but itself.
+        ours = {"backend", SUBMITTER} & set(self.carriers)
+        for bell, targets in ((Bell.BACKEND, ours), (Bell.RELAY, set(self.carriers) - ours)):
+            if targets:
+                relay = HandoverRelay(
+                    database=self.database,
+                    carriers={target: self.carriers[target] for target in sorted(targets)},
+                    reporter=self.reporter,
+                    bells=self.bells,
+                    clock=self.clock,
+                    schedule=HANDOVER_SCHEDULE,
+                    leases=self.leases,
+                    bell=bell,
+                )
+                self._tasks.append(relay.run)
 
-    def _build_backend_carrier(self) -> Carrier:
+    def _build_backend(self) -> Backend:
         settings = self.configuration.backend
-        backend: Backend = SinkBackend()
         if (
             settings is not None
             and settings.kind is BackendKind.FOLDER
             and settings.directory is not None
         ):
-            backend = FolderBackend(settings.directory)
-
-        async def carry(handover: Handover) -> None:
-            try:
-                await backend.deliver(handover.id, Document.from_json(handover.item), self.payloads)
-            except DeliveryRefused as refused:
-                raise NotTaken("backend-not-accepting", str(refused)) from refused
-
-        return carry
+            return FolderBackend(settings.directory)
+        return SinkBackend()
 
     # Serving
 

@@ -451,5 +451,14 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the backend is stopped, or its directory is full or not writable.",
             (_NOTHING, "ls -ld with the directory of [backend]"),
         ),
+        "backend-refused": ProblemText(
+            "The backend refuses a message",
+            "{backend} said of a message that it will not take it; its sender already has the receipt.",
+            "the backend expects another form, another address, or another secret than it is given.",
+            (
+                "see the status in the journal and the log of the backend",
+                "nothing is lost: it is offered again, with the same delivery id",
+            ),
+        ),
     }
 )

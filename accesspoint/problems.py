@@ -334,6 +334,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("fhir-acknowledgement-unexpected", _T, _L.ACKNOWLEDGEMENT, _X.FAILED, 409),
         # backend
         Problem("backend-not-accepting", _O, _L.BACKEND, _X.FAILED, 503),
+        Problem("backend-refused", _O, _L.BACKEND, _X.REFUSED, 502),
         Problem("delivery-failed", _T, _L.BACKEND, _X.FAILED, 503),
     )
 )

@@ -112,8 +112,9 @@ def _refuse_metadata(suffix: str, detail: str) -> SmpRefused:
 class Manifest:
     """What one station states about an octet stream it hands to the next.
 
-    `kind` is `document` (a FHIR message) or `envelope` (a StandardBusinessDocument), `direction` the way it goes;
-    `sha256` and `size` are those of the stream, `facts` small texts both stations need, never about a patient.
+    `kind` is `document` (a FHIR message), `envelope` (a StandardBusinessDocument) or `outcome` (of a message that was
+    sent), `direction` the way it goes; `sha256` and `size` are those of the stream, `facts` small texts both stations
+    need, never about a patient.
     """
 
     id: str
@@ -126,7 +127,7 @@ class Manifest:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-_KINDS: Final = frozenset({"document", "envelope"})
+_KINDS: Final = frozenset({"document", "envelope", "outcome"})
 _TOKEN: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,15}", re.ASCII)

@@ -9,6 +9,7 @@ from typing import Any
 
 from accesspoint.clock import from_microseconds
 from accesspoint.store.database import Row, Transaction
+from envelope.sending import OUTCOMES
 
 Json = dict[str, Any]
 
@@ -108,6 +109,9 @@ async def _exchange(tx: Transaction, row: Row) -> Json:
         "receipt": None
         if receipt is None
         else {"signer": receipt["signer"], "at": time_text(receipt["at"])},
+        "outcome": next(
+            (step["to_state"] for step in reversed(history) if step["to_state"] in OUTCOMES), None
+        ),
         "history": [
             {
                 "from": step["from_state"],

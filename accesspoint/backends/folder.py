@@ -1,18 +1,33 @@
-"""The folder backend: one file per message, written beside, synced, and renamed into place, so nobody sees half of one."""
+"""The folder backend: a file per message, and beside it, last, a manifest that says that the file is whole.
+
+Every file is written aside, synced, and renamed into place; then the directory is synced. The manifest
+(`NAME.manifest.json`) comes when all of that is done for its message, so whoever reads the folder takes what has
+a manifest, and nothing else. It holds the id of the delivery, which a repetition repeats: after a crash the
+same delivery may put the same two files there again, also when they were taken away in the meantime.
+
+What became of messages that were sent is put into `outcomes/`, one file each, by the same steps.
+
+Spec: reliability section 2.2 (file drop), points D5 and D6.
+"""
 
 import asyncio
 import hashlib
+import json
 import os
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from accesspoint.backends.base import DeliveryRefused
+from accesspoint.backends.base import DeliveryRefused, manifest_of
 from accesspoint.failpoints import failpoint
 from accesspoint.stations.document import Document
-from accesspoint.store.payloads import PayloadStore
+from accesspoint.store.filesystem import fsync_directory
+from accesspoint.store.payloads import PayloadReader, PayloadStore
 
 CHUNK_BYTES: Final = 64 * 1024
+MANIFEST: Final = ".manifest.json"
+OUTCOMES: Final = "outcomes"
 _SUFFIXES: Final = {"application/fhir+json": ".json", "application/fhir+xml": ".xml"}
 
 
@@ -27,6 +42,7 @@ class FolderBackend:
         self._directory = directory
         self._naming = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / OUTCOMES).mkdir(mode=0o700, exist_ok=True)
 
     def path_of(self, document: Document) -> Path:
         """Where a message stands once it is delivered.
@@ -39,38 +55,72 @@ class FolderBackend:
         )
 
     async def deliver(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
-        """Write the message; raises `DeliveryRefused` when the directory does not take it."""
+        """Write the message and its manifest; raises `DeliveryRefused` when the directory does not take them."""
+        await self._in_thread(self._write_delivery, delivery_id, document, payloads)
+
+    async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
+        """Write the outcome; raises `DeliveryRefused` when the directory does not take it."""
+        path = self._directory / OUTCOMES / f"{message_identifier}.{outcome_id}.json"
+        await self._in_thread(_write, path, (outcome,))
+
+    async def _in_thread(self, write: Callable[..., None], *arguments: object) -> None:
         try:
-            await asyncio.to_thread(self._write, delivery_id, document, payloads)
+            await asyncio.to_thread(write, *arguments)
         except OSError as error:
             raise DeliveryRefused(error.strerror or type(error).__name__) from error
 
-    def _write(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
-        temporary = self._directory / f".{delivery_id}.part"
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
-        )
-        with (
-            os.fdopen(descriptor, "wb") as target,
-            payloads.open(document.stored.payload, sha256=document.stored.payload_sha256) as source,
-        ):
-            while chunk := source.read(CHUNK_BYTES):
-                target.write(chunk)
-                failpoint("D2")
-            target.flush()
-            os.fsync(target.fileno())
+    def _write_delivery(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
+        manifest = manifest_of(delivery_id, document)
+        stored = document.stored
+        with payloads.open(stored.payload, sha256=stored.payload_sha256) as source:
+            temporary = _write_aside(self._directory / f".{delivery_id}.part", _chunks(source))
+        # A name is free or not for message and manifest together.
         with self._naming:
             path = self.path_of(document)
-            if path.exists() and _sha256(path) != document.stored.payload_sha256:
+            if _is_taken(path, delivery_id, document.stored.payload_sha256):
                 path = path.with_name(f"{path.stem}.{delivery_id}{path.suffix}")
             failpoint("D5")
             temporary.rename(path)
-        failpoint("D6")
-        folder = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            failpoint("D6")
+            fsync_directory(self._directory)
+            text = json.dumps({**manifest, "file": path.name}, indent=1).encode()
+            _write(path.with_name(path.name + MANIFEST), (text,))
+
+
+def _chunks(source: PayloadReader) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK_BYTES):
+        yield chunk
+        failpoint("D2")
+
+
+def _is_taken(path: Path, delivery_id: str, sha256: str) -> bool:
+    """Whether another delivery has this name; without a manifest the content tells."""
+    try:
+        manifest = path.with_name(path.name + MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return path.exists() and _sha256(path) != sha256
+    try:
+        return bool(json.loads(manifest)["delivery"] != delivery_id)
+    except (ValueError, TypeError, LookupError):
+        return True
+
+
+def _write(path: Path, chunks: Iterable[bytes]) -> None:
+    """Have a whole file under this name, durably, or none."""
+    _write_aside(path.with_name(f".{path.name}.part"), chunks).rename(path)
+    fsync_directory(path.parent)
+
+
+def _write_aside(temporary: Path, chunks: Iterable[bytes]) -> Path:
+    descriptor = os.open(
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+    )
+    with os.fdopen(descriptor, "wb") as target:
+        for chunk in chunks:
+            target.write(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    return temporary
 
 
 def _sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
+from accesspoint.backends.folder import MANIFEST
 from accesspoint.clock import Clock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.demo.stage import Node, Stage
@@ -312,7 +313,11 @@ def _delivered(node: Node, message_identifier: str | None) -> bytes | None:
     """What the folder backend of a node got under this identifier."""
     if message_identifier is None:
         return None
-    found = list(node.plan.inbox.glob(f"{message_identifier}.*"))
+    found = [
+        path
+        for path in node.plan.inbox.glob(f"{message_identifier}.*")
+        if not path.name.endswith(MANIFEST)
+    ]
     return found[0].read_bytes() if len(found) == 1 else None
 
 

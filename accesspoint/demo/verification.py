@@ -89,7 +89,7 @@ def verify(exchange: Exchange) -> Iterator[Check]:
 
 def _verify_transport(exchange: Exchange) -> Iterator[Check]:
     out = _exchanges(exchange.sender, exchange.message_identifier, "out")
-    acknowledged = bool(out) and all(e["state"] == "ACKNOWLEDGED" for e in out)
+    acknowledged = bool(out) and all(e["outcome"] == "ACKNOWLEDGED" for e in out)
     yield Check.of(
         "AS4: the sender holds a verified non-repudiation receipt",
         "receipt-missing",

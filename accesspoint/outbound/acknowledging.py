@@ -13,6 +13,8 @@ from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import Row, Transaction
 from accesspoint.store.evidence import record_receipt
 from accesspoint.store.messages import advance
+from accesspoint.store.outcomes import record_outcome
+from envelope.sending import State
 
 
 async def acknowledge(
@@ -28,7 +30,8 @@ async def acknowledge(
 ) -> None:
     """Take a message along `path` to ACKNOWLEDGED, store the receipt that proves it, report and show it.
 
-    Without a path the message stays where it is, and the receipt is kept with it. A receipt that is `late` counts whoever holds the message meanwhile; else the caller must still hold it.
+    Without a path the message stays where it is, since its submitter was told another end; the receipt is kept with it
+    and the submitter is told of it. A receipt that is `late` counts whoever holds the message meanwhile; else the caller must still hold it.
 
     Raises: StateMoved when somebody else was first.
     """
@@ -36,6 +39,8 @@ async def acknowledge(
         tx, row, path, at=at, fenced=not late, note="late-receipt" if late else None,
         columns={"problem": None, "arrival_possible": 1},
     )  # fmt: skip
+    if not path:
+        await record_outcome(tx, {**row, "problem": None}, State.ACKNOWLEDGED, at=at)
     await record_receipt(tx, row["id"], receipt, signer=signer, at=at)
     await reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]))
     detail: dict[str, object] = {"signer": signer[:16]}

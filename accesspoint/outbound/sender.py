@@ -313,6 +313,7 @@ class Sender:
                     at=now,
                     fenced=True,
                     note=slug,
+                    detail=why,
                     columns={"problem": slug},
                 )
                 await self._report_failure(tx, row, end)
@@ -329,7 +330,7 @@ class Sender:
             event = "waiting" if due is not None else _ENDS[end]
             await self._note(tx, row, event, problem=slug, detail={"why": why})
 
-        await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})))
+        await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX, Bell.BACKEND})))
 
     async def _conclude(self, row: Row, verdict: Verdict) -> None:
         """Store what the attempt came to, fenced by our lease."""
@@ -360,7 +361,7 @@ class Sender:
             )
             failpoint("S14")
 
-        return Commit(work, frozenset({Bell.OUTBOX}))
+        return Commit(work, frozenset({Bell.OUTBOX, Bell.BACKEND}))
 
     def _ended(self, row: Row, path: list[State], verdict: Verdict) -> Commit:
         arrival = 1 if verdict.arrival_possible or row["arrival_possible"] else 0
@@ -368,7 +369,8 @@ class Sender:
         async def work(tx: Transaction) -> None:
             await advance(
                 tx, row, [str(state) for state in path], at=self._clock.now(), fenced=True,
-                note=verdict.problem, columns={"problem": verdict.problem, "arrival_possible": arrival},
+                note=verdict.problem, detail=verdict.detail,
+                columns={"problem": verdict.problem, "arrival_possible": arrival},
             )  # fmt: skip
             await self._report_failure(tx, row, path[-1])
             event = _ENDS[path[-1]]
@@ -376,7 +378,7 @@ class Sender:
                 tx, row, event, problem=verdict.problem, detail={"why": verdict.detail}
             )
 
-        return Commit(work, frozenset({Bell.OUTBOX}))
+        return Commit(work, frozenset({Bell.OUTBOX, Bell.BACKEND}))
 
     def _again(self, row: Row, verdict: Verdict) -> Commit:
         now = self._clock.now()

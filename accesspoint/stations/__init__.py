@@ -25,6 +25,7 @@ class Bell(StrEnum):
     SENDER = "sender"
     DISPATCHER = "dispatcher"
     RELAY = "relay"
+    BACKEND = "backend"
     OUTBOX = "outbox"
     JOURNAL = "journal"
 

@@ -1,7 +1,8 @@
 """Carries hand-overs to a station that stands apart: one POST over mutual TLS with a sealed manifest beside the document.
 
 The document is not touched: a signature inside it would break its schema. The manifest holds its SHA-256,
-its kind and the facts that the next station needs, and our message key signs it.
+its kind and the facts that the next station needs, and our message key signs it. An outcome is brought the
+same way, upwards; its own text is the document.
 
 Spec: EHMI authenticity between C1 and C2 (decision D10).
 """
@@ -18,6 +19,7 @@ from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock
 from accesspoint.stations.link import Handover
 from accesspoint.stations.relay import NotTaken
+from accesspoint.store.outcomes import KIND as OUTCOME
 from accesspoint.store.payloads import PayloadStore
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.seal import Manifest, seal_manifest
@@ -73,9 +75,12 @@ class StationClient:
         async def body() -> AsyncIterator[bytes]:
             yield writer.opening() + writer.head(parts[0]) + item + writer.head(parts[1])
             stored = handover.stored
-            with self._payloads.open(stored.payload, sha256=stored.payload_sha256) as reader:
-                while chunk := reader.read(CHUNK_BYTES):
-                    yield chunk
+            if handover.kind == OUTCOME:
+                yield item
+            else:
+                with self._payloads.open(stored.payload, sha256=stored.payload_sha256) as reader:
+                    while chunk := reader.read(CHUNK_BYTES):
+                        yield chunk
             yield writer.tail()
 
         try:
@@ -97,7 +102,7 @@ def manifest_of(handover: Handover, at: datetime) -> Manifest:
     return Manifest(
         id=handover.id,
         kind=handover.kind,
-        direction=handover.target,
+        direction="up" if handover.kind == OUTCOME else handover.target,
         created_at=at,
         sha256=bytes.fromhex(handover.stored.payload_sha256),
         size=handover.stored.payload_bytes,

@@ -235,7 +235,7 @@ class EndUserApplication:
             event = "set-aside" if set_aside else "taken-by-application"
             await self._note(tx, event, document, problem=problem)
 
-        return Commit(work, frozenset({Bell.OUTBOX if set_aside else Bell.RELAY}))
+        return Commit(work, frozenset({Bell.OUTBOX if set_aside else Bell.BACKEND}))
 
     def _delivery(self, document: Document) -> Handover:
         return Handover(

@@ -10,7 +10,9 @@ Spec: EHMI authenticity between C1 and C2 (decision D10).
 import asyncio
 import hashlib
 import hmac
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -18,11 +20,13 @@ from aiohttp import web
 from cryptography import x509
 
 from accesspoint.clock import Clock, to_microseconds
-from accesspoint.stations import Bells, Commit
+from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.carrier import CHUNK_BYTES
 from accesspoint.stations.document import Document, Envelope, Stored
 from accesspoint.stations.sbd_file import stored
 from accesspoint.store.database import Database, IntegrityKind, IntegrityViolation, Transaction
+from accesspoint.store.outcomes import KIND as OUTCOME
+from accesspoint.store.outcomes import insert_outcome
 from accesspoint.store.payloads import PayloadStore, PayloadWriter
 from envelope.errors import EnvelopeError, RemoteProtocolError
 from envelope.events import Event, PartData, PartEnded, PartStarted
@@ -77,7 +81,7 @@ class StationServer:
                 # Only where nothing was committed for certain: a row must never point at a file that is gone.
                 self._payloads.delete(document.payload)
                 raise
-            if not is_new:
+            if not is_new or manifest.kind == OUTCOME:
                 self._payloads.delete(document.payload)
         except EnvelopeError as error:
             reason = error.reason if isinstance(error, RemoteProtocolError) else "station.refused"
@@ -154,6 +158,8 @@ class StationServer:
 
     async def _prepare(self, manifest: Manifest, facts: bytes, document: Stored) -> Commit:
         """Let the station that this hand-over is for prepare taking it over."""
+        if manifest.kind == OUTCOME and manifest.direction == "up":
+            return _take_outcome(manifest.id, facts, self._clock.now())
         if manifest.kind == "envelope":
             take_envelope = self._take_envelope.get(manifest.direction)
             if take_envelope is not None:
@@ -238,6 +244,20 @@ class _Incoming:
         if self._manifest is None:
             raise RemoteProtocolError("there is no manifest", reason="station.parts")
         return self._manifest
+
+
+def _take_outcome(id_: str, item: bytes, at: datetime) -> Commit:
+    """Owe an outcome to whoever is above us, under the id that it has for ever."""
+    try:
+        if json.loads(item)["id"] != id_:
+            raise ValueError("another outcome")
+    except (ValueError, TypeError, LookupError) as error:
+        raise RemoteProtocolError("the outcome cannot be read", reason="station.item") from error
+
+    async def work(tx: Transaction) -> None:
+        await insert_outcome(tx, item, at=at)
+
+    return Commit(work, frozenset({Bell.BACKEND}))
 
 
 def _refuse(status: int, reason: str, request: web.Request) -> web.Response:

@@ -7,7 +7,6 @@ nodes with one store only one brings it; what a dead one held falls due when its
 """
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Final
@@ -18,32 +17,30 @@ from accesspoint.clock import Clock, from_microseconds, to_microseconds
 from accesspoint.failpoints import failpoint
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
-from accesspoint.stations.document import Stored
 from accesspoint.stations.link import Handover
-from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
+from accesspoint.stations.reporting import Reporter
+from accesspoint.stations.settling import handover_of, note, settle
 from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
 from accesspoint.store.leases import Leases
+from accesspoint.store.outcomes import KIND as OUTCOME
 
 BATCH: Final = 16
 
 _CLAIM: Final = """
 WITH due AS MATERIALIZED (
-  SELECT id FROM handovers WHERE state = 'waiting' AND next_at <= $3 AND (lease_until IS NULL OR lease_until <= $3)
+  SELECT id FROM handovers WHERE state = 'waiting' AND target IN ({targets}) AND next_at <= $3
+  AND (lease_until IS NULL OR lease_until <= $3)
   ORDER BY next_at, id LIMIT $4 {skip_locked})
 UPDATE handovers SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1
 WHERE id IN (SELECT id FROM due) RETURNING *
 """
 _NEXT_DUE: Final = """
 SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due
-FROM handovers WHERE state = 'waiting'
+FROM handovers WHERE state = 'waiting' AND target IN ({targets})
 """
 _RELEASE: Final = (
     "UPDATE handovers SET lease_owner = NULL, lease_until = NULL"
-    " WHERE state = 'waiting' AND lease_owner IS NOT NULL"
-)
-_DONE: Final = (
-    "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL, lease_owner = NULL, lease_until = NULL"
-    " WHERE id = $2 AND state = 'waiting'"
+    " WHERE state = 'waiting' AND target IN ({targets}) AND lease_owner IS NOT NULL"
 )
 _LATER: Final = (
     "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3, lease_owner = NULL, lease_until = NULL"
@@ -65,7 +62,10 @@ class NotTaken(Exception):
 
 
 class HandoverRelay:
-    """Brings due hand-overs to their targets; `carriers` by target name."""
+    """Brings due hand-overs to their targets, and none to any other; `carriers` by target name.
+
+    Targets that must not wait for each other have a relay each, with a bell of its own.
+    """
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class HandoverRelay:
         clock: Clock,
         schedule: RetrySchedule,
         leases: Leases,
+        bell: Bell = Bell.RELAY,
     ) -> None:
         self._database = database
         self._carriers = carriers
@@ -85,33 +86,36 @@ class HandoverRelay:
         self._clock = clock
         self._schedule = schedule
         self._leases = leases
+        self._bell = bell
+        # Names of our own, so that they may stand in the statement.
+        self._targets = ", ".join(f"'{target}'" for target in carriers)
 
     async def run(self) -> None:
         """Carry due hand-overs until cancelled."""
         if self._database.dialect is Dialect.SQLITE:
             # One process owns the store: a lease found at the start is that of a dead one.
-            await self._database.run(lambda tx: tx.execute(_RELEASE))
+            await self._database.run(lambda tx: tx.execute(_RELEASE.format(targets=self._targets)))
         while True:
             # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
             seconds = await self._idle_seconds()
             rows = await self._claim() if seconds == 0.0 else []
             await asyncio.gather(*(self._carry(row) for row in rows))
             if not rows:
-                await self._bells.wait(Bell.RELAY, at_most_seconds=seconds)
+                await self._bells.wait(self._bell, at_most_seconds=seconds)
 
     async def _claim(self) -> list[Row]:
         """Lease due hand-overs that nobody holds, so that of several nodes one brings each."""
         now = self._clock.now()
         return await self._database.run(
             lambda tx: tx.fetch(
-                _CLAIM.format(skip_locked=tx.skip_locked),
+                _CLAIM.format(targets=self._targets, skip_locked=tx.skip_locked),
                 self._leases.owner, to_microseconds(now + self._leases.duration), to_microseconds(now), BATCH,
             )
         )  # fmt: skip
 
     async def _idle_seconds(self) -> float | None:
         """How long nothing can fall due: until the next hand-over's time, or without end when none waits."""
-        row = await self._database.fetch_one(_NEXT_DUE)
+        row = await self._database.fetch_one(_NEXT_DUE.format(targets=self._targets))
         if row is None or row["due"] is None:
             return None
         return max(
@@ -120,12 +124,13 @@ class HandoverRelay:
 
     async def _carry(self, row: Row) -> None:
         """Bring one hand-over and mark it done; whatever fails on the way, it waits and is tried again."""
+        is_outcome = row["kind"] == OUTCOME
         try:
-            failpoint("D1")
-            handover = _handover(row)
+            failpoint("S15") if is_outcome else failpoint("D1")
+            handover = handover_of(row)
             with self._leases.working_on("handovers", handover.id):
                 await self._carriers[handover.target](handover)
-            failpoint("D3")
+            failpoint("S16") if is_outcome else failpoint("D3")
             await self._bells.run(self._database, self._done(handover))
             failpoint("D4")
         except NotTaken as refused:
@@ -138,29 +143,14 @@ class HandoverRelay:
             await self._bells.run(self._database, self._later(row, unexpected))
 
     def _done(self, handover: Handover) -> Commit:
-        facts = facts_from_json(handover.facts)
-
         async def work(tx: Transaction) -> None:
-            now = to_microseconds(self._clock.now())
-            # Whoever holds the lease by now: the target has it, and one who brings it again changes nothing.
-            if await tx.execute(_DONE, now, handover.id) != 1:
-                return
-            await self._reporter.report(tx, Act(handover.act), facts)
-            if handover.target == "backend":
-                await tx.execute(
-                    "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2"
-                    " AND sender = $3 AND receiver = $4",
-                    now, handover.message_identifier, facts.sender_gln, facts.receiver_gln,
-                )  # fmt: skip
-            await self._note(
-                tx, handover, "delivered" if handover.target == "backend" else "handed-over"
-            )
+            await settle(tx, handover, reporter=self._reporter, at=self._clock.now())
 
         return Commit(work, frozenset({Bell.OUTBOX}))
 
     def _later(self, row: Row, refused: NotTaken) -> Commit:
         attempts = int(row["attempts"]) + 1
-        due = to_microseconds(self._clock.now() + self._schedule.ceiling(attempts))
+        due = to_microseconds(self._clock.now() + self._schedule.delay(attempts))
 
         async def work(tx: Transaction) -> None:
             touched = await tx.execute(
@@ -175,44 +165,12 @@ class HandoverRelay:
             if touched != 1:
                 # Done, or in another's hands, since our lease ran out: that one's word counts.
                 return
-            await self._note(
-                tx, _handover(row), "not-taken", problem=refused.slug, why=refused.detail
-            )
+            await note(
+                tx, handover_of(row), "not-taken",
+                reporter=self._reporter, problem=refused.slug, why=refused.detail,
+            )  # fmt: skip
 
         _log.warning(
             "handover_not_taken", handover=row["id"], target=row["target"], problem=refused.slug
         )
         return Commit(work)
-
-    async def _note(
-        self,
-        tx: Transaction,
-        handover: Handover,
-        event: str,
-        *,
-        problem: str | None = None,
-        why: str = "",
-    ) -> None:
-        facts = facts_from_json(handover.facts)
-        await self._reporter.note(
-            tx,
-            event,
-            station=station_of(Act(handover.act)),
-            message_identifier=handover.message_identifier,
-            subject=facts.orig_message_identifier or handover.message_identifier,
-            standard=facts.standard,
-            problem=problem,
-            detail=json.dumps(
-                {"target": handover.target, "attempt_why": why}
-                if why
-                else {"target": handover.target}
-            ),
-        )
-
-
-def _handover(row: Row) -> Handover:
-    return Handover(
-        id=row["id"], target=row["target"], kind=row["kind"], message_identifier=row["message_identifier"],
-        item=row["item"], act=row["act"], facts=row["facts"], media_type=row["media_type"],
-        stored=Stored(row["payload"], int(row["payload_bytes"]), row["payload_sha256"]),
-    )  # fmt: skip

@@ -19,6 +19,7 @@ import envelope.receiving
 import envelope.sending
 from accesspoint.clock import from_microseconds, to_microseconds
 from accesspoint.store.database import Row, Transaction
+from accesspoint.store.outcomes import OUR_OWN, record_outcome
 
 _ADVANCE: Final = {"out": envelope.sending.advance, "in": envelope.receiving.advance}
 _STATE: Final = {"out": envelope.sending.State, "in": envelope.receiving.State}
@@ -88,12 +89,14 @@ async def advance(
     at: datetime,
     fenced: bool = False,
     note: str | None = None,
+    detail: str = "",
     columns: Mapping[str, str | int | None] | None = None,
 ) -> None:
-    """Move a message through one state or several in one commit.
+    """Move a message through one state or several in one commit; an end is owed to its submitter by the same commit.
 
     `message` needs `id`, `direction` and `state`; `fenced` demands that the row is still held by whom
-    `message["lease_owner"]` says, nobody included, and was not claimed again since (`lease_epoch`).
+    `message["lease_owner"]` says, nobody included, and was not claimed again since (`lease_epoch`). `detail` tells the
+    submitter more of an end, without personal data.
     Raises `LocalProtocolError` for a step that the table does not know, `StateMoved` when the row is no
     longer where the caller saw it.
     """
@@ -141,6 +144,21 @@ async def advance(
     )  # fmt: skip
     if touched != 1:
         raise _moved(message)
+    if path and here in envelope.sending.OUTCOMES and direction == "out":
+        await _owe_outcome(tx, str(message["id"]), at=at, detail=detail)
+
+
+async def _owe_outcome(tx: Transaction, id_: str, *, at: datetime, detail: str) -> None:
+    """Let the submitter be told how a message ended; what nobody outside submitted counts as told."""
+    message = await find_message(tx, id_)
+    if message is None:
+        return
+    end = envelope.sending.State(message["state"])
+    if message["standard"] == OUR_OWN:
+        if end is not envelope.sending.State.UNCERTAIN:
+            await advance(tx, message, envelope.sending.State.NOTIFIED, at=at, note="our own")
+    else:
+        await record_outcome(tx, message, end, at=at, detail=detail)
 
 
 def _moved(message: Row) -> StateMoved:

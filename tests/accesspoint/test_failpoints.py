@@ -18,8 +18,6 @@ from accesspoint.failpoints import POINTS, VARIABLE, FailpointReached
 PACKAGE = Path(accesspoint.__file__).parent
 CALL = re.compile(r"\bfailpoint\((.*?)\)")
 AWAITED = {
-    "S15": "the submitter is not told of outcomes yet",
-    "S16": "the submitter is not told of outcomes yet",
     "D7": "no backend fetches yet",
     "D8": "no backend fetches yet",
     "M3": "there is no backup verb yet",

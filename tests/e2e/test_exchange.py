@@ -33,7 +33,9 @@ async def test_message_and_both_acknowledgements(two_nodes: tuple[Node, Node]) -
     for node in two_nodes:
         states = await node.rows("SELECT DISTINCT direction, state FROM messages")
         assert {(row["direction"], row["state"]) for row in states} == {
-            ("out", "ACKNOWLEDGED"),
+            ("out", "NOTIFIED"),
             ("in", "DELIVERED"),
         }
         assert (await node.counts())["refusals"] == 0
+    assert municipality.outcomes() == {identifier: "ACKNOWLEDGED"}
+    assert list(clinic.outcomes().values()) == ["ACKNOWLEDGED"]

@@ -108,7 +108,7 @@ class Message:
         assert list(self.network.delivered("municipality")) == [f"{acknowledgement}.json"]
         out, taken = await self.outbound(), await self.inbound()
         assert taken is not None
-        assert out["state"] == "ACKNOWLEDGED"
+        assert out["outcome"] == "ACKNOWLEDGED"
         assert taken["state"] == "DELIVERED"
         assert out["message_id"] == taken["message_id"]
         assert out["payload_sha256"] == taken["payload_sha256"]

@@ -165,7 +165,7 @@ def check_arrived(outcome: Outcome) -> None:
     assert wrapped["acknowledgement"] == "positive"
     assert wrapped["envelope_id"] == unwrapped["envelope_id"]
     (out,), (taken_in,) = outcome.sender["exchanges"], outcome.receiver["exchanges"]
-    assert (out["state"], taken_in["state"]) == ("ACKNOWLEDGED", "DELIVERED")
+    assert (out["outcome"], taken_in["state"]) == ("ACKNOWLEDGED", "DELIVERED")
     assert out["message_id"] == taken_in["message_id"]
     assert out["payload_sha256"] == taken_in["payload_sha256"]
 

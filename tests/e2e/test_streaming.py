@@ -12,6 +12,7 @@ from sample_messages import home_care_observation
 from two_organisations import describe, troubles, until
 
 from accesspoint.api.client import NodeAddress, NodeClient
+from accesspoint.backends.folder import MANIFEST
 from accesspoint.clock import SystemClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.demo.stage import Stage
@@ -62,7 +63,8 @@ async def test_an_access_point_streams_sixty_mebibytes(tmp_path):
         await stage.network.status.wait_for([identifier], 32, seconds=30)
         growth = {name: memory(pid, "VmHWM") - idle[name] for name, pid in streaming.items()}
         inbox = stage.of(CLINIC.key, "EUA").plan.inbox
-        (arrived,) = inbox.iterdir()
+        (manifest,) = inbox.glob(f"*{MANIFEST}")
+        arrived = manifest.with_name(manifest.name.removesuffix(MANIFEST))
         with arrived.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     assert set(growth) == {"municipality-ap", "municipality-msh", "clinic-ap", "clinic-msh"}

@@ -175,7 +175,7 @@ class TestPhase4SendsToTheAccessPoint:
             assert acknowledgement.positive
             assert acknowledgement.original_instance_identifier == envelope_id
             back = await node.message(heard["received"])
-            assert (back["direction"], back["state"]) == ("out", "ACKNOWLEDGED")
+            assert (back["direction"], back["state"]) == ("out", "NOTIFIED")
             assert await node.rows("SELECT * FROM refusals") == []
 
     async def test_repetition_is_receipted_again_and_delivered_once(
@@ -322,7 +322,7 @@ class TestTheAccessPointSendsToPhase4:
             assert heard["to"]["id"] == "clinic-ap"
             await node.idle()
             row = await outbound(node, identifier)
-            assert (row["state"], row["problem"], row["attempt"]) == ("ACKNOWLEDGED", None, 1)
+            assert (row["state"], row["problem"], row["attempt"]) == ("NOTIFIED", None, 1)
             assert heard["received"] == row["message_id"]
             [part] = heard["payloads"]
             assert part["sha256"] == row["payload_sha256"]

@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint.app import AccessPoint, start
+from accesspoint.backends.folder import MANIFEST, OUTCOMES
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY, Organisation
 from accesspoint.network.listening import Listeners
@@ -307,8 +308,19 @@ class Node:
         return {f"{directory}/{name}" for directory, _, names in found for name in names}
 
     def delivered(self) -> set[str]:
-        """What the backend holds."""
-        return {path.name for path in (self.home / "received").iterdir()}
+        """The messages that the backend holds, each with its manifest."""
+        files = {path.name for path in (self.home / "received").iterdir() if path.is_file()}
+        messages = {name for name in files if not name.endswith(MANIFEST)}
+        assert files == messages | {name + MANIFEST for name in messages}
+        return messages
+
+    def outcomes(self) -> dict[str, str]:
+        """How the messages ended that this node sent, as its backend was told, by message identifier."""
+        told = [
+            json.loads(path.read_text()) for path in (self.home / "received" / OUTCOMES).iterdir()
+        ]
+        assert len({one["id"] for one in told}) == len(told)
+        return {one["message_identifier"]: one["state"] for one in told}
 
     async def message(self, message_id: str) -> dict[str, Any]:
         """The only message with this MessageId."""

@@ -18,6 +18,7 @@ from typing import Any
 from command_line import SOURCE
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
+from accesspoint.backends.folder import MANIFEST
 from accesspoint.clock import SystemClock
 from accesspoint.demo.processes import NodeProcess
 from accesspoint.demo.scenery import NodePlan, plan_nodes
@@ -219,9 +220,10 @@ class TwoOrganisations:
             yield client
 
     def delivered(self, name: str, pattern: str = "*") -> dict[str, bytes]:
-        """What the backend of a node holds, by file name; a file that is being written is hidden."""
-        found = self.plans[name].inbox.glob(pattern)
-        return {path.name: path.read_bytes() for path in found if not path.name.startswith(".")}
+        """The messages that the backend of a node holds, by file name: those that have their manifest."""
+        found = self.plans[name].inbox.glob(pattern + MANIFEST)
+        paths = [path.with_name(path.name.removesuffix(MANIFEST)) for path in found]
+        return {path.name: path.read_bytes() for path in paths}
 
     def log(self, name: str) -> str:
         """What a node has logged in all its lives."""

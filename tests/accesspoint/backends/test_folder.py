@@ -1,12 +1,17 @@
 """The folder backend on a real directory: nobody sees half a message, and what it does not take it says."""
 
+import errno
+import hashlib
+import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from accesspoint.backends.base import DeliveryRefused
-from accesspoint.backends.folder import CHUNK_BYTES, FolderBackend
+from accesspoint.backends.folder import CHUNK_BYTES, MANIFEST, OUTCOMES, FolderBackend
 from accesspoint.backends.sink import SinkBackend
 from accesspoint.stations.document import Address, Document
 from accesspoint.stations.sbd_file import stored
@@ -39,40 +44,62 @@ def document(
     address = Address("5790000000012", "900000000000016")
     return Document(
         message_identifier=identifier, message_envelope_identifier="b", event_code="homecareobservation-message",
-        definition_version="3.1", sender=address, receiver=address, patient_id=None, statistical_postfix=None,
+        definition_version="1.1", sender=address, receiver=address, patient_id=None, statistical_postfix=None,
         original_message_identifier=None, media_type=media_type,
         stored=stored(reference),
     )  # fmt: skip
+
+
+def manifests(inbox: Path) -> dict[str, dict[str, Any]]:
+    """What a consumer goes by: the manifests, by the names of their files."""
+    return {
+        path.name.removesuffix(MANIFEST): json.loads(path.read_text())
+        for path in inbox.glob(f"*{MANIFEST}")
+    }
+
+
+def files(inbox: Path) -> set[str]:
+    return {path.name for path in inbox.iterdir() if path.is_file()}
 
 
 @pytest.mark.parametrize(
     ("media_type", "suffix"),
     [("application/fhir+json", "json"), ("application/fhir+xml", "xml"), ("text/plain", "bin")],
 )
-async def test_a_message_becomes_one_file(
+async def test_a_message_becomes_one_file_and_its_manifest(
     payloads: PayloadStore, inbox: Path, media_type: str, suffix: str
 ) -> None:
     backend = FolderBackend(inbox)
     one = document(payloads, media_type=media_type)
     await backend.deliver("d1", one, payloads)
-    [path] = inbox.iterdir()
-    assert path == backend.path_of(one) == inbox / f"{IDENTIFIER}.{suffix}"
-    assert path.read_bytes() == CONTENT
+    name = f"{IDENTIFIER}.{suffix}"
+    assert files(inbox) == {name, name + MANIFEST}
+    assert backend.path_of(one) == inbox / name
+    assert (inbox / name).read_bytes() == CONTENT
+    assert manifests(inbox)[name] == {
+        "delivery": "d1", "file": name, "message_identifier": IDENTIFIER, "message_envelope_identifier": "b",
+        "answers": None, "type": "homecareobservation-message", "standard": "homecareobservation-message",
+        "sender": "5790000000012", "receiver": "5790000000012", "media_type": media_type,
+        "bytes": len(CONTENT), "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    }  # fmt: skip
 
 
 async def test_nobody_else_reads_it(payloads: PayloadStore, inbox: Path) -> None:
-    await FolderBackend(inbox).deliver("d1", document(payloads), payloads)
-    [path] = inbox.iterdir()
+    backend = FolderBackend(inbox)
+    await backend.deliver("d1", document(payloads), payloads)
+    await backend.tell("o1", IDENTIFIER, b"{}")
+    for path in inbox.rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
     assert inbox.stat().st_mode & 0o777 == 0o700
-    assert path.stat().st_mode & 0o777 == 0o600
 
 
-async def test_a_repeated_delivery_is_the_same_file(payloads: PayloadStore, inbox: Path) -> None:
+async def test_a_repeated_delivery_is_the_same_files(payloads: PayloadStore, inbox: Path) -> None:
     backend, one = FolderBackend(inbox), document(payloads)
-    for delivery in ("d1", "d1", "d2"):
-        await backend.deliver(delivery, one, payloads)
-    [path] = inbox.iterdir()
-    assert path.read_bytes() == CONTENT
+    await backend.deliver("d1", one, payloads)
+    before = {path.name: path.read_bytes() for path in inbox.iterdir() if path.is_file()}
+    for again in (backend, FolderBackend(inbox)):
+        await again.deliver("d1", one, payloads)
+    assert {p.name: p.read_bytes() for p in inbox.iterdir() if p.is_file()} == before
 
 
 async def test_another_message_under_the_same_identifier_stands_beside_the_first(
@@ -80,40 +107,106 @@ async def test_another_message_under_the_same_identifier_stands_beside_the_first
 ) -> None:
     """Two senders may use one identifier; neither message replaces the other, however often they come."""
     backend, one = FolderBackend(inbox), document(payloads)
-    other = document(payloads, b"of another sender")
-    for delivery, message in (("d1", one), ("d2", other), ("d2", other), ("d1", one)):
+    other, same = document(payloads, b"of another sender"), document(payloads)
+    sequence = (("d1", one), ("d2", other), ("d3", same), ("d2", other), ("d1", one), ("d3", same))
+    for delivery, message in sequence:
         await backend.deliver(delivery, message, payloads)
-    assert {path.name: path.read_bytes() for path in inbox.iterdir()} == {
-        f"{IDENTIFIER}.json": CONTENT,
-        f"{IDENTIFIER}.d2.json": b"of another sender",
+    names = {
+        "d1": f"{IDENTIFIER}.json",
+        "d2": f"{IDENTIFIER}.d2.json",
+        "d3": f"{IDENTIFIER}.d3.json",
     }
+    assert {one["delivery"]: name for name, one in manifests(inbox).items()} == names
+    assert files(inbox) == {*names.values(), *(name + MANIFEST for name in names.values())}
+    contents = [(inbox / names[delivery]).read_bytes() for delivery in ("d1", "d2", "d3")]
+    assert contents == [CONTENT, b"of another sender", CONTENT]
 
 
-async def test_the_file_is_synced_before_its_name_and_the_name_before_the_answer(
+@pytest.mark.parametrize("manifest", [b"", b"[]", b"{}", b"\xff"])
+async def test_a_name_with_a_manifest_that_cannot_be_read_is_left_alone(
+    payloads: PayloadStore, inbox: Path, manifest: bytes
+) -> None:
+    backend = FolderBackend(inbox)
+    (inbox / f"{IDENTIFIER}.json").write_bytes(b"whose?")
+    (inbox / f"{IDENTIFIER}.json{MANIFEST}").write_bytes(manifest)
+    await backend.deliver("d1", document(payloads), payloads)
+    assert (inbox / f"{IDENTIFIER}.json").read_bytes() == b"whose?"
+    assert (inbox / f"{IDENTIFIER}.d1.json").read_bytes() == CONTENT
+
+
+async def test_a_message_without_a_manifest_is_not_replaced_by_another(
+    payloads: PayloadStore, inbox: Path
+) -> None:
+    """A consumer that keeps the message and takes the manifest away; or a version that wrote none."""
+    backend = FolderBackend(inbox)
+    (inbox / f"{IDENTIFIER}.json").write_bytes(b"of before")
+    await backend.deliver("d1", document(payloads), payloads)
+    assert (inbox / f"{IDENTIFIER}.json").read_bytes() == b"of before"
+    assert list(manifests(inbox)) == [f"{IDENTIFIER}.d1.json"]
+
+
+async def test_content_name_and_directory_are_durable_before_the_manifest_and_it_before_the_answer(
     payloads: PayloadStore, inbox: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The order is what a power cut relies on: content, name, directory."""
+    """The order is what a power cut relies on: content, name, directory; then the same for the manifest."""
     backend, one = FolderBackend(inbox), document(payloads)
     steps: list[str] = []
     fsync, rename = os.fsync, Path.rename
+    name = f"{IDENTIFIER}.json"
 
     def watched_fsync(descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        steps.append("sync directory" if path == inbox else f"sync {path.stat().st_size} octets")
+        steps.append("sync directory" if path == inbox else f"sync {path.name}")
         fsync(descriptor)
 
     def watched_rename(self: Path, target: Path) -> Path:
-        steps.append(f"rename {self.name} while {sorted(p.name for p in inbox.iterdir())}")
+        steps.append(f"rename {self.name} beside {sorted(files(inbox) - {self.name})}")
         return rename(self, target)
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "rename", watched_rename)
     await backend.deliver("d1", one, payloads)
     assert steps == [
-        f"sync {len(CONTENT)} octets",
-        "rename .d1.part while ['.d1.part']",
+        "sync .d1.part",
+        "rename .d1.part beside []",
+        "sync directory",
+        f"sync .{name}{MANIFEST}.part",
+        f"rename .{name}{MANIFEST}.part beside ['{name}']",
         "sync directory",
     ]
+
+
+async def test_an_interruption_between_message_and_manifest_is_made_good_by_the_repetition(
+    payloads: PayloadStore, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No manifest, no message: a consumer takes nothing from a delivery that was cut short."""
+    backend, one = FolderBackend(inbox), document(payloads)
+    opened = os.open
+
+    def cut_short(path: Path, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(f"{MANIFEST}.part"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return opened(path, flags, mode)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", cut_short)
+        with pytest.raises(DeliveryRefused, match="Input/output error"):
+            await backend.deliver("d1", one, payloads)
+    assert files(inbox) == {f"{IDENTIFIER}.json"}
+    assert manifests(inbox) == {}
+    await backend.deliver("d1", one, payloads)
+    assert files(inbox) == {f"{IDENTIFIER}.json", f"{IDENTIFIER}.json{MANIFEST}"}
+
+
+async def test_an_outcome_is_one_file_however_often_it_is_told(inbox: Path) -> None:
+    backend = FolderBackend(inbox)
+    for _ in range(2):
+        await backend.tell("o1", IDENTIFIER, b'{"state": "UNCERTAIN"}')
+    await backend.tell("o2", IDENTIFIER, b'{"state": "ACKNOWLEDGED"}')
+    assert {path.name: path.read_bytes() for path in (inbox / OUTCOMES).iterdir()} == {
+        f"{IDENTIFIER}.o1.json": b'{"state": "UNCERTAIN"}',
+        f"{IDENTIFIER}.o2.json": b'{"state": "ACKNOWLEDGED"}',
+    }
 
 
 async def test_what_an_interrupted_delivery_left_is_written_over(
@@ -122,8 +215,8 @@ async def test_what_an_interrupted_delivery_left_is_written_over(
     backend = FolderBackend(inbox)
     (inbox / ".d1.part").write_bytes(b"half" * 100_000)
     await backend.deliver("d1", document(payloads), payloads)
-    [path] = inbox.iterdir()
-    assert path.read_bytes() == CONTENT
+    assert (inbox / f"{IDENTIFIER}.json").read_bytes() == CONTENT
+    assert files(inbox) == {f"{IDENTIFIER}.json", f"{IDENTIFIER}.json{MANIFEST}"}
 
 
 async def test_a_link_planted_in_the_way_is_not_followed(
@@ -148,7 +241,7 @@ async def test_a_directory_that_is_not_writable(payloads: PayloadStore, inbox: P
 
 async def test_a_directory_that_is_gone(payloads: PayloadStore, inbox: Path) -> None:
     backend = FolderBackend(inbox)
-    inbox.rmdir()
+    shutil.rmtree(inbox)
     with pytest.raises(DeliveryRefused, match="No such file or directory"):
         await backend.deliver("d1", document(payloads), payloads)
 
@@ -167,7 +260,7 @@ async def test_a_full_disk(
     monkeypatch.setattr(os, "open", on_full_disk)
     with pytest.raises(DeliveryRefused, match="No space left on device"):
         await backend.deliver("d1", one, payloads)
-    assert list(inbox.iterdir()) == []
+    assert files(inbox) == set()
 
 
 async def test_a_payload_that_is_gone_is_no_delivery(payloads: PayloadStore, inbox: Path) -> None:

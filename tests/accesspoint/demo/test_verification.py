@@ -31,7 +31,7 @@ SUCCESS = "EDS: every event says success"
 def perfect(report: dict[str, Any]) -> dict[str, Any]:
     """The facts of an exchange in which every step held, as plain values that a fault may change."""
     out = {
-        "direction": "out", "state": "ACKNOWLEDGED", "payload_sha256": "e1", "receipt": {"signer": SIGNER},
+        "direction": "out", "outcome": "ACKNOWLEDGED", "payload_sha256": "e1", "receipt": {"signer": SIGNER},
     }  # fmt: skip
     taken = {"direction": "in", "state": "DELIVERED", "payload_sha256": "e1", "receipt": None}
     return {
@@ -95,7 +95,7 @@ def change_envelope(facts: dict[str, Any]) -> None:
 
 OUT = ("sender", MESSAGE, "exchanges", 0)
 PLANTED: dict[str, tuple[Plant, dict[str, str]]] = {
-    "no receipt": (at(*OUT, "state", value="WAITING"), {RECEIPT: "receipt-missing"}),
+    "no receipt": (at(*OUT, "outcome", value=None), {RECEIPT: "receipt-missing"}),
     "receipt without evidence": (at(*OUT, "receipt", value=None), {RECEIPT_SIGNER: "receipt-signer"}),
     "receipt of somebody else": (at(*OUT, "receipt", value={"signer": "cd" * 32}), {RECEIPT_SIGNER: "receipt-signer"}),
     "never stored": (at("receiver", MESSAGE, "exchanges", value=[]),
@@ -174,7 +174,7 @@ def lost(facts: dict[str, Any]) -> Exchange:
     """An exchange whose message never left: three events tell of it, the last of the failure."""
     reports = [copy.deepcopy(facts["reports"][0]) for _ in range(3)]
     reports[2]["outcome"] = "8"
-    facts["sender"][MESSAGE]["exchanges"][0] |= {"state": "EXPIRED", "receipt": None}
+    facts["sender"][MESSAGE]["exchanges"][0] |= {"outcome": "EXPIRED", "receipt": None}
     facts["sender"][MESSAGE]["envelopes"][0]["acknowledgement"] = "awaited"
     facts["sender"][MESSAGE]["documents"][0]["acknowledgement"] = "awaited"
     return Exchange(

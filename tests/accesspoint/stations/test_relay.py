@@ -22,7 +22,9 @@ from accesspoint.store.database import Row, StorageFailure, Transaction
 from accesspoint.store.leases import LEASE, Leases
 from accesspoint.store.payloads import PayloadMissing
 
-SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60))
+SCHEDULE = RetrySchedule(
+    timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60), draw=lambda: 0.5
+)
 Carry = Callable[[Handover], Awaitable[None]]
 
 
@@ -132,7 +134,7 @@ async def test_what_is_not_taken_waits_longer_each_time_and_keeps_its_id(
 ) -> None:
     id_ = await hand_over(apart)
     target.failure = NotTaken("station-refused", "HTTP 503")
-    waits = (10, 20, 40, 80, 160, 300, 300)
+    waits = (5, 10, 20, 40, 80, 150, 150)
     async with running(relay_of(apart, down=target)):
         for number, seconds in enumerate(waits, start=1):
             await until(apart, "not-taken", number)
@@ -217,7 +219,7 @@ async def test_a_report_that_fails_postpones_its_hand_over_and_stops_no_other(
         # Brought once, not again and again: it waits its turn.
         assert target.seen.count(reported) == 1
     row = await apart.one("SELECT * FROM handovers WHERE id = $1", reported)
-    due = to_microseconds(AT + timedelta(seconds=10))
+    due = to_microseconds(AT + timedelta(seconds=5))
     assert (row["state"], row["problem"], row["next_at"]) == ("waiting", "internal", due)
 
 
@@ -246,11 +248,15 @@ async def test_a_relay_without_work_sleeps_until_the_bell(apart: Parts, target: 
 async def test_a_target_that_is_not_configured_any_more_keeps_what_it_is_owed(
     apart: Parts, target: Target
 ) -> None:
-    await hand_over(apart, "up", Act.MSH_PASSED_UP)
+    """It waits until somebody is there for it; a relay looks after its own targets only."""
+    owed = await hand_over(apart, "up", Act.MSH_PASSED_UP)
+    await lease(apart, "whoever", AT + timedelta(minutes=5))
+    await hand_over(apart, message="other")
     async with running(relay_of(apart, down=target)):
-        await until(apart, "not-taken")
-    row = await apart.one("SELECT * FROM handovers")
-    assert (row["state"], row["problem"]) == ("waiting", "internal")
+        await until(apart, "handed-over")
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", owed)
+    assert (row["state"], row["attempts"], row["lease_owner"]) == ("waiting", 0, "whoever")
+    assert owed not in target.seen
 
 
 async def test_a_store_that_fails_ends_the_relay(apart: Parts, target: Target) -> None:

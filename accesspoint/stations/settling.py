@@ -1,0 +1,100 @@
+"""What becomes true in the commit that a hand-over is confirmed in, whoever confirms it and however.
+
+A hand-over that somebody has taken for good is done once; who says so again changes nothing. With it go, in
+the same commit: the delivery event that was owed, the time of delivery for what the backend has, NOTIFIED for
+a message whose outcome its submitter now knows, and the line in the journal.
+"""
+
+import json
+from datetime import datetime
+from typing import Final
+
+import orjson
+
+import envelope.sending
+from accesspoint.clock import to_microseconds
+from accesspoint.stations.document import Stored
+from accesspoint.stations.link import Handover
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
+from accesspoint.store.database import Row, Transaction
+from accesspoint.store.messages import advance
+from accesspoint.store.outcomes import KIND as OUTCOME
+
+_DONE: Final = (
+    "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL, lease_owner = NULL, lease_until = NULL"
+    " WHERE id = $2 AND state = 'waiting'"
+)
+
+
+async def settle(tx: Transaction, handover: Handover, *, reporter: Reporter, at: datetime) -> bool:
+    """Mark a hand-over done, with all that follows from it; False when it was done before.
+
+    Whoever holds the lease by now: the target has it, and one who brings it again changes nothing.
+    """
+    if await tx.execute(_DONE, to_microseconds(at), handover.id) != 1:
+        return False
+    if handover.kind == OUTCOME:
+        await _notify(tx, handover, at=at)
+        return True
+    facts = facts_from_json(handover.facts)
+    await reporter.report(tx, Act(handover.act), facts)
+    if handover.target == "backend":
+        await tx.execute(
+            "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2"
+            " AND sender = $3 AND receiver = $4",
+            to_microseconds(at), handover.message_identifier, facts.sender_gln, facts.receiver_gln,
+        )  # fmt: skip
+    event = "delivered" if handover.target == "backend" else "handed-over"
+    await note(tx, handover, event, reporter=reporter)
+    return True
+
+
+async def note(
+    tx: Transaction,
+    handover: Handover,
+    event: str,
+    *,
+    reporter: Reporter,
+    problem: str | None = None,
+    why: str = "",
+) -> None:
+    """Append what happened to a hand-over to the journal."""
+    if handover.kind == OUTCOME:
+        station, subject = "AP", handover.message_identifier
+        standard = orjson.loads(handover.item)["standard"]
+    else:
+        facts = facts_from_json(handover.facts)
+        station, standard = station_of(Act(handover.act)), facts.standard
+        subject = facts.orig_message_identifier or handover.message_identifier
+    await reporter.note(
+        tx,
+        event,
+        station=station,
+        message_identifier=handover.message_identifier,
+        subject=subject,
+        standard=standard,
+        problem=problem,
+        detail=json.dumps(
+            {"target": handover.target, "attempt_why": why} if why else {"target": handover.target}
+        ),
+    )
+
+
+async def _notify(tx: Transaction, handover: Handover, *, at: datetime) -> None:
+    """Make a message NOTIFIED, unless it has come to another end since, which is told by itself."""
+    outcome = orjson.loads(handover.item)
+    message = await tx.fetch_one(
+        f"SELECT * FROM messages WHERE id = $1 {tx.for_update}",  # noqa: S608
+        outcome["exchange"],
+    )
+    if message is not None and message["state"] == outcome["state"]:
+        await advance(tx, message, envelope.sending.State.NOTIFIED, at=at, note=handover.id)
+
+
+def handover_of(row: Row) -> Handover:
+    """The hand-over that a row of the table is."""
+    return Handover(
+        id=row["id"], target=row["target"], kind=row["kind"], message_identifier=row["message_identifier"],
+        item=row["item"], act=row["act"], facts=row["facts"], media_type=row["media_type"],
+        stored=Stored(row["payload"] or "", int(row["payload_bytes"]), row["payload_sha256"]),
+    )  # fmt: skip
