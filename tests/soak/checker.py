@@ -15,12 +15,11 @@ from pathlib import Path
 import apsw
 
 from tests.soak.ledger import event_digest
-from tests.soak.pair import SOURCE, Pair
+from tests.soak.pair import DATABASE, SOURCE, Pair
 from tests.soak.scene import RECEIVER, SENDER
 
 EXAMPLES = 3
 VERIFY_SECONDS = 600
-_STORE = "accesspoint.db"
 _SIDES = (("s", "r"), ("r", "s"))
 """The sender's store is attached as `s`, the receiver's as `r`."""
 
@@ -133,7 +132,7 @@ def check(pair: Pair) -> Report:
     database = apsw.Connection(":memory:", flags=flags)
     database.execute("ATTACH ? AS ledger", (str(pair.ledger.path),))
     for name, alias in stores.items():
-        path = pair.nodes[name].plan.store / _STORE
+        path = pair.nodes[name].plan.store / DATABASE
         database.execute(f"ATTACH 'file:{path}?mode=ro' AS {alias}")
     _collect_owed(database)
     for title, sql in _CHECKS.items():

@@ -60,7 +60,7 @@ async def run(arguments: argparse.Namespace, base: Path) -> int:
     """One run; the exit status."""
     seed = arguments.seed
     async with Pair.open(
-        base, script=lambda name: seeded(hash_of(seed, name)), seed=seed, failing_reports=0.01,
+        base, script=lambda name: seeded(hash_of(seed, name), turns=10), seed=seed, failing_reports=0.01,
         planted=arguments.planted,
     ) as pair:  # fmt: skip
         load = Load(pair, Messages(seed, SMALL_ONLY))

@@ -46,17 +46,19 @@ class Load:
         self._left = 0
 
     async def drained(self, *, patience: float) -> bool:
-        """Wait until every exchange is over; False when nothing has moved for `patience` seconds."""
+        """Wait until every exchange is over and no node owes anything; False when nothing has moved for `patience` seconds."""
         ledger = self._pair.ledger
-        seen, since = -1, time.monotonic()
-        while self.done < ledger.submitted:
-            moved = ledger.reported + ledger.delivered
+        seen, since = None, time.monotonic()
+        while True:
+            owed = sum(node.owes() for node in self._pair.nodes.values())
+            if not owed and self.done >= ledger.submitted:
+                return True
+            moved = (ledger.reported, ledger.delivered, owed)
             if moved != seen:
                 seen, since = moved, time.monotonic()
             elif time.monotonic() - since > patience:
                 return False
-            await asyncio.sleep(0.05)
-        return True
+            await asyncio.sleep(0.1)
 
     async def _submit(self) -> None:
         ledger = self._pair.ledger

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import apsw
 from command_line import SOURCE
 from fault_proxy import FaultProxy, Script
 
@@ -27,6 +28,11 @@ from tests.soak.status_stub import StatusStub
 
 PLANTED = Path(__file__).parent / "planted"
 LOOK_SECONDS = 0.2
+DATABASE = "accesspoint.db"
+_OWED = """
+SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') + (SELECT count(*) FROM handovers WHERE state = 'waiting')
+  + (SELECT count(*) FROM messages WHERE state NOT IN ('ACKNOWLEDGED', 'DELIVERED'))
+"""
 
 
 class Node:
@@ -59,6 +65,19 @@ class Node:
         self.proxy.target = (host, int(port))
         self._client = await NodeClient(NodeAddress.load(self.plan.store)).__aenter__()
         self.up.set()
+
+    def rows(self) -> apsw.Connection:
+        """The store of this node, to read from while the node runs or not."""
+        path = self.plan.store / DATABASE
+        return apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+
+    def owes(self) -> int:
+        """How many messages, hand-overs and events are on their way out of this node."""
+        database = self.rows()
+        try:
+            return int(next(database.execute(_OWED))[0])
+        finally:
+            database.close()
 
     async def kill(self) -> None:
         """End it as a power cut does; no handler runs."""

@@ -71,8 +71,7 @@ class Replayer:
                     continue
 
     async def _repeat(self, session: aiohttp.ClientSession) -> None:
-        path = self._sender.plan.store / "accesspoint.db"
-        database = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        database = self._sender.rows()
         try:
             rows = _Rows(database)
             last = rows.one("SELECT max(id) AS id, min(id) AS first FROM messages")

@@ -64,14 +64,9 @@ class Progress:
         rss = " ".join(f"{node.rss_mib():.0f}" for node in self._pair.nodes.values())
         _OUT.print(
             f"{now:6.0f} s  {done * PUSHES:7} AS4 messages  {rate:4.0f}/s{eta}  open {ledger.submitted - done:3}"
-            f"  kills {kills:4}  network faults {faults:5}  doubled {self.doubled}  rss {rss} MiB",
+            f"  kills {kills:4}  network faults {faults:5}  delivered again {ledger.again}  rss {rss} MiB",
             style="dim",
         )
-
-    @property
-    def doubled(self) -> int:
-        """Files that a backend was given twice; whether under two ids, the checker tells."""
-        return self._pair.ledger.again
 
     def slope(self, since: float) -> dict[str, float]:
         """MiB an hour by which each node grew in its last life, from this second on; least squares."""

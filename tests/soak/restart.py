@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import apsw
 from command_line import SOURCE
 from fault_proxy import FaultProxy
 from rich.console import Console
@@ -113,16 +112,13 @@ async def measure(base: Path, *, count: int, restarts: int, seed: int) -> list[R
                 _OUT.print(f"{number + 1} of {restarts} restarts", style="dim")
     finally:
         await node.stop()
-    _OUT.print(f"store: {disk_gib(base):.2f} GiB, {_states(scene)}", style="dim")
+    _OUT.print(f"store: {disk_gib(base):.2f} GiB, {_states(node)}", style="dim")
     return found
 
 
-def _states(scene: Scene) -> str:
-    database = apsw.Connection(
-        str(scene.plans[SENDER].store / "accesspoint.db"), flags=apsw.SQLITE_OPEN_READONLY
-    )
-    rows = database.execute("SELECT state, count(*) FROM messages GROUP BY state ORDER BY state")
-    return ", ".join(f"{count} {state}" for state, count in rows)
+def _states(node: Node) -> str:
+    sql = "SELECT state, count(*) FROM messages GROUP BY state ORDER BY state"
+    return ", ".join(f"{count} {state}" for state, count in node.rows().execute(sql))
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -36,7 +36,7 @@ async def run(arguments: argparse.Namespace, base: Path) -> int:
     seed = arguments.seed
     exchanges = -(-arguments.messages // PUSHES)
     async with Pair.open(
-        base, script=lambda name: seeded(hash_of(seed, name), share=0.5, reach=4_000_000), seed=seed,
+        base, script=lambda name: seeded(hash_of(seed, name), turns=20), seed=seed,
         failing_reports=0.005, workers=8, planted=arguments.planted,
     ) as pair:  # fmt: skip
         load = Load(pair, Messages(seed, Mixture()), exchanges=exchanges)

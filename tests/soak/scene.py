@@ -110,9 +110,9 @@ class Scene:
                 "per_partner": workers,
                 "timeout": "5 s",
                 "retry": {
-                    "first": "200 ms",
+                    "first": "100 ms",
                     "factor": 2,
-                    "longest": "2 s",
+                    "longest": "500 ms",
                     "give_up_after": "24 h",
                 },
             },

@@ -14,7 +14,7 @@ SHORT = b"your request ended early"
 
 
 class Target:
-    """A server that keeps what came, and answers once it has the whole request."""
+    """A server that keeps what came, and answers each request once it has the whole of it."""
 
     def __init__(self) -> None:
         self.came: list[bytearray] = []
@@ -24,39 +24,42 @@ class Target:
         got = bytearray()
         self.came.append(got)
         try:
-            while len(got) < len(REQUEST):
-                data = await reader.read(65536)
-                if not data:
-                    writer.write(SHORT)
-                    break
+            while data := await reader.read(65536):
                 got += data
-            else:
-                writer.write(ANSWER)
+                if len(got) % len(REQUEST) == 0:
+                    writer.write(ANSWER)
+                    await writer.drain()
+            if len(got) % len(REQUEST):
+                writer.write(SHORT)
                 await writer.drain()
-            if not await reader.read(1):
-                self.saw_end.set()
         except ConnectionError:
-            self.saw_end.set()
+            pass
         finally:
+            self.saw_end.set()
             writer.close()
 
 
 class Scene:
-    """A target behind a proxy with one plan for every connection."""
+    """A target behind a proxy, with one plan at most."""
 
     def __init__(self, proxy: FaultProxy, target: Target) -> None:
         self.proxy, self.target = proxy, target
 
-    async def ask(self, *, seconds: float = 5) -> bytes:
-        """Send the request, and read what comes until the end; a broken connection raises."""
+    async def ask(self, *, times: int = 1, seconds: float = 5) -> bytes:
+        """Send the request so many times on one connection, each after the answer to the one before; a broken
+        connection raises. Returns what came."""
         host, _, port = self.proxy.address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         try:
             async with asyncio.timeout(seconds):
-                writer.write(REQUEST)
                 got = b""
-                while len(got) < len(ANSWER) and (data := await reader.read(65536)):
-                    got += data
+                for time_ in range(1, times + 1):
+                    writer.write(REQUEST)
+                    while len(got) < time_ * len(ANSWER):
+                        data = await reader.read(65536)
+                        if not data:
+                            return got
+                        got += data
                 return got
         finally:
             writer.transport.abort()
@@ -66,7 +69,8 @@ class Scene:
 async def scene(plan: Plan | None) -> AsyncIterator[Scene]:
     target = Target()
     server = await asyncio.start_server(target.serve, HOST, 0)
-    proxy = FaultProxy(lambda _: plan)
+    plans = iter([plan])
+    proxy = FaultProxy(lambda _: next(plans, None))
     proxy.target = (HOST, server.sockets[0].getsockname()[1])
     await proxy.open()
     try:
@@ -166,9 +170,22 @@ async def test_what_was_planned_behind_the_last_octet_did_not_happen():
         assert not here.proxy.fired
 
 
+async def test_a_plan_for_a_later_turn_leaves_the_earlier_ones_alone():
+    async with scene(Plan(Kind.CUT, 7, Way.ANSWER, turn=2)) as here:
+        assert await here.ask(times=4) == 2 * ANSWER + ANSWER[:7]
+        assert here.target.came == [3 * REQUEST]
+
+
+async def test_a_connection_that_outlives_a_fault_meets_the_next():
+    plans = iter([Plan(Kind.DELAY, 10, seconds=0.01), Plan(Kind.CUT, 0, turn=1)])
+    async with scene(None) as here:
+        here.proxy.script = lambda _: next(plans, None)
+        assert await here.ask(times=4) == ANSWER
+        assert here.proxy.fired == {Kind.DELAY: 1, Kind.CUT: 1}
+
+
 def test_a_seed_gives_the_same_script_again_and_every_kind():
-    plans = [list(map(seeded(7), range(500))) for _ in range(2)]
+    plans = [list(map(seeded(7, turns=3), range(500))) for _ in range(2)]
     assert plans[0] == plans[1]
     assert {plan.kind for plan in plans[0] if plan} == set(Kind)
-    assert None in plans[0]
-    assert plans[0] != list(map(seeded(8), range(500)))
+    assert plans[0] != list(map(seeded(8, turns=3), range(500)))

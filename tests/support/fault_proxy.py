@@ -1,11 +1,12 @@
 """A TCP address on loopback that passes octets on to a target and breaks connections as a seeded script says.
 
 Theory. Between two access points there is TLS, so what can go wrong on the way goes wrong below HTTP: octets
-stop, come late, come in crumbs, or the connection ends in one of the ways in which TCP can end. Each
-connection is given one plan at most; a plan counts octets in one direction and acts at the n-th. Which
-request is hit, and where in it, follows from the number, so that handshakes, heads, parts and receipts are
-all met. The sender's answer to a lost receipt is a repetition: that is how this proxy duplicates requests,
-whose plain text it cannot see.
+stop, come late, come in crumbs, or the connection ends in one of the ways in which TCP can end. What the
+proxy can see is whose turn it is: octets of the client after octets of the server begin a new turn, the first
+is the client's hello. A plan acts at the n-th octet of one direction, from a given turn on, so handshakes,
+heads, parts and receipts are all met, and a connection that has lived long is met as well as a new one. The
+sender's answer to a lost receipt is a repetition: that is how this proxy duplicates requests, whose plain
+text it cannot see.
 
 `fired` counts what really happened: a fault that was planned for the octet that never came did not.
 """
@@ -34,6 +35,10 @@ class Way(StrEnum):
     ANSWER = "answer"
 
 
+TYPICAL_BYTES = {Way.REQUEST: 12_000, Way.ANSWER: 5_000}
+"""The length of an AS4 message of a few KiB, and of its receipt."""
+
+
 class Kind(StrEnum):
     """What happens at the n-th octet."""
 
@@ -55,16 +60,19 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One fault of one connection: at octet `after` of this way; `seconds` for what takes time."""
+    """One fault of one connection: at octet `after` of this way, in the first turn from number `turn` on that
+    has as many; `seconds` for what takes time."""
 
     kind: Kind
     after: int
     way: Way = Way.REQUEST
     seconds: float = 1.0
+    turn: int = 0
 
 
 Script = Callable[[int], Plan | None]
-"""The plan of the connection with this number, counted from 0; None leaves it alone."""
+"""The plan of the connection with this number, counted from 0; None leaves it alone. A connection that has
+outlived a fault is given another plan, whose turns count from there."""
 
 
 def undisturbed(_: int) -> Plan | None:
@@ -72,24 +80,21 @@ def undisturbed(_: int) -> Plan | None:
     return None
 
 
-def seeded(seed: int, *, share: float = 0.7, reach: int = 400_000, seconds: float = 1.0) -> Script:
-    """A script that gives this share of the connections a random fault within the first `reach` octets.
+def seeded(seed: int, *, turns: float, seconds: float = 1.0) -> Script:
+    """A script that breaks every connection, after `turns` requests on the average, anywhere in a request or answer.
 
-    Half of the faults fall into the first request, which is where a connection spends most of its life when
-    many break; `seconds` is the longest that a fault lasts.
+    `seconds` is the longest that a fault lasts.
     """
     random = Random(seed)
 
-    def script(_: int) -> Plan | None:
-        if random.random() >= share:
-            return None
+    def script(_: int) -> Plan:
         kind = random.choice(list(Kind))
         way = Way.REQUEST if kind is Kind.LOSE_ANSWER else random.choice(list(Way))
-        near = random.random() < 0.5
-        after = random.randrange(24_000 if near else reach)
-        if kind is Kind.LOSE_ANSWER:
-            after += HANDSHAKE_BYTES
-        return Plan(kind, after, way, random.uniform(0.05, seconds))
+        turn = int(random.expovariate(1 / turns))
+        after = random.randrange(TYPICAL_BYTES[way])
+        if kind is Kind.LOSE_ANSWER and turn < 2:
+            after += HANDSHAKE_BYTES  # else it would be the answer to the handshake
+        return Plan(kind, after, way, random.uniform(0.05, seconds), turn)
 
     return script
 
@@ -133,10 +138,10 @@ class FaultProxy:
         task = asyncio.current_task()
         assert task is not None
         self._running.add(task)
-        plan = self.script(self.connections)
+        number = self.connections
         self.connections += 1
         try:
-            await _Connection(self, plan, reader, writer).run()
+            await _Connection(self, number, reader, writer).run()
         except asyncio.CancelledError:
             pass  # the proxy is being closed; asyncio would log the cancellation of a handler
         finally:
@@ -149,12 +154,15 @@ class _Connection:
     def __init__(
         self,
         proxy: FaultProxy,
-        plan: Plan | None,
+        number: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
         self._proxy = proxy
-        self._plan = plan
+        self._number = number
+        self._plan = proxy.script(number)
+        self._turn = 0
+        self._passed = dict.fromkeys(Way, 0)
         self._reader = reader
         self._writers = [writer]
         self._is_silent = False
@@ -187,30 +195,37 @@ class _Connection:
     async def _pump(
         self, way: Way, source: asyncio.StreamReader, sink: asyncio.StreamWriter
     ) -> None:
-        passed = 0
         while data := await source.read(CHUNK_BYTES):
+            if way is Way.REQUEST and self._passed[Way.ANSWER]:
+                self._turn += 1
+                self._passed = dict.fromkeys(Way, 0)
             if way is Way.ANSWER and self._loses_answer:
                 self._proxy.fired[Kind.LOSE_ANSWER] += 1
                 raise _Over(reset=True)
-            plan = self._plan
-            if plan is not None and plan.way is way and passed + len(data) > plan.after:
-                self._plan = None
-                before = plan.after - passed
-                await self._pass_on(sink, data[:before])
-                await self._meet(plan, sink, data[before:])
-            else:
-                await self._pass_on(sink, data)
-            passed += len(data)
+            before = self._octets_before_plan(way, len(data))
+            self._passed[way] += len(data)
+            await self._pass_on(sink, data[:before])
+            if before < len(data):
+                await self._meet(sink, data[before:])
         with contextlib.suppress(OSError):
             sink.write_eof()
+
+    def _octets_before_plan(self, way: Way, count: int) -> int:
+        """How many of the next `count` octets come before the plan acts; all of them where it does not."""
+        plan = self._plan
+        if plan is None or plan.way is not way or self._turn < plan.turn:
+            return count
+        return min(count, max(0, plan.after - self._passed[way]))
 
     async def _pass_on(self, sink: asyncio.StreamWriter, data: bytes) -> None:
         if data and not self._is_silent and not sink.is_closing():
             sink.write(data)
             await sink.drain()
 
-    async def _meet(self, plan: Plan, sink: asyncio.StreamWriter, rest: bytes) -> None:
+    async def _meet(self, sink: asyncio.StreamWriter, rest: bytes) -> None:
         """Let the plan happen; `rest` are the octets that are here already and come after it."""
+        plan, self._plan = self._plan, None
+        assert plan is not None
         if plan.kind is Kind.LOSE_ANSWER:
             self._loses_answer = True  # counted when there is an answer to lose
             await self._pass_on(sink, rest)
@@ -237,6 +252,7 @@ class _Connection:
                 for crumb in crumbs:
                     await self._pass_on(sink, crumb)
                     await asyncio.sleep(plan.seconds / len(crumbs))
+        self._plan, self._turn = self._proxy.script(self._number), 0
 
 
 def _end(writer: asyncio.StreamWriter, *, reset: bool) -> None:
