@@ -41,21 +41,28 @@ class Report:
 _DELIVERED = """
 SELECT documents.message_identifier FROM {from_}.documents AS documents
 WHERE documents.direction = 'out' AND NOT EXISTS (
-  SELECT 1 FROM ledger.delivered AS file WHERE file.node = '{to_node}'
-  AND file.name = documents.message_identifier || '.json' AND file.digest = documents.payload_sha256)
+  SELECT 1 FROM ledger.delivered AS taken WHERE taken.node = '{to_node}'
+  AND taken.message = documents.message_identifier AND taken.digest = documents.payload_sha256)
+"""
+_ACKNOWLEDGED = """
+SELECT id FROM {from_}.messages AS mine WHERE direction = 'out'
+AND EXISTS (SELECT 1 FROM {from_}.history WHERE history.message = mine.id AND to_state = 'ACKNOWLEDGED')
 """
 _CHECKS: dict[str, str] = {
     "lost: answered ok, not delivered": f"""
 SELECT id FROM ledger.submitted WHERE answered = 1 AND NOT EXISTS (
-  SELECT 1 FROM ledger.delivered AS file WHERE file.node = '{RECEIVER}' AND file.name = id || '.json')
+  SELECT 1 FROM ledger.delivered AS taken WHERE taken.node = '{RECEIVER}' AND taken.message = id)
 """,
     "altered: delivered with other octets": f"""
-SELECT id FROM ledger.submitted JOIN ledger.delivered AS file
-ON file.node = '{RECEIVER}' AND file.name = id || '.json' AND file.digest <> submitted.digest
+SELECT id FROM ledger.submitted JOIN ledger.delivered AS taken
+ON taken.node = '{RECEIVER}' AND taken.message = id AND taken.digest <> submitted.digest
 """,
     "unasked: delivered, never submitted": f"""
-SELECT name FROM ledger.delivered AS file WHERE node = '{RECEIVER}'
-AND NOT EXISTS (SELECT 1 FROM ledger.submitted WHERE file.name = id || '.json')
+SELECT message FROM ledger.delivered AS taken WHERE node = '{RECEIVER}' AND message NOT IN (SELECT id FROM ledger.submitted)
+""",
+    "untold: submitter does not know that it arrived": f"""
+SELECT id FROM ledger.submitted WHERE answered = 1 AND NOT EXISTS (
+  SELECT 1 FROM ledger.told WHERE node = '{SENDER}' AND message = id AND state = 'ACKNOWLEDGED')
 """,
     "reported by nobody's outbox": """
 SELECT hex(digest) FROM ledger.reported WHERE digest NOT IN (SELECT digest FROM temp.owed)
@@ -77,32 +84,34 @@ WHERE aggregate IN (SELECT message_identifier FROM s.documents WHERE direction =
 }
 _EACH_SIDE: dict[str, str] = {
     "lost: of a document sent": _DELIVERED,
-    "lost: acknowledged, not in the other store": """
-SELECT id FROM {from_}.messages AS mine WHERE direction = 'out' AND state = 'ACKNOWLEDGED' AND NOT EXISTS (
-  SELECT 1 FROM {to}.messages AS theirs WHERE theirs.direction = 'in' AND theirs.message_id = mine.message_id
-  AND theirs.payload_sha256 = mine.payload_sha256)
+    "lost: acknowledged, not in the other store": _ACKNOWLEDGED
+    + """
+AND NOT EXISTS (SELECT 1 FROM {to}.messages AS theirs WHERE theirs.direction = 'in'
+  AND theirs.message_id = mine.message_id AND theirs.payload_sha256 = mine.payload_sha256)
 """,
     "doubled: MessageId taken twice": """
 SELECT message_id FROM {from_}.messages WHERE direction = 'in' GROUP BY message_id HAVING count(*) > 1
 """,
     "doubled: two delivery ids for a message": """
-SELECT message_identifier FROM {from_}.handovers WHERE target = 'backend' GROUP BY message_identifier HAVING count(*) > 1
+SELECT message FROM ledger.delivered WHERE node = '{from_node}' GROUP BY message HAVING count(DISTINCT delivery) > 1
 """,
-    "doubled: two files of a message": """
-SELECT name FROM ledger.delivered WHERE node = '{from_node}' GROUP BY substr(name, 1, 36) HAVING count(*) > 1
+    "doubled: two outcomes told for a message": """
+SELECT message FROM ledger.told WHERE node = '{from_node}' GROUP BY message HAVING count(DISTINCT outcome) > 1
 """,
-    "acknowledged without receipt": """
-SELECT id FROM {from_}.messages WHERE direction = 'out' AND state = 'ACKNOWLEDGED'
-AND id NOT IN (SELECT message FROM {from_}.receipts)
-""",
+    "acknowledged without receipt": _ACKNOWLEDGED
+    + "AND NOT EXISTS (SELECT 1 FROM {from_}.receipts WHERE receipts.message = mine.id)",
     "receipt is not the one that was stored with the message": """
 SELECT mine.id FROM {from_}.messages AS mine JOIN {to}.messages AS theirs
 ON mine.direction = 'out' AND theirs.direction = 'in' AND theirs.message_id = mine.message_id
-LEFT JOIN {from_}.receipts AS got ON got.message = mine.id LEFT JOIN {to}.receipts AS made ON made.message = theirs.id
-WHERE mine.state = 'ACKNOWLEDGED' AND got.body IS NOT made.body
+JOIN {from_}.receipts AS got ON got.message = mine.id LEFT JOIN {to}.receipts AS made ON made.message = theirs.id
+WHERE got.body IS NOT made.body
 """,
     "open: not acknowledged": """
-SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'out' AND state <> 'ACKNOWLEDGED'
+SELECT id || ' ' || state FROM {from_}.messages AS mine WHERE direction = 'out'
+AND NOT EXISTS (SELECT 1 FROM {from_}.history WHERE history.message = mine.id AND to_state = 'ACKNOWLEDGED')
+""",
+    "open: outcome not told": """
+SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'out' AND state <> 'NOTIFIED'
 """,
     "open: not delivered": """
 SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'in' AND state <> 'DELIVERED'
@@ -112,13 +121,13 @@ SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'in' AND state
 }
 _FACTS: dict[str, str] = {
     "messages submitted": "SELECT count(*) FROM ledger.submitted",
-    "AS4 messages acknowledged": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND state = 'ACKNOWLEDGED'",
+    "AS4 messages acknowledged": "SELECT count(DISTINCT message) FROM {each}.history WHERE to_state = 'ACKNOWLEDGED'",
     "AS4 messages up to 64 KiB": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND payload_bytes < 65536",
     "AS4 messages of 1 MiB and more": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND payload_bytes BETWEEN 1000000 AND 9999999",
     "AS4 messages of 10 MiB and more": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND payload_bytes >= 10000000",
     "AS4 messages sent more than once": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND attempt > 1",
-    "files delivered": "SELECT count(*) FROM ledger.delivered",
-    "files delivered again under the same id": "SELECT count(*) FROM ledger.delivered WHERE times > 1",
+    "deliveries": "SELECT count(*) FROM ledger.delivered",
+    "deliveries made again under the same id": "SELECT count(*) FROM ledger.delivered WHERE times > 1",
     "events taken": "SELECT count(*) FROM ledger.reported",
     "events taken more than once": "SELECT count(*) FROM ledger.reported WHERE times > 1",
 }

@@ -14,8 +14,10 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE submitted (id TEXT PRIMARY KEY, digest TEXT NOT NULL, bytes INTEGER NOT NULL, answered INTEGER NOT NULL)
   WITHOUT ROWID;
-CREATE TABLE delivered (node TEXT, name TEXT, digest TEXT, times INTEGER NOT NULL, PRIMARY KEY (node, name, digest))
-  WITHOUT ROWID;
+CREATE TABLE delivered (node TEXT, message TEXT, delivery TEXT, digest TEXT, times INTEGER NOT NULL,
+  PRIMARY KEY (node, message, delivery, digest)) WITHOUT ROWID;
+CREATE TABLE told (node TEXT, message TEXT, outcome TEXT, state TEXT, times INTEGER NOT NULL,
+  PRIMARY KEY (node, message, outcome, state)) WITHOUT ROWID;
 CREATE TABLE reported (digest BLOB PRIMARY KEY, times INTEGER NOT NULL, first INTEGER NOT NULL) WITHOUT ROWID;
 """
 
@@ -42,15 +44,30 @@ class Ledger:
         self._database.execute("UPDATE submitted SET answered = 1 WHERE id = ?", (message,))
         self.submitted += 1
 
-    def deliver(self, node: str, name: str, digest: str) -> None:
-        """The backend of a node was given a file with this name and content."""
+    def deliver(self, node: str, message: str, delivery: str, digest: str | None) -> None:
+        """The backend of a node was given a message under this delivery id; without `digest` there were no octets.
+
+        A repetition may come without octets: they were taken away the first time.
+        """
+        if digest is None:
+            sql = "SELECT digest FROM delivered WHERE node = ? AND message = ? AND delivery = ?"
+            known = next(self._database.execute(sql, (node, message, delivery)), ("missing",))
+            digest = str(known[0])
         times = self._count(
-            "INSERT INTO delivered VALUES (?, ?, ?, 1)"
+            "INSERT INTO delivered VALUES (?, ?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
-            (node, name, digest),
+            (node, message, delivery, digest),
         )
         self.delivered += times == 1
         self.again += times > 1
+
+    def tell(self, node: str, message: str, outcome: str, state: str) -> None:
+        """A node told the submitter what became of a message."""
+        self._count(
+            "INSERT INTO told VALUES (?, ?, ?, ?, 1)"
+            " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
+            (node, message, outcome, state),
+        )
 
     def report(self, body: bytes) -> None:
         """The status component took this event."""

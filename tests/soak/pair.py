@@ -5,7 +5,6 @@ backend takes every file away as soon as it sees it, as a real one does, so a se
 """
 
 import asyncio
-import contextlib
 import hashlib
 import os
 import signal
@@ -15,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import orjson
 from command_line import SOURCE
 from fault_proxy import FaultProxy, Script
 
 from accesspoint.api.client import NodeAddress, NodeClient, NodeUnreachable
+from accesspoint.backends.folder import MANIFEST, OUTCOMES
 from accesspoint.demo.processes import NodeProcess
 from accesspoint.demo.scenery import NodePlan
 from keys.tls import server_context
@@ -31,7 +32,7 @@ LOOK_SECONDS = 0.2
 DATABASE = "accesspoint.db"
 _OWED = """
 SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') + (SELECT count(*) FROM handovers WHERE state = 'waiting')
-  + (SELECT count(*) FROM messages WHERE state NOT IN ('ACKNOWLEDGED', 'DELIVERED'))
+  + (SELECT count(*) FROM messages WHERE state NOT IN ('NOTIFIED', 'DELIVERED'))
 """
 
 
@@ -178,16 +179,30 @@ class Pair:
             await asyncio.sleep(LOOK_SECONDS)
 
     def take_delivered(self) -> None:
-        """Take every file that stands in a folder of a backend, and keep what it was."""
+        """Take everything that stands in a folder of a backend and is whole, and keep what it was."""
         for name, node in self.nodes.items():
-            with contextlib.suppress(FileNotFoundError), os.scandir(node.plan.inbox) as entries:
-                for entry in entries:
-                    if not entry.name.startswith("."):
-                        digest = _sha256(entry.path)
-                        os.unlink(entry.path)
-                        self.ledger.deliver(name, entry.name, digest)
+            for manifest in _whole(node.plan.inbox):
+                if not manifest.name.endswith(MANIFEST):
+                    continue
+                said = orjson.loads(manifest.read_bytes())
+                manifest.unlink()
+                file = node.plan.inbox / said["file"]
+                digest = _sha256(file) if file.exists() else None
+                file.unlink(missing_ok=True)
+                self.ledger.deliver(name, said["message_identifier"], said["delivery"], digest)
+            for outcome in _whole(node.plan.inbox / OUTCOMES):
+                said = orjson.loads(outcome.read_bytes())
+                outcome.unlink()
+                self.ledger.tell(name, said["message_identifier"], said["id"], said["state"])
 
 
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
+def _whole(directory: Path) -> list[Path]:
+    """The files of a directory that are not being written; there may be no such directory yet."""
+    if not directory.exists():
+        return []
+    return [path for path in directory.iterdir() if path.is_file() and path.name[0] != "."]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ ANSWER_SECONDS = 10
 _SENT = """
 SELECT messages.*, receipts.body AS receipt FROM messages JOIN receipts ON receipts.message = messages.id
 JOIN wires ON wires.message = messages.id
-WHERE messages.direction = 'out' AND messages.state = 'ACKNOWLEDGED' AND wires.part_octets IS NOT NULL
+WHERE messages.direction = 'out' AND messages.state IN ('ACKNOWLEDGED', 'NOTIFIED') AND wires.part_octets IS NOT NULL
 AND messages.id >= ? ORDER BY messages.id LIMIT 1
 """
 
