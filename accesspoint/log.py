@@ -45,6 +45,7 @@ _CPR: Final = re.compile(
     r"(?<![0-9])(?:0[1-9]|[12][0-9]|3[01]|6[1-9]|[78][0-9]|9[01])(?:0[1-9]|1[0-2])[0-9]{2}[- ]?"
     r"(?:[0-9]{4}|[0-9][A-Za-z]{2}[0-9])(?![0-9])"
 )
+_DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _WORD: Final = re.compile(r"[0-9A-Za-z]*")
 _LONGEST_WORD: Final = 20
 """Ten digits inside a longer word than this are a piece of a digest or of an id of ours."""
@@ -191,6 +192,22 @@ def scrub(text: str) -> str:
     text = _CPR.sub(_without_number, text)
     text = _CONTROL.sub(_escape, text)
     return f"{text}…" if shortened else text
+
+
+def holds_patient_number(text: str) -> bool:
+    """Say whether a text of any length holds what looks like a patient number, whose date exists.
+
+    Digests and ids that happen to hold ten such digits are none, as for `scrub`.
+    """
+    return any(
+        _without_number(match) != match[0] and _has_date(match[0]) for match in _CPR.finditer(text)
+    )
+
+
+def _has_date(number: str) -> bool:
+    """Whether a number of patient-number shape begins with a day that its month has."""
+    day, month = int(number[:2]), int(number[2:4])
+    return (day - 60 if day > 60 else day) <= _DAYS[month - 1]
 
 
 def _clean(key: str, value: Any, depth: int) -> Any:

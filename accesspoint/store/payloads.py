@@ -313,6 +313,11 @@ class PayloadStore:
         return self._place.remote
 
     @property
+    def temporary_directory(self) -> Path:
+        """Where processes put aside what nobody is to see, each in a directory of its own."""
+        return self._place.spool.parent
+
+    @property
     def failure(self) -> StorageFailure | None:
         """Why what is written can no longer be vouched for, or None while it can."""
         return self._place.spool.failure

@@ -39,6 +39,7 @@ class Spool:
         Raises: StorageRefused when `parent` is open to others or on a network file system.
         """
         private_directory(parent)
+        self.parent = parent
         self.path, self._lock = _own_directory(parent)
         self.swept = _sweep(parent, keep=self.path.name)
         self.failure: StorageFailure | None = None
