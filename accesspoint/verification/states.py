@@ -11,8 +11,8 @@ from typing import Final
 import envelope.receiving
 import envelope.sending
 from accesspoint.clock import from_microseconds
-from accesspoint.outbound.sender import lease_for
 from accesspoint.store.database import Row
+from accesspoint.store.leases import LEASE
 from accesspoint.verification.evidence import Evidence, Tally
 
 LATEST_RECLAIM: Final = timedelta(minutes=2)
@@ -73,27 +73,25 @@ async def check_submissions(evidence: Evidence, tally: Tally) -> None:
 async def check_leases(evidence: Evidence, tally: Tally) -> None:
     """I8: who is held has an owner, an owner has an end, and a running node lets no lease run out."""
     async for row in evidence.rows(
-        "SELECT m.id, m.direction, m.state, m.message_id, m.lease_owner, m.lease_until, m.payload_bytes, w.part_bytes"
-        " FROM messages AS m LEFT JOIN wires AS w ON w.message = m.id WHERE m.id > $1 AND (m.lease_owner IS NOT NULL"
+        "SELECT m.id, m.direction, m.state, m.message_id, m.lease_owner, m.lease_until"
+        " FROM messages AS m WHERE m.id > $1 AND (m.lease_owner IS NOT NULL"
         " OR m.lease_until IS NOT NULL OR m.state IN ('SENDING', 'DELIVERING')) ORDER BY m.id LIMIT $2"
     ):
-        octets = max(int(row["part_bytes"] or 0), int(row["payload_bytes"]))
         ids = {"message": row["id"], "message_id": row["message_id"], "state": row["state"]}
         held = row["state"] in _HELD_UNDER_LEASE
-        _check_lease(evidence, tally, row, ids, held=held, octets=octets)
+        _check_lease(evidence, tally, row, ids, held=held)
     async for row in evidence.rows(
-        "SELECT id, target, lease_owner, lease_until, payload_bytes FROM handovers WHERE state = 'waiting' AND id > $1"
+        "SELECT id, target, lease_owner, lease_until FROM handovers WHERE state = 'waiting' AND id > $1"
         " AND (lease_owner IS NOT NULL OR lease_until IS NOT NULL) ORDER BY id LIMIT $2"
     ):
         ids = {"handover": row["id"], "target": row["target"]}
-        octets = int(row["payload_bytes"])
-        _check_lease(evidence, tally, row, ids, held=False, octets=octets)
+        _check_lease(evidence, tally, row, ids, held=False)
     if not evidence.setting.running:
         tally.note("no node runs, so leases wait for its start and are not held against the clock")
 
 
 def _check_lease(
-    evidence: Evidence, tally: Tally, row: Row, ids: Mapping[str, str], *, held: bool, octets: int
+    evidence: Evidence, tally: Tally, row: Row, ids: Mapping[str, str], *, held: bool
 ) -> None:
     tally.count()
     owner, until = row["lease_owner"], row["lease_until"]
@@ -109,7 +107,7 @@ def _check_lease(
     ends = from_microseconds(int(until)).isoformat()
     if left < -LATEST_RECLAIM:
         tally.find("lease-ran-out", **ids, lease_until=ends)
-    elif left > lease_for(octets) + LATEST_RECLAIM:
+    elif left > LEASE + LATEST_RECLAIM:
         tally.find("lease-too-long", **ids, lease_until=ends)
 
 
