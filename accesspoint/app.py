@@ -55,14 +55,15 @@ from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay
 from accesspoint.stations.reporting import Reporter
-from accesspoint.store.configured import build_payload_store
-from accesspoint.store.database import Database, Dialect, sqlite_url
+from accesspoint.store.configured import build_payload_store, database_url
+from accesspoint.store.database import Database, Dialect
 from accesspoint.store.filesystem import make_directory
 from accesspoint.store.heartbeat import Heartbeat
 from accesspoint.store.housekeeping import Housekeeper
 from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
+from accesspoint.store.reserve import Reserve
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.crl import CrlStore
@@ -104,8 +105,10 @@ class AccessPoint:
         """Open database and payload store, and take up what a stopped process left."""
         store = self.configuration.store
         make_directory(store.directory)
-        url = store.database or sqlite_url(store.directory / "accesspoint.db")
-        self.database = await Database.open(url)
+        # First, since opening a database on a full disk needs the room that it then gives up.
+        self.reserve = Reserve(store.directory, store.reserve, monotonic=self.clock.monotonic)
+        self.database = await Database.open(database_url(self.configuration))
+        self.database.make_room = self.reserve.release
         stack.push_async_callback(self.database.close)
         if self.database.dialect is Dialect.POSTGRESQL:
             # Several machines judge the same leases: by one clock, the server's.
@@ -307,7 +310,7 @@ class AccessPoint:
             clock=self.clock,
             ids=self.ids,
         )
-        self.as4 = As4Server(receiver, refuser)
+        self.as4 = As4Server(receiver, refuser, admit=self.reserve.require)
         dispatcher = Dispatcher(
             database=self.database,
             up=up,
@@ -365,6 +368,7 @@ class AccessPoint:
             bells=self.bells,
             clock=self.clock,
             neighbours=neighbours,
+            admit=self.reserve.require,
             take_document={
                 **({"down": handler.take_document} if handler else {}),
                 **({"up": self.application.take_document} if self.application else {}),
@@ -413,6 +417,7 @@ class AccessPoint:
             bells=self.bells,
             application=self.application,
             token=token,
+            admit=self.reserve.require,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,

@@ -9,6 +9,7 @@ read as TOML, any other as text.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -165,6 +166,15 @@ def _network(value: object) -> object:
     return ipaddress.ip_network(value) if isinstance(value, str) else value
 
 
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]{1,9}) ?([KMGT]iB)", value)
+    if match is None:
+        raise ValueError('write a size as a number and a unit, such as "256 MiB"')
+    return int(match[1]) << {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[match[2]]
+
+
 def _duration(value: object) -> object:
     return parse_duration(value) if isinstance(value, str) else value
 
@@ -177,6 +187,7 @@ HttpsUrl = Annotated[Url, AfterValidator(_https)]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Endpoint = Annotated[Address, BeforeValidator(_address)]
 Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
+Size = Annotated[int, BeforeValidator(_size), Field(ge=0, strict=True)]
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 
 
@@ -251,7 +262,7 @@ class Store(Table):
     """This process's own directory, the database when it is not a SQLite file in it, and payloads and their encryption.
 
     `payloads` is a directory that all nodes of one database share. `previous_keys` open what was encrypted under
-    them; new payloads are encrypted under `encryption_key`.
+    them; new payloads are encrypted under `encryption_key`. With less than `reserve` free nothing new is taken in.
     """
 
     directory: FilePath
@@ -260,6 +271,7 @@ class Store(Table):
     encryption: Literal["on", "off"] = "on"
     encryption_key: FilePath | None = None
     previous_keys: tuple[FilePath, ...] = ()
+    reserve: Size = 256 * 1024 * 1024
 
 
 class Retention(Table):

@@ -348,6 +348,18 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the disk is full or broken, or the database server is gone.",
             ("df -h", "dmesg | tail", "then start again; the start decides what was kept"),
         ),
+        "storage-full": ProblemText(
+            "There is no room for another message",
+            "Less space is left than is kept for what was accepted already; nothing new is taken in, the rest goes on.",
+            "payloads are kept for their retention, or something else fills the disk.",
+            ("df -h with the directory of [store]", "accesspoint retention --dry-run"),
+        ),
+        "payload-damaged": ProblemText(
+            "A stored payload is not what was written",
+            "The file of {message} was changed, cut or removed on disk; {message} was set aside with all its records.",
+            "a disk error, or somebody or something that changed files of the store.",
+            ("restore the file that the log names from the backup",),
+        ),
         "storage-refused": ProblemText(
             "The store cannot be used as it is",
             "The database or the payload directory was not opened.",

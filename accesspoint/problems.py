@@ -316,6 +316,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("duplicate-envelope", _T, _L.CONTENT, _X.REFUSED, 409),
         # store
         Problem("storage-failed", _O, _L.STORE, _X.STORAGE, 503, "EBMS:0202"),
+        Problem("storage-full", _O, _L.STORE, _X.STORAGE, 507, "EBMS:0202"),
+        Problem("payload-damaged", _O, _L.STORE, _X.STORAGE, 500, "EBMS:0202"),
         Problem("storage-refused", _O, _L.STORE, _X.CONFIGURATION, 503),
         Problem("storage-in-use", _O, _L.STORE, _X.CONFIGURATION, 503),
         # delivery status

@@ -25,6 +25,7 @@ from accesspoint.store.database import (
     Database,
     IntegrityViolation,
     StorageFailure,
+    StorageFull,
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
 
@@ -48,9 +49,13 @@ class Api:
         application: EndUserApplication | None,
         token: str,
         about: Json,
+        admit: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """Raises ValueError for an empty token, which every request would match."""
+        """`admit` raises StorageFull while nothing new may be taken in.
+
+        Raises ValueError for an empty token, which every request would match.
+        """
         if not token:
             raise ValueError("the interface needs a token")
         self._database = database
@@ -58,6 +63,7 @@ class Api:
         self._application = application
         self._token = token.encode()
         self._about = about
+        self._admit = admit
         self._limits = limits
         self._stopping = False
 
@@ -90,6 +96,13 @@ class Api:
             )
         except web.HTTPException as error:
             return problem(error.status, "http", error.reason)
+        except StorageFull:
+            return problem(
+                507,
+                "storage-full",
+                "There is not enough room left to take a message in; nothing was accepted.",
+                whose="ours",
+            )
         except StorageFailure:
             return problem(
                 503,
@@ -131,6 +144,7 @@ class Api:
             return problem(
                 404, "no-end-user-application", "No end-user application runs on this node."
             )
+        self._admit()
         data = await request.read()
         try:
             submission, commit = await self._application.submit(data, to=request.query.get("to"))

@@ -7,7 +7,7 @@ of the three seams where an unexpected exception is caught: it becomes a bare 50
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
@@ -33,20 +33,28 @@ class As4Server:
     """The HTTP handler of the AS4 endpoint."""
 
     def __init__(
-        self, receiver: Receiver, refuser: Refuser, *, limits: Limits = DEFAULT_LIMITS
+        self,
+        receiver: Receiver,
+        refuser: Refuser,
+        *,
+        admit: Callable[[], None] = lambda: None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """`admit` raises StorageFailure while nothing new may be taken in."""
         self._receiver = receiver
         self._refuser = refuser
+        self._admit = admit
         self._limits = limits
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one AS4 request."""
         intake = Intake(peer=request.remote or "unknown")
         try:
+            self._admit()
             answer = await self._receive(request, intake)
-        except StorageFailure:
+        except StorageFailure as failure:
             # Nothing is promised by an answer that cannot be trusted: the sender retries.
-            _log.error("as4.in.storage_failure", peer=intake.peer)
+            _log.error("as4.in.storage_failure", peer=intake.peer, detail=str(failure))
             answer = Answer(503, "text/plain; charset=utf-8", b"Not available.\n", close=True)
         except Exception:  # noqa: BLE001 - the seam of the endpoint: a fault of ours is told as one, and retried
             _log.exception("as4.in.internal", peer=intake.peer)

@@ -224,6 +224,31 @@ def ready(
     raise typer.Exit(verb.run(config, wait=wait, seconds=seconds))
 
 
+@app.command()
+def retention(
+    config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of the node.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show it; the node may be running.")
+    ] = False,
+) -> None:
+    """Show or let go of what is kept longer than it has to be.
+
+    A running node lets go by itself, once an hour; the periods stand in [retention].
+
+    \b
+    Examples:
+      accesspoint retention --config accesspoint.toml --dry-run
+      accesspoint retention --config accesspoint.toml
+
+    \b
+    Exit codes: 0 shown or let go, 1 failed, 3 configuration or unusable store,
+      70 the store no longer keeps what is written.
+    """
+    from accesspoint.cli import retention as verb
+
+    raise typer.Exit(verb.run(config, dry_run=dry_run))
+
+
 @network.command("serve")
 def network_serve(
     directory: Annotated[

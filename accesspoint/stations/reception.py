@@ -24,7 +24,13 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.carrier import CHUNK_BYTES
 from accesspoint.stations.document import Document, Envelope, Stored
 from accesspoint.stations.sbd_file import stored
-from accesspoint.store.database import Database, IntegrityKind, IntegrityViolation, Transaction
+from accesspoint.store.database import (
+    Database,
+    IntegrityKind,
+    IntegrityViolation,
+    StorageFailure,
+    Transaction,
+)
 from accesspoint.store.outcomes import KIND as OUTCOME
 from accesspoint.store.outcomes import insert_outcome
 from accesspoint.store.payloads import PayloadStore, PayloadWriter
@@ -54,9 +60,11 @@ class StationServer:
         neighbours: Mapping[str, x509.Certificate],
         take_document: Mapping[str, Callable[[Document], Awaitable[Commit]]],
         take_envelope: Mapping[str, Callable[[Envelope], Awaitable[Commit]]],
+        admit: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        """`admit` raises StorageFailure while nothing new may be taken in."""
         self._database = database
         self._payloads = payloads
         self._bells = bells
@@ -64,12 +72,14 @@ class StationServer:
         self._neighbours = neighbours
         self._take_document = take_document
         self._take_envelope = take_envelope
+        self._admit = admit
         self._limits = limits
         self._idle_seconds = idle_seconds
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Answer 200 once the hand-over is taken for good, 4xx when it does not hold."""
+        """Answer 200 once the hand-over is taken for good, 4xx when it does not hold, 503 when the store fails."""
         try:
+            self._admit()
             with self._payloads.create() as writer:
                 incoming = _Incoming(self._check_seal, writer, self._limits)
                 await self._read(request, incoming)
@@ -83,6 +93,9 @@ class StationServer:
                 raise
             if not is_new or manifest.kind == OUTCOME:
                 self._payloads.delete(document.payload)
+        except StorageFailure as failure:
+            _log.error("handover_storage_failure", detail=str(failure))
+            return _refuse(503, "station.store", request)
         except EnvelopeError as error:
             reason = error.reason if isinstance(error, RemoteProtocolError) else "station.refused"
             return _refuse(422, reason, request)

@@ -1,13 +1,20 @@
-"""The payload store as the configuration describes it: where payloads stand, and the keys they are encrypted under."""
+"""The stores as the configuration describes them: where rows and payloads stand, and the keys that payloads are encrypted under."""
 
 from typing import Final
 
 from accesspoint.config import Configuration
+from accesspoint.store.database import sqlite_url
 from accesspoint.store.encryption import PayloadKeys, create_payload_key, load_payload_keys
 from accesspoint.store.payloads import PayloadStore
 
 KEY_FILE: Final = "payload.key"
 """What a node of a test network calls the key that it makes for itself, in its directory of keys."""
+
+
+def database_url(configuration: Configuration) -> str:
+    """Return where the database of a node is."""
+    store = configuration.store
+    return store.database or sqlite_url(store.directory / "accesspoint.db")
 
 
 def build_payload_store(configuration: Configuration) -> PayloadStore:

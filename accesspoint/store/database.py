@@ -120,12 +120,17 @@ class Database(ABC):
 
     dialect: ClassVar[Dialect]
     schema_version: int
+    make_room: Callable[[], bool] = staticmethod(lambda: False)
+    """Called when a commit finds the disk full; returns whether there is more room now, so that it is tried again."""
 
     @staticmethod
-    async def open(url: str, *, migrations: Traversable | None = None) -> "Database":
+    async def open(
+        url: str, *, migrations: Traversable | None = None, read_only: bool = False
+    ) -> "Database":
         """Open, check and migrate the database at `sqlite:///absolute/path` or `postgresql://…`.
 
-        `migrations` is the directory with the numbered SQL files; by default the packaged ones.
+        `migrations` is the directory with the numbered SQL files; by default the packaged ones. With `read_only`
+        a database is looked at beside the process that has it: it is not migrated, and `run` is refused.
 
         Raises: StorageRefused when it cannot be trusted or used as it is, StorageFailure when it breaks.
         """
@@ -134,11 +139,13 @@ class Database(ABC):
         if scheme == Dialect.SQLITE:
             from accesspoint.store.sqlite import SqliteDatabase
 
+            if read_only:
+                return await SqliteDatabase.look(sqlite_path(url), migrations=directory)
             return await SqliteDatabase.start(sqlite_path(url), migrations=directory)
         if scheme == Dialect.POSTGRESQL:
             from accesspoint.store.postgresql import PostgresqlDatabase  # asyncpg is an extra
 
-            return await PostgresqlDatabase.start(url, migrations=directory)
+            return await PostgresqlDatabase.start(url, migrations=directory, read_only=read_only)
         raise StorageRefused(f"there is no database driver for {scheme or 'a missing scheme'}:")
 
     @property

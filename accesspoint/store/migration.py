@@ -157,6 +157,18 @@ def pending_migrations(known: Sequence[Migration], applied: Sequence[Row]) -> tu
     return tuple(known[len(applied) :])
 
 
+def require_current(known: Sequence[Migration], applied: Sequence[Row]) -> int:
+    """Return the version of tables that are only to be read, which this program knows.
+
+    Raises: SchemaRefused when they are older than that, or as `pending_migrations`.
+    """
+    if pending_migrations(known, applied):
+        raise SchemaRefused(
+            f"the tables have schema {len(applied)}, this program {len(known)}; start the node once"
+        )
+    return max(len(known), len(applied))
+
+
 def _dialect(version: int, name: str) -> Dialect:
     if name not in set(Dialect):
         raise SchemaRefused(

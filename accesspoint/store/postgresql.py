@@ -35,6 +35,7 @@ from accesspoint.store.migration import (
     SELECT_SCHEMA_VERSION,
     load_migrations,
     pending_migrations,
+    require_current,
 )
 
 MINIMUM_VERSION: Final = 150_000
@@ -85,15 +86,18 @@ class PostgresqlDatabase(Database):
 
     dialect = Dialect.POSTGRESQL
 
-    def __init__(self, pool: Any, version: int) -> None:
+    def __init__(self, pool: Any, version: int, *, read_only: bool = False) -> None:
         self._pool = pool
+        self._read_only = read_only
         self._failed: asyncio.Future[StorageFailure] = asyncio.get_running_loop().create_future()
         self._closed = False
         self.schema_version = version
 
     @classmethod
-    async def start(cls, url: str, *, migrations: Traversable) -> "PostgresqlDatabase":
-        """Connect, check the server's durability, and migrate.
+    async def start(
+        cls, url: str, *, migrations: Traversable, read_only: bool = False
+    ) -> "PostgresqlDatabase":
+        """Connect, check the server's durability, and migrate; what is only read is not migrated.
 
         Raises: StorageRefused for a server that may forget or a schema that does not fit,
         StorageFailure when it cannot be reached.
@@ -108,11 +112,15 @@ class PostgresqlDatabase(Database):
         try:
             async with pool.acquire() as connection:
                 await _check_server(connection)
-                version = await _migrate(connection, known)
+                version = (
+                    require_current(known, await _applied(connection))
+                    if read_only
+                    else await _migrate(connection, known)
+                )
         except BaseException:
             pool.terminate()
             raise
-        return cls(pool, version)
+        return cls(pool, version, read_only=read_only)
 
     @property
     def failure(self) -> StorageFailure | None:
@@ -127,6 +135,8 @@ class PostgresqlDatabase(Database):
         """Do the work in a transaction of its own; see `Database.run`."""
         if self._failed.done():
             raise StorageFailure("the database has stopped") from self._failed.result()
+        if self._read_only:
+            raise StorageRefused("the database was opened only to read")
         return await self._inside(work)
 
     async def read(self, work: Work[T]) -> T:
@@ -197,12 +207,19 @@ async def _check_server(connection: Any) -> None:
             )
 
 
+async def _applied(connection: Any) -> list[Row]:
+    try:
+        return [dict(record) for record in await connection.fetch(SELECT_SCHEMA_VERSION)]
+    except asyncpg.UndefinedTableError:
+        return []
+
+
 async def _migrate(connection: Any, known: Any) -> int:
     """Apply what is missing, one transaction a step; others that start now wait."""
     await connection.execute("SELECT pg_advisory_lock($1)", _MIGRATION_LOCK)
     try:
         await connection.execute(CREATE_SCHEMA_VERSION)
-        applied = [dict(record) for record in await connection.fetch(SELECT_SCHEMA_VERSION)]
+        applied = await _applied(connection)
         for step in pending_migrations(known, applied):
             async with connection.transaction():
                 for statement in step.statements(Dialect.POSTGRESQL):

@@ -16,6 +16,7 @@ import fcntl
 import os
 import re
 from collections.abc import Coroutine
+from contextlib import suppress
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -44,6 +45,7 @@ from accesspoint.store.migration import (
     SELECT_SCHEMA_VERSION,
     load_migrations,
     pending_migrations,
+    require_current,
 )
 
 MINIMUM_VERSION: Final = (3, 51, 3)
@@ -175,7 +177,7 @@ class SqliteDatabase(Database):
     dialect = Dialect.SQLITE
 
     def __init__(
-        self, path: Path, lock: int, writer: apsw.Connection, reader: apsw.Connection
+        self, path: Path, lock: int | None, writer: apsw.Connection, reader: apsw.Connection
     ) -> None:
         self._path = path
         self._lock = lock
@@ -228,6 +230,27 @@ class SqliteDatabase(Database):
                 raise
         return database
 
+    @classmethod
+    async def look(cls, path: Path, *, migrations: Traversable) -> "SqliteDatabase":
+        """Open one file only to read it, beside the process that may have it.
+
+        Raises: StorageRefused when there is none or its schema is another one, StorageFailure when it breaks.
+        """
+        _require_file(path)
+        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
+        try:
+            reader = _connect(path, flags, None, _READER_PRAGMAS)
+            try:
+                version = require_current(load_migrations(migrations), _applied(reader))
+            except BaseException:
+                reader.close(True)
+                raise
+        except apsw.Error as error:
+            raise StorageFailure(f"SQLite cannot open {path}: {error}") from error
+        database = cls(path, None, reader, reader)
+        database.schema_version = version
+        return database
+
     @property
     def failure(self) -> StorageFailure | None:
         """Why this database has stopped for good, or None while it works."""
@@ -240,6 +263,8 @@ class SqliteDatabase(Database):
     async def run(self, work: Work[T]) -> T:
         """Queue the work for the commit of this loop tick and wait for it; see `Database.run`."""
         self._refuse_when_stopped()
+        if self._lock is None:
+            raise StorageRefused("the database was opened only to read")
         if not self._queue:
             self._loop.call_soon(self._flush)
         done: asyncio.Future[T] = self._loop.create_future()
@@ -293,14 +318,18 @@ class SqliteDatabase(Database):
         """Commit what is queued, fold the log into the file, and release the lock."""
         if self._closed:
             return
-        if self._queue:
+        while self._queue:
             self._flush()
         self._closed = True
         self._reader.close(True)
+        if self._lock is None:
+            return
         try:
             if self.failure is None:
                 failpoint("M2")
-                self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                # On a full disk the log stays, which holds every commit as well as the file does.
+                with suppress(apsw.FullError):
+                    self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._writer.close(True)
         except apsw.Error as error:
             raise StorageFailure(f"SQLite cannot close {self._path}: {error}") from error
@@ -369,12 +398,23 @@ class SqliteDatabase(Database):
     def _abandon(
         self, group: list[tuple[Work[Any], asyncio.Future[Any]]], cause: BaseException
     ) -> None:
-        """Stop for good: whether the commit reached the disk can only be told after a restart."""
+        """Stop for good: whether the commit reached the disk can only be told after a restart.
+
+        A full disk is the exception: SQLite took everything back, and with more room the group is tried again.
+        """
+        taken_back = True
         if self._writer.in_transaction:
             try:
                 self._begin.execute("ROLLBACK")
             except apsw.Error as error:
+                taken_back = False
                 cause.add_note(f"and the rollback failed: {error}")
+        full = isinstance(cause, apsw.FullError) or isinstance(cause.__cause__, apsw.FullError)
+        if full and taken_back and self.make_room():
+            self._transaction.failure = None
+            self._queue = [*group, *self._queue]
+            self._loop.call_soon(self._flush)
+            return
         failure = (
             cause
             if isinstance(cause, StorageFailure)
@@ -448,6 +488,11 @@ def _lock_file(path: Path) -> int:
     return descriptor
 
 
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise StorageRefused(f"there is no database {path}")
+
+
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -474,14 +519,18 @@ def _connect(
     return connection
 
 
+def _applied(connection: apsw.Connection) -> list[Row]:
+    columns = ("version", "compatible", "name", "sha256")
+    return [
+        dict(zip(columns, row, strict=True)) for row in connection.execute(SELECT_SCHEMA_VERSION)
+    ]
+
+
 def _migrate(writer: apsw.Connection, directory: Traversable) -> int:
     """Apply what is missing, one transaction a step; return the version reached."""
     known = load_migrations(directory)
     writer.execute(CREATE_SCHEMA_VERSION)
-    columns = ("version", "compatible", "name", "sha256")
-    applied = [
-        dict(zip(columns, row, strict=True)) for row in writer.execute(SELECT_SCHEMA_VERSION)
-    ]
+    applied = _applied(writer)
     steps = pending_migrations(known, applied)
     insert = _PARAMETER.sub(lambda match: match[1] or f"?{match[2]}", INSERT_SCHEMA_VERSION)
     for step in steps:

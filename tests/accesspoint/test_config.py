@@ -275,6 +275,38 @@ def test_the_plain_interface_listens_on_this_machine_only(
     assert "the interface speaks plain HTTP, so it listens on this machine only" in lines[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "octets"), [("256 MiB", 268_435_456), ("1KiB", 1024), ("2 GiB", 2 << 30), ("0 KiB", 0)]
+)
+def test_a_size_is_a_number_and_a_unit(tmp_path: Path, text: str, octets: int) -> None:
+    changed = document()
+    changed["store"]["reserve"] = text
+    assert load(write(tmp_path, text=write_toml(changed)), {}).store.reserve == octets
+
+
+@pytest.mark.parametrize("text", ["256", "256 MB", "-1 MiB", "1.5 GiB", "MiB", ""])
+def test_any_other_size_is_refused(tmp_path: Path, text: str) -> None:
+    changed = document()
+    changed["store"]["reserve"] = text
+    assert "write a size as a number and a unit" in problems(
+        write(tmp_path, text=write_toml(changed))
+    )
+
+
+@pytest.mark.parametrize(
+    ("periods", "text"),
+    [
+        ({"orphans": "59 min"}, "orphans must be at least 1 h"),
+        ({"metadata": "10 days"}, "metadata must be kept at least as long as payloads"),
+        ({"payloads": "1 day"}, "unknown key"),
+    ],
+)
+def test_periods_that_would_lose_something_are_refused(
+    tmp_path: Path, periods: dict[str, str], text: str
+) -> None:
+    assert text in problems(write(tmp_path, {"retention": periods}))
+
+
 def test_production_says_how_payloads_are_encrypted_or_that_they_are_not(tmp_path: Path) -> None:
     changed = {**document(), "profile": "production"}
     text = problems(write(tmp_path, text=write_toml(changed)))

@@ -22,6 +22,7 @@ VERBS = [
     ("send",),
     ("watch",),
     ("ready",),
+    ("retention",),
     ("network", "serve"),
     ("config", "check"),
 ]

@@ -476,7 +476,7 @@ async def test_after_a_failure_of_the_store_the_file_stays_and_the_neighbour_rep
     hop.below.failure = StorageFailure("the disk is gone")
     with pytest.raises(NotTaken) as refused:
         await hop.carrier().carry(handover)
-    assert refused.value.detail == "HTTP 500"
+    assert refused.value.detail == "HTTP 503"
     assert hop.receiving.files() == 1
     hop.below.failure = None
     await hop.carrier().carry(handover)
