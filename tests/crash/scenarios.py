@@ -28,8 +28,6 @@ class Scenario:
 
 WITHOUT: Mapping[str, str] = MappingProxyType(
     {
-        "S15": "the submitter is not told of outcomes yet",
-        "S16": "the submitter is not told of outcomes yet",
         "S17": "needs a second node over the same store",
         "S18": "a late receipt is not taken yet",
         "S19": "nothing is purged yet",
@@ -46,7 +44,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         **{name: Scenario(SENDER) for name in ("S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8")},
         "S9": Scenario(SENDER, when="@2", large=True),
-        **{name: Scenario(SENDER) for name in ("S10", "S11", "S12", "S13", "S14")},
+        **{name: Scenario(SENDER) for name in ("S10", "S11", "S12", "S13", "S14", "S15", "S16")},
         **{f"R{number}": Scenario(RECEIVER) for number in range(1, 12)},
         "R12": Scenario(RECEIVER, when="@R11"),
         "R13": Scenario(RECEIVER),

@@ -203,7 +203,7 @@ class CrashScene(TwoOrganisations):
             by_id = {row["message_id"]: row for row in taken}
             for row in out:
                 other = by_id[row["message_id"]]
-                if (row["state"], other["state"]) != ("ACKNOWLEDGED", "DELIVERED"):
+                if (row["state"], other["state"]) != ("NOTIFIED", "DELIVERED"):
                     raise Broken(f"{here}: {row['state']}, {there}: {other['state']}")
                 if row["starts"] != 1 or other["starts"] != 1:
                     raise Broken("a message began twice")
@@ -219,7 +219,7 @@ class CrashScene(TwoOrganisations):
             name,
             "SELECT payload FROM messages WHERE payload IS NOT NULL"
             " UNION SELECT payload FROM documents WHERE payload IS NOT NULL"
-            " UNION SELECT payload FROM handovers WHERE state = 'waiting'"
+            " UNION SELECT payload FROM handovers WHERE state = 'waiting' AND payload IS NOT NULL"
             " UNION SELECT part FROM wires WHERE part IS NOT NULL",
         )
         named = {row["payload"] for row in rows}

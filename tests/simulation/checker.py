@@ -73,6 +73,7 @@ async def check(simulation: Simulation) -> None:
     check_.events_arrived()
     check_.exchanges_agree()
     check_.backends_saw_each_once()
+    check_.ends_were_told()
     for operation in simulation.operations:
         check_.operation(operation)
 
@@ -229,6 +230,26 @@ class _Check:
             self.world.violate(f"{name}: {row['id']} is {row['state']}, but {other} has it")
         if there is not None and there["payload_sha256"] != row["payload_sha256"]:
             self.world.violate(f"{other}: {row['message_id']} has other content than was sent")
+
+    def ends_were_told(self) -> None:
+        """Of each message the submitter heard the end that it came to, under one id with one text, and says so."""
+        for name, backend in self.simulation.backends.items():
+            texts: dict[str, bytes] = {}
+            for outcome_id, text in backend.outcomes:
+                if texts.setdefault(outcome_id, text) != text:
+                    self.world.violate(f"{name}: outcome {outcome_id} was told in two ways")
+            told = {(told["exchange"], told["state"]) for told in map(orjson.loads, texts.values())}
+            for message in self.stores[name].rows("messages", direction="out"):
+                steps = [
+                    line["to_state"]
+                    for line in self.stores[name].rows("history", message=message["id"])
+                ]
+                ours = message["standard"] == ACKNOWLEDGEMENT_STANDARD
+                if message["state"] != "NOTIFIED":
+                    if not ours or message["state"] != "UNCERTAIN":
+                        self.world.violate(f"{name}: nobody knows of the end of {message['id']}")
+                elif not ours and (message["id"], steps[-2]) not in told:
+                    self.world.violate(f"{name}: {message['id']} was never told to be {steps[-2]}")
 
     def backends_saw_each_once(self) -> None:
         """One delivery id per message; the id comes again only where nobody had noted that it was confirmed."""

@@ -17,13 +17,10 @@ from typing import Any, TypeVar
 
 from accesspoint.api.routes import Api
 from accesspoint.app import AccessPoint
-from accesspoint.backends.base import Backend, DeliveryRefused
+from accesspoint.backends.base import Backend
 from accesspoint.config import Configuration
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import SeededIds
-from accesspoint.stations.document import Document
-from accesspoint.stations.link import Handover
-from accesspoint.stations.relay import Carrier, NotTaken
 from accesspoint.store.database import Database, sqlite_url
 from keys.path import Validator
 from keys.revocation import RevocationMode, RevocationPolicy
@@ -80,16 +77,8 @@ class SimulatedNode(AccessPoint):
         """Trust the one authority."""
         return Validator(self.credentials.trust(purpose), revocation=_UNCHECKED)
 
-    def _build_backend_carrier(self) -> Carrier:
-        async def carry(handover: Handover) -> None:
-            try:
-                await self.outside.backend.deliver(
-                    handover.id, Document.from_json(handover.item), self.payloads
-                )
-            except DeliveryRefused as refused:
-                raise NotTaken("backend-not-accepting", str(refused)) from refused
-
-        return carry
+    def _build_backend(self) -> Backend:
+        return self.outside.backend
 
 
 class Life:

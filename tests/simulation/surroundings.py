@@ -377,6 +377,7 @@ class SimulatedBackend:
 
     def __init__(self, world: World, name: str) -> None:
         self.deliveries: list[Delivery] = []
+        self.outcomes: list[tuple[str, bytes]] = []
         self._world = world
         self._name = name
         self._random = world.random(f"backend {name}")
@@ -410,6 +411,15 @@ class SimulatedBackend:
             raise ConnectionResetError
         delivery.confirmed = True
 
+    async def hear(self, outcome_id: str, outcome: bytes) -> None:
+        """Be told what became of a message, or be gone before that is confirmed."""
+        world, random = self._world, self._random
+        await asyncio.sleep(random.uniform(0.001, 0.05))
+        self.outcomes.append((outcome_id, outcome))
+        if not world.is_calm and random.random() < world.plan.rates.backend:
+            world.tell(self._name, "backend is gone before it confirms an outcome")
+            raise ConnectionResetError
+
 
 @dataclass
 class BackendOfLife:
@@ -421,3 +431,7 @@ class BackendOfLife:
     async def deliver(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
         """As `Backend.deliver`."""
         await self.backend.take(self.life, delivery_id, document, payloads)
+
+    async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
+        """As `Backend.tell`."""
+        await self.backend.hear(outcome_id, outcome)
