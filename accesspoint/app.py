@@ -41,6 +41,7 @@ from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
 from accesspoint.networks import AllowedNetworks
+from accesspoint.outbound.lanes import Lanes
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
@@ -213,6 +214,10 @@ class AccessPoint:
         configuration = self.configuration
         runs = configuration.stations.runs
         self.carriers: dict[str, Carrier] = {}
+        sending = configuration.sending
+        self.lanes = Lanes(
+            total=sending.workers, per_lane=sending.per_partner, schedule=sending.retry.schedule()
+        )
         self.application = self._build_application() if Runs.EUA in runs else None
         handler = self._build_handler() if Runs.MSH in runs else None
         submit = self._build_submit() if Runs.AP in runs else None
@@ -271,6 +276,7 @@ class AccessPoint:
             clock=self.clock,
             ids=self.ids,
             domain=self.domain,
+            lane_of=self.lanes.lane_of,
         )
 
     def _build_access_point(self, up: Link[Envelope], stack: AsyncExitStack) -> None:
@@ -288,37 +294,6 @@ class AccessPoint:
             reporter=self.reporter,
             bells=self.bells,
             clock=self.clock,
-        )
-        receiver = Receiver(
-            database=self.database,
-            payloads=self.payloads,
-            identity=self.identity,
-            agreements=self.agreements,
-            check=trust,
-            served={organisation.gln: organisation for organisation in configuration.organisations},
-            reporter=self.reporter,
-            bells=self.bells,
-            clock=self.clock,
-            ids=self.ids,
-            domain=self.domain,
-            take_receipt=receipts.take,
-        )
-        refuser = Refuser(
-            database=self.database,
-            identity=self.identity,
-            suite=self.agreements.default.suite,
-            clock=self.clock,
-            ids=self.ids,
-        )
-        self.as4 = As4Server(receiver, refuser, admit=self.reserve.require)
-        dispatcher = Dispatcher(
-            database=self.database,
-            up=up,
-            reporter=self.reporter,
-            bells=self.bells,
-            clock=self.clock,
-            schedule=HANDOVER_SCHEDULE,
-            leases=self.leases,
         )
         directory = build_directory(
             configuration,
@@ -339,7 +314,40 @@ class AccessPoint:
             clock=self.clock,
             ids=self.ids,
             schedule=configuration.sending.retry.schedule(),
+            lanes=self.lanes,
             concurrency=configuration.sending.workers,
+            leases=self.leases,
+        )
+        receiver = Receiver(
+            database=self.database,
+            payloads=self.payloads,
+            identity=self.identity,
+            agreements=self.agreements,
+            check=trust,
+            served={organisation.gln: organisation for organisation in configuration.organisations},
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+            ids=self.ids,
+            domain=self.domain,
+            take_receipt=receipts.take,
+            heard=sender.heard,
+        )
+        refuser = Refuser(
+            database=self.database,
+            identity=self.identity,
+            suite=self.agreements.default.suite,
+            clock=self.clock,
+            ids=self.ids,
+        )
+        self.as4 = As4Server(receiver, refuser, admit=self.reserve.require)
+        dispatcher = Dispatcher(
+            database=self.database,
+            up=up,
+            reporter=self.reporter,
+            bells=self.bells,
+            clock=self.clock,
+            schedule=HANDOVER_SCHEDULE,
             leases=self.leases,
         )
         self._tasks += [dispatcher.run, sender.run]

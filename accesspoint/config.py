@@ -405,9 +405,9 @@ class Retry(Table):
 
 
 class Sending(Table):
-    """How much is sent at once, and how long one attempt may take."""
+    """How much is sent at once, in all and to one destination, and how long one attempt may take."""
 
-    workers: Annotated[int, Field(ge=1, le=256)] = 4
+    workers: Annotated[int, Field(ge=1, le=256)] = 16
     per_partner: Annotated[int, Field(ge=1, le=256)] = 4
     timeout: Duration = timedelta(seconds=60)
     retry: Retry = Retry()

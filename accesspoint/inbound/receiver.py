@@ -105,9 +105,12 @@ class Receiver:
         ids: Ids,
         domain: str,
         take_receipt: TakeReceipt | None = None,
+        heard: Callable[[str], None] = lambda party: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """`take_receipt` is the sending side's door for receipts that come late, as requests; without it they are refused."""
+        """The sending side has a door for receipts that come late, as requests (without it they are refused), and
+        an ear for the party of whom something verified came.
+        """
         self._database = database
         self._payloads = payloads
         self._identity = identity
@@ -120,6 +123,7 @@ class Receiver:
         self._ids = ids
         self._domain = domain
         self._take_receipt = take_receipt
+        self._heard = heard
         self._limits = limits
         self._quirks: frozenset[Quirk] = frozenset(
             quirk for mode in agreements.by_party.values() for quirk in mode.policy.quirks
@@ -135,7 +139,10 @@ class Receiver:
         """
         reading = Reading(self, intake)
         try:
-            return await self._read(reading, content_type, body, intake)
+            answer = await self._read(reading, content_type, body, intake)
+            if intake.party is not None:
+                self._heard(intake.party)
+            return answer
         finally:
             reading.close()
 

@@ -1,6 +1,6 @@
 """The sending side of an access point: from an accepted envelope to a verified receipt, or an honest end.
 
-Theory. Every message that is owed is a row, and the row says what is next; this worker only leases due
+Theory. Every message that is owed is a row, and the row says what is next; this worker only takes due
 rows and moves them along the table of `envelope.sending`. Nothing waits in memory, so a restart loses
 nothing and resumes everything.
 
@@ -31,20 +31,20 @@ from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids, random_fraction
 from accesspoint.outbound.acknowledging import acknowledge, note
 from accesspoint.outbound.answers import Outcome, Verdict, judge
+from accesspoint.outbound.lanes import Lanes, lane_to
 from accesspoint.outbound.packing import build_request, build_wire
+from accesspoint.outbound.picking import Picking
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.database import Database, Row, StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_wire, record_wire
+from accesspoint.store.lanes import NEVER, move_lane, overdue_in_lane
 from accesspoint.store.leases import Leases
 from accesspoint.store.messages import (
     StateMoved,
     advance,
-    claim_due,
-    find_due,
     find_message,
-    next_due_at,
 )
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust, common_name
@@ -52,13 +52,24 @@ from envelope.errors import CertificateRefused
 from envelope.sending import State
 from keys.certificate import load_certificate
 
-DUE_STATES: Final = (State.ACCEPTED, State.RESOLVED, State.READY, State.RETRY_WAIT)
 LARGE_BYTES: Final = 1024 * 1024
 _CERTIFICATE_PROBLEMS: Final = {
     "cert.revoked": "certificate-revoked",
     "cert.time": "certificate-expired",
     "cert.revocation-unknown": "revocation-unknown",
 }
+_DESTINATION: Final = frozenset(
+    {
+        "peer-unreachable",
+        "peer-timeout",
+        "peer-tls",
+        "peer-unavailable",
+        "smp-refused",
+        "lookup-forbidden-network",
+    }
+)
+"""What an attempt meets that any message to this destination would meet; the rest is about the message."""
+_OVERDUE: Final = 50
 _ENDS: Final = {
     State.REFUSED: "refused",
     State.UNCERTAIN: "uncertain",
@@ -70,7 +81,7 @@ _log = structlog.get_logger("accesspoint.outbound")
 
 
 class Sender:
-    """Drives outbound messages; any number of them at once, bounded by `concurrency`."""
+    """Drives outbound messages; at most `concurrency` of them at once, dealt to the destinations by `lanes`."""
 
     def __init__(
         self,
@@ -87,6 +98,7 @@ class Sender:
         clock: Clock,
         ids: Ids,
         schedule: RetrySchedule,
+        lanes: Lanes,
         concurrency: int,
         leases: Leases,
     ) -> None:
@@ -102,63 +114,35 @@ class Sender:
         self._clock = clock
         self._ids = ids
         self._schedule = schedule
-        self._slots = asyncio.Semaphore(concurrency)
+        self._lanes = lanes
+        self._picking = Picking(database=database, lanes=lanes, clock=clock, leases=leases)
         self._concurrency = concurrency
         self._leases = leases
-        self._driving: set[str] = set()
+        self._driving: dict[str, str] = {}
+        """What is under way, by id, with the lane in which it holds a slot."""
 
     async def run(self) -> None:
-        """Lease and drive due messages until cancelled."""
+        """Take and drive due messages until cancelled."""
+        await self._picking.begin()
         async with asyncio.TaskGroup() as group:
             while True:
+                await self._picking.wake()
                 free = self._concurrency - len(self._driving)
-                taken = await self._take_due(free) if free > 0 else []
+                taken, idle = (
+                    await self._picking.take(free, tuple(self._driving)) if free > 0 else ([], None)
+                )
                 for row in taken:
-                    self._driving.add(row["id"])
+                    self._driving[row["id"]] = row["lane"]
+                    self._lanes.enter(row["lane"])
                     group.create_task(self._drive_and_free(row))
                 if not taken:
-                    seconds = await self._idle_seconds() if free > 0 else None
+                    seconds = None if idle is None else idle.total_seconds()
                     await self._bells.wait(Bell.SENDER, at_most_seconds=seconds)
 
-    async def _take_due(self, limit: int) -> list[Row]:
-        """Due messages to drive now: merely read where one process owns the store, else leased."""
-        if self._database.dialect is Dialect.SQLITE:
-            now = self._clock.now()
-            return await self._database.read(
-                lambda tx: find_due(
-                    tx,
-                    direction="out",
-                    states=DUE_STATES,
-                    now=now,
-                    limit=limit,
-                    busy=tuple(self._driving),
-                )
-            )
-        # Looking is a read; a claim is a commit, and most rings of the bell bring nothing to claim.
-        return await self._claim(limit) if await self._idle_seconds() == 0.0 else []
-
-    async def _claim(self, limit: int) -> list[Row]:
-        now = self._clock.now()
-        return await self._database.run(
-            lambda tx: claim_due(
-                tx,
-                direction="out",
-                states=DUE_STATES,
-                now=now,
-                limit=limit,
-                owner=self._leases.owner,
-                lease=self._leases.duration,
-            )
-        )
-
-    async def _idle_seconds(self) -> float | None:
-        """How long nothing can fall due, or None when nothing waits."""
-        due = await self._database.read(
-            lambda tx: next_due_at(
-                tx, direction="out", states=DUE_STATES, busy=tuple(self._driving)
-            )
-        )
-        return None if due is None else max(0.0, (due - self._clock.now()).total_seconds())
+    def heard(self, partner: str) -> None:
+        """Something verified came from this access point: it lives, and what waits for it need not wait longer."""
+        if self._lanes.heard(partner):
+            self._bells.ring(Bell.SENDER)
 
     async def _drive_and_free(self, row: Row) -> None:
         try:
@@ -173,7 +157,7 @@ class Sender:
             with contextlib.suppress(StateMoved):
                 await self._set_aside(row, type(error).__name__)
         finally:
-            self._driving.discard(row["id"])
+            self._lanes.leave(self._driving.pop(row["id"]), now=self._clock.now())
             self._bells.ring(Bell.SENDER)
 
     async def _set_aside(self, row: Row, why: str) -> None:
@@ -183,7 +167,7 @@ class Sender:
             return
         if now["lease_owner"] not in (row["lease_owner"], self._leases.owner):
             return
-        if now["state"] == State.SENDING:
+        if now["state"] in (State.SENDING, State.UNCERTAIN):
             await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
         else:
             await self._lookup_failed(now, "internal", why, permanent=False)
@@ -206,6 +190,9 @@ class Sender:
             await self._lookup_failed(row, slug, refused.detail, permanent=False)
             return
         failpoint("S5")
+        lane = lane_to(endpoint.url)
+        if not await self._change_lane(row, lane, partner):
+            return
         mode = self._agreements.mode_for(partner)
         wire = await self._prepare(row, endpoint, partner)
         failpoint("S7")
@@ -234,6 +221,57 @@ class Sender:
             )
             failpoint("S13")
         await self._conclude(row, verdict)
+        if verdict.problem not in _DESTINATION:
+            self._lanes.answered(lane)
+        elif self._lanes.failed(lane, now=self._clock.now()):
+            await self._give_up_overdue(lane, verdict)
+
+    async def _change_lane(self, row: Row, lane: str, partner: str) -> bool:
+        """Hold a slot where the look-up led; without room there the message waits in that lane, with all of its kind."""
+        here = self._driving[row["id"]]
+        route = (str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"]))
+        self._lanes.learn(route, lane, partner)
+        now = self._clock.now()
+        if here == lane:
+            return True
+        if self._lanes.room(lane, now) > 0:
+            self._lanes.leave(here, now=now)
+            self._lanes.enter(lane)
+            self._driving[row["id"]] = lane
+            return True
+
+        async def work(tx: Transaction) -> None:
+            await move_lane(tx, row, lane)
+            await tx.execute(
+                "UPDATE messages SET lease_owner = NULL, lease_until = NULL WHERE id = $1 AND lease_owner = $2",
+                row["id"], self._leases.owner,
+            )  # fmt: skip
+
+        await self._database.run(work)
+        return False
+
+    async def _give_up_overdue(self, lane: str, verdict: Verdict) -> None:
+        """End what has waited for a dead destination to the end of its time: no slot would bring it further."""
+        cause = replace(verdict, outcome=Outcome.RETRY, arrival_possible=False)
+        accepted_before = self._clock.now() - self._schedule.give_up_after
+        while True:
+            rows = await self._database.read(
+                lambda tx: overdue_in_lane(
+                    tx, lane, accepted_before=accepted_before, limit=_OVERDUE
+                )
+            )
+            rows = [row for row in rows if row["id"] not in self._driving]
+            for row in rows:
+                path = (
+                    [] if row["state"] == State.RETRY_WAIT else [State.RESOLVED, State.RETRY_WAIT]
+                )
+                with contextlib.suppress(StateMoved):
+                    await self._bells.run(
+                        self._database,
+                        self._ended(row, [*path, self._end_of_retries(row)], cause),
+                    )
+            if not rows:
+                return
 
     async def _prepare(self, row: Row, endpoint: Endpoint, partner: str) -> Wire:
         """Have the signed image for this endpoint in the store, and the row in SENDING."""
@@ -250,11 +288,16 @@ class Sender:
             now = self._clock.now()
             if fresh:
                 await record_wire(tx, row["id"], wire)
+            lane = self._driving[row["id"]]
+            if lane != row["lane"]:
+                await move_lane(tx, row, lane)
             path = {
                 State.ACCEPTED: [State.RESOLVED, State.READY, State.SENDING],
                 State.RESOLVED: [State.READY, State.SENDING],
                 State.READY: [State.SENDING],
                 State.RETRY_WAIT: [State.SENDING],
+                # A person asked: the same message once more, which stays uncertain until a receipt comes.
+                State.UNCERTAIN: [],
             }[State(row["state"])]
             await advance(
                 tx, row, [str(s) for s in path], at=now, fenced=True,
@@ -298,6 +341,9 @@ class Sender:
         )
 
     async def _lookup_failed(self, row: Row, slug: str, why: str, *, permanent: bool) -> None:
+        if row["state"] == State.UNCERTAIN:
+            await self._conclude(row, Verdict(Outcome.UNCERTAIN, slug, why))
+            return
         now = self._clock.now()
         attempt = int(row["attempt"]) + 1
         due = None if permanent else self._next_at(row, attempt)
@@ -314,7 +360,7 @@ class Sender:
                     fenced=True,
                     note=slug,
                     detail=why,
-                    columns={"problem": slug},
+                    columns={"problem": slug, "next_at": NEVER},
                 )
                 await self._report_failure(tx, row, end)
             else:
@@ -334,7 +380,12 @@ class Sender:
 
     async def _conclude(self, row: Row, verdict: Verdict) -> None:
         """Store what the attempt came to, fenced by our lease."""
-        sending = {**row, "state": str(State.SENDING), "lease_owner": self._leases.owner}
+        uncertain = row["state"] == State.UNCERTAIN
+        if uncertain and verdict.outcome is not Outcome.ACKNOWLEDGED:
+            await self._bells.run(self._database, self._still_uncertain(row, verdict))
+            return
+        state = State.UNCERTAIN if uncertain else State.SENDING
+        sending = {**row, "state": str(state), "lease_owner": self._leases.owner}
         match verdict.outcome:
             case Outcome.ACKNOWLEDGED:
                 commit = self._acknowledged(sending, verdict)
@@ -363,6 +414,20 @@ class Sender:
 
         return Commit(work, frozenset({Bell.OUTBOX, Bell.BACKEND}))
 
+    def _still_uncertain(self, row: Row, verdict: Verdict) -> Commit:
+        """Another attempt without a receipt changes nothing about a message that may have arrived."""
+
+        async def work(tx: Transaction) -> None:
+            now = await find_message(tx, row["id"])
+            if now is None or now["lease_owner"] not in (row["lease_owner"], self._leases.owner):
+                raise StateMoved(f"message {row['id']} is no longer leased to this worker")
+            columns: dict[str, str | int | None] = {"problem": verdict.problem, "next_at": NEVER}
+            await advance(tx, now, [], at=self._clock.now(), fenced=True, columns=columns)
+            detail: dict[str, object] = {"why": verdict.detail}
+            await self._note(tx, row, "uncertain", problem=verdict.problem, detail=detail)
+
+        return Commit(work)
+
     def _ended(self, row: Row, path: list[State], verdict: Verdict) -> Commit:
         arrival = 1 if verdict.arrival_possible or row["arrival_possible"] else 0
 
@@ -370,7 +435,7 @@ class Sender:
             await advance(
                 tx, row, [str(state) for state in path], at=self._clock.now(), fenced=True,
                 note=verdict.problem, detail=verdict.detail,
-                columns={"problem": verdict.problem, "arrival_possible": arrival},
+                columns={"problem": verdict.problem, "arrival_possible": arrival, "next_at": NEVER},
             )  # fmt: skip
             await self._report_failure(tx, row, path[-1])
             event = _ENDS[path[-1]]

@@ -4,11 +4,13 @@ The header is read once, streaming; a document that does not hold is refused bef
 """
 
 import json
+from collections.abc import Callable
 
 from accesspoint.clock import Clock
 from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.failpoints import failpoint
 from accesspoint.ids import Ids
+from accesspoint.outbound.lanes import UNKNOWN, Route
 from accesspoint.stations import Bell, Commit
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
@@ -31,12 +33,15 @@ class Submit:
         clock: Clock,
         ids: Ids,
         domain: str,
+        lane_of: Callable[[Route], str] = lambda route: UNKNOWN,
     ) -> None:
+        """`lane_of` says to which destination messages of this route went lately."""
         self._payloads = payloads
         self._reporter = reporter
         self._clock = clock
         self._ids = ids
         self._domain = domain
+        self._lane_of = lane_of
 
     async def take_envelope(self, envelope: Envelope) -> Commit:
         """Take an envelope over from the message service handler; raises `SbdRefused` for one that does not hold."""
@@ -44,6 +49,8 @@ class Submit:
         check_envelope(header)
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         now = self._clock.now()
+        recipient = header.receiver.value
+        document_id, process_id = header.scope("DOCUMENTID") or "", header.scope("PROCESSID") or ""
         new = NewMessage(
             id=self._ids.ulid(),
             direction="out",
@@ -55,13 +62,14 @@ class Submit:
             message_identifier=facts.message_identifier,
             standard=header.standard,
             original_sender=header.sender.value,
-            final_recipient=header.receiver.value,
-            document_id=header.scope("DOCUMENTID") or "",
-            process_id=header.scope("PROCESSID") or "",
+            final_recipient=recipient,
+            document_id=document_id,
+            process_id=process_id,
             facts=facts_to_json(facts),
             payload=envelope.stored.payload,
             payload_bytes=envelope.stored.payload_bytes,
             payload_sha256=envelope.stored.payload_sha256,
+            lane=self._lane_of((recipient, document_id, process_id)),
         )
 
         async def work(tx: Transaction) -> None:

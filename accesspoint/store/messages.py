@@ -26,6 +26,7 @@ _STATE: Final = {"out": envelope.sending.State, "in": envelope.receiving.State}
 _COLUMNS: Final = frozenset(
     {
         "party",
+        "lane",
         "attempt",
         "arrival_possible",
         "next_at",
@@ -62,6 +63,7 @@ class NewMessage:
     payload: str | None
     payload_bytes: int
     payload_sha256: str
+    lane: str = ""
 
 
 async def insert_message(
@@ -72,11 +74,11 @@ async def insert_message(
     await tx.execute(
         "INSERT INTO messages (id, direction, state, message_id, conversation_id, party, envelope_id,"
         " message_identifier, standard, original_sender, final_recipient, document_id, process_id, facts, payload,"
-        " payload_bytes, payload_sha256, next_at, created_at, updated_at)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20)",
+        " payload_bytes, payload_sha256, lane, next_at, created_at, updated_at)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)",
         new.id, new.direction, new.state, new.message_id, new.conversation_id, new.party, new.envelope_id,
         new.message_identifier, new.standard, new.original_sender, new.final_recipient, new.document_id,
-        new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, stamp, stamp, stamp,
+        new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
     )  # fmt: skip
     await _append_history(tx, new.id, None, new.state, stamp, note)
 
@@ -174,21 +176,22 @@ async def claim_due(
     limit: int,
     owner: str,
     lease: timedelta,
+    lane: str | None = None,
 ) -> list[Row]:
-    """Lease up to `limit` due messages to `owner`: rows whose time has come and that nobody holds.
+    """Lease up to `limit` due messages to `owner`: rows whose time has come and that nobody holds; of one lane or all.
 
     What is claimed stands in a CTE that is evaluated once: the planner may run a plain sub-select again for
     each row, and lock more than `limit`.
     """
-    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
     stamp = to_microseconds(now)
     return await tx.fetch(
         "WITH due AS MATERIALIZED ("  # noqa: S608
-        f"SELECT id FROM messages WHERE direction = $3 AND state IN ({listed}) AND next_at <= $4"
-        f" AND (lease_until IS NULL OR lease_until <= $4) ORDER BY next_at, id LIMIT $5 {tx.skip_locked})"
+        f"SELECT id FROM messages WHERE {_waiting(direction, states)} AND next_at <= $3"
+        f" AND (lease_until IS NULL OR lease_until <= $3){_in_lane(lane, 5)} ORDER BY next_at LIMIT $4"
+        f" {tx.skip_locked})"
         " UPDATE messages SET lease_owner = $1, lease_until = $2, lease_epoch = lease_epoch + 1"
         " WHERE id IN (SELECT id FROM due) RETURNING *",
-        owner, to_microseconds(now + lease), direction, stamp, limit,
+        owner, to_microseconds(now + lease), stamp, limit, *([] if lane is None else [lane]),
     )  # fmt: skip
 
 
@@ -200,16 +203,18 @@ async def find_due(
     now: datetime,
     limit: int,
     busy: Collection[str] = (),
+    lane: str | None = None,
 ) -> list[Row]:
-    """Up to `limit` due messages that nobody holds and that are not `busy`, without leasing them.
+    """Up to `limit` due messages that nobody holds and that are not `busy`, without leasing them; of one lane or all.
 
     For a store that one process owns: nobody competes for the row, so having it in hand needs no commit.
     """
-    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
+    of_lane = [] if lane is None else [lane]
     return await tx.fetch(
-        f"SELECT * FROM messages WHERE direction = $1 AND state IN ({listed}) AND next_at <= $2"  # noqa: S608
-        f" AND (lease_until IS NULL OR lease_until <= $2){_not_in(busy, first=4)} ORDER BY next_at, id LIMIT $3",
-        direction, to_microseconds(now), limit, *busy,
+        f"SELECT * FROM messages WHERE {_waiting(direction, states)} AND next_at <= $1"  # noqa: S608
+        f" AND (lease_until IS NULL OR lease_until <= $1){_in_lane(lane, 3)}"
+        f"{_not_in(busy, first=3 + len(of_lane))} ORDER BY next_at LIMIT $2",
+        to_microseconds(now), limit, *of_lane, *busy,
     )  # fmt: skip
 
 
@@ -217,11 +222,10 @@ async def next_due_at(
     tx: Transaction, *, direction: str, states: Iterable[str], busy: Collection[str] = ()
 ) -> datetime | None:
     """When the next waiting message that is not `busy` falls due, or None when none waits."""
-    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
     row = await tx.fetch_one(
         "SELECT MIN(CASE WHEN lease_until IS NOT NULL AND lease_until > next_at THEN lease_until ELSE next_at END) AS due"  # noqa: S608
-        f" FROM messages WHERE direction = $1 AND state IN ({listed}){_not_in(busy, first=2)}",
-        direction, *busy,
+        f" FROM messages WHERE {_waiting(direction, states)}{_not_in(busy, first=1)}",
+        *busy,
     )  # fmt: skip
     return None if row is None or row["due"] is None else from_microseconds(int(row["due"]))
 
@@ -275,6 +279,16 @@ async def find_sent(tx: Transaction, *, party: str, message_id: str) -> Row | No
 async def list_history(tx: Transaction, id: str) -> list[Row]:  # noqa: A002
     """Every transition of one message, oldest first."""
     return await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", id)
+
+
+def _waiting(direction: str, states: Iterable[str]) -> str:
+    """The condition of the partial index for these states, written out as the index has it."""
+    listed = ", ".join(f"'{_STATE[direction](state)}'" for state in states)
+    return f"direction = '{direction}' AND state IN ({listed})"
+
+
+def _in_lane(lane: str | None, number: int) -> str:
+    return "" if lane is None else f" AND lane = ${number}"
 
 
 def _not_in(ids: Collection[str], *, first: int) -> str:

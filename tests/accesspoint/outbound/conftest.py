@@ -16,6 +16,7 @@ from station_parts import Parts, document
 
 from accesspoint.as4.client import As4Client
 from accesspoint.identity import Agreements, Identity
+from accesspoint.outbound.lanes import UNKNOWN, Lanes
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.retry import RetrySchedule
@@ -47,6 +48,7 @@ class Outbound:
             clock=self.parts.clock,
             ids=self.parts.ids,
             domain="sender.example",
+            lane_of=self.options["lanes"].lane_of if "lanes" in self.options else lambda _: UNKNOWN,
         )
 
     def envelope(self, number: int = 1, *, attachment: bytes = b"") -> Envelope:
@@ -76,6 +78,7 @@ class Outbound:
             "trust": trust_in(self.pki, parts.clock),
             "agreements": Agreements(),
             "schedule": SCHEDULE,
+            "lanes": Lanes(total=4, per_lane=4, schedule=SCHEDULE),
             "concurrency": 4,
             "leases": Leases("worker-1"),
         }
