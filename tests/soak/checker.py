@@ -156,7 +156,7 @@ def check(pair: Pair) -> Report:
         queries = {sql.format(each=alias) for alias in names}
         report.facts[title] = sum(int(next(database.execute(one))[0]) for one in queries)
     database.close()
-    for name, node in pair.nodes.items() if find_spec("accesspoint.verification") else ():
+    for name, node in pair.nodes.items() if find_spec("accesspoint.cli.verify") else ():
         _verify(report, name, node.plan.config)
     return report
 
