@@ -57,7 +57,7 @@ from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.configured import build_payload_store, database_url
-from accesspoint.store.database import Database, Dialect
+from accesspoint.store.database import Database, Dialect, StorageInterrupted
 from accesspoint.store.filesystem import make_directory
 from accesspoint.store.heartbeat import Heartbeat
 from accesspoint.store.housekeeping import Housekeeper
@@ -75,6 +75,7 @@ from keys.tls import client_context, server_context
 from keys.trust import Purpose, TrustStore
 
 SHUTDOWN_SECONDS: Final = 5.0
+INTERRUPTED_SECONDS: Final = 1.0
 EVENT_ATTEMPT: Final = 0.7
 """The part of a lease that one attempt with a delivery event may take."""
 HANDOVER_SCHEDULE: Final = RetrySchedule(
@@ -93,6 +94,7 @@ class AccessPoint:
         self.as4_client: As4Client
         self.station_client: As4Client
         self.bells = Bells()
+        self.outbox: Outbox | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -108,12 +110,12 @@ class AccessPoint:
         make_directory(store.directory)
         # First, since opening a database on a full disk needs the room that it then gives up.
         self.reserve = Reserve(store.directory, store.reserve, monotonic=self.clock.monotonic)
-        self.database = await Database.open(database_url(self.configuration))
+        url = database_url(self.configuration)
+        self.database = await Database.open(url)
         self.database.make_room = self.reserve.release
         stack.push_async_callback(self.database.close)
         if self.database.dialect is Dialect.POSTGRESQL:
-            # Several machines judge the same leases: by one clock, the server's.
-            self.clock = SteeredClock(self.clock)
+            self._join_other_nodes(url)
         self.heartbeat = Heartbeat(
             self.database, self.leases, clock=self.clock, name=self.configuration.node_name,
             wake=lambda: self.bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.RELAY, Bell.BACKEND),
@@ -130,6 +132,21 @@ class AccessPoint:
         )
         if resumed:
             _log.info("resumed", messages=resumed)
+
+    def _join_other_nodes(self, url: str) -> None:
+        """Be one of several nodes on one database: judge leases by its server's clock, hear what the others commit."""
+        from accesspoint.store.announcements import Announcements  # asyncpg is an extra
+
+        self.clock = SteeredClock(self.clock)
+        announcements = Announcements(url, owner=self.leases.owner, heard=self._hear)
+        self.bells.tell_others = announcements.announce
+        self._tasks.append(announcements.run)
+
+    def _hear(self, words: list[str]) -> None:
+        """Ring what another node rang; one of another version may have bells that we lack."""
+        self.bells.ring(*(bell for bell in Bell if bell in words))
+        if self.outbox is not None and Bell.OUTBOX in words:
+            self.outbox.woken.set()
 
     def load_keys(self) -> None:
         """Load our keys and whom we trust."""
@@ -168,11 +185,10 @@ class AccessPoint:
         """The reporter, and the relay to the status component where one is configured."""
         configuration = self.configuration
         runs, status = configuration.stations.runs, configuration.delivery_status
-        outbox: Outbox | None = None
         if status is not None:
             glns = [organisation.gln for organisation in configuration.organisations]
             lease = self.leases.duration
-            outbox = Outbox(self.database, clock=self.clock, glns=glns, lease=lease)
+            self.outbox = Outbox(self.database, clock=self.clock, glns=glns, lease=lease)
             devices = configuration.stations.device_ids
             tokens = {
                 devices[station]: TokenSource(
@@ -186,7 +202,7 @@ class AccessPoint:
                 if station in devices
             }
             relay = EventRelay(
-                outbox,
+                self.outbox,
                 endpoint=status.endpoint,
                 tokens=tokens,
                 ssl_context=self.client_tls,
@@ -201,7 +217,7 @@ class AccessPoint:
         by_station[Station.AP_MSH] = by_station.get(Station.AP, "")
         self.reporter = Reporter(
             clock=self.clock,
-            outbox=outbox,
+            outbox=self.outbox,
             device_ids=by_station,
             together=Runs.MSH in runs and Runs.AP in runs,
             node=configuration.node_name,
@@ -486,14 +502,18 @@ class AccessPoint:
         return f"{self.configuration.label}.accesspoint.invalid"
 
     async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await task()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the seam of the workers: whatever ends one ends the node
-            _log.error("worker_ended", error=type(error).__name__)
-            if not self._failed.done():
-                self._failed.set_exception(error)
+        """Run a worker; where the database only went away for a while, it starts over from what the tables say."""
+        while True:
+            try:
+                return await task()
+            except Exception as error:  # noqa: BLE001 - the seam of the workers: whatever else ends one ends the node
+                if not _is_interruption(error):
+                    _log.error("worker_ended", error=type(error).__name__)
+                    if not self._failed.done():
+                        self._failed.set_exception(error)
+                    return None
+                _log.warning("worker_interrupted", seconds=INTERRUPTED_SECONDS)
+            await asyncio.sleep(INTERRUPTED_SECONDS)
 
     async def _stop_tasks(self) -> None:
         failpoint("M7")
@@ -522,6 +542,13 @@ class AccessPoint:
             raise ProblemRaised("port-taken", address=str(where)) from error
         port = runner.addresses[0][1]
         return f"{where.host}:{port}"
+
+
+def _is_interruption(error: Exception) -> bool:
+    """Whether the database went away for a while, and nothing else happened."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(StorageInterrupted)[1] is None
+    return isinstance(error, StorageInterrupted)
 
 
 @asynccontextmanager

@@ -37,7 +37,13 @@ from accesspoint.outbound.picking import Picking
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Row, StorageFailure, Transaction
+from accesspoint.store.database import (
+    Database,
+    Row,
+    StorageFailure,
+    StorageInterrupted,
+    Transaction,
+)
 from accesspoint.store.evidence import Wire, find_wire, record_wire
 from accesspoint.store.lanes import NEVER, move_lane, overdue_in_lane
 from accesspoint.store.leases import Leases
@@ -150,6 +156,9 @@ class Sender:
                 await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
+        except StorageInterrupted as lost:
+            # Stored or not: the row says, at the latest when its lease runs out.
+            _log.warning("outbound_interrupted", message=row["id"], detail=str(lost))
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others

@@ -7,7 +7,7 @@ instead, and a relay carries it. So responsibility always passes inside one comm
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -85,6 +85,8 @@ class Bells:
 
     def __init__(self) -> None:
         self._events = {bell: asyncio.Event() for bell in Bell}
+        self.tell_others: Callable[[Iterable[str]], None] | None = None
+        """Lets other processes on the same store ring these bells, after a commit of ours."""
 
     def ring(self, *bells: Bell) -> None:
         """Wake who waits for these bells, and whoever follows the journal."""
@@ -121,6 +123,8 @@ class Bells:
             raise
         # In one order: what wakes first must not depend on how this process hashes strings.
         self.ring(*sorted(commit.rings))
+        if self.tell_others is not None:
+            self.tell_others(commit.rings | {Bell.JOURNAL})
 
 
 __all__ = ["Bell", "Bells", "Commit", "Published", "withdrawing"]

@@ -69,6 +69,14 @@ class StorageFull(StorageBusy):
     """There is no room left; nothing was written, what is stored stays readable, and with room all goes on."""
 
 
+class StorageInterrupted(StorageFailure):
+    """The database went away under a work: it may have become durable or not, and later works find out.
+
+    Whoever promised nothing yet answers nothing; a worker starts over from what the tables say. The database
+    connects again by itself.
+    """
+
+
 class IntegrityKind(StrEnum):
     """Which rule of the tables a statement broke."""
 

