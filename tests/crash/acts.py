@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -27,7 +27,10 @@ from accesspoint.store.migration import load_migrations
 from keys.store import load_certificate_files, write_pair
 
 Sent = dict[str, bytes]
-STALL_SECONDS = 1.5
+Act = Callable[[CrashScene, str, Fault], Awaitable[Sent]]
+"""Plays a circumstance with a node (by name) and a fault; returns the messages it sent."""
+STALL_SECONDS = 3.0
+"""Longer than the leases of these nodes."""
 
 
 async def both(scene: CrashScene, **failpoints: str) -> None:
@@ -178,6 +181,58 @@ async def many_at_once(scene: CrashScene, victim: str, fault: Fault) -> Sent:
     finally:
         faults.discard(NetworkFault.STATUS_DOWN)
     return messages
+
+
+# -- letting go --------------------------------------------------------------------------------
+
+
+async def swept(scene: CrashScene, victim: str) -> None:
+    """Wait until no payload is left that no row points at."""
+
+    async def clean() -> bool:
+        return scene.nodes[victim].lives and await scene.orphans(victim) == 0
+
+    await until(clean, "the sweeper")
+
+
+async def _let_go(scene: CrashScene, victim: str, point: str, fault: Fault) -> None:
+    begin = len(scene.log(victim))
+    node = await scene.begin(victim, failpoints=trap(point, fault), changes=("eager-housekeeping",))
+
+    async def hit() -> bool:
+        return node.status is not None or f'"point": "{point}"' in scene.log(victim)[begin:]
+
+    await until(hit, "the purge")
+    if fault is not Fault.STALL:
+        await scene.begin(victim, changes=("eager-housekeeping",))
+    await swept(scene, victim)
+
+
+def purging(point: str) -> Act:
+    """S19 and S20: a payload is let go of, and the node fails between its row and its file, or after both."""
+
+    async def act(scene: CrashScene, victim: str, fault: Fault) -> Sent:
+        await both(scene)
+        async with scene.supervised():
+            message = await sent(scene)
+            await scene.settled()
+        await _let_go(scene, victim, point, fault)
+        return message
+
+    return act
+
+
+async def sweeping(scene: CrashScene, victim: str, fault: Fault) -> Sent:
+    """R16: the sweeper fails over the orphan of an earlier crash, while new messages come in."""
+    await both(scene, **{victim: "R8=kill"})
+    async with scene.supervised():
+        message = await sent(scene)
+        await scene.settled()
+    if await scene.orphans(victim) == 0:
+        raise Broken("there is no orphan to sweep")
+    more = asyncio.create_task(sent(scene))
+    await _let_go(scene, victim, "R16", fault)
+    return message | await more
 
 
 # -- maintenance -------------------------------------------------------------------------------

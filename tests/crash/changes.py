@@ -1,27 +1,11 @@
 """What a test changes in a child of the nursery before it runs, by name; production code has no such switch.
 
-`make(["short-leases", "plant:no-dedupe"])` makes two of them. Leases are minutes in production, so that
-nothing slow is taken away from its owner; here they are a second, so that a test need not wait.
+`make(["short-waits", "plant:no-dedupe"])` makes two of them.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-
-SHORT = timedelta(seconds=1.0)
-
-
-def short_leases(_: str) -> None:
-    """Let leases run out after a second, and look for such as often."""
-    import accesspoint.app as app
-    import accesspoint.delivery.outbox as outbox
-    import accesspoint.inbound.dispatch as dispatch
-    import accesspoint.outbound.sender as sender
-    import accesspoint.stations.relay as relay
-
-    for module in (outbox, dispatch, sender, relay):
-        module.LEASE = SHORT  # type: ignore[attr-defined]
-    sender.lease_for = lambda part_bytes: SHORT
-    app.RECLAIM_SECONDS = 0.3  # type: ignore[misc]
+from typing import Any
 
 
 def short_waits(_: str) -> None:
@@ -43,6 +27,22 @@ def short_memory(_: str) -> None:
     CachedDirectory.__init__.__kwdefaults__["fresh_for"] = timedelta(seconds=0.5)
 
 
+def eager_housekeeping(_: str) -> None:
+    """Let go after a moment of what production keeps for a day, and sweep orphans as soon."""
+    import accesspoint.store.housekeeping as housekeeping
+    import accesspoint.store.orphans as orphans
+
+    housekeeping.EVERY_SECONDS = 0.2  # type: ignore[misc]
+    orphans.BETWEEN_SIGHTINGS = timedelta(seconds=0.3)  # type: ignore[misc]
+    built = housekeeping.Housekeeper.__init__
+    moment = {"delivered": timedelta(seconds=0.5), "orphans": timedelta(seconds=0.5)}
+
+    def eager(self: Any, database: Any, payloads: Any, *, clock: Any, periods: Any) -> None:
+        built(self, database, payloads, clock=clock, periods=periods.model_copy(update=moment))
+
+    housekeeping.Housekeeper.__init__ = eager  # type: ignore[method-assign]
+
+
 def shifted_clock(hours: str) -> None:
     """Let the node live in another hour than its neighbours."""
     from accesspoint.clock import SystemClock
@@ -55,7 +55,7 @@ def shifted_clock(hours: str) -> None:
 CHANGES: dict[str, Callable[[str], None]] = {
     "short-waits": short_waits,
     "short-memory": short_memory,
-    "short-leases": short_leases,
+    "eager-housekeeping": eager_housekeeping,
     "shifted-clock": shifted_clock,
 }
 

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,12 @@ from sample_messages import home_care_observation
 from two_organisations import TwoOrganisations, until
 
 from accesspoint.api.client import ApiProblem, NodeUnreachable
+from accesspoint.config import load
 from accesspoint.demo.scenery import ORGANISATIONS, device_ids
 from accesspoint.demo.surroundings import Surroundings
+from accesspoint.store.configured import build_payload_store
+from accesspoint.store.database import Database, sqlite_url
+from accesspoint.verification import Setting, compare, verify
 from envelope import fhir
 
 SENDER, RECEIVER = "municipality", "clinic"
@@ -31,6 +35,8 @@ SHORT_RETRIES = {
     "ACCESSPOINT__SENDING__RETRY__LONGEST": "500 ms",
 }
 OPEN_STATES = "'ACCEPTED', 'RESOLVED', 'READY', 'SENDING', 'RETRY_WAIT', 'RECEIVED', 'DELIVERING', 'DELIVERY_WAIT'"
+OUT_ENDS = {"ACKNOWLEDGED", "NOTIFIED", "PURGED"}
+IN_ENDS = {"DELIVERED", "PURGED"}
 OWED = (
     f"SELECT id FROM messages WHERE state IN ({OPEN_STATES})"
     " UNION ALL SELECT id FROM handovers WHERE state = 'waiting'"
@@ -52,7 +58,7 @@ class CrashScene(TwoOrganisations):
         self.nursery: Nursery
         self.nodes: dict[str, Child] = {}
         self.databases: dict[str, str] = {}
-        self.changes: tuple[str, ...] = ("short-waits",)
+        self.leases = "30 s"
         self.out_of_order: set[str] = set()
         """Messages with an event that was refused for a while: it came after later ones."""
         self._postgresql: Any = None
@@ -63,13 +69,13 @@ class CrashScene(TwoOrganisations):
         """Start a node and wait until it serves; raises `Ended`."""
         if name in self.nodes:
             await self.kill(name)
-        environment = dict(SHORT_RETRIES)
+        environment = {**SHORT_RETRIES, "ACCESSPOINT__NODE__LEASE": self.leases}
         if name in self.databases:
             environment["ACCESSPOINT__STORE__DATABASE"] = self.databases[name]
         node = self.nodes[name] = self.nursery.start(
             self.plans[name].config,
             failpoints=failpoints,
-            changes=(*self.changes, *changes),
+            changes=("short-waits", *changes),
             environment=environment,
         )
         await node.ready()
@@ -178,6 +184,7 @@ class CrashScene(TwoOrganisations):
     async def check(self, sent: dict[str, bytes]) -> None:
         """Hold everything that was ever sent against the promise; raises `Broken`."""
         await self._check_exchanges()
+        await self._verify()
         for name in self.plans:
             await self._check_files(name)
             await self._check_deliveries(name)
@@ -185,6 +192,32 @@ class CrashScene(TwoOrganisations):
         for identifier, data in sent.items():
             self._check_backend(identifier, data)
             self.check_events(identifier)
+
+    async def _verify(self) -> None:
+        """Let the operator's own tool look at both stores, and hold each against the other."""
+        async with AsyncExitStack() as stack:
+            databases = {}
+            for name, plan in self.plans.items():
+                configuration = load(plan.config)
+                url = self.databases.get(name) or sqlite_url(plan.store / "accesspoint.db")
+                database = databases[name] = await Database.open(url, read_only=True)
+                stack.push_async_callback(database.close)
+                payloads = build_payload_store(configuration)
+                stack.callback(payloads.close)
+                setting = Setting(
+                    running=True,
+                    party=plan.organisation.access_point,
+                    reports=True,
+                    together=True,
+                    logs=[plan.config.with_name("log.jsonl")],
+                )
+                report = await verify(database, payloads, setting=setting, subject=name)
+                if report.broken:
+                    raise Broken(report.render())
+            for here, there in ((SENDER, RECEIVER), (RECEIVER, SENDER)):
+                comparison = await compare(databases[here], databases[there])
+                if not comparison.held:
+                    raise Broken(comparison.render())
 
     async def _check_exchanges(self) -> None:
         """Each message has one row at each end, the same id, the same payload, and the same receipt to the byte."""
@@ -203,7 +236,7 @@ class CrashScene(TwoOrganisations):
             by_id = {row["message_id"]: row for row in taken}
             for row in out:
                 other = by_id[row["message_id"]]
-                if (row["state"], other["state"]) != ("NOTIFIED", "DELIVERED"):
+                if row["state"] not in OUT_ENDS or other["state"] not in IN_ENDS:
                     raise Broken(f"{here}: {row['state']}, {there}: {other['state']}")
                 if row["starts"] != 1 or other["starts"] != 1:
                     raise Broken("a message began twice")
@@ -242,7 +275,7 @@ class CrashScene(TwoOrganisations):
 
     async def _check_deliveries(self, name: str) -> None:
         """One delivery id for each message, and each of them done."""
-        sql = "SELECT message_identifier, count(*) AS n FROM handovers WHERE target = 'backend' GROUP BY 1"
+        sql = "SELECT message_identifier, count(*) AS n FROM handovers WHERE kind = 'document' GROUP BY 1"
         doubled = [row for row in await self.rows(name, sql) if row["n"] != 1]
         if doubled:
             raise Broken(f"{name}: {len(doubled)} messages have several delivery ids")
@@ -310,7 +343,7 @@ async def open_scene(
         if postgresql is not None:
             scene._postgresql = postgresql
             scene.databases = {name: scene._new_database() for name in scene.plans}
-            scene.changes = ("short-waits", "short-leases")
+            scene.leases = "2 s"
         try:
             yield scene
         finally:

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,18 @@ class Doorway:
                 await writer.drain()
             writer.close()
 
+        async def until_broken(one_way: Coroutine[Any, Any, None]) -> None:
+            try:
+                await one_way
+            except OSError:
+                # A node that is killed in the middle of a request resets the connection; pass that on, too.
+                writer.transport.abort()
+                inner.transport.abort()
+
         try:
-            await asyncio.gather(requests(), answers(), return_exceptions=True)
+            await asyncio.gather(
+                until_broken(requests()), until_broken(answers()), return_exceptions=True
+            )
         finally:
             self._writers -= {writer, inner}
             writer.transport.abort()
