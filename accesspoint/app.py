@@ -18,6 +18,7 @@ from aiohttp import web
 from cryptography import x509
 
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
+from accesspoint.api.exchanges import Exchanges
 from accesspoint.api.routes import Api
 from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
@@ -441,6 +442,9 @@ class AccessPoint:
             bells=self.bells,
             application=self.application,
             token=token,
+            exchanges=Exchanges(
+                database=self.database, reporter=self.reporter, bells=self.bells, clock=self.clock
+            ),
             admit=self.reserve.require,
             about={
                 "label": self.configuration.label,

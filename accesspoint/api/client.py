@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import quote
 
 import aiohttp
 
@@ -76,6 +77,20 @@ class NodeClient:
     async def describe(self, message_identifier: str) -> Json:
         """Everything the node knows of one message."""
         return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
+
+    async def exchanges(self, *, state: str | None = None) -> list[Json]:
+        """The AS4 exchanges that stand still, or all in one state."""
+        page = await self._call("GET", "/api/v1/exchanges", {"state": state} if state else {})
+        found: list[Json] = page["exchanges"]
+        return found
+
+    async def exchange(self, id_: str) -> Json:
+        """One exchange with its history; raises `ApiProblem` for none."""
+        return await self._call("GET", f"/api/v1/exchanges/{quote(id_, safe='')}", {})
+
+    async def act(self, id_: str, act: str) -> Json:
+        """`retry`, `release` or `cancel` an exchange; raises `ApiProblem` where that does not fit."""
+        return await self._call("POST", f"/api/v1/exchanges/{quote(id_, safe='')}/{act}", {})
 
     async def about(self) -> Json:
         """Who the node is."""

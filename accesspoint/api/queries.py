@@ -76,7 +76,7 @@ async def describe_message(tx: Transaction, message_identifier: str) -> Json | N
         "message_identifier": message_identifier,
         "documents": [_document(row) for row in documents],
         "envelopes": [_envelope(row) for row in envelopes],
-        "exchanges": [await _exchange(tx, row) for row in exchanges],
+        "exchanges": [await describe_exchange(tx, row) for row in exchanges],
         "events": await _events(tx, message_identifier),
     }
 
@@ -100,7 +100,8 @@ def _envelope(row: Row) -> Json:
     }
 
 
-async def _exchange(tx: Transaction, row: Row) -> Json:
+async def describe_exchange(tx: Transaction, row: Row) -> Json:
+    """One AS4 exchange: where it stands, its receipt, and every step."""
     history = await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", row["id"])
     receipt = await tx.fetch_one("SELECT signer, at FROM receipts WHERE message = $1", row["id"])
     picked = _pick(row, "id", "direction", "state", "message_id", "party", "envelope_id", "standard", "original_sender",

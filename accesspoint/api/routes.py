@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.failpoints import failpoint
 from accesspoint.stations import Bell, Bells
@@ -49,6 +50,7 @@ class Api:
         application: EndUserApplication | None,
         token: str,
         about: Json,
+        exchanges: Exchanges | None = None,
         admit: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -63,6 +65,7 @@ class Api:
         self._application = application
         self._token = token.encode()
         self._about = about
+        self._exchanges = exchanges
         self._admit = admit
         self._limits = limits
         self._stopping = False
@@ -79,6 +82,10 @@ class Api:
         app.router.add_post("/api/v1/messages", self._submit)
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
+        if self._exchanges is not None:
+            app.router.add_get("/api/v1/exchanges", self._list_exchanges)
+            app.router.add_get("/api/v1/exchanges/{id}", self._describe_exchange)
+            app.router.add_post("/api/v1/exchanges/{id}/{act:retry|release|cancel}", self._act)
         return app
 
     @web.middleware
@@ -96,6 +103,10 @@ class Api:
             )
         except web.HTTPException as error:
             return problem(error.status, "http", error.reason)
+        except UnknownExchange:
+            return problem(404, "exchange-unknown", "No exchange with this id is here.")
+        except NotPossible as error:
+            return problem(409, "not-possible", str(error), whose="ours")
         except StorageFull:
             return problem(
                 507,
@@ -203,6 +214,21 @@ class Api:
         if found is None:
             return problem(404, "message-unknown", "No message with this identifier was here.")
         return web.json_response(found)
+
+    async def _list_exchanges(self, request: web.Request) -> web.Response:
+        assert self._exchanges is not None  # noqa: S101 - the route exists only then
+        return web.json_response(
+            {"exchanges": await self._exchanges.list(request.query.get("state"))}
+        )
+
+    async def _describe_exchange(self, request: web.Request) -> web.Response:
+        assert self._exchanges is not None  # noqa: S101 - the route exists only then
+        return web.json_response(await self._exchanges.describe(request.match_info["id"]))
+
+    async def _act(self, request: web.Request) -> web.Response:
+        assert self._exchanges is not None  # noqa: S101 - the route exists only then
+        done = await self._exchanges.act(request.match_info["id"], request.match_info["act"])
+        return web.json_response(done)
 
     async def _journal(self, request: web.Request) -> web.Response:
         """Entries after a position (`after`), or the `last` ones; waits up to `wait` seconds for the first."""

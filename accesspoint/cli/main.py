@@ -24,6 +24,12 @@ network = typer.Typer(
     help="The EHMI network in miniature.", no_args_is_help=True, rich_markup_mode=None
 )
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
+messages = typer.Typer(
+    help="What stands still at a node, and what a person does about it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(messages, name="messages")
 app.add_typer(network, name="network")
 app.add_typer(settings, name="config")
 
@@ -299,6 +305,112 @@ def config_check(
     from accesspoint.cli import config as verb
 
     raise typer.Exit(verb.run(config))
+
+
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id that `messages list` shows.")]
+
+
+@messages.command("list")
+def messages_list(
+    state: Annotated[
+        str | None, typer.Option("--state", help="Everything in this state, such as RETRY_WAIT.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """List what waits for a person: UNCERTAIN, HELD and QUARANTINED messages.
+
+    \b
+    Examples:
+      accesspoint messages list
+      accesspoint messages list --state RETRY_WAIT --config accesspoint.toml
+
+    \b
+    Exit codes: 0 listed, 1 no such state, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.list_standing(state, config=config))
+
+
+@messages.command("show")
+def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Show one message with its receipt and every step.
+
+    \b
+    Example:
+      accesspoint messages show 01K...
+
+    \b
+    Exit codes: 0 shown, 1 no such message, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.show(id_, config=config))
+
+
+@messages.command("retry")
+def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Try a waiting message now; send an UNCERTAIN one once more, as the very same message.
+
+    \b
+    Example:
+      accesspoint messages retry 01K...
+
+    \b
+    Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "retry", config=config))
+
+
+@messages.command("release")
+def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Let a HELD or QUARANTINED message be handed on again.
+
+    \b
+    Example:
+      accesspoint messages release 01K...
+
+    \b
+    Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "release", config=config))
+
+
+@messages.command("cancel")
+def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Withdraw a message that was never sent.
+
+    \b
+    Example:
+      accesspoint messages cancel 01K...
+
+    \b
+    Exit codes: 0 withdrawn, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "cancel", config=config))
+
+
+@app.command()
+def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None) -> None:
+    """Print a page of the manual.
+
+    \b
+    Examples:
+      accesspoint docs                which pages there are
+      accesspoint docs reliability
+
+    \b
+    Exit codes: 0 printed, 2 no such page.
+    """
+    from accesspoint.cli import docs as verb
+
+    raise typer.Exit(verb.run(topic))
 
 
 def _show_version(value: bool) -> None:

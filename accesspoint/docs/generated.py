@@ -45,7 +45,9 @@ def draw(first: StrEnum, causes: Mapping[StrEnum, Mapping[StrEnum, str]]) -> str
     lines += [f"  {state} --> [*]" for state in sorted(ends)]
     lines += ["```", "", "| from | to | when |", "|---|---|---|"]
     lines += [
-        f"| {state} | {to} | {cause} |" for state, row in causes.items() for to, cause in row.items()
+        f"| {state} | {to} | {cause} |"
+        for state, row in causes.items()
+        for to, cause in row.items()
     ]
     return "\n".join(lines)
 

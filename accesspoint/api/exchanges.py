@@ -1,0 +1,170 @@
+"""What a person does with one AS4 exchange: see what stands still, try again, release, withdraw.
+
+Each act is one commit, fenced by the state it was asked in: what a worker has in hand, or has moved on
+meanwhile, is not touched, and the answer says so. Nothing here deletes anything.
+
+Spec: reliability section 2.2 (UNCERTAIN, HELD, QUARANTINED, CANCELLED); decision D7.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from accesspoint.api.queries import Json, describe_exchange, time_text
+from accesspoint.clock import Clock, to_microseconds
+from accesspoint.outbound.acknowledging import note
+from accesspoint.stations import Bell, Bells
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.lanes import NEVER
+from accesspoint.store.messages import StateMoved, advance, find_message
+from envelope import receiving, sending
+
+MOST: Final = 500
+STANDING: Final = frozenset({sending.State.UNCERTAIN, *receiving.BY_A_PERSON})
+"""Where nothing happens until a person acts, or a late receipt comes."""
+RETRIED: Final = frozenset(
+    {
+        sending.State.ACCEPTED,
+        sending.State.RETRY_WAIT,
+        sending.State.UNCERTAIN,
+        receiving.State.DELIVERY_WAIT,
+    }
+)
+_STATES: Final = frozenset(str(s) for s in (*sending.State, *receiving.State))
+
+
+class NotPossible(Exception):
+    """This act does not fit where the message stands; the text says why."""
+
+
+class UnknownExchange(LookupError):
+    """No exchange has this id."""
+
+
+class Exchanges:
+    """The exchanges of one node, for whoever operates it."""
+
+    def __init__(
+        self, *, database: Database, reporter: Reporter, bells: Bells, clock: Clock
+    ) -> None:
+        self._database = database
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._acts: Mapping[str, Callable[[Transaction, Row], Awaitable[None]]] = {
+            "retry": self._retry,
+            "release": self._release,
+            "cancel": self._cancel,
+        }
+
+    async def list(self, state: str | None) -> list[Json]:
+        """What stands still, or everything in one state, the oldest first, at most `MOST`.
+
+        Raises: NotPossible for a state that does not exist.
+        """
+        if state is not None and state not in _STATES:
+            raise NotPossible(f"there is no state {state}")
+        # Written out, so that the index of what waits for a person is used; the names are the tables' own.
+        names = [state] if state is not None else sorted(str(one) for one in STANDING)
+        listed = ", ".join(f"'{name}'" for name in names)
+        rows = await self._database.fetch(
+            f"SELECT * FROM messages WHERE state IN ({listed}) ORDER BY updated_at, id LIMIT $1",  # noqa: S608
+            MOST,
+        )
+        return [_summary(row) for row in rows]
+
+    async def describe(self, id_: str) -> Json:
+        """One exchange with its history; raises `UnknownExchange`."""
+
+        async def look(tx: Transaction) -> Json:
+            return await describe_exchange(tx, await _find(tx, id_))
+
+        return await self._database.read(look)
+
+    async def act(self, id_: str, verb: str) -> Json:
+        """Do `retry`, `release` or `cancel`; the exchange as it is afterwards.
+
+        Raises: UnknownExchange; NotPossible where the act does not fit, or a worker has the message in hand.
+        """
+
+        async def work(tx: Transaction) -> None:
+            row = await _find(tx, id_)
+            if row["lease_owner"] is not None:
+                raise NotPossible("it is being worked on at this moment; ask again")
+            await self._acts[verb](tx, row)
+
+        try:
+            await self._database.run(work)
+        except StateMoved as moved:
+            raise NotPossible("it moved on at this moment; look again") from moved
+        self._bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.OUTBOX, Bell.BACKEND)
+        return await self.describe(id_)
+
+    async def _retry(self, tx: Transaction, row: Row) -> None:
+        if row["state"] not in RETRIED:
+            raise NotPossible(f"a message that is {row['state']} is not tried again")
+        now = self._clock.now()
+        await advance(tx, row, [], at=now, fenced=True, columns={"next_at": to_microseconds(now)})
+        await self._note(tx, row, "retry-asked")
+
+    async def _release(self, tx: Transaction, row: Row) -> None:
+        if row["state"] not in receiving.BY_A_PERSON:
+            raise NotPossible(
+                f"only what is HELD or QUARANTINED is released; this is {row['state']}"
+            )
+        now = self._clock.now()
+        columns: dict[str, str | int | None] = {"next_at": to_microseconds(now), "attempt": 0}
+        await advance(
+            tx,
+            row,
+            receiving.State.DELIVERY_WAIT,
+            at=now,
+            fenced=True,
+            note="released",
+            columns=columns,
+        )
+        await self._note(tx, row, "released")
+
+    async def _cancel(self, tx: Transaction, row: Row) -> None:
+        if row["state"] not in sending.BEFORE_FIRST_ATTEMPT:
+            raise NotPossible(
+                f"a message that is {row['state']} cannot be withdrawn: it may have been seen"
+            )
+        now = self._clock.now()
+        await advance(
+            tx,
+            row,
+            sending.State.CANCELLED,
+            at=now,
+            fenced=True,
+            note="cancelled",
+            columns={"next_at": NEVER},
+        )
+        await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
+        await self._note(tx, row, "cancelled")
+
+    async def _note(self, tx: Transaction, row: Row, event: str) -> None:
+        await note(tx, row, event, reporter=self._reporter, detail={})
+
+
+async def _find(tx: Transaction, id_: str) -> Row:
+    row = await find_message(tx, id_)
+    if row is None:
+        raise UnknownExchange(id_)
+    return row
+
+
+def _summary(row: Row) -> Json:
+    return {
+        "id": row["id"],
+        "direction": row["direction"],
+        "state": row["state"],
+        "since": time_text(row["updated_at"]),
+        "message_identifier": row["message_identifier"],
+        "message_id": row["message_id"],
+        "party": row["party"],
+        "original_sender": row["original_sender"],
+        "final_recipient": row["final_recipient"],
+        "attempt": row["attempt"],
+        "problem": row["problem"],
+    }

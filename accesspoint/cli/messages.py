@@ -1,0 +1,84 @@
+"""`accesspoint messages`: what stands still at a node, and what a person does about it."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from accesspoint.api.client import ApiProblem, Json, NodeClient
+from accesspoint.cli.current import address_of, find_config
+from accesspoint.problems import ExitStatus
+
+
+def list_standing(state: str | None, *, config: Path | None) -> int:
+    """Print what stands still, or all in one state; the exit status."""
+
+    async def ask(node: NodeClient) -> None:
+        found = await node.exchanges(state=state)
+        for one in found:
+            sys.stdout.write(f"{_line(one)}\n")
+        if not found:
+            sys.stderr.write("nothing stands still\n" if state is None else f"nothing is {state}\n")
+
+    return _with_node(config, ask)
+
+
+def show(id_: str, *, config: Path | None) -> int:
+    """Print one exchange and every step of it; the exit status."""
+
+    async def ask(node: NodeClient) -> None:
+        _print(await node.exchange(id_))
+
+    return _with_node(config, ask)
+
+
+def act(id_: str, verb: str, *, config: Path | None) -> int:
+    """Do one act and print what is true afterwards; the exit status."""
+
+    async def ask(node: NodeClient) -> None:
+        _print(await node.act(id_, verb))
+
+    return _with_node(config, ask)
+
+
+def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]) -> int:
+    async def run() -> int:
+        async with NodeClient(address_of(find_config(config))) as node:
+            try:
+                await ask(node)
+            except ApiProblem as problem:
+                sys.stderr.write(f"{problem.body['detail']}\n")
+                return ExitStatus.FAILED
+        return ExitStatus.OK
+
+    return asyncio.run(run())
+
+
+def _line(one: Json) -> str:
+    way = "to" if one["direction"] == "out" else "from"
+    problem = f"  [{one['problem']}]" if one["problem"] else ""
+    return f"{one['id']}  {one['state']:<13} {one['since']}  {way} {one['party'] or '?'}  {one['message_identifier']}{problem}"
+
+
+def _print(one: Json) -> None:
+    out = sys.stdout.write
+    out(f"{one['id']}  {one['state']}\n")
+    for name in (
+        "direction",
+        "message_id",
+        "envelope_id",
+        "party",
+        "original_sender",
+        "final_recipient",
+        "attempt",
+        "problem",
+    ):
+        if one[name] not in (None, ""):
+            out(f"  {name.replace('_', ' ')}: {one[name]}\n")
+    receipt = one["receipt"]
+    out(
+        f"  receipt: {'none' if receipt is None else receipt['at'] + ', signed by ' + receipt['signer'][:16]}\n"
+    )
+    for step in one["history"]:
+        note = f"  ({step['note']})" if step["note"] else ""
+        out(f"  {step['at']}  {step['from'] or '-'} -> {step['to']}{note}\n")

@@ -1,0 +1,51 @@
+"""`docs` and `messages`: what they print, and how they end."""
+
+from collections.abc import Callable
+
+import pytest
+
+from accesspoint.docs import read_page
+
+from .conftest import Ended, Network
+
+Invoke = Callable[..., Ended]
+
+
+def test_a_page_is_printed_as_it_is(invoke: Invoke) -> None:
+    assert "reliability" in invoke("docs").out.split()
+    assert invoke("docs", "reliability") == Ended(0, read_page("reliability"), "")
+
+
+def test_a_topic_without_a_page_names_those_that_there_are(invoke: Invoke) -> None:
+    ended = invoke("docs", "unheard-of")
+    assert (ended.status, ended.out) == (2, "")
+    assert "reliability" in ended.err
+
+
+def test_nothing_stands_still_at_a_sound_node(network: Network, invoke: Invoke) -> None:
+    node = ["--config", network.config("clinic")]
+    assert invoke("messages", "list", *node) == Ended(0, "", "nothing stands still\n")
+    assert invoke("messages", "list", "--state", "LOST", *node).status == 1
+
+
+def test_one_message_is_shown_with_every_step(network: Network, invoke: Invoke) -> None:
+    node = ["--config", network.config("municipality")]
+    sent = invoke("send", network.message("shown.json"), *node)
+    assert sent.status == 0, sent.text
+    # Whether it is told already is another matter.
+    listed = [
+        invoke("messages", "list", "--state", state, *node).out
+        for state in ("ACKNOWLEDGED", "NOTIFIED")
+    ]
+    id_ = "".join(listed).split()[0]
+    shown = invoke("messages", "show", id_, *node)
+    assert (shown.status, shown.err) == (0, "")
+    assert shown.out.startswith(f"{id_}  ")
+    assert "SENDING -> ACKNOWLEDGED" in shown.out
+    assert "signed by" in shown.out
+
+
+@pytest.mark.parametrize("verb", ["show", "retry", "release", "cancel"])
+def test_a_message_that_is_not_here(network: Network, invoke: Invoke, verb: str) -> None:
+    ended = invoke("messages", verb, "nobody", "--config", network.config("clinic"))
+    assert ended == Ended(1, "", "No exchange with this id is here.\n")
