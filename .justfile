@@ -37,7 +37,7 @@ bench *arguments:
 
 # write the locks anew from pyproject.toml (needs uv)
 lock:
-    uv pip compile pyproject.toml --extra postgres --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements.lock
+    uv pip compile pyproject.toml --extra postgres --extra s3 --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements.lock
     uv pip compile pyproject.toml --all-extras --constraints compose/requirements.lock --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements-dev.lock
     printf 'hatchling==1.33.0\neditables\n' | uv pip compile - --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements-build.lock
 

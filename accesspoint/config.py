@@ -124,6 +124,10 @@ def _path(value: object, info: ValidationInfo) -> object:
     return (base / value).absolute()
 
 
+def _place(value: object, info: ValidationInfo) -> object:
+    return value if isinstance(value, str) and value.startswith("s3://") else _path(value, info)
+
+
 def _gln(value: str) -> str:
     try:
         check_gln(value)
@@ -261,17 +265,28 @@ class Node(Table):
 class Store(Table):
     """This process's own directory, the database when it is not a SQLite file in it, and payloads and their encryption.
 
-    `payloads` is a directory that all nodes of one database share. `previous_keys` open what was encrypted under
+    `payloads` is a directory that all nodes of one database share, or `s3://bucket/prefix` (extra `s3`); the
+    credentials for a bucket stand in the environment. `previous_keys` open what was encrypted under
     them; new payloads are encrypted under `encryption_key`. With less than `reserve` free nothing new is taken in.
     """
 
     directory: FilePath
-    payloads: FilePath | None = None
+    payloads: Annotated[Path | str, BeforeValidator(_place)] | None = None
+    s3_endpoint: Url | None = None
+    s3_region: Text | None = None
     database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
     encryption: Literal["on", "off"] = "on"
     encryption_key: FilePath | None = None
     previous_keys: tuple[FilePath, ...] = ()
     reserve: Size = 256 * 1024 * 1024
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.s3_endpoint is not None:
+            parts = urlsplit(self.s3_endpoint)
+            if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+                raise ValueError("s3_endpoint must begin with https://, unless it is this machine")
+        return self
 
 
 class Retention(Table):

@@ -17,6 +17,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, TypeAlias
 
 import structlog
@@ -269,7 +270,7 @@ class Receiver:
         octets = verified.parts[0].signed_octets
         header, facts, payload = (
             await asyncio.to_thread(self._open_business_document, verified, files)
-            if octets > LARGE_BYTES
+            if octets > LARGE_BYTES or self._payloads.remote
             else self._open_business_document(verified, files)
         )
         return await self._store(verified, header, facts, payload)
@@ -467,7 +468,7 @@ class Receiver:
             failpoint("R13")
         except IntegrityViolation:
             if payload is not None:
-                self._payloads.delete(payload)
+                await self._payloads.aside(partial(self._payloads.delete, payload))
             # A copy was accepted while this one was on its way through the gates: this is a repetition after all.
             message = verified.user_message
             earlier = await self._look_up(message, verified.references)

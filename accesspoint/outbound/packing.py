@@ -11,6 +11,7 @@ Spec: eDelivery AS4 1.15: compress, sign, encrypt.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from accesspoint.discovery.directory import Endpoint
@@ -156,8 +157,8 @@ def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:
             failpoint("S10")
             return
         yield writer.opening() + writer.head(part)
-        with payloads.open(wire.part or "") as reader:
-            while chunk := reader.read(CHUNK_BYTES):
+        with await payloads.aside(partial(payloads.open, wire.part or "")) as reader:
+            while chunk := await payloads.aside(partial(reader.read, CHUNK_BYTES)):
                 yield chunk
                 failpoint("S9")
         yield writer.tail()

@@ -329,7 +329,7 @@ class Sender:
 
         await self._bells.run(self._database, Commit(work))
         if earlier is not None and earlier.part not in (None, wire.part):
-            self._payloads.delete(str(earlier.part))
+            await self._payloads.aside(partial(self._payloads.delete, str(earlier.part)))
         return wire
 
     async def _build(self, row: Row, endpoint: Endpoint, partner: str, signed_at: str) -> Wire:
@@ -346,7 +346,9 @@ class Sender:
         )
         # A large payload would hold the loop for seconds; a small one costs less than a thread hop.
         return (
-            await asyncio.to_thread(build) if int(row["payload_bytes"]) > LARGE_BYTES else build()
+            await asyncio.to_thread(build)
+            if int(row["payload_bytes"]) > LARGE_BYTES
+            else await self._payloads.aside(build)
         )
 
     async def _lookup_failed(self, row: Row, slug: str, why: str, *, permanent: bool) -> None:

@@ -5,6 +5,7 @@ The header is read once, streaming; a document that does not hold is refused bef
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 from accesspoint.clock import Clock
 from accesspoint.delivery.events import DeliveryFacts
@@ -45,7 +46,10 @@ class Submit:
 
     async def take_envelope(self, envelope: Envelope) -> Commit:
         """Take an envelope over from the message service handler; raises `SbdRefused` for one that does not hold."""
-        header = envelope.header or read_header(self._payloads, envelope.stored)
+        header = envelope.header
+        if header is None:
+            read = partial(read_header, self._payloads, envelope.stored)
+            header = await self._payloads.aside(read)
         check_envelope(header)
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         now = self._clock.now()

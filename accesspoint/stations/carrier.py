@@ -11,6 +11,7 @@ import hashlib
 import ssl
 from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -78,8 +79,10 @@ class StationClient:
             if handover.kind == OUTCOME:
                 yield item
             else:
-                with self._payloads.open(stored.payload, sha256=stored.payload_sha256) as reader:
-                    while chunk := reader.read(CHUNK_BYTES):
+                payloads = self._payloads
+                opened = partial(payloads.open, stored.payload, sha256=stored.payload_sha256)
+                with await payloads.aside(opened) as reader:
+                    while chunk := await payloads.aside(partial(reader.read, CHUNK_BYTES)):
                         yield chunk
             yield writer.tail()
 

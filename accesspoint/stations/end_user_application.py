@@ -9,6 +9,7 @@ Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (med
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Literal
 
 import envelope.fhir as fhir
@@ -129,7 +130,7 @@ class EndUserApplication:
             stored=Stored("", len(data), ""),
         )
         self._check_sendable(unstored)
-        document = unstored.standing_at(self._store(data))
+        document = unstored.standing_at(await self._payloads.aside(partial(self._store, data)))
         warnings = tuple(f for f in findings if f.severity != "error")
         return Submission(document, warnings, notes), await self._send(document)
 
@@ -139,9 +140,7 @@ class EndUserApplication:
         A message that is answered with a fatal error is kept and set aside: its sender knows, and the backend
         is not given it. One that nobody can be told about goes to the backend all the same.
         """
-        stands = document.stored
-        with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
-            data = reader.read(self._limits.fhir_bytes + 1)
+        data = await self._payloads.aside(partial(self._read, document.stored))
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None
         response: fhir.Response | None = None
@@ -160,7 +159,9 @@ class EndUserApplication:
             return delivered.then(self._correlate(document, response))
         code: Literal["ok", "fatal-error"] = "fatal-error" if findings else "ok"
         problem = INVALID if findings else None
-        answer = self._answer(document, message, code, findings)
+        answer = await self._payloads.aside(
+            partial(self._answer, document, message, code, findings)
+        )
         if answer is None:
             return self._deliver(document, acknowledgement="none", problem=problem)
         taken = self._deliver(
@@ -343,6 +344,10 @@ class EndUserApplication:
                 f"the message names receiver {facts.receiver.gln}; the envelope goes to {wanted}"
             )
         return sender, receiver, tuple(notes)
+
+    def _read(self, stands: Stored) -> bytes:
+        with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
+            return reader.read(self._limits.fhir_bytes + 1)
 
     def _store(self, data: bytes) -> Stored:
         with self._payloads.create() as writer:

@@ -9,8 +9,10 @@ Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi diges
 """
 
 import hashlib
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from accesspoint.clock import Clock, to_microseconds
@@ -95,7 +97,8 @@ class MessageServiceHandler:
             document, instance_identifier=self._ids.uuid(), created_at=now
         )
         facts = DeliveryFacts.from_header(header, with_envelope=True)
-        sbd = write_sbd(self._payloads, header, document.stored)
+        write = partial(write_sbd, self._payloads, header, document.stored)
+        sbd = await self._payloads.aside(write)
         envelope = Envelope(document.message_identifier, sbd, header)
         with withdrawing(self._payloads, sbd.payload):
             passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
@@ -121,7 +124,9 @@ class MessageServiceHandler:
 
         Raises `SbdRefused` when it cannot even be told whom to answer; the access point keeps it then.
         """
-        with open_sbd(self._payloads, envelope.stored, limits=self._limits) as opened:
+        opening = open_sbd(self._payloads, envelope.stored, limits=self._limits)
+        with ExitStack() as stack:
+            opened = await self._payloads.aside(partial(stack.enter_context, opening))
             facts = DeliveryFacts.from_header(opened.header, with_envelope=True)
             if is_acknowledgement(opened.header):
                 return self._take_acknowledgement(opened, facts)
@@ -155,7 +160,7 @@ class MessageServiceHandler:
         if action is not Action.PROCESS or exception is not None:
             return commit
         try:
-            document = self._document(header, facts, opened.publish())
+            document = self._document(header, facts, await self._payloads.aside(opened.publish))
             with withdrawing(self._payloads, document.stored.payload):
                 passed = await self.up.pass_on(document, act=Act.MSH_PASSED_UP, facts=facts, at=now)
         except BaseException:
@@ -221,7 +226,7 @@ class MessageServiceHandler:
             created_at=now,
             exception=exception,
         )
-        sbd = write_sbd(self._payloads, header, signal)
+        sbd = await self._payloads.aside(partial(write_sbd, self._payloads, header, signal))
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         envelope = Envelope(facts.message_identifier, sbd, header)
         with withdrawing(self._payloads, sbd.payload):

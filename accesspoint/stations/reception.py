@@ -13,6 +13,7 @@ import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -84,15 +85,15 @@ class StationServer:
                 incoming = _Incoming(self._check_seal, writer, self._limits)
                 await self._read(request, incoming)
                 manifest = incoming.finish()
-                document = stored(writer.finish())
+                document = stored(await self._payloads.aside(writer.finish))
             try:
                 is_new = await self._take(manifest, bytes(incoming.item), document)
             except (EnvelopeError, IntegrityViolation):
                 # Only where nothing was committed for certain: a row must never point at a file that is gone.
-                self._payloads.delete(document.payload)
+                await self._payloads.aside(partial(self._payloads.delete, document.payload))
                 raise
             if not is_new or manifest.kind == OUTCOME:
-                self._payloads.delete(document.payload)
+                await self._payloads.aside(partial(self._payloads.delete, document.payload))
         except StorageFailure as failure:
             _log.error("handover_storage_failure", detail=str(failure))
             return _refuse(503, "station.store", request)

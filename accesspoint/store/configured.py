@@ -1,11 +1,13 @@
 """The stores as the configuration describes them: where rows and payloads stand, and the keys that payloads are encrypted under."""
 
+from pathlib import Path
 from typing import Final
 
-from accesspoint.config import Configuration
-from accesspoint.store.database import sqlite_url
+from accesspoint.config import Configuration, Store
+from accesspoint.store.database import StorageRefused, sqlite_url
 from accesspoint.store.encryption import PayloadKeys, create_payload_key, load_payload_keys
 from accesspoint.store.payloads import PayloadStore
+from accesspoint.store.places import Place
 
 KEY_FILE: Final = "payload.key"
 """What a node of a test network calls the key that it makes for itself, in its directory of keys."""
@@ -23,10 +25,21 @@ def build_payload_store(configuration: Configuration) -> PayloadStore:
     Raises: StorageRefused when the place or a key cannot be used as it is.
     """
     return PayloadStore(
-        configuration.store.payloads or configuration.store.directory / "payloads",
+        _build_place(configuration.store),
         keys=_load_keys(configuration),
         encrypt=configuration.store.encryption == "on",
     )
+
+
+def _build_place(store: Store) -> Path | Place:
+    local = store.directory / "payloads"
+    if not isinstance(store.payloads, str):
+        return store.payloads or local
+    try:
+        from accesspoint.store.payload_bucket import BucketPlace  # obstore is an extra
+    except ImportError as error:
+        raise StorageRefused("payloads in a bucket need the extra s3 of this package") from error
+    return BucketPlace(store.payloads, local, endpoint=store.s3_endpoint, region=store.s3_region)
 
 
 def _load_keys(configuration: Configuration) -> PayloadKeys | None:
