@@ -446,6 +446,7 @@ class AccessPoint:
                 database=self.database, reporter=self.reporter, bells=self.bells, clock=self.clock
             ),
             admit=self.reserve.require,
+            clock=self.clock,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,

@@ -144,6 +144,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
                 "give the message a new MessageHeader.id when its content is new",
             ),
         ),
+        "idempotency-key-reused": ProblemText(
+            "An Idempotency-Key was used for two requests",
+            "The Idempotency-Key was used before for another request; nothing was sent.",
+            "the sending system repeats a key, or changed the message or its receiver between two attempts.",
+            ("use a new key for a new request, and the same one only to repeat the same request",),
+        ),
         "message-unknown": ProblemText(
             "No such message",
             "No message with this identifier was here.",

@@ -279,6 +279,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("message-not-in-ehmi", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("message-too-large", _O, _L.SUBMISSION, _X.FAILED, 413),
         Problem("message-already-submitted", _O, _L.SUBMISSION, _X.FAILED, 409),
+        Problem("idempotency-key-reused", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("message-unknown", _O, _L.SUBMISSION, _X.FAILED, 404),
         Problem("sender-not-served", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("receiver-unknown", _O, _L.SUBMISSION, _X.FAILED, 422),

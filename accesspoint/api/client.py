@@ -69,10 +69,13 @@ class NodeClient:
         if self._session is not None:
             await self._session.close()
 
-    async def submit(self, data: bytes, *, to: str | None) -> Json:
+    async def submit(
+        self, data: bytes, *, to: str | None, idempotency_key: str | None = None
+    ) -> Json:
         """Submit one MedCom message; raises `ApiProblem` with the rules it breaks."""
         query = {"to": to} if to else {}
-        return await self._call("POST", "/api/v1/messages", query, data)
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
+        return await self._call("POST", "/api/v1/messages", query, data, headers)
 
     async def describe(self, message_identifier: str) -> Json:
         """Everything the node knows of one message."""
@@ -110,13 +113,18 @@ class NodeClient:
                 yield entry
 
     async def _call(
-        self, method: str, path: str, query: dict[str, str], data: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> Json:
         if self._session is None:
             raise RuntimeError("the client is used outside its async with")
         try:
             async with self._session.request(
-                method, self._address.url + path, params=query, data=data
+                method, self._address.url + path, params=query, data=data, headers=headers
             ) as response:
                 body: Json = json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

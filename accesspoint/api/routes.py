@@ -12,28 +12,19 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
-from accesspoint.failpoints import failpoint
+from accesspoint.api.submitting import Submitting
+from accesspoint.clock import Clock, SystemClock
 from accesspoint.stations import Bell, Bells
-from accesspoint.stations.document import Document
-from accesspoint.stations.end_user_application import (
-    EndUserApplication,
-    Submission,
-    SubmissionRefused,
-)
-from accesspoint.store.database import (
-    Database,
-    IntegrityViolation,
-    StorageFailure,
-    StorageFull,
-)
+from accesspoint.stations.end_user_application import EndUserApplication
+from accesspoint.store.database import Database, StorageFailure, StorageFull
 from envelope.limits import DEFAULT_LIMITS, Limits
 
 MAX_WAIT_SECONDS: Final = 30
 PAGE: Final = 500
 LOOK_SECONDS: Final = 1.0
-_DIGITS: Final = 18
 _OPEN: Final = frozenset({"/livez", "/readyz"})
 _log = structlog.get_logger("accesspoint.api")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,6 +43,7 @@ class Api:
         about: Json,
         exchanges: Exchanges | None = None,
         admit: Callable[[], None] = lambda: None,
+        clock: Clock | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """`admit` raises StorageFull while nothing new may be taken in.
@@ -62,12 +54,17 @@ class Api:
             raise ValueError("the interface needs a token")
         self._database = database
         self._bells = bells
-        self._application = application
         self._token = token.encode()
         self._about = about
         self._exchanges = exchanges
-        self._admit = admit
         self._limits = limits
+        self._submitting = Submitting(
+            database=database,
+            bells=bells,
+            clock=clock or SystemClock(),
+            application=application,
+            admit=admit,
+        )
         self._stopping = False
 
     def build(self) -> web.Application:
@@ -79,7 +76,7 @@ class Api:
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/api/v1/about", self._tell_about)
-        app.router.add_post("/api/v1/messages", self._submit)
+        app.router.add_post("/api/v1/messages", self._submitting.submit)
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
         if self._exchanges is not None:
@@ -150,64 +147,6 @@ class Api:
     async def _tell_about(self, _: web.Request) -> web.Response:
         return web.json_response(self._about)
 
-    async def _submit(self, request: web.Request) -> web.Response:
-        if self._application is None:
-            return problem(
-                404, "no-end-user-application", "No end-user application runs on this node."
-            )
-        self._admit()
-        data = await request.read()
-        try:
-            submission, commit = await self._application.submit(data, to=request.query.get("to"))
-            failpoint("S1")
-            await self._bells.run(self._database, commit)
-            failpoint("S3")
-        except SubmissionRefused as refused:
-            findings = [
-                {"rule": f.rule, "severity": str(f.severity), "path": f.path, "text": f.text}
-                for f in refused.findings
-            ]
-            return problem(422, refused.rule, refused.detail, whose="ours", findings=findings)
-        except IntegrityViolation:
-            if not await self._was_sent(submission.document):
-                return problem(
-                    409,
-                    "message-already-submitted",
-                    "A message with this MessageHeader.id was sent before, with other content or to somebody else.",
-                )
-            # Who got no answer the first time asks again, and is answered as if it had come through.
-            return self._accepted(submission, repeated=True)
-        return self._accepted(submission)
-
-    async def _was_sent(self, document: Document) -> bool:
-        """Whether these very bytes were accepted before, between the same two."""
-        row = await self._database.fetch_one(
-            "SELECT id FROM documents WHERE direction = 'out' AND message_identifier = $1 AND sender = $2"
-            " AND receiver = $3 AND payload_sha256 = $4",
-            document.message_identifier, document.sender.gln, document.receiver.gln, document.stored.payload_sha256,
-        )  # fmt: skip
-        return row is not None
-
-    def _accepted(self, submission: Submission, *, repeated: bool = False) -> web.Response:
-        document = submission.document
-        return web.json_response(
-            {
-                "message_identifier": document.message_identifier,
-                "type": document.event_code,
-                "from": document.sender.gln,
-                "to": document.receiver.gln,
-                "bytes": document.stored.payload_bytes,
-                "sha256": document.stored.payload_sha256,
-                "warnings": [
-                    {"rule": f.rule, "path": f.path, "text": f.text} for f in submission.warnings
-                ],
-                "notes": list(submission.notes),
-                **({"repeated": True} if repeated else {}),
-            },
-            status=200 if repeated else 202,
-            headers={"Location": f"/api/v1/messages/{document.message_identifier}"},
-        )
-
     async def _describe(self, request: web.Request) -> web.Response:
         identifier = request.match_info["message_identifier"]
         found = await self._database.read(lambda tx: describe_message(tx, identifier))
@@ -234,9 +173,9 @@ class Api:
         """Entries after a position (`after`), or the `last` ones; waits up to `wait` seconds for the first."""
         query = request.query
         try:
-            after = _whole(query.get("after", "0"))
-            last = _whole(query["last"]) if "last" in query else None
-            wait = min(_whole(query.get("wait", "0")), MAX_WAIT_SECONDS)
+            after = whole(query.get("after", "0"))
+            last = whole(query["last"]) if "last" in query else None
+            wait = min(whole(query.get("wait", "0")), MAX_WAIT_SECONDS)
         except ValueError:
             return problem(
                 400, "bad-parameter", "`after`, `last` and `wait` are whole numbers from 0."
@@ -262,22 +201,3 @@ class Api:
                 return entries
             # Another follower may take the ring of the bell, and another process rings none: look now and then.
             await self._bells.wait(Bell.JOURNAL, at_most_seconds=min(left, LOOK_SECONDS))
-
-
-def _whole(text: str) -> int:
-    """A whole number from 0 to what the tables can hold; raises ValueError."""
-    if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
-        raise ValueError(text)
-    return int(text)
-
-
-def problem(status: int, slug: str, detail: str, **more: object) -> web.Response:
-    """An RFC 9457 problem as a response."""
-    body = {
-        "type": f"/docs/problems/{slug}",
-        "title": slug,
-        "status": status,
-        "detail": detail,
-        **more,
-    }
-    return web.json_response(body, status=status, content_type="application/problem+json")

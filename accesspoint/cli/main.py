@@ -167,6 +167,10 @@ def send(
         typer.Option("--watch/--no-watch", help="Follow the message until it is acknowledged."),
     ] = True,
     seconds: Annotated[float, _seconds("Stop following after this many seconds.")] = 60.0,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(help="A name for this request: with the same one it is sent once only."),
+    ] = None,
 ) -> None:
     """Send a MedCom FHIR message and follow it.
 
@@ -182,7 +186,16 @@ def send(
     """
     from accesspoint.cli import send as verb
 
-    raise typer.Exit(verb.run(file, to=to, config=config, watch=watch_it, seconds=seconds))
+    raise typer.Exit(
+        verb.run(
+            file,
+            to=to,
+            config=config,
+            watch=watch_it,
+            seconds=seconds,
+            idempotency_key=idempotency_key,
+        )
+    )
 
 
 @app.command()

@@ -27,7 +27,15 @@ _ANSWERS: Final = {
 """The events that settle something, as the closing line calls them."""
 
 
-def run(file: Path, *, to: str | None, config: Path | None, watch: bool, seconds: float) -> int:
+def run(
+    file: Path,
+    *,
+    to: str | None,
+    config: Path | None,
+    watch: bool,
+    seconds: float,
+    idempotency_key: str | None = None,
+) -> int:
     """Send the file; the exit status."""
     if to is not None and not _is_gln(to):
         sys.stderr.write(f"{to} is not a GLN (thirteen digits with a check digit)\n")
@@ -37,17 +45,25 @@ def run(file: Path, *, to: str | None, config: Path | None, watch: bool, seconds
     except OSError as error:
         sys.stderr.write(f"{file}: {error.strerror}\n")
         return ExitStatus.USAGE
-    return asyncio.run(_send(data, to=to, config=config, watch=watch, seconds=seconds))
+    return asyncio.run(
+        _send(data, to=to, config=config, watch=watch, seconds=seconds, key=idempotency_key)
+    )
 
 
 async def _send(
-    data: bytes, *, to: str | None, config: Path | None, watch: bool, seconds: float
+    data: bytes,
+    *,
+    to: str | None,
+    config: Path | None,
+    watch: bool,
+    seconds: float,
+    key: str | None,
 ) -> int:
     node_config = find_config(config)
     async with NodeClient(address_of(node_config)) as node:
         start = await node.position()
         try:
-            accepted = await node.submit(data, to=to)
+            accepted = await node.submit(data, to=to, idempotency_key=key)
         except ApiProblem as problem:
             facts = {"participant": f"GLN {to}" if to else None, "file": str(node_config)}
             sys.stderr.write(describe_refusal(problem, data, facts))

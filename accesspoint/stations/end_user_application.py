@@ -134,6 +134,17 @@ class EndUserApplication:
         warnings = tuple(f for f in findings if f.severity != "error")
         return Submission(document, warnings, notes), await self._send(document)
 
+    def note_conflict(self, message_identifier: str, event_code: str, problem: str) -> Commit:
+        """Put into the journal that one identifier or key was used for two things, which somebody must look into."""
+
+        async def work(tx: Transaction) -> None:
+            await self._reporter.note(
+                tx, "submission-refused", station=STATION, message_identifier=message_identifier,
+                subject=message_identifier, standard=event_code, problem=problem,
+            )  # fmt: skip
+
+        return Commit(work)
+
     async def take_document(self, document: Document) -> Commit:
         """Take a message over from the message service handler: validate, hand to the backend, acknowledge.
 

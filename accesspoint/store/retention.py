@@ -30,6 +30,8 @@ from envelope.receiving import State as Received
 from envelope.sending import State as Sent
 
 BATCH: Final = 50
+LEAST_FOR_KEYS: Final = timedelta(days=7)
+"""For so long a submitter may repeat a request, whatever else is let go of."""
 _ALL: Final = 1 << 40
 _log = structlog.get_logger("accesspoint.store")
 
@@ -186,6 +188,9 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
         Rule("ids of hand-overs taken from neighbours", metadata,
              "SELECT id, 0 AS octets FROM handovers_taken WHERE at <= $1 ORDER BY at LIMIT $2",
              _delete("handovers_taken", "id")),
+        Rule("keys of submissions", max(metadata, LEAST_FOR_KEYS),
+             "SELECT idempotency_key, 0 AS octets FROM submissions WHERE at <= $1 ORDER BY at LIMIT $2",
+             _delete("submissions", "idempotency_key")),
         Rule("delivery events sent", metadata,
              "SELECT seq, 0 AS octets FROM outbox WHERE state = 'sent' AND sent_at <= $1 ORDER BY sent_at LIMIT $2",
              _delete("outbox", "seq")),

@@ -263,6 +263,7 @@ class Machine:
                     application=node.application,
                     token=TOKEN,
                     about={},
+                    clock=node.clock,
                 )
                 await node.wait()
         except Exception as error:  # noqa: BLE001 - whatever ends a node is told

@@ -222,7 +222,7 @@ class Simulation:
             read=read,
         )
         assert life.api is not None
-        response: Any = await life.api._guard(request, life.api._submit)
+        response: Any = await life.api._guard(request, life.api._submitting.submit)
         return int(response.status)
 
     async def _meet(self, crash: Crash) -> None:

@@ -143,6 +143,7 @@ async def test_who_the_node_is(interface: Interface) -> None:
     _, about, _ = await interface.call("GET", "/api/v1/about")
     assert about == {
         "label": "municipality",
+        "node": "municipality",
         "profile": "test",
         "gln": MUNICIPALITY.address.gln,
         "stations": ["EUA", "MSH", "AP"],
