@@ -21,7 +21,7 @@ from tests.soak.pair import Node, Pair
 from tests.soak.reporting import Progress, show
 from tests.soak.scene import SMALL_ONLY, Messages
 
-LONGEST_LIFE_SECONDS = 1.0
+LONGEST_LIFE_SECONDS = 0.8
 BOTH = 0.1
 PATIENCE_SECONDS = 30.0
 

@@ -18,13 +18,17 @@ from keys.tls import client_context
 from tests.soak.pair import Node
 
 EVERY_SECONDS = 0.5
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 ANSWER_SECONDS = 10
 _SENT = """
-SELECT messages.*, receipts.body AS receipt FROM messages JOIN receipts ON receipts.message = messages.id
-JOIN wires ON wires.message = messages.id
-WHERE messages.direction = 'out' AND messages.state IN ('ACKNOWLEDGED', 'NOTIFIED') AND wires.part_octets IS NOT NULL
-AND messages.id >= ? ORDER BY messages.id LIMIT 1
+SELECT messages.*, receipts.body AS receipt FROM messages CROSS JOIN receipts ON receipts.message = messages.id
+CROSS JOIN wires ON wires.message = messages.id
+WHERE +messages.direction = 'out' AND +messages.state IN ('ACKNOWLEDGED', 'NOTIFIED') AND wires.part_octets IS NOT NULL
+AND messages.id {where} ORDER BY messages.id {order} LIMIT 1
 """
+"""Walks along the ids: the plus signs and CROSS keep SQLite from collecting all messages of a state and sorting them."""
+_FROM = _SENT.format(where=">= ?", order="ASC")
+_UP_TO = _SENT.format(where="<= ?", order="DESC")
 
 
 class _Rows:
@@ -99,7 +103,7 @@ class Replayer:
             return None
         newest, first = str(last["id"]), str(last["first"])
         if self._random.random() < 0.5:
-            return rows.one(_SENT.replace(">= ?", "<= ?").replace("ORDER BY messages.id", "ORDER BY messages.id DESC"), newest)  # fmt: skip
+            return rows.one(_UP_TO, newest)
         # Any point between the first and the newest id, by the characters in which their times differ.
         shared = next((n for n, (a, b) in enumerate(zip(first, newest, strict=True)) if a != b), 0)
-        return rows.one(_SENT, newest[:shared] + self._random.choice("0123456789ABCDEFGHJKMNPQRSTVWXYZ"))  # fmt: skip
+        return rows.one(_FROM, newest[:shared] + self._random.choice(_ALPHABET))
