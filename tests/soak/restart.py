@@ -27,6 +27,7 @@ from accesspoint.app import AccessPoint
 from accesspoint.clock import SystemClock
 from accesspoint.config import load
 from accesspoint.ids import SystemIds
+from accesspoint.outbound.submit import Submit
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.sbd_file import stored
 from tests.load.load_scene import new_envelope
@@ -60,7 +61,9 @@ async def fill(scene: Scene, count: int) -> None:
         await point.open_stores(stack)
         point.load_keys()
         point.build_reporting(_no_session)
-        submit = point._build_submit()
+        submit = Submit(
+            payloads=point.payloads, reporter=point.reporter, clock=clock, ids=point.ids, domain=point.domain
+        )  # fmt: skip
 
         async def accept(number: int) -> None:
             header, data = new_envelope(number, size=PAYLOAD_BYTES)
