@@ -46,6 +46,10 @@ _CPR: Final = re.compile(
     r"(?:[0-9]{4}|[0-9][A-Za-z]{2}[0-9])(?![0-9])"
 )
 _DAYS: Final = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_UUID: Final = re.compile(
+    r"(?<![0-9A-Za-z])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9A-Za-z])", re.IGNORECASE
+)
+_UUID_LENGTH: Final = 36
 _WORD: Final = re.compile(r"[0-9A-Za-z]*")
 _LONGEST_WORD: Final = 20
 """Ten digits inside a longer word than this are a piece of a digest or of an id of ours."""
@@ -248,6 +252,12 @@ def _without_number(match: re.Match[str]) -> str:
     after = _WORD.match(text, match.end())
     around = (len(before[0]) if before else 0) + (len(after[0]) if after else 0)
     if around + len(match[0]) > _LONGEST_WORD:
+        return match[0]
+    begin, end = max(0, match.start() - _UUID_LENGTH), match.end() + _UUID_LENGTH
+    if any(
+        uuid.start() <= match.start() and match.end() <= uuid.end()
+        for uuid in _UUID.finditer(text, begin, end)
+    ):
         return match[0]
     return _REMOVED.format("number")
 

@@ -11,10 +11,13 @@ Spec: reliability section 2.2 (file drop), points D5 and D6.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
+import secrets
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -25,6 +28,7 @@ from accesspoint.stations.document import Document
 from accesspoint.store.filesystem import fsync_directory
 from accesspoint.store.payloads import PayloadReader, PayloadStore
 
+LEFT_OVER_SECONDS: Final = 24 * 3600.0
 CHUNK_BYTES: Final = 64 * 1024
 MANIFEST: Final = ".manifest.json"
 OUTCOMES: Final = "outcomes"
@@ -42,6 +46,7 @@ class FolderBackend:
         self._directory = directory
         self._naming = threading.Lock()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(directory)
         (directory / OUTCOMES).mkdir(mode=0o700, exist_ok=True)
 
     def path_of(self, document: Document) -> Path:
@@ -73,7 +78,7 @@ class FolderBackend:
         manifest = manifest_of(delivery_id, document)
         stored = document.stored
         with payloads.open(stored.payload, sha256=stored.payload_sha256) as source:
-            temporary = _write_aside(self._directory / f".{delivery_id}.part", _chunks(source))
+            temporary = _write_aside(self._directory, delivery_id, _chunks(source))
         # A name is free or not for message and manifest together.
         with self._naming:
             path = self.path_of(document)
@@ -107,20 +112,34 @@ def _is_taken(path: Path, delivery_id: str, sha256: str) -> bool:
 
 def _write(path: Path, chunks: Iterable[bytes]) -> None:
     """Have a whole file under this name, durably, or none."""
-    _write_aside(path.with_name(f".{path.name}.part"), chunks).rename(path)
+    _write_aside(path.parent, path.name, chunks).rename(path)
     fsync_directory(path.parent)
 
 
-def _write_aside(temporary: Path, chunks: Iterable[bytes]) -> Path:
+def _write_aside(directory: Path, name: str, chunks: Iterable[bytes]) -> Path:
+    """Write a file that nobody else writes: a node that was paused in the middle may wake beside its successor."""
+    temporary = directory / f".{name}.{secrets.token_hex(4)}.part"
     descriptor = os.open(
-        temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
     )
-    with os.fdopen(descriptor, "wb") as target:
-        for chunk in chunks:
-            target.write(chunk)
-        target.flush()
-        os.fsync(target.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as target:
+            for chunk in chunks:
+                target.write(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return temporary
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what nodes that died had half written; what may be another node's is left alone."""
+    for leftover in directory.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > LEFT_OVER_SECONDS:
+                leftover.unlink()
 
 
 def _sha256(path: Path) -> str:

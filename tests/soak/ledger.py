@@ -78,6 +78,15 @@ class Ledger:
         )
         self.reported += times == 1
 
+    def deliveries(self) -> dict[tuple[str, str, str], str]:
+        """What the backends were given: by node, message and delivery id, the digest of the octets."""
+        rows = self._database.execute("SELECT node, message, delivery, digest FROM delivered")
+        return {(node, message, delivery): digest for node, message, delivery, digest in rows}
+
+    def events(self) -> set[bytes]:
+        """The digests of the events that the status component took."""
+        return {row[0] for row in self._database.execute("SELECT digest FROM reported")}
+
     def close(self) -> None:
         """Have everything in the file."""
         self._database.close()

@@ -1,17 +1,27 @@
 """The folder backend on a real directory: nobody sees half a message, and what it does not take it says."""
 
+import asyncio
 import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accesspoint.backends.base import DeliveryRefused
-from accesspoint.backends.folder import CHUNK_BYTES, MANIFEST, OUTCOMES, FolderBackend
+from accesspoint.backends.folder import (
+    CHUNK_BYTES,
+    LEFT_OVER_SECONDS,
+    MANIFEST,
+    OUTCOMES,
+    FolderBackend,
+)
 from accesspoint.backends.sink import SinkBackend
 from accesspoint.stations.document import Address, Document
 from accesspoint.stations.sbd_file import stored
@@ -165,13 +175,14 @@ async def test_content_name_and_directory_are_durable_before_the_manifest_and_it
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(Path, "rename", watched_rename)
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "aa")
     await backend.deliver("d1", one, payloads)
     assert steps == [
-        "sync .d1.part",
-        "rename .d1.part beside []",
+        "sync .d1.aa.part",
+        "rename .d1.aa.part beside []",
         "sync directory",
-        f"sync .{name}{MANIFEST}.part",
-        f"rename .{name}{MANIFEST}.part beside ['{name}']",
+        f"sync .{name}{MANIFEST}.aa.part",
+        f"rename .{name}{MANIFEST}.aa.part beside ['{name}']",
         "sync directory",
     ]
 
@@ -184,7 +195,7 @@ async def test_an_interruption_between_message_and_manifest_is_made_good_by_the_
     opened = os.open
 
     def cut_short(path: Path, flags: int, mode: int = 0o777) -> int:
-        if str(path).endswith(f"{MANIFEST}.part"):
+        if MANIFEST in str(path) and str(path).endswith(".part"):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return opened(path, flags, mode)
 
@@ -209,25 +220,52 @@ async def test_an_outcome_is_one_file_however_often_it_is_told(inbox: Path) -> N
     }
 
 
-async def test_what_an_interrupted_delivery_left_is_written_over(
+async def test_what_a_dead_node_left_is_swept_and_what_may_be_a_living_ones_is_not(
     payloads: PayloadStore, inbox: Path
 ) -> None:
-    backend = FolderBackend(inbox)
-    (inbox / ".d1.part").write_bytes(b"half" * 100_000)
-    await backend.deliver("d1", document(payloads), payloads)
+    FolderBackend(inbox)
+    for name, age in ((".d1.aa.part", 0.0), (".d2.bb.part", LEFT_OVER_SECONDS + 1)):
+        (inbox / name).write_bytes(b"half" * 100_000)
+        os.utime(inbox / name, (time.time() - age,) * 2)
+    await FolderBackend(inbox).deliver("d1", document(payloads), payloads)
     assert (inbox / f"{IDENTIFIER}.json").read_bytes() == CONTENT
+    assert files(inbox) == {f"{IDENTIFIER}.json", f"{IDENTIFIER}.json{MANIFEST}", ".d1.aa.part"}
+
+
+async def test_a_node_that_wakes_in_the_middle_of_a_delivery_spoils_nothing(
+    payloads: PayloadStore, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes write the same delivery: whoever is first, nobody ever sees half of it under its name."""
+    sleeper, other, one = FolderBackend(inbox), FolderBackend(inbox), document(payloads)
+    asleep, awake = threading.Event(), threading.Event()
+
+    def pause(point: str) -> None:
+        if point == "D2" and not asleep.is_set():
+            asleep.set()
+            assert awake.wait(10)
+
+    monkeypatch.setattr("accesspoint.backends.folder.failpoint", pause)
+    sleeping = asyncio.create_task(sleeper.deliver("d1", one, payloads))
+    await asyncio.to_thread(asleep.wait, 10)
+    await other.deliver("d1", one, payloads)
+    before = (inbox / f"{IDENTIFIER}.json").stat().st_ino
+    awake.set()
+    await sleeping
+    assert (inbox / f"{IDENTIFIER}.json").read_bytes() == CONTENT
+    assert (inbox / f"{IDENTIFIER}.json").stat().st_ino != before  # its own file, not the other's
     assert files(inbox) == {f"{IDENTIFIER}.json", f"{IDENTIFIER}.json{MANIFEST}"}
 
 
 async def test_a_link_planted_in_the_way_is_not_followed(
-    payloads: PayloadStore, inbox: Path, tmp_path: Path
+    payloads: PayloadStore, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = FolderBackend(inbox)
+    backend, one = FolderBackend(inbox), document(payloads)
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
-    (inbox / ".d1.part").symlink_to(victim)
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "aa")
+    (inbox / ".d1.aa.part").symlink_to(victim)
     with pytest.raises(DeliveryRefused):
-        await backend.deliver("d1", document(payloads), payloads)
+        await backend.deliver("d1", one, payloads)
     assert victim.read_bytes() == b"mine"
 
 
