@@ -330,7 +330,9 @@ def messages_list(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """List what waits for a person: UNCERTAIN, HELD and QUARANTINED messages.
+    """List the messages that wait for a person.
+
+    These are UNCERTAIN, HELD and QUARANTINED ones.
 
     \b
     Examples:
@@ -350,7 +352,7 @@ def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
     """Show one message with its receipt and every step.
 
     \b
-    Example:
+    Examples:
       accesspoint messages show 01K...
 
     \b
@@ -363,10 +365,12 @@ def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
 
 @messages.command("retry")
 def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
-    """Try a waiting message now; send an UNCERTAIN one once more, as the very same message.
+    """Try a message again now, as the very same message.
+
+    One that waits is tried at once; one that is UNCERTAIN goes out once more.
 
     \b
-    Example:
+    Examples:
       accesspoint messages retry 01K...
 
     \b
@@ -382,7 +386,7 @@ def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
     """Let a HELD or QUARANTINED message be handed on again.
 
     \b
-    Example:
+    Examples:
       accesspoint messages release 01K...
 
     \b
@@ -398,7 +402,7 @@ def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
     """Withdraw a message that was never sent.
 
     \b
-    Example:
+    Examples:
       accesspoint messages cancel 01K...
 
     \b

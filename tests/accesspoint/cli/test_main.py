@@ -23,6 +23,12 @@ VERBS = [
     ("watch",),
     ("ready",),
     ("retention",),
+    ("docs",),
+    ("messages", "list"),
+    ("messages", "show"),
+    ("messages", "retry"),
+    ("messages", "release"),
+    ("messages", "cancel"),
     ("network", "serve"),
     ("config", "check"),
 ]
