@@ -354,6 +354,7 @@ def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
     \b
     Examples:
       accesspoint messages show 01K...
+      accesspoint messages show 01K... --config accesspoint.toml
 
     \b
     Exit codes: 0 shown, 1 no such message, 3 configuration, 5 no node answers.
@@ -372,6 +373,7 @@ def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
     \b
     Examples:
       accesspoint messages retry 01K...
+      accesspoint messages retry 01K... --config accesspoint.toml
 
     \b
     Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
@@ -388,6 +390,7 @@ def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
     \b
     Examples:
       accesspoint messages release 01K...
+      accesspoint messages release 01K... --config accesspoint.toml
 
     \b
     Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.
@@ -404,6 +407,7 @@ def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
     \b
     Examples:
       accesspoint messages cancel 01K...
+      accesspoint messages cancel 01K... --config accesspoint.toml
 
     \b
     Exit codes: 0 withdrawn, 1 not possible, 3 configuration, 5 no node answers.
