@@ -32,6 +32,8 @@ messages = typer.Typer(
 app.add_typer(messages, name="messages")
 app.add_typer(network, name="network")
 app.add_typer(settings, name="config")
+stores = typer.Typer(help="The store of a node.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(stores, name="db")
 
 ConfigOption = Annotated[
     Path | None,
@@ -432,6 +434,29 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
     from accesspoint.cli import docs as verb
 
     raise typer.Exit(verb.run(topic))
+
+
+@stores.command("backup")
+def db_backup(
+    directory: Annotated[Path, typer.Argument(help="Where it goes: an empty or new directory.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of the node.")],
+) -> None:
+    """Copy database and payloads of a node, which may run.
+
+    Payloads are copied as they stand, encrypted where they are; keys are not in the backup.
+
+    \b
+    Examples:
+      accesspoint db backup ./backup-1 --config accesspoint.toml
+      accesspoint db backup /mnt/backup/2026-11-21 --config /etc/accesspoint/accesspoint.toml
+
+    \b
+    Exit codes: 0 made, 1 payloads were missing, 3 configuration or unusable store,
+      70 it could not be written.
+    """
+    from accesspoint.cli import backup as verb
+
+    raise typer.Exit(verb.run(config, directory))
 
 
 def _show_version(value: bool) -> None:

@@ -16,9 +16,17 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
-from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.database import (
+    Database,
+    Dialect,
+    Row,
+    StorageBusy,
+    StorageFailure,
+    Transaction,
+)
 from accesspoint.store.leases import Leases
 from accesspoint.store.messages import StateMoved, advance, claim_due, find_due, next_due_at
+from accesspoint.store.payloads import PayloadDamaged, PayloadMissing
 from envelope.errors import RemoteProtocolError
 from envelope.receiving import State
 
@@ -97,6 +105,15 @@ class Dispatcher:
             _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
         except RemoteProtocolError as error:
             await self._set_aside(row, State.QUARANTINED, error.reason)
+        except (PayloadDamaged, PayloadMissing) as error:
+            # What the row refers to is not there as it was written: a person may restore it and release the message.
+            _log.error("payload_damaged", message=row["id"], detail=str(error))
+            await self._set_aside(
+                row, State.QUARANTINED, type(error).__name__, problem="payload-damaged"
+            )
+        except StorageBusy as busy:
+            # No room, or the object store is away: nothing was written, and that is nobody's attempt.
+            await self._set_aside(row, State.DELIVERY_WAIT, str(busy), problem="storage-full")
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
@@ -124,14 +141,16 @@ class Dispatcher:
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})).then(taken))
 
-    async def _set_aside(self, row: Row, state: State, reason: str) -> None:
+    async def _set_aside(
+        self, row: Row, state: State, reason: str, *, problem: str = "delivery-failed"
+    ) -> None:
         attempt = int(row["attempt"]) + 1
         now = self._clock.now()
 
         async def work(tx: Transaction) -> None:
             await advance(
                 tx, row, [str(State.DELIVERING), str(state)], at=now, fenced=True, note=reason,
-                columns={"attempt": attempt, "problem": "delivery-failed",
+                columns={"attempt": attempt, "problem": problem,
                          "next_at": to_microseconds(now + self._schedule.ceiling(attempt))},
             )  # fmt: skip
             facts = facts_from_json(row["facts"])
@@ -142,7 +161,7 @@ class Dispatcher:
                 message_identifier=row["message_identifier"],
                 subject=facts.orig_message_identifier or row["message_identifier"],
                 standard=row["standard"],
-                problem="delivery-failed",
+                problem=problem,
                 detail=json.dumps({"message": row["id"], "why": reason}),
             )
 

@@ -40,6 +40,7 @@ from accesspoint.stations.reporting import Act, Reporter, facts_from_json
 from accesspoint.store.database import (
     Database,
     Row,
+    StorageBusy,
     StorageFailure,
     StorageInterrupted,
     Transaction,
@@ -52,7 +53,7 @@ from accesspoint.store.messages import (
     advance,
     find_message,
 )
-from accesspoint.store.payloads import PayloadStore
+from accesspoint.store.payloads import PayloadStore, PayloadUnreadable
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from envelope.sending import State
@@ -159,6 +160,14 @@ class Sender:
         except StorageInterrupted as lost:
             # Stored or not: the row says, at the latest when its lease runs out.
             _log.warning("outbound_interrupted", message=row["id"], detail=str(lost))
+        except (PayloadUnreadable, StorageBusy) as error:
+            # A person may restore the payload, somebody may make room: until then it waits, and says why.
+            damaged = isinstance(error, PayloadUnreadable)
+            _log.error("outbound_payload", message=row["id"], detail=str(error))
+            with contextlib.suppress(StateMoved):
+                await self._set_aside(
+                    row, type(error).__name__, "payload-damaged" if damaged else "storage-full"
+                )
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
@@ -169,7 +178,7 @@ class Sender:
             self._lanes.leave(self._driving.pop(row["id"]), now=self._clock.now())
             self._bells.ring(Bell.SENDER)
 
-    async def _set_aside(self, row: Row, why: str) -> None:
+    async def _set_aside(self, row: Row, why: str, slug: str = "internal") -> None:
         """Postpone a message that met an error of ours, wherever the attempt had come to."""
         now = await self._database.read(lambda tx: find_message(tx, row["id"]))
         if now is None or now["lease_epoch"] != row["lease_epoch"]:
@@ -177,9 +186,9 @@ class Sender:
         if now["lease_owner"] not in (row["lease_owner"], self._leases.owner):
             return
         if now["state"] in (State.SENDING, State.UNCERTAIN):
-            await self._conclude(row, Verdict(Outcome.RETRY, "internal", why))
+            await self._conclude(row, Verdict(Outcome.RETRY, slug, why))
         else:
-            await self._lookup_failed(now, "internal", why, permanent=False)
+            await self._lookup_failed(now, slug, why, permanent=False)
 
     async def _drive(self, row: Row) -> None:
         """One attempt with one message."""

@@ -20,9 +20,17 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.link import Handover
 from accesspoint.stations.reporting import Reporter
 from accesspoint.stations.settling import handover_of, note, settle
-from accesspoint.store.database import Database, Dialect, Row, StorageFailure, Transaction
+from accesspoint.store.database import (
+    Database,
+    Dialect,
+    Row,
+    StorageBusy,
+    StorageFailure,
+    Transaction,
+)
 from accesspoint.store.leases import Leases
 from accesspoint.store.outcomes import KIND as OUTCOME
+from accesspoint.store.payloads import PayloadDamaged, PayloadMissing
 
 BATCH: Final = 16
 
@@ -45,6 +53,11 @@ _RELEASE: Final = (
 _LATER: Final = (
     "UPDATE handovers SET attempts = $1, next_at = $2, problem = $3, lease_owner = NULL, lease_until = NULL"
     " WHERE id = $4 AND state = 'waiting' AND lease_owner = $5 AND lease_epoch = $6"
+)
+DAMAGED: Final = "payload-damaged"
+_SET_ASIDE: Final = (
+    "UPDATE handovers SET state = 'set-aside', problem = $1, lease_owner = NULL, lease_until = NULL"
+    " WHERE id = $2 AND state = 'waiting' AND lease_owner = $3 AND lease_epoch = $4"
 )
 _log = structlog.get_logger("accesspoint.stations")
 
@@ -135,6 +148,15 @@ class HandoverRelay:
             failpoint("D4")
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
+        except (PayloadDamaged, PayloadMissing) as error:
+            # What the row refers to is not there as it was written: kept for a person, and brought to nobody.
+            _log.error("payload_damaged", handover=row["id"], detail=str(error))
+            await self._bells.run(self._database, self._set_aside(row, type(error).__name__))
+        except StorageBusy as busy:
+            # No room, or the object store is away: nothing was written, and it is tried again.
+            await self._bells.run(
+                self._database, self._later(row, NotTaken("storage-full", str(busy)))
+            )
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one hand-over never stops the others
@@ -147,6 +169,18 @@ class HandoverRelay:
             await settle(tx, handover, reporter=self._reporter, at=self._clock.now())
 
         return Commit(work, frozenset({Bell.OUTBOX}))
+
+    def _set_aside(self, row: Row, why: str) -> Commit:
+        async def work(tx: Transaction) -> None:
+            touched = await tx.execute(
+                _SET_ASIDE, DAMAGED, row["id"], self._leases.owner, row["lease_epoch"]
+            )
+            if touched == 1:
+                await note(
+                    tx, handover_of(row), "set-aside", reporter=self._reporter, problem=DAMAGED, why=why
+                )  # fmt: skip
+
+        return Commit(work)
 
     def _later(self, row: Row, refused: NotTaken) -> Commit:
         attempts = int(row["attempts"]) + 1

@@ -1,11 +1,11 @@
 """The stores as the configuration describes them: where rows and payloads stand, and the keys that payloads are encrypted under."""
 
-from pathlib import Path
 from typing import Final
 
-from accesspoint.config import Configuration, Store
+from accesspoint.config import Configuration
 from accesspoint.store.database import StorageRefused, sqlite_url
 from accesspoint.store.encryption import PayloadKeys, create_payload_key, load_payload_keys
+from accesspoint.store.payload_directory import DirectoryPlace
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.store.places import Place
 
@@ -25,16 +25,21 @@ def build_payload_store(configuration: Configuration) -> PayloadStore:
     Raises: StorageRefused when the place or a key cannot be used as it is.
     """
     return PayloadStore(
-        _build_place(configuration.store),
+        build_payload_place(configuration),
         keys=_load_keys(configuration),
         encrypt=configuration.store.encryption == "on",
     )
 
 
-def _build_place(store: Store) -> Path | Place:
+def build_payload_place(configuration: Configuration) -> Place:
+    """Open where the payloads of a node stand.
+
+    Raises: StorageRefused when it cannot be used as it is.
+    """
+    store = configuration.store
     local = store.directory / "payloads"
     if not isinstance(store.payloads, str):
-        return store.payloads or local
+        return DirectoryPlace(store.payloads or local)
     try:
         from accesspoint.store.payload_bucket import BucketPlace  # obstore is an extra
     except ImportError as error:

@@ -31,6 +31,7 @@ VERBS = [
     ("messages", "cancel"),
     ("network", "serve"),
     ("config", "check"),
+    ("db", "backup"),
 ]
 HEAVY = ["aiohttp", "apsw", "cryptography", "lxml", "structlog", "orjson", "dns", "rich", "signxml", "ssl"]  # fmt: skip
 

@@ -22,11 +22,13 @@ from accesspoint.store.database import (
     IntegrityViolation,
     Row,
     StorageFailure,
+    StorageFull,
     Transaction,
 )
+from accesspoint.store.encryption import PayloadKeyMissing
 from accesspoint.store.leases import Leases
 from accesspoint.store.messages import NewMessage, insert_message
-from accesspoint.store.payloads import PayloadMissing
+from accesspoint.store.payloads import PayloadDamaged, PayloadMissing
 from envelope.errors import LocalProtocolError, SbdRefused
 
 SCHEDULE = RetrySchedule(timedelta(seconds=10), 2.0, timedelta(seconds=40), timedelta(days=60))
@@ -154,7 +156,7 @@ async def test_what_cannot_be_read_is_kept_in_quarantine(received: Received) -> 
 @pytest.mark.parametrize(
     "failure",
     [
-        PayloadMissing("there is no payload"),
+        PayloadKeyMissing("the key is not configured"),
         IntegrityViolation(IntegrityKind.UNIQUE, "documents.id"),
         RecursionError(),
         KeyError("x"),
@@ -171,6 +173,29 @@ async def test_one_poisonous_message_does_not_stop_the_others(
         row = await received.until("DELIVERY_WAIT", "M1")
         assert not task.done()
     assert row["problem"] == "delivery-failed"
+
+
+@pytest.mark.parametrize("failure", [PayloadMissing("gone"), PayloadDamaged("chunk 1")])
+async def test_a_message_whose_payload_is_damaged_is_kept_for_a_person(
+    received: Received, failure: Exception
+) -> None:
+    await received.message()
+    await received.message("M2")
+    received.up.failures.append(failure)
+    async with received.dispatching() as task:
+        await received.until("DELIVERED", "M2")
+        row = await received.until("QUARANTINED", "M1")
+        assert not task.done()
+    assert (row["problem"], row["payload"] is not None) == ("payload-damaged", True)
+
+
+async def test_a_store_without_room_is_tried_again_and_held_by_nobody(received: Received) -> None:
+    await received.message()
+    received.up.failures.append(StorageFull("no space left"))
+    async with received.dispatching() as task:
+        row = await received.until("DELIVERY_WAIT", "M1")
+        assert row["problem"] == "storage-full"
+        assert not task.done()
 
 
 async def test_a_store_that_fails_ends_the_dispatcher(received: Received) -> None:

@@ -483,7 +483,11 @@ async def test_a_message_whose_payload_is_gone_does_not_stop_the_others(
         await outbound.parts.until("waiting")
         assert not task.done()
     row = await outbound.row(poisoned)
-    assert (row["state"], row["problem"], row["lease_owner"]) == ("ACCEPTED", "internal", None)
+    assert (row["state"], row["problem"], row["lease_owner"]) == (
+        "ACCEPTED",
+        "payload-damaged",
+        None,
+    )
 
 
 async def test_an_error_in_the_middle_of_an_attempt_is_tried_again(outbound: "Outbound") -> None:

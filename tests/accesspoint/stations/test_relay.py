@@ -18,9 +18,10 @@ from accesspoint.stations.document import Address
 from accesspoint.stations.link import Apart, Handover
 from accesspoint.stations.relay import HandoverRelay, NotTaken
 from accesspoint.stations.reporting import Act, Reporter
-from accesspoint.store.database import Row, StorageFailure, Transaction
+from accesspoint.store.database import Row, StorageFailure, StorageFull, Transaction
+from accesspoint.store.encryption import PayloadKeyMissing
 from accesspoint.store.leases import LEASE, Leases
-from accesspoint.store.payloads import PayloadMissing
+from accesspoint.store.payloads import PayloadDamaged, PayloadMissing
 
 SCHEDULE = RetrySchedule(
     timedelta(seconds=10), 2.0, timedelta(minutes=5), timedelta(days=60), draw=lambda: 0.5
@@ -157,7 +158,7 @@ async def test_what_is_not_taken_waits_longer_each_time_and_keeps_its_id(
 
 
 @pytest.mark.parametrize(
-    "failure", [PayloadMissing("there is no payload"), ValueError("x"), RecursionError()]
+    "failure", [PayloadKeyMissing("not configured"), ValueError("x"), RecursionError()]
 )
 async def test_one_hand_over_that_meets_an_error_of_ours_does_not_stop_the_others(
     apart: Parts, failure: Exception
@@ -175,6 +176,39 @@ async def test_one_hand_over_that_meets_an_error_of_ours_does_not_stop_the_other
         assert not task.done()
     row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
     assert (row["state"], row["problem"]) == ("waiting", "internal")
+
+
+@pytest.mark.parametrize("failure", [PayloadMissing("gone"), PayloadDamaged("chunk 1")])
+async def test_a_hand_over_whose_payload_is_damaged_is_kept_and_brought_to_nobody(
+    apart: Parts, failure: Exception
+) -> None:
+    poisoned = await hand_over(apart)
+
+    async def carry(handover: Handover) -> None:
+        raise failure
+
+    async with running(relay_of(apart, down=carry)) as task:
+        await until(apart, "set-aside")
+        assert not task.done()
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
+    assert (row["state"], row["problem"], row["payload"] != "") == (
+        "set-aside",
+        "payload-damaged",
+        True,
+    )
+
+
+async def test_a_hand_over_that_finds_no_room_waits(apart: Parts) -> None:
+    poisoned = await hand_over(apart)
+
+    async def carry(handover: Handover) -> None:
+        raise StorageFull("no space left")
+
+    async with running(relay_of(apart, down=carry)) as task:
+        await until(apart, "not-taken")
+        assert not task.done()
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
+    assert (row["state"], row["problem"]) == ("waiting", "storage-full")
 
 
 async def test_an_organisation_that_is_not_served_any_more_ends_nothing(
