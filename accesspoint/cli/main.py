@@ -270,6 +270,50 @@ def retention(
     raise typer.Exit(verb.run(config, dry_run=dry_run))
 
 
+@app.command()
+def verify(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A node's directory with its accesspoint.toml, or a store without one.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    log: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--log",
+            help="A log file to search for patient numbers; may be repeated.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON for each store.")] = False,
+) -> None:
+    """Hold a node's store to what the access point promises.
+
+    Reads everything that is kept and changes nothing, while the node runs or when it is stopped: receipts and
+    signatures are verified again, payloads are digested, histories are replayed, files and rows are compared.
+
+    \b
+    Examples:
+      accesspoint verify --config accesspoint.toml          one node
+      accesspoint verify                                    the network that runs now
+      accesspoint verify ./backup/store                     a store without its configuration
+      accesspoint verify -c accesspoint.toml --log node.log --json
+
+    \b
+    Exit codes: 0 every invariant holds, 1 one is broken, 2 usage, 3 configuration or a store of
+      another schema, 5 no network runs, 7 certificates, 70 the store cannot be read.
+    """
+    from accesspoint.cli import verify as verb
+
+    if directory is not None and config is not None:
+        raise typer.BadParameter("give a directory or --config, not both.")
+    for path in log or ():
+        if not path.is_file():
+            raise typer.BadParameter(f"there is no file {path}.")
+    raise typer.Exit(verb.run(directory, config=config, logs=log or [], json=json))
+
+
 @network.command("serve")
 def network_serve(
     directory: Annotated[

@@ -23,7 +23,7 @@ def run(config: Path, *, dry_run: bool) -> int:
 
 async def _run(configuration: Configuration, *, dry_run: bool) -> int:
     database = await Database.open(database_url(configuration), read_only=dry_run)
-    payloads = build_payload_store(configuration)
+    payloads = build_payload_store(configuration, to_read=dry_run)
     try:
         keeper = Housekeeper(
             database, payloads, clock=SystemClock(), periods=configuration.retention

@@ -144,11 +144,13 @@ class Database(ABC):
         """
         directory = files("accesspoint.store") / "migrations" if migrations is None else migrations
         scheme = urlsplit(url).scheme
+        if scheme == Dialect.SQLITE and read_only:
+            from accesspoint.store.reading import SqliteToRead
+
+            return SqliteToRead.start(sqlite_path(url), migrations=directory)
         if scheme == Dialect.SQLITE:
             from accesspoint.store.sqlite import SqliteDatabase
 
-            if read_only:
-                return await SqliteDatabase.look(sqlite_path(url), migrations=directory)
             return await SqliteDatabase.start(sqlite_path(url), migrations=directory)
         if scheme == Dialect.POSTGRESQL:
             from accesspoint.store.postgresql import PostgresqlDatabase  # asyncpg is an extra

@@ -116,8 +116,11 @@ class BucketPlace(Place):
         region: str | None = None,
         timeout_seconds: int = 30,
         retries: int = 3,
+        spool: Spool | None = None,
     ) -> None:
         """Open `s3://bucket/prefix`; `local` is a directory for what is put aside, `endpoint` another store than Amazon's.
+
+        With a `spool` from elsewhere that directory is left as it is.
 
         Raises: StorageRefused when the URL is none, StorageBusy when the bucket cannot be reached.
         """
@@ -140,8 +143,10 @@ class BucketPlace(Place):
             retry_config={"max_retries": retries},
         )
         _ask("reached", lambda: next(iter(obstore.list(self._store, chunk_size=1)), None))
-        private_directory(local)
-        self.spool = Spool(local / "tmp")
+        if spool is None:
+            private_directory(local)
+            spool = Spool(local / "tmp")
+        self.spool = spool
 
     def create(self, name: str) -> ObjectDraft:
         """Begin an upload; see `Place.create`."""

@@ -113,15 +113,19 @@ class DirectoryPlace(Place):
 
     remote = False
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, spool: Spool | None = None) -> None:
         """Open the directory, making it when it is missing, and remove what dead processes left half written.
+
+        With a `spool` from elsewhere the directory is left as it is.
 
         Raises: StorageRefused when the directory is open to others or on a network file system.
         """
         self._directory = directory
         self._shards: set[str] = set()
-        private_directory(directory)
-        self.spool = Spool(directory / "tmp")
+        if spool is None:
+            private_directory(directory)
+            spool = Spool(directory / "tmp")
+        self.spool = spool
 
     def create(self, name: str) -> FileDraft:
         """Begin a file; see `Place.create`."""
@@ -150,7 +154,7 @@ class DirectoryPlace(Place):
 
     def entries(self) -> Iterator[PayloadEntry]:
         """Go through all published files, in the order of their names."""
-        for shard in sorted(self._directory.iterdir()):
+        for shard in sorted(self._directory.iterdir()) if self._directory.is_dir() else ():
             if _SHARD.fullmatch(shard.name) is None:
                 continue
             for path in sorted(shard.iterdir()):

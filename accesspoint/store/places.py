@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 from accesspoint.store.database import StorageError
 from accesspoint.store.spool import Spool
@@ -106,7 +106,7 @@ class Source(Closing):
 class Place(ABC):
     """Holds published payloads by name."""
 
-    remote: ClassVar[bool]
+    remote: bool
     """Whether each call waits for a network, so that it must not be made on the event loop."""
 
     spool: Spool

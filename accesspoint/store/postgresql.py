@@ -129,7 +129,9 @@ class PostgresqlDatabase(Database):
         known = load_migrations(migrations)
         try:
             pool = await asyncpg.create_pool(
-                url, min_size=1, max_size=CONNECTIONS, command_timeout=COMMAND_TIMEOUT_SECONDS,
+                url, min_size=1, max_size=CONNECTIONS,
+                # Who only reads may read whole tables.
+                command_timeout=None if read_only else COMMAND_TIMEOUT_SECONDS,
                 timeout=CONNECT_TIMEOUT_SECONDS, server_settings=_SESSION,
                 init=None if read_only else check_server,
             )  # fmt: skip

@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Final
 
-from accesspoint.store.database import StorageFailure, StorageFull
+from accesspoint.store.database import StorageFailure, StorageFull, StorageRefused
 from accesspoint.store.filesystem import private_directory
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -83,6 +83,24 @@ class Spool:
         """Remove the directory and let go of its lock."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+class SpoolOfOthers(Spool):
+    """The temporary directories of other processes, for one that has none because it only reads."""
+
+    def __init__(self, parent: Path) -> None:
+        """Make nothing and remove nothing."""
+        self.parent = self.path = parent
+        self.swept = 0
+        self.failure = None
+        self._waiting = []
+
+    def unnamed_file(self) -> IO[bytes]:
+        """Refuse: nothing is written here."""
+        raise StorageRefused("the store was opened only to read")
+
+    def close(self) -> None:
+        """Leave everything as it is."""
 
 
 def _own_directory(parent: Path) -> tuple[Path, int]:

@@ -45,7 +45,6 @@ from accesspoint.store.migration import (
     SELECT_SCHEMA_VERSION,
     load_migrations,
     pending_migrations,
-    require_current,
 )
 
 MINIMUM_VERSION: Final = (3, 51, 3)
@@ -64,7 +63,7 @@ _PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
     ("temp_store", "MEMORY", 2),
     ("busy_timeout", str(BUSY_TIMEOUT_MILLISECONDS), BUSY_TIMEOUT_MILLISECONDS),
 )
-_READER_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
+READER_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
     *_PRAGMAS[3:],
     ("query_only", "ON", 1),
 )
@@ -177,7 +176,7 @@ class SqliteDatabase(Database):
     dialect = Dialect.SQLITE
 
     def __init__(
-        self, path: Path, lock: int | None, writer: apsw.Connection, reader: apsw.Connection
+        self, path: Path, lock: int, writer: apsw.Connection, reader: apsw.Connection
     ) -> None:
         self._path = path
         self._lock = lock
@@ -207,11 +206,11 @@ class SqliteDatabase(Database):
             private_file(path)
             unclean = _size(path.with_name(path.name + "-wal")) > 0
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-            writer = _connect(path, flags, vfs, _PRAGMAS)
+            writer = connect(path, flags, vfs, _PRAGMAS)
             try:
                 version = _migrate(writer, migrations)
                 flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
-                database = cls(path, lock, writer, _connect(path, flags, vfs, _READER_PRAGMAS))
+                database = cls(path, lock, writer, connect(path, flags, vfs, READER_PRAGMAS))
             except BaseException:
                 writer.close(True)
                 raise
@@ -230,27 +229,6 @@ class SqliteDatabase(Database):
                 raise
         return database
 
-    @classmethod
-    async def look(cls, path: Path, *, migrations: Traversable) -> "SqliteDatabase":
-        """Open one file only to read it, beside the process that may have it.
-
-        Raises: StorageRefused when there is none or its schema is another one, StorageFailure when it breaks.
-        """
-        _require_file(path)
-        flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
-        try:
-            reader = _connect(path, flags, None, _READER_PRAGMAS)
-            try:
-                version = require_current(load_migrations(migrations), _applied(reader))
-            except BaseException:
-                reader.close(True)
-                raise
-        except apsw.Error as error:
-            raise StorageFailure(f"SQLite cannot open {path}: {error}") from error
-        database = cls(path, None, reader, reader)
-        database.schema_version = version
-        return database
-
     @property
     def failure(self) -> StorageFailure | None:
         """Why this database has stopped for good, or None while it works."""
@@ -263,8 +241,6 @@ class SqliteDatabase(Database):
     async def run(self, work: Work[T]) -> T:
         """Queue the work for the commit of this loop tick and wait for it; see `Database.run`."""
         self._refuse_when_stopped()
-        if self._lock is None:
-            raise StorageRefused("the database was opened only to read")
         if not self._queue:
             self._loop.call_soon(self._flush)
         done: asyncio.Future[T] = self._loop.create_future()
@@ -279,7 +255,7 @@ class SqliteDatabase(Database):
         try:
             self._reader.execute("BEGIN")
             try:
-                return _drive(work(view))
+                return drive(work(view))
             finally:
                 self._reader.execute("COMMIT")
         except apsw.BusyError as error:
@@ -322,8 +298,6 @@ class SqliteDatabase(Database):
             self._flush()
         self._closed = True
         self._reader.close(True)
-        if self._lock is None:
-            return
         try:
             if self.failure is None:
                 failpoint("M2")
@@ -384,7 +358,7 @@ class SqliteDatabase(Database):
             for work, _ in group:
                 statement("SAVEPOINT work")
                 try:
-                    outcomes.append((_drive(work(transaction)), None))
+                    outcomes.append((drive(work(transaction)), None))
                 except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 (handed to its caller)
                     if transaction.failure is not None:
                         break
@@ -441,7 +415,7 @@ class SqliteDatabase(Database):
             raise StorageFailure("the database has stopped") from self._failed.result()
 
 
-def _drive(work: Coroutine[Any, Any, T]) -> T:
+def drive(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine that never suspends and return its result.
 
     Raises: RuntimeError when it suspends, because the commit of everybody else would wait for it.
@@ -488,11 +462,6 @@ def _lock_file(path: Path) -> int:
     return descriptor
 
 
-def _require_file(path: Path) -> None:
-    if not path.is_file():
-        raise StorageRefused(f"there is no database {path}")
-
-
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -500,10 +469,10 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _connect(
-    path: Path, flags: int, vfs: str | None, pragmas: tuple[tuple[str, str, object], ...]
+def connect(
+    path: Path | str, flags: int, vfs: str | None, pragmas: tuple[tuple[str, str, object], ...]
 ) -> apsw.Connection:
-    """Open one connection, set its pragmas, and read each of them back."""
+    """Open one connection to a file or a `file:` URL, set its pragmas, and read each of them back."""
     connection = apsw.Connection(
         str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE
     )
@@ -519,7 +488,8 @@ def _connect(
     return connection
 
 
-def _applied(connection: apsw.Connection) -> list[Row]:
+def applied_steps(connection: apsw.Connection) -> list[Row]:
+    """Read which steps of the schema the tables have."""
     columns = ("version", "compatible", "name", "sha256")
     return [
         dict(zip(columns, row, strict=True)) for row in connection.execute(SELECT_SCHEMA_VERSION)
@@ -530,7 +500,7 @@ def _migrate(writer: apsw.Connection, directory: Traversable) -> int:
     """Apply what is missing, one transaction a step; return the version reached."""
     known = load_migrations(directory)
     writer.execute(CREATE_SCHEMA_VERSION)
-    applied = _applied(writer)
+    applied = applied_steps(writer)
     steps = pending_migrations(known, applied)
     insert = _PARAMETER.sub(lambda match: match[1] or f"?{match[2]}", INSERT_SCHEMA_VERSION)
     for step in steps:

@@ -1,6 +1,7 @@
 """Verification: holds a store, and two stores against each other, to what the access point promises. Only reads.
 
-`verify` is the judge of tests and the operator's `accesspoint verify`; `compare` tells of two stores what was lost,
+`verify` takes a store that is open, `verify_node` that of a configuration, running or not: the judge of tests and
+the operator's `accesspoint verify`. `compare` tells of two stores what was lost,
 doubled or changed between them.
 
 Spec: reliability section 2.6.
@@ -9,6 +10,7 @@ Spec: reliability section 2.6.
 from accesspoint.verification.comparison import Comparison, compare
 from accesspoint.verification.evidence import Setting
 from accesspoint.verification.invariants import INVARIANTS, verify
+from accesspoint.verification.opening import open_node, verify_directory, verify_node
 from accesspoint.verification.report import (
     Fault,
     Finding,
@@ -29,5 +31,8 @@ __all__ = [
     "Setting",
     "Verdict",
     "compare",
+    "open_node",
     "verify",
+    "verify_directory",
+    "verify_node",
 ]

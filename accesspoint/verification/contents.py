@@ -90,9 +90,9 @@ async def _check_passed_on(evidence: Evidence, tally: Tally) -> None:
         names = sorted({row["message_identifier"] for row in page})
         passed = {
             (row["message_identifier"], row["payload"])
-            for row in await evidence.tx.fetch(
-                f"SELECT message_identifier, payload FROM handovers WHERE target = 'up' AND {_numbered(names)}",  # noqa: S608
-                *names,
+            for row in await evidence.fetch_in(
+                "SELECT message_identifier, payload FROM handovers WHERE target = 'up' AND message_identifier",
+                names,
             )
         }
         for row in page:
@@ -130,8 +130,8 @@ async def _by_parties(
 ) -> Mapping[tuple[str, str, str], list[Row]]:
     """Rows by message identifier, GLN of the sender and GLN of the receiver."""
     found: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
-    sql = f"{select} WHERE {condition} AND {_numbered(names)}"
-    for row in await evidence.tx.fetch(sql, *names):
+    sql = f"{select} WHERE {condition} AND message_identifier"
+    for row in await evidence.fetch_in(sql, names):
         if "facts" in row:
             facts = orjson.loads(row["facts"])
             parties = facts["sender_gln"], facts["receiver_gln"]
@@ -143,11 +143,6 @@ async def _by_parties(
 
 def _gln(participant: str) -> str:
     return participant.rpartition(":")[2]
-
-
-def _numbered(names: list[str]) -> str:
-    numbers = ", ".join(f"${number}" for number in range(1, len(names) + 1))
-    return f"message_identifier IN ({numbers})"
 
 
 def _ids(row: Row) -> dict[str, str]:

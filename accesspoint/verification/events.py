@@ -195,13 +195,13 @@ async def _find_missing(evidence: Evidence, tally: Tally, owed: Sequence[_Owed])
     by_id = sorted({one for each in owed for one in each.event_ids})
     known = {
         row["event_id"]
-        for row in await _fetch_in(evidence, "SELECT event_id FROM outbox WHERE event_id", by_id)
+        for row in await evidence.fetch_in("SELECT event_id FROM outbox WHERE event_id", by_id)
     }
     names = sorted({each.message_identifier for each in owed if not each.event_ids})
     about = {
         (row["aggregate"], row["station"], row["subtype"])
-        for row in await _fetch_in(
-            evidence, "SELECT aggregate, station, subtype FROM outbox WHERE aggregate", names
+        for row in await evidence.fetch_in(
+            "SELECT aggregate, station, subtype FROM outbox WHERE aggregate", names
         )
     }
     for each in owed:
@@ -213,13 +213,6 @@ async def _find_missing(evidence: Evidence, tally: Tally, owed: Sequence[_Owed])
             there = (each.message_identifier, station, subtype) in about
         if not there:
             tally.find("event-missing", **each.ids, station=station, event=subtype)
-
-
-async def _fetch_in(evidence: Evidence, sql: str, values: Sequence[str]) -> list[Row]:
-    if not values:
-        return []
-    numbers = ", ".join(f"${number}" for number in range(1, len(values) + 1))
-    return await evidence.tx.fetch(f"{sql} IN ({numbers})", *values)
 
 
 async def _check_order(evidence: Evidence, tally: Tally, *, together: bool) -> None:

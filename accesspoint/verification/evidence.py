@@ -8,15 +8,19 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from accesspoint.clock import to_microseconds
-from accesspoint.identity import Agreements
+from accesspoint.config import Configuration, Station
+from accesspoint.identity import Agreements, build_agreements
 from accesspoint.log import scrub
 from accesspoint.store.database import Row, Transaction, Value
+from accesspoint.store.leases import LEASE
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.verification.faults import FAULTS
 from accesspoint.verification.report import Finding, Result, Verdict
+from keys.certificate import subject_facts
+from keys.store import load_certificate_files
 
 PAGE: Final = 500
 Progress = Callable[[str, int], None]
@@ -29,7 +33,7 @@ class Setting:
 
     `running` is whether a node has the store open; `party` is our party id; `reports` whether delivery events are
     owed, and `together` whether message service handler and access point report as one (None: what the events
-    say); `temporary` and `logs` are directories and files in which nothing personal may stand; a file without a
+    say); `lease` is how long a node holds a row without a heartbeat; `temporary` and `logs` are directories and files in which nothing personal may stand; a file without a
     row is a finding when it is older than `orphan_grace`: the sweeper's day, and its two looks.
     """
 
@@ -38,9 +42,31 @@ class Setting:
     agreements: Agreements = field(default_factory=Agreements)
     reports: bool | None = None
     together: bool | None = None
+    lease: timedelta = LEASE
     temporary: Sequence[Path] = ()
     logs: Sequence[Path] = ()
     orphan_grace: timedelta = timedelta(hours=26)
+
+    @classmethod
+    def of(cls, configuration: Configuration, *, logs: Sequence[Path] = ()) -> Self:
+        """What the configuration of a node says.
+
+        Raises: KeysError when a certificate that it names cannot be read.
+        """
+        runs = configuration.stations.runs
+        together = Station.MSH in runs and Station.AP in runs
+        party = None
+        if Station.AP in runs:
+            certificate = configuration.keys.directory / "message.cert.pem"
+            party = subject_facts(load_certificate_files([certificate])[0]).common_name
+        return cls(
+            party=party,
+            agreements=build_agreements(configuration.partners)[0],
+            reports=configuration.delivery_status is not None,
+            together=together,
+            lease=configuration.node.lease,
+            logs=logs,
+        )
 
 
 class Tally:
@@ -120,6 +146,13 @@ class Evidence:
             if len(page) < PAGE:
                 return
             after = page[-1][key]
+
+    async def fetch_in(self, sql: str, values: Sequence[str]) -> list[Row]:
+        """The rows of a SELECT whose last column is one of `values`; it ends with that column."""
+        if not values:
+            return []
+        numbers = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+        return await self.tx.fetch(f"{sql} IN ({numbers})", *values)
 
     async def number(self, sql: str, *values: Value) -> int:
         """The only number that a SELECT answers; NULL is 0."""

@@ -26,6 +26,9 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "end-without-reason": Fault(
             "a message ended without delivery and no problem says why", _OURS, _REPORT
         ),
+        "outcome-missing": Fault(
+            "a message ended and its submitter is owed no word of it", _OURS, _REPORT
+        ),
         "delivery-missing": Fault(
             "a received document is owed to the backend by nobody", _OURS, _REPORT
         ),
@@ -131,6 +134,11 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             _OURS,
             "check the clocks of all nodes; a restart takes it up",
         ),
+        "lease-after-stop": Fault(
+            "every node has stopped in order and somebody still holds this",
+            _OURS,
+            "report this; the next start takes it up",
+        ),
         "lease-left": Fault("somebody still holds what has ended", _OURS, _REPORT),
         "table-differs": Fault(
             "the database allows other steps than this program", _OURS, _RESTORE
@@ -165,6 +173,9 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             "a stored note holds what looks like a patient number", _OURS, _REPORT
         ),
         # I10, I13: tables
+        "unreadable": Fault(
+            "the store could not be read far enough to tell", _OURS, _RESTORE
+        ),
         "database-damaged": Fault("the database finds its own files damaged", _OURS, _RESTORE),
         "reference-broken": Fault("a row refers to one that is not there", _OURS, _RESTORE),
         "journal-differs": Fault(

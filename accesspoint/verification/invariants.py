@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from accesspoint.clock import Clock, SystemClock
-from accesspoint.store.database import Database, Transaction
+from accesspoint.store.database import Database, StorageFailure, Transaction
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.verification.contents import check_contents, check_deliveries
 from accesspoint.verification.events import check_events
@@ -71,10 +71,7 @@ async def verify(
     progress: Progress | None = None,
     invariants: Sequence[Invariant] = INVARIANTS,
 ) -> Report:
-    """Hold a store against the invariants; it is only read.
-
-    Raises: what reading raises (`StorageFailure`): then nothing can be said of the store.
-    """
+    """Hold a store against the invariants; it is only read, and what of it cannot be read is a finding."""
     setting = setting or Setting()
     at = (clock or SystemClock()).now()
 
@@ -95,7 +92,10 @@ async def verify(
 
 async def _check(one: Invariant, evidence: Evidence, progress: Progress | None) -> Result:
     tally = Tally(one.name, progress)
-    await one.check(evidence, tally)
+    try:
+        await one.check(evidence, tally)
+    except StorageFailure as failure:
+        tally.find("unreadable", said=failure)
     return tally.result(one.sentence)
 
 

@@ -12,7 +12,7 @@ import envelope.receiving
 import envelope.sending
 from accesspoint.clock import from_microseconds
 from accesspoint.store.database import Row
-from accesspoint.store.leases import LEASE
+from accesspoint.store.outcomes import outcome_id
 from accesspoint.verification.evidence import Evidence, Tally
 
 LATEST_RECLAIM: Final = timedelta(minutes=2)
@@ -44,6 +44,7 @@ async def check_submissions(evidence: Evidence, tally: Tally) -> None:
         tally.count()
         if row["state"] in _ENDED_BADLY and not row["problem"]:
             tally.find("end-without-reason", message=row["id"], message_id=row["message_id"])
+    await _check_outcomes(evidence, tally)
     tally.count(
         await evidence.number("SELECT COUNT(*) FROM documents WHERE direction = 'out'")
         + await evidence.number("SELECT COUNT(*) FROM envelopes WHERE direction = 'out'")
@@ -68,6 +69,22 @@ async def check_submissions(evidence: Evidence, tally: Tally) -> None:
         tally.find(
             "envelope-lost", envelope=row["id"], message_identifier=row["message_identifier"]
         )
+
+
+async def _check_outcomes(evidence: Evidence, tally: Tally) -> None:
+    """An end that C1 can be told about is owed to it, or was told."""
+    ends = ", ".join(f"'{state}'" for state in sorted(envelope.sending.OUTCOMES))
+    async for page in evidence.pages(
+        f"SELECT id, message_id, state FROM messages WHERE direction = 'out' AND state IN ({ends})"  # noqa: S608 (states of ours)
+        " AND standard <> 'ehmisbdh-acknowledgement' AND id > $1 ORDER BY id LIMIT $2"
+    ):
+        owed = {outcome_id(row["id"], envelope.sending.State(row["state"])): row for row in page}
+        known = await evidence.fetch_in("SELECT id FROM handovers WHERE id", list(owed))
+        for missing in owed.keys() - {row["id"] for row in known}:
+            row = owed[missing]
+            tally.find(
+                "outcome-missing", message=row["id"], message_id=row["message_id"], outcome=missing
+            )
 
 
 async def check_leases(evidence: Evidence, tally: Tally) -> None:
@@ -107,7 +124,7 @@ def _check_lease(
     ends = from_microseconds(int(until)).isoformat()
     if left < -LATEST_RECLAIM:
         tally.find("lease-ran-out", **ids, lease_until=ends)
-    elif left > LEASE + LATEST_RECLAIM:
+    elif left > evidence.setting.lease + LATEST_RECLAIM:
         tally.find("lease-too-long", **ids, lease_until=ends)
 
 
@@ -167,13 +184,17 @@ async def check_recovery(evidence: Evidence, tally: Tally) -> None:
     ):
         tally.count()
         tally.find("lease-left", handover=row["id"], state=row["state"])
-    resumed = await evidence.number(
-        "SELECT COUNT(*) FROM messages WHERE lease_owner IS NOT NULL AND state IN ('SENDING', 'DELIVERING')"
-    )
-    held = await evidence.number(
-        "SELECT COUNT(*) FROM handovers WHERE lease_owner IS NOT NULL AND state = 'waiting'"
-    )
     if evidence.setting.running:
         tally.note("a node runs: what it holds is its own")
-    else:
-        tally.note(f"a start would take up {resumed} messages and {held} hand-overs")
+        return
+    died = await evidence.number("SELECT COUNT(*) FROM nodes")
+    held = 0
+    for table in ("messages", "handovers"):
+        async for row in evidence.rows(
+            f"SELECT id FROM {table} WHERE lease_owner IS NOT NULL AND id > $1 ORDER BY id LIMIT $2"  # noqa: S608 (names of ours)
+        ):
+            held += 1
+            if not died:
+                tally.find("lease-after-stop", **{table: row["id"]})
+    stopped = f"{died} nodes did not stop in order" if died else "every node has stopped in order"
+    tally.note(f"{stopped}; a start would take up {held} rows")

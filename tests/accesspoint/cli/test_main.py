@@ -29,6 +29,7 @@ VERBS = [
     ("messages", "retry"),
     ("messages", "release"),
     ("messages", "cancel"),
+    ("verify",),
     ("network", "serve"),
     ("config", "check"),
     ("db", "backup"),

@@ -17,7 +17,7 @@ from accesspoint.config import Configuration, load
 from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, sqlite_url
 from accesspoint.store.payloads import PayloadStore
-from accesspoint.verification import Report, Setting, verify
+from accesspoint.verification import Report, verify_node
 
 EXCHANGES = 3
 # Nobody answers there: delivery events are written, and wait.
@@ -83,9 +83,8 @@ class StoppedNode:
             payloads.close()
             await database.close()
 
-    async def verify(self, **setting: Any) -> Report:
-        async with self.open() as (database, payloads):
-            return await verify(database, payloads, setting=Setting(**setting))
+    async def verify(self) -> Report:
+        return await verify_node(self.configuration)
 
 
 Nodes = tuple[StoppedNode, StoppedNode]
