@@ -1,5 +1,6 @@
 """The stores as the configuration describes them: where rows and payloads stand, and the keys that payloads are encrypted under."""
 
+from pathlib import Path
 from typing import Final
 
 from accesspoint.config import Configuration
