@@ -111,10 +111,11 @@ SELECT id || ' ' || state FROM {from_}.messages AS mine WHERE direction = 'out'
 AND NOT EXISTS (SELECT 1 FROM {from_}.history WHERE history.message = mine.id AND to_state = 'ACKNOWLEDGED')
 """,
     "open: outcome not told": """
-SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'out' AND state <> 'NOTIFIED'
+SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'out' AND state NOT IN ('NOTIFIED', 'PURGED')
 """,
     "open: not delivered": """
-SELECT id || ' ' || state FROM {from_}.messages WHERE direction = 'in' AND state <> 'DELIVERED'
+SELECT id || ' ' || state FROM {from_}.messages AS mine WHERE direction = 'in'
+AND NOT EXISTS (SELECT 1 FROM {from_}.history WHERE history.message = mine.id AND to_state = 'DELIVERED')
 """,
     "open: not handed over": "SELECT id || ' ' || state FROM {from_}.handovers WHERE state <> 'done'",
     "open: events not sent": "SELECT seq || ' ' || state FROM {from_}.outbox WHERE state <> 'sent'",
@@ -126,6 +127,7 @@ _FACTS: dict[str, str] = {
     "AS4 messages of 1 MiB and more": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND payload_bytes BETWEEN 1000000 AND 9999999",
     "AS4 messages of 10 MiB and more": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND payload_bytes >= 10000000",
     "AS4 messages sent more than once": "SELECT count(*) FROM {each}.messages WHERE direction = 'out' AND attempt > 1",
+    "AS4 messages purged after delivery, meanwhile": "SELECT count(*) FROM {each}.messages WHERE state = 'PURGED'",
     "deliveries": "SELECT count(*) FROM ledger.delivered",
     "deliveries made again under the same id": "SELECT count(*) FROM ledger.delivered WHERE times > 1",
     "events taken": "SELECT count(*) FROM ledger.reported",

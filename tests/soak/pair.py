@@ -32,7 +32,7 @@ LOOK_SECONDS = 0.2
 DATABASE = "accesspoint.db"
 _OWED = """
 SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') + (SELECT count(*) FROM handovers WHERE state = 'waiting')
-  + (SELECT count(*) FROM messages WHERE state NOT IN ('NOTIFIED', 'DELIVERED'))
+  + (SELECT count(*) FROM messages WHERE state NOT IN ('NOTIFIED', 'DELIVERED', 'PURGED'))
 """
 
 

@@ -117,6 +117,8 @@ class Scene:
                 },
             },
             "backend": {"kind": "folder", "directory": "received"},
+            # A long run must not keep what it has delivered, and each start purges in the middle of everything.
+            "retention": {"delivered": "1 min"},
         }
         plan.config.write_text(write_toml(sections), encoding="utf-8")
         plan.config.chmod(0o600)
