@@ -74,7 +74,7 @@ class Ledger:
         times = self._count(
             "INSERT INTO reported VALUES (?, 1, ?)"
             " ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
-            (event_digest(body), self.reported),
+            (short_digest(body), self.reported),
         )
         self.reported += times == 1
 
@@ -95,6 +95,8 @@ class Ledger:
         return int(next(self._database.execute(sql, values))[0])
 
 
-def event_digest(body: bytes) -> bytes:
-    """By what an event is known: half a SHA-256 of its body, which is sent as it was stored."""
-    return hashlib.sha256(body).digest()[:16]
+def short_digest(data: bytes | str | None) -> bytes | None:
+    """Half a SHA-256, by which an event is known: its body is sent as it was stored."""
+    if data is None:
+        return None
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).digest()[:16]
