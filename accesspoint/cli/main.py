@@ -225,6 +225,29 @@ def watch(
 
 
 @app.command()
+def nodes(
+    config: Annotated[
+        Path, typer.Option("--config", "-c", help="accesspoint.toml of one of the nodes.")
+    ],
+) -> None:
+    """List the nodes that share a database.
+
+    A node that stops in order leaves the list; one that died stays, silent, until it is started again.
+
+    \b
+    Examples:
+      accesspoint nodes --config accesspoint.toml
+      accesspoint nodes --config /etc/accesspoint/accesspoint.toml
+
+    \b
+    Exit codes: 0 listed, 3 configuration or unusable store, 70 the database cannot be read.
+    """
+    from accesspoint.cli import nodes as verb
+
+    raise typer.Exit(verb.run(config))
+
+
+@app.command()
 def ready(
     config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of the node.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is ready.")] = False,

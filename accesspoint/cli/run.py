@@ -6,6 +6,8 @@ import signal
 import sys
 from pathlib import Path
 
+import structlog
+
 from accesspoint import failpoints, log
 from accesspoint.app import start
 from accesspoint.cli.current import load_given
@@ -20,6 +22,9 @@ def run(path: Path) -> int:
         raise ProblemRaised("failpoints-armed")
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
     log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
+    if configuration.node.name is not None:
+        # Of several nodes each line of the log says which.
+        structlog.contextvars.bind_contextvars(node=configuration.node.name)
     return asyncio.run(_serve(configuration))
 
 

@@ -22,6 +22,7 @@ VERBS = [
     ("send",),
     ("watch",),
     ("ready",),
+    ("nodes",),
     ("retention",),
     ("docs",),
     ("messages", "list"),

@@ -35,7 +35,7 @@ from envelope.messaging import Party, PartyId, Service, UserMessage
 from envelope.pmode import PRESETS
 
 if TYPE_CHECKING:
-    from .conftest import Inbound
+    from inbound_parts import Inbound
 
 
 def http(answer: Answer) -> HttpAnswer:

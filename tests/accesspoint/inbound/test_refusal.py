@@ -26,7 +26,7 @@ from envelope.pmode import EDELIVERY_1_15
 from envelope.wsse import authenticate_signal
 
 if TYPE_CHECKING:
-    from .conftest import Inbound
+    from inbound_parts import Inbound
 
 SECRET = "2512489996 from the message"
 
