@@ -24,11 +24,11 @@ from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import Backend, backend_carrier
-from accesspoint.backends.folder import FolderBackend
-from accesspoint.backends.sink import SinkBackend
+from accesspoint.backends.configured import build_backend
+from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SteeredClock, SystemClock
 from accesspoint.config import Address as ListenAddress
-from accesspoint.config import BackendKind, Configuration, Profile, TrustPurpose
+from accesspoint.config import Configuration, Profile, TrustPurpose
 from accesspoint.config import Station as Runs
 from accesspoint.delivery.events import Station
 from accesspoint.delivery.outbox import Outbox
@@ -96,6 +96,7 @@ class AccessPoint:
         self.station_client: As4Client
         self.bells = Bells()
         self.outbox: Outbox | None = None
+        self.desk: PullDesk | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -235,7 +236,7 @@ class AccessPoint:
         self.lanes = Lanes(
             total=sending.workers, per_lane=sending.per_partner, schedule=sending.retry.schedule()
         )
-        self.application = self._build_application() if Runs.EUA in runs else None
+        self.application = self._build_application(stack) if Runs.EUA in runs else None
         handler = self._build_handler() if Runs.MSH in runs else None
         submit = self._build_submit() if Runs.AP in runs else None
         if self.application is not None:
@@ -258,12 +259,24 @@ class AccessPoint:
             self._build_access_point(up, stack)
         self._build_links(handler, submit)
 
-    def _build_application(self) -> EndUserApplication:
+    def _build_application(self, stack: AsyncExitStack) -> EndUserApplication:
         configuration = self.configuration
         served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.organisations}
         known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
-        carry = backend_carrier(self._build_backend(), self.payloads)
-        self.carriers["backend"] = self.carriers[SUBMITTER] = carry
+        backend = self._build_backend()
+        if backend is None:
+            self.desk = PullDesk(
+                database=self.database,
+                payloads=self.payloads,
+                reporter=self.reporter,
+                bells=self.bells,
+                clock=self.clock,
+                ids=self.ids,
+            )
+        else:
+            stack.push_async_callback(backend.close)
+            carry = backend_carrier(backend, self.payloads)
+            self.carriers["backend"] = self.carriers[SUBMITTER] = carry
         return EndUserApplication(
             database=self.database,
             payloads=self.payloads,
@@ -419,15 +432,14 @@ class AccessPoint:
                 )
                 self._tasks.append(relay.run)
 
-    def _build_backend(self) -> Backend:
-        settings = self.configuration.backend
-        if (
-            settings is not None
-            and settings.kind is BackendKind.FOLDER
-            and settings.directory is not None
-        ):
-            return FolderBackend(settings.directory)
-        return SinkBackend()
+    def _build_backend(self) -> Backend | None:
+        return build_backend(
+            self.configuration.backend,
+            tls=self.client_tls,
+            label=self.configuration.label,
+            clock=self.clock,
+            load_secret=load_token,
+        )
 
     # Serving
 
@@ -446,6 +458,7 @@ class AccessPoint:
                 database=self.database, reporter=self.reporter, bells=self.bells, clock=self.clock
             ),
             admit=self.reserve.require,
+            desk=self.desk,
             clock=self.clock,
             about={
                 "label": self.configuration.label,

@@ -93,6 +93,8 @@ class BackendKind(StrEnum):
 
     FOLDER = "folder"
     SINK = "sink"
+    PULL = "pull"
+    WEBHOOK = "webhook"
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,15 +445,26 @@ class Links(Table):
 
 
 class Backend(Table):
-    """Where messages for our organisations are handed over."""
+    """Where messages for our organisations are handed over, and outcomes of those they sent.
+
+    A webhook has an address, a file with the secret that signs (made when it is missing), and the networks
+    that it may be in.
+    """
 
     kind: BackendKind
     directory: FilePath | None = None
+    url: HttpsUrl | None = None
+    secret_file: FilePath | None = None
+    networks: tuple[Network, ...] = ()
+    timeout: Duration = timedelta(seconds=30)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.kind is BackendKind.FOLDER) != (self.directory is not None):
             raise ValueError('directory belongs to kind "folder", and to no other')
+        given = {self.url is not None, self.secret_file is not None, bool(self.networks)}
+        if given != {self.kind is BackendKind.WEBHOOK}:
+            raise ValueError('url, secret_file and networks belong to kind "webhook", all three')
         return self
 
 

@@ -469,6 +469,36 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the backend is stopped, or its directory is full or not writable.",
             (_NOTHING, "ls -ld with the directory of [backend]"),
         ),
+        "delivery-unknown": ProblemText(
+            "Nothing waits under this id",
+            "Nothing that could be pulled waits, or waited lately, under this id.",
+            "the id is mistyped, of another node, or older than what is kept.",
+            ("GET /api/v1/deliveries lists what waits",),
+        ),
+        "delivery-not-leased": ProblemText(
+            "It was never handed out",
+            "It was confirmed without having been handed out to anybody; nothing was changed.",
+            "the id comes from the list of what waits, and not from a lease.",
+            ("lease it with POST /api/v1/deliveries, fetch it, and confirm it then",),
+        ),
+        "delivery-confirmed": ProblemText(
+            "It was confirmed before",
+            "It was confirmed for good, and is not handed out again.",
+            "another worker of the same system has taken it, or this one asked twice.",
+            ("nothing; who confirmed it has it",),
+        ),
+        "lease-lost": ProblemText(
+            "The lease is not held any more",
+            "It is held by another lease, or by none; nothing was changed.",
+            "the lease ran out, and somebody else may have leased it since.",
+            ("nothing; it comes with the next lease",),
+        ),
+        "nothing-to-pull": ProblemText(
+            "Nothing is pulled from this node",
+            "The backend of this node is of another kind.",
+            "messages are brought to a folder, a webhook or nobody.",
+            ('write kind = "pull" under [backend] in accesspoint.toml to fetch them yourself',),
+        ),
         "backend-refused": ProblemText(
             "The backend refuses a message",
             "{backend} said of a message that it will not take it; its sender already has the receipt.",

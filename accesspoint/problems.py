@@ -337,6 +337,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("fhir-acknowledgement-unexpected", _T, _L.ACKNOWLEDGEMENT, _X.FAILED, 409),
         # backend
         Problem("backend-not-accepting", _O, _L.BACKEND, _X.FAILED, 503),
+        Problem("delivery-unknown", _O, _L.BACKEND, _X.FAILED, 404),
+        Problem("delivery-not-leased", _O, _L.BACKEND, _X.FAILED, 409),
+        Problem("delivery-confirmed", _O, _L.BACKEND, _X.FAILED, 410),
+        Problem("lease-lost", _O, _L.BACKEND, _X.FAILED, 409),
+        Problem("nothing-to-pull", _O, _L.BACKEND, _X.CONFIGURATION, 404),
         Problem("backend-refused", _O, _L.BACKEND, _X.REFUSED, 502),
         Problem("delivery-failed", _T, _L.BACKEND, _X.FAILED, 503),
     )

@@ -14,8 +14,10 @@ from aiohttp import web
 
 from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
+from accesspoint.api.pulling import Pulling
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.api.submitting import Submitting
+from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication
@@ -43,6 +45,7 @@ class Api:
         about: Json,
         exchanges: Exchanges | None = None,
         admit: Callable[[], None] = lambda: None,
+        desk: PullDesk | None = None,
         clock: Clock | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -58,6 +61,7 @@ class Api:
         self._about = about
         self._exchanges = exchanges
         self._limits = limits
+        self._pulling = Pulling(desk, bells)
         self._submitting = Submitting(
             database=database,
             bells=bells,
@@ -79,6 +83,7 @@ class Api:
         app.router.add_post("/api/v1/messages", self._submitting.submit)
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
+        self._pulling.add_to(app)
         if self._exchanges is not None:
             app.router.add_get("/api/v1/exchanges", self._list_exchanges)
             app.router.add_get("/api/v1/exchanges/{id}", self._describe_exchange)

@@ -38,6 +38,10 @@ class Backend(Protocol):
         """Take an outcome, a JSON text, for good; return only when it is durable there. Raises `DeliveryRefused`."""
         ...
 
+    async def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
 
 def backend_carrier(backend: Backend, payloads: PayloadStore) -> Carrier:
     """How the relay of hand-overs brings messages and outcomes to a backend."""

@@ -68,6 +68,9 @@ class FolderBackend:
         path = self._directory / OUTCOMES / f"{message_identifier}.{outcome_id}.json"
         await self._in_thread(_write, path, (outcome,))
 
+    async def close(self) -> None:
+        """Nothing is open."""
+
     async def _in_thread(self, write: Callable[..., None], *arguments: object) -> None:
         try:
             await asyncio.to_thread(write, *arguments)

@@ -12,3 +12,6 @@ class SinkBackend:
 
     async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
         """Take the outcome."""
+
+    async def close(self) -> None:
+        """Nothing is open."""

@@ -435,3 +435,6 @@ class BackendOfLife:
     async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
         """As `Backend.tell`."""
         await self.backend.hear(outcome_id, outcome)
+
+    async def close(self) -> None:
+        """As `Backend.close`."""
