@@ -52,10 +52,34 @@ def shifted_clock(hours: str) -> None:
     SystemClock.now = lambda self: now(self) + shift  # type: ignore[method-assign]
 
 
+def plant(name: str) -> None:
+    """Break a rule on purpose; see `planted`."""
+    import planted
+
+    planted.plant(name)
+
+
+def power_loss(seed: str) -> None:
+    """Let a kill be a power cut; see `storage_faults`."""
+    import storage_faults
+
+    storage_faults.power_loss(seed)
+
+
+def nth_operation(argument: str) -> None:
+    """Let an operation of the disk fail; see `storage_faults`."""
+    import storage_faults
+
+    storage_faults.nth_operation(argument)
+
+
 CHANGES: dict[str, Callable[[str], None]] = {
     "short-waits": short_waits,
     "short-memory": short_memory,
     "eager-housekeeping": eager_housekeeping,
+    "plant": plant,
+    "power-loss": power_loss,
+    "nth-operation": nth_operation,
     "shifted-clock": shifted_clock,
 }
 

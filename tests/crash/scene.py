@@ -8,6 +8,7 @@ answers it with both acknowledgements, so that every role is played by both node
 import asyncio
 import contextlib
 import os
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from typing import Any
 from delivery_rows import expected_rows, rows_by
 from nursery import Child, Ended, Nursery
 from sample_messages import home_care_observation
+from storage_faults import CUT
 from two_organisations import TwoOrganisations, until
 
 from accesspoint.api.client import ApiProblem, NodeUnreachable
@@ -59,6 +61,9 @@ class CrashScene(TwoOrganisations):
         self.nodes: dict[str, Child] = {}
         self.databases: dict[str, str] = {}
         self.leases = "30 s"
+        self.patience = 45.0
+        self.always: dict[str, tuple[str, ...]] = {}
+        """Changes that are made in every life of a node."""
         self.out_of_order: set[str] = set()
         """Messages with an event that was refused for a while: it came after later ones."""
         self._postgresql: Any = None
@@ -69,13 +74,14 @@ class CrashScene(TwoOrganisations):
         """Start a node and wait until it serves; raises `Ended`."""
         if name in self.nodes:
             await self.kill(name)
+        self._after_power_cut(name)
         environment = {**SHORT_RETRIES, "ACCESSPOINT__NODE__LEASE": self.leases}
         if name in self.databases:
             environment["ACCESSPOINT__STORE__DATABASE"] = self.databases[name]
         node = self.nodes[name] = self.nursery.start(
             self.plans[name].config,
             failpoints=failpoints,
-            changes=("short-waits", *changes),
+            changes=("short-waits", *self.always.get(name, ()), *changes),
             environment=environment,
         )
         await node.ready()
@@ -92,6 +98,14 @@ class CrashScene(TwoOrganisations):
     async def kill(self, name: str) -> int:
         """End a node as a power cut does."""
         return await self.nodes[name].kill()
+
+    def _after_power_cut(self, name: str) -> None:
+        """Let the next life of a node find what a power cut left, if there was one."""
+        plan = self.plans[name]
+        cut = plan.directory / CUT
+        if cut.exists():
+            shutil.rmtree(plan.store)
+            cut.rename(plan.store)
 
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator[None]:
@@ -148,8 +162,9 @@ class CrashScene(TwoOrganisations):
             connection.row_factory = sqlite3.Row
             return [dict(row) for row in connection.execute(sql)]
 
-    async def settled(self, *, seconds: float = 45, but_events: bool = False) -> None:
+    async def settled(self, *, but_events: bool = False) -> None:
         """Wait until nobody owes anybody anything, delivery events perhaps excepted."""
+        seconds = self.patience
         owed = OWED + ("" if but_events else OWED_EVENTS)
 
         async def nothing_is_owed() -> bool:
@@ -259,9 +274,12 @@ class CrashScene(TwoOrganisations):
         found = {path.name for path in store.glob("??/*")}
         if named - found:
             raise Broken(f"{name}: {len(named - found)} rows point at no file")
-        beside = [path.name for path in (store / "tmp").iterdir()]
-        if len(beside) != 1 or any((store / "tmp" / beside[0]).iterdir()):
-            raise Broken(f"{name}: temporary files are left over")
+
+        async def nothing_beside() -> bool:
+            beside = list((store / "tmp").iterdir())
+            return len(beside) == 1 and not any(beside[0].iterdir())
+
+        await until(nothing_beside, f"temporary files of {name} to go", seconds=3)
 
     async def orphans(self, name: str) -> int:
         """How many payload files no row points at."""

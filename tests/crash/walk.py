@@ -50,7 +50,7 @@ class Walker:
     def __init__(self, scene: CrashScene, store: str) -> None:
         self.scene = scene
         self.store = store
-        self._sent: dict[str, bytes] = {}
+        self.sent: dict[str, bytes] = {}
 
     async def run(self, point: str, fault: Fault) -> Result:
         """Play one point with one fault and hold everything against the promise."""
@@ -61,20 +61,20 @@ class Walker:
                 await self._play(point, fault)
         except (Broken, AssertionError, TimeoutError) as error:
             broken = str(error) or type(error).__name__
-        if broken or len(self._sent) >= FORGET_AFTER:
-            await self._forget()
+        if broken or len(self.sent) >= FORGET_AFTER:
+            await self.start_anew()
         return Result(self.store, point, fault, time.monotonic() - start, broken)
 
     async def _play(self, point: str, fault: Fault) -> None:
         scene, scenario = self.scene, SCENARIOS[point]
         if scenario.fresh:
-            await self._forget()
+            await self.start_anew()
         offsets = {name: len(self._log(name)) for name in scene.plans}
         if scenario.act is not None:
-            self._sent.update(await scenario.act(scene, scenario.victim, fault))
+            self.sent.update(await scenario.act(scene, scenario.victim, fault))
         else:
             message = new_message(large=scenario.large)
-            self._sent.update([message])
+            self.sent.update([message])
             await acts.both(scene, **{scenario.victim: acts.trap(point, fault, scenario.when)})
             async with scene.supervised():
                 await scene.submit(message[1])
@@ -85,11 +85,12 @@ class Walker:
             self._log(scenario.victim)[offsets[scenario.victim] :], point
         ):
             raise Broken("the point was never hit")
-        await scene.check(self._sent)
+        await scene.check(self.sent)
 
-    async def _forget(self) -> None:
+    async def start_anew(self) -> None:
+        """Begin with empty stores."""
         await self.scene.forget_all()
-        self._sent.clear()
+        self.sent.clear()
 
     def _log(self, name: str) -> str:
         path = self.scene.plans[name].config.with_name("log.jsonl")
