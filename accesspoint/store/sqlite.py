@@ -301,8 +301,8 @@ class SqliteDatabase(Database):
         try:
             if self.failure is None:
                 failpoint("M2")
-                # On a full disk the log stays, which holds every commit as well as the file does.
-                with suppress(apsw.FullError):
+                # On a full disk, and while somebody reads, the log stays: it holds every commit as well as the file.
+                with suppress(apsw.FullError, apsw.BusyError):
                     self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._writer.close(True)
         except apsw.Error as error:

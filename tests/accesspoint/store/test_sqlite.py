@@ -311,6 +311,24 @@ async def test_a_foreign_writer_makes_us_wait_but_not_fail(database: Database, u
     assert await database.run(parcel("a")) == "a"
 
 
+async def test_close_leaves_the_log_to_whoever_still_reads(
+    url: str, migrations: Migrations
+) -> None:
+    database = await Database.open(url, migrations=migrations())
+    await database.run(parcel("before"))
+    path = sqlite_path(url)
+    other = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    other.execute("BEGIN")
+    other.execute("SELECT count(*) FROM parcels").fetchall()
+    await database.run(parcel("meanwhile"))
+    await database.close()
+    assert path.with_name(path.name + "-wal").stat().st_size > 0
+    other.close()
+    again = await Database.open(url, migrations=migrations())
+    assert await names(again) == ["before", "meanwhile"]
+    await again.close()
+
+
 async def test_close_commits_what_is_queued_and_folds_the_log(
     url: str, migrations: Migrations
 ) -> None:
