@@ -302,6 +302,7 @@ def verify_parts(
         certificate=authenticated.certificate,
         evidence=authenticated.evidence,
         references=authenticated.references,
+        signature=authenticated.signature,
         parts=tuple(found[part.content_id] for part in authenticated.user_message.parts),
         proof=_PROOF,
     )

@@ -60,6 +60,18 @@ class SignedReference:
     xml: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SignatureRecord:
+    """What of a verified signature is worth keeping: with the signer's certificate it verifies again, without the message.
+
+    `signed_info` is the canonical SignedInfo, the octets that `value` was made over by `algorithm`.
+    """
+
+    algorithm: str
+    signed_info: bytes
+    value: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParsedUserMessage:
     """A UserMessage that is well formed and schema-valid; nothing about it is authentic yet (G4)."""
@@ -92,6 +104,7 @@ class AuthenticatedUserMessage:
     certificate: "x509.Certificate"
     evidence: object
     references: tuple[SignedReference, ...]
+    signature: SignatureRecord
     part_digests: Mapping[str, SignedReference]
     encryption: "EncryptionHeader | None"
     policy: "SecurityPolicy"
@@ -151,6 +164,7 @@ class VerifiedUserMessage:
     certificate: "x509.Certificate"
     evidence: object
     references: tuple[SignedReference, ...]
+    signature: SignatureRecord
     parts: tuple[VerifiedPart, ...]
     proof: InitVar[object]
 

@@ -42,6 +42,7 @@ from envelope.verified import (
     AuthenticatedUserMessage,
     DecryptedUserMessage,
     ParsedUserMessage,
+    SignatureRecord,
     SignedReference,
 )
 from envelope.xml import canonicalize, parse_trusted
@@ -171,7 +172,7 @@ def authenticate(
         policy=policy,
         limits=limits,
     )
-    certificate, evidence = _verify(
+    certificate, evidence, signature = _verify(
         header, document, policy, check, user_message.from_party.party_id
     )
     signed = {id(each): each.signed() for each in header.signature.references}
@@ -181,6 +182,7 @@ def authenticate(
         certificate=certificate,
         evidence=evidence,
         references=tuple(signed.values()),
+        signature=signature,
         part_digests={
             content_id: signed[id(reference)]
             for content_id, reference in header.coverage.parts.items()
@@ -205,7 +207,7 @@ def authenticate_signal(
     `sig.missing`), which is for the caller to ignore (decision D4).
     """
     header = read_security(document, content_ids=(), policy=policy, limits=limits, signal=True)
-    certificate, evidence = _verify(header, document, policy, check, party)
+    certificate, evidence, _ = _verify(header, document, policy, check, party)
     return AuthenticatedSignal(
         document=document,
         certificate=certificate,
@@ -221,12 +223,12 @@ def _verify(
     policy: SecurityPolicy,
     check: CertificateCheck,
     party: PartyId | None,
-) -> tuple[x509.Certificate, object]:
+) -> tuple[x509.Certificate, object, SignatureRecord]:
     certificate = _find_certificate(header.token, check)
-    verify_signature(header.signature, certificate, policy)
+    signature = verify_signature(header.signature, certificate, policy)
     for reference, element in header.coverage.elements:
         verify_reference(reference, element)
-    return certificate, check.check(certificate, header.token.chain, party=party)
+    return certificate, check.check(certificate, header.token.chain, party=party), signature
 
 
 def _find_certificate(token: TokenReference, check: CertificateCheck) -> x509.Certificate:

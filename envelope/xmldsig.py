@@ -35,8 +35,8 @@ from envelope.errors import (
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
 from envelope.pmode import Quirk, SecurityPolicy
-from envelope.verified import SignedReference
-from envelope.xml import canonicalize
+from envelope.verified import SignatureRecord, SignedReference
+from envelope.xml import canonicalize, parse_trusted
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -360,18 +360,46 @@ def public_key(certificate: x509.Certificate) -> CertificatePublicKeyTypes:
 
 def verify_signature(
     signature: Signature, certificate: x509.Certificate, policy: SecurityPolicy
-) -> None:
-    """Verify the signature value over SignedInfo with the key of `certificate`.
+) -> SignatureRecord:
+    """Verify the signature value over SignedInfo with the key of `certificate`, and return what can be verified again.
 
     Raises `PolicyNoncompliance` (`alg.key`) for a key of another type or size than the algorithm wants,
     `SignatureValueInvalid` otherwise. Says nothing about trust in the certificate.
 
     Spec: XML Signature 1.1 section 3.2.2.
     """
-    key = public_key(certificate)
     octets = canonicalize(signature.signed_info, signature.canonicalization.prefixes)
+    record = SignatureRecord(signature.algorithm, octets, signature.value)
+    _verify_value(record, certificate, policy)
+    return record
+
+
+def verify_record(
+    record: SignatureRecord, certificate: x509.Certificate, policy: SecurityPolicy
+) -> tuple[SignedReference, ...]:
+    """Verify a signature again that `verify_signature` verified once; returns what it is over.
+
+    Raises what `verify_signature` raises; a record that was not made by it raises `FailedAuthentication` or
+    `PolicyNoncompliance` too.
+
+    Spec: XML Signature 1.1 section 3.2.2.
+    """
+    if record.algorithm not in _SCHEMES:
+        raise PolicyNoncompliance("signature algorithm not agreed", reason="alg.signature")
+    _verify_value(record, certificate, policy)
+    # What verifies was written by the signer and read once before.
+    signed_info = parse_trusted(record.signed_info)
+    if signed_info.tag != SIGNED_INFO or signed_info[1].get("Algorithm") != record.algorithm:
+        raise _schema("the record is of another algorithm than was signed")
+    return tuple(_reference(child, DEFAULT_LIMITS).signed() for child in signed_info[2:])
+
+
+def _verify_value(
+    record: SignatureRecord, certificate: x509.Certificate, policy: SecurityPolicy
+) -> None:
+    key = public_key(certificate)
     try:
-        _SCHEMES[signature.algorithm].verify(key, signature.value, octets, policy)
+        _SCHEMES[record.algorithm].verify(key, record.value, record.signed_info, policy)
     except InvalidSignature:
         raise SignatureValueInvalid("SignedInfo does not verify") from None
 

@@ -40,6 +40,7 @@ from accesspoint.store.evidence import (
     find_receipt,
     record_duplicate_key,
     record_receipt,
+    record_signature,
     signed_digest,
 )
 from accesspoint.store.messages import NewMessage, advance, insert_message
@@ -79,7 +80,7 @@ from envelope.verified import (
 )
 from envelope.wsse import CertificateCheck, WireIds
 from envelope.xml import scan
-from keys.certificate import fingerprint
+from keys.certificate import der, fingerprint
 
 TakeReceipt: TypeAlias = Callable[[bytes, Callable[[str, str, str], None]], Awaitable[bool]]
 """Takes a SOAP envelope that is a Receipt signal and says once who signed it; answers False for anything else."""
@@ -449,6 +450,9 @@ class Receiver:
             references=verified.references,
             message=new.id,
             at=now,
+        )
+        await record_signature(
+            tx, new.id, verified.signature, certificate=der(verified.certificate), at=now
         )
         failpoint("R10")
         signer = fingerprint(self._identity.signer.certificate)

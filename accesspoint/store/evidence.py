@@ -1,4 +1,4 @@
-"""Tables that prove things: signed wire images, receipts, duplicate keys and refusal records.
+"""Tables that prove things: signed wire images, receipts, signatures of senders, duplicate keys and refusal records.
 
 A receipt is stored as it was sent or received and replayed byte for byte; a duplicate key is
 (authenticated sender, MessageId) with the digest of what was signed (decision D8).
@@ -12,7 +12,7 @@ from datetime import datetime
 
 from accesspoint.clock import to_microseconds
 from accesspoint.store.database import Row, Transaction
-from envelope.verified import SignedReference
+from envelope.verified import SignatureRecord, SignedReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,29 @@ async def record_duplicate_key(
         "INSERT INTO duplicates (party, message_id, content_digest, signed_digest, message, at)"
         " VALUES ($1,$2,$3,$4,$5,$6)",
         party, message_id, content_digest(references), signed_digest(references), message, to_microseconds(at),
+    )  # fmt: skip
+
+
+async def record_signature(
+    tx: Transaction,
+    message: str,
+    signature: SignatureRecord,
+    *,
+    certificate: bytes,
+    at: datetime,
+) -> None:
+    """Keep what proves that the sender signed a received message: it verifies again without the message.
+
+    `certificate` is the signer's, DER; each is stored once.
+    """
+    signer = hashlib.sha256(certificate).hexdigest()
+    await tx.execute(
+        "INSERT INTO signers (fingerprint, certificate) VALUES ($1, $2) ON CONFLICT (fingerprint) DO NOTHING",
+        signer, certificate,
+    )  # fmt: skip
+    await tx.execute(
+        "INSERT INTO signatures (message, signer, algorithm, signed_info, value, at) VALUES ($1,$2,$3,$4,$5,$6)",
+        message, signer, signature.algorithm, signature.signed_info, signature.value, to_microseconds(at),
     )  # fmt: skip
 
 

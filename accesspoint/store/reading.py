@@ -11,6 +11,7 @@ import asyncio
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -146,11 +147,14 @@ class SqliteToRead(Database):
         view = self._view
         view.active = True
         try:
-            self._connection.execute("BEGIN")
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN")
             try:
                 return drive(work(view))
             finally:
-                self._connection.execute("COMMIT")
+                # In a damaged file a statement that met the damage may keep even this from working; nothing is lost.
+                with suppress(apsw.Error):
+                    self._connection.execute("COMMIT")
         except apsw.BusyError as error:
             raise StorageBusy(f"the database is locked: {error}") from error
         except apsw.Error as error:

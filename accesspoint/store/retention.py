@@ -106,7 +106,7 @@ def _delete(table: str, *keys: str) -> LetGo:
     return let_go
 
 
-BELONGING: Final = ("wires", "receipts", "duplicates", "history")
+BELONGING: Final = ("wires", "receipts", "signatures", "duplicates", "history")
 """The tables whose rows belong to a message and go with it."""
 
 

@@ -63,7 +63,19 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             _THEIRS,
             "ask the sending organisation which one is meant; then report this",
         ),
-        # I4, I5: receipts
+        # I3, I4, I5: signatures
+        "signature-missing": Fault(
+            "a received message has no record of its sender's signature", _OURS, _RESTORE
+        ),
+        "signature-invalid": Fault(
+            "the record of a sender's signature does not verify", _OURS, _RESTORE
+        ),
+        "signature-signer": Fault(
+            "the signer on record was not good when the message came", _OURS, _RESTORE
+        ),
+        "signature-digest": Fault(
+            "the sender signed other digests than those stored", _OURS, _RESTORE
+        ),
         "receipt-missing": Fault(
             "a message was acknowledged and its receipt is not stored", _OURS, _ASK
         ),

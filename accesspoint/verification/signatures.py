@@ -1,4 +1,4 @@
-"""Signatures: receipts are verified again, offline, from what is stored. I4 and I5.
+"""Signatures: those of senders and of receipts are verified again, offline, from what is stored. I3, I4 and I5.
 
 Nothing that was found before is believed: the stored receipt is parsed, its signature, digests and coverage are
 checked as when it came, and it is held against the references that were stored when the message was signed. The
@@ -23,9 +23,10 @@ from envelope.receipts import match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import SignalMessage, read_signal
 from envelope.soap import parse_soap
-from envelope.verified import AuthenticatedSignal, SignedReference
+from envelope.verified import AuthenticatedSignal, SignatureRecord, SignedReference
 from envelope.wsse import authenticate_signal
 from envelope.xml import scan
+from envelope.xmldsig import verify_record
 from keys.certificate import fingerprint, load_certificate, subject_facts
 from keys.errors import KeysError
 from keys.reference import find_certificate
@@ -64,6 +65,49 @@ class AsStored:
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise CertificateRefused("not valid at the time of the receipt", reason="cert.time")
         return self.signer
+
+
+async def check_senders(evidence: Evidence, tally: Tally) -> None:
+    """I3: what was received, and so what is delivered, was signed by its sender over the digests that are stored."""
+    before = 0
+    async for row in evidence.rows(
+        "SELECT m.id, m.message_id, m.party, s.message, s.signer, s.algorithm, s.signed_info, s.value, s.at,"
+        " c.certificate, d.content_digest, d.signed_digest FROM messages AS m"
+        " LEFT JOIN signatures AS s ON s.message = m.id LEFT JOIN signers AS c ON c.fingerprint = s.signer"
+        " LEFT JOIN duplicates AS d ON d.party = m.party AND d.message_id = m.message_id"
+        " WHERE m.direction = 'in' AND m.id > $1 ORDER BY m.id LIMIT $2"
+    ):
+        tally.count()
+        ids = {"message": row["id"], "message_id": row["message_id"], "party": row["party"]}
+        if row["message"] is None:
+            tally.find("signature-missing", **ids)
+        elif row["signer"] is None:
+            before += 1
+        else:
+            _verify_sender(evidence, tally, row, ids)
+    if before:
+        tally.note(f"{before} came before signatures were kept: verified then, not again now")
+
+
+def _verify_sender(evidence: Evidence, tally: Tally, row: Row, ids: dict[str, str]) -> None:
+    record = SignatureRecord(row["algorithm"], bytes(row["signed_info"]), bytes(row["value"]))
+    policy = evidence.setting.agreements.mode_for(row["party"]).policy
+    try:
+        certificate = load_certificate(bytes(row["certificate"]))
+        AsStored(row["signer"], int(row["at"]), None).check(certificate, (), party=None)
+        references = verify_record(record, certificate, policy)
+    except CertificateRefused as refused:
+        tally.find("signature-signer", **ids, signer=row["signer"], reason=refused.reason)
+    except (EnvelopeError, KeysError) as error:
+        reason = getattr(error, "reason", type(error).__name__)
+        tally.find("signature-invalid", **ids, reason=reason)
+    else:
+        # That there is a duplicate key at all is another invariant's affair.
+        if row["signed_digest"] is not None and (
+            content_digest(references) != row["content_digest"]
+            or signed_digest(references) != row["signed_digest"]
+        ):
+            tally.find("signature-digest", **ids)
 
 
 async def check_receipts(evidence: Evidence, tally: Tally) -> None:

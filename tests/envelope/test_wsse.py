@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -21,11 +22,12 @@ from envelope.errors import (
 )
 from envelope.messaging import PartyId
 from envelope.names import q
-from envelope.pmode import KeyTransport, Quirk, SecuritySuite, TokenForm
+from envelope.pmode import EDELIVERY_1_15, KeyTransport, Quirk, SecuritySuite, TokenForm
 from envelope.signals import build_error_messaging
 from envelope.soap import build_soap, serialize
 from envelope.wsse import WireIds, build_user_message, decrypt_key, sign_signal
 from envelope.xml import canonicalize, scan
+from envelope.xmldsig import verify_record
 
 SECURITY = q(names.WSSE, "Security")
 
@@ -84,6 +86,24 @@ def test_the_references_kept_are_those_of_the_message(workshop, sent):
     assert [canonicalize(each) for each in root.iter(q(names.DS, "Reference"))] == [
         each.xml for each in sent.envelope.references
     ]
+
+
+def test_the_record_of_a_signature_verifies_again_without_the_message(workshop, sent):
+    verified = workshop.receive(sent)
+    record, signer = verified.signature, workshop.people.sender.certificate
+
+    again = verify_record(record, signer, EDELIVERY_1_15)
+
+    assert [(each.uri, each.digest_value, each.xml) for each in again] == [
+        (each.uri, each.digest_value, each.xml) for each in verified.references
+    ]
+    with pytest.raises(SignatureValueInvalid):
+        verify_record(record, workshop.people.stranger.certificate, EDELIVERY_1_15)
+    changed = replace(record, signed_info=record.signed_info.replace(b"cid:", b"cit:", 1))
+    with pytest.raises(SignatureValueInvalid):
+        verify_record(changed, signer, EDELIVERY_1_15)
+    with pytest.raises(PolicyNoncompliance):
+        verify_record(replace(record, algorithm="urn:none"), signer, EDELIVERY_1_15)
 
 
 def test_another_recipient_changes_only_the_wrapped_key(workshop):

@@ -18,6 +18,8 @@ from accesspoint.store.configured import build_payload_store
 from accesspoint.store.database import Database, sqlite_url
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.verification import Report, verify_node
+from keys.certificate import der
+from keys.store import load_certificate_files
 
 EXCHANGES = 3
 # Nobody answers there: delivery events are written, and wait.
@@ -69,6 +71,12 @@ class StoppedNode:
     def one(self, statement: str) -> Any:
         """The only value that a SELECT answers first."""
         return self.execute(statement)[0][0]
+
+    @property
+    def certificate(self) -> bytes:
+        """The node's own certificate, DER."""
+        file = self.home / "keys" / "message.cert.pem"
+        return der(load_certificate_files([file])[0])
 
     def file_of(self, payload: str) -> Path:
         return self.payloads / payload[:2] / payload

@@ -74,6 +74,35 @@ def confirmation_lost(node):
     node.execute("UPDATE documents SET delivered_at = NULL WHERE direction = 'in'")
 
 
+def signature_lost(node):
+    node.execute(f"DELETE FROM signatures WHERE message = ({GOT} LIMIT 1)")
+
+
+def signature_altered(node):
+    """One digest in what the sender signed is another one."""
+    message = node.one(GOT)
+    signed = bytes(node.one(f"SELECT signed_info FROM signatures WHERE message = '{message}'"))
+    changed = change_value(signed, b"ds:DigestValue")
+    node.execute(
+        f"UPDATE signatures SET signed_info = x'{changed.hex()}' WHERE message = '{message}'"
+    )
+
+
+def signature_of_another_message(node):
+    """A good signature of the same sender, over the digests of another message."""
+    one, other = (row[0] for row in node.execute(f"{GOT} LIMIT 2"))
+    node.execute(
+        f"UPDATE signatures SET (signed_info, value) = (SELECT signed_info, value FROM signatures"
+        f" WHERE message = '{other}') WHERE message = '{one}'"
+    )
+
+
+def signer_exchanged(node):
+    """The certificate on record is that of somebody else: of the node itself."""
+    own = node.certificate.hex()
+    node.execute(f"UPDATE signers SET certificate = x'{own}'")
+
+
 def receipt_altered(node):
     flip_receipt(node, "out", other_signature)
 
@@ -100,8 +129,10 @@ def own_receipt_altered(node):
 
 
 def own_receipt_over_others(node):
+    """The receipt that was given for another message."""
+    one, other = (row[0] for row in node.execute(f"{GOT} LIMIT 2"))
     node.execute(
-        f"UPDATE duplicates SET signed_digest = '{'0' * 64}' WHERE message = ({GOT} LIMIT 1)"
+        f"UPDATE receipts SET body = (SELECT body FROM receipts WHERE message = '{other}') WHERE message = '{one}'"
     )
 
 
@@ -237,12 +268,16 @@ PLANTED = [
     ("I2", "receiver", delivery_doubled, "delivery-doubled"),
     ("I2", "receiver", content_differs, "content-differs"),
     ("I2", "receiver", confirmation_lost, "confirmation-differs"),
+    ("I3", "receiver", signature_lost, "signature-missing"),
+    ("I3", "receiver", signature_altered, "signature-invalid"),
+    ("I3", "receiver", signature_of_another_message, "signature-digest"),
+    ("I3", "receiver", signer_exchanged, "signature-signer"),
     ("I4", "sender", receipt_altered, "receipt-signature"),
     ("I4", "sender", receipt_over_others, "receipt-invalid"),
     ("I4", "sender", receipt_of_another_signer, "receipt-signer"),
     ("I4", "sender", receipt_from_another_time, "receipt-signer"),
     ("I5", "receiver", own_receipt_altered, "own-receipt-signature"),
-    ("I5", "receiver", own_receipt_over_others, "own-receipt-digest"),
+    ("I5", "receiver", own_receipt_over_others, "own-receipt-invalid"),
     ("I6", "receiver", duplicate_key_lost, "duplicate-key-missing"),
     ("I7", "sender", event_lost, "event-missing"),
     ("I7", "sender", events_swapped, "event-order"),
@@ -275,3 +310,35 @@ async def test_a_planted_fault_breaks_its_invariant_and_no_other(
     assert slug in {finding.slug for finding in report.findings}
     assert all(finding.ids for finding in report.findings)
     assert "251248" not in report.render()
+
+
+async def test_other_digests_agree_neither_with_the_signature_nor_with_the_receipt(receiver):
+    receiver.execute(
+        f"UPDATE duplicates SET signed_digest = '{'0' * 64}' WHERE message = ({GOT} LIMIT 1)"
+    )
+    report = await receiver.verify()
+    assert report.broken == ("I3", "I5")
+    slugs = [finding.slug for finding in report.findings]
+    assert slugs == ["signature-digest", "own-receipt-digest"]
+
+
+async def test_messages_from_before_signatures_were_kept_are_counted_and_no_finding(receiver):
+    receiver.execute(
+        "UPDATE signatures SET signer = NULL, algorithm = NULL, signed_info = NULL, value = NULL"
+    )
+    report = await receiver.verify()
+    report.check()
+    assert report.of("I3").notes[0].startswith("6 came before signatures were kept")
+
+
+async def test_what_cannot_be_read_is_a_finding_and_not_the_end(sender):
+    """A page of the table of receipts is overwritten; what stands elsewhere is still judged."""
+    page_bytes = sender.one("PRAGMA page_size")
+    sender.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    page = sender.one("SELECT rootpage FROM sqlite_master WHERE name = 'receipts'")
+    with sender.database.open("r+b") as file:
+        file.seek((page - 1) * page_bytes)
+        file.write(b"\xff" * page_bytes)
+    report = await sender.verify()
+    assert {"I4", "I10"} <= set(report.broken)
+    assert "I11" not in report.broken
