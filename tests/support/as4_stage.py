@@ -242,8 +242,13 @@ class Stage:
             yield node
 
     @asynccontextmanager
-    async def pair(self, **sections: Any) -> AsyncIterator[tuple["Node", "Node"]]:
-        """Municipality and clinic, configured as each other's partners and running; in this process."""
+    async def pair(
+        self, *, databases: Mapping[str, str] | None = None, **sections: Any
+    ) -> AsyncIterator[tuple["Node", "Node"]]:
+        """Municipality and clinic, configured as each other's partners and running; in this process.
+
+        `databases` are the URLs of their databases, by organisation, where these are no files.
+        """
         parties = {MUNICIPALITY: self.pki.municipality, CLINIC: self.pki.clinic}
         ports = dict(zip(parties, free_ports(len(parties)), strict=True))
         files = [
@@ -257,6 +262,11 @@ class Stage:
                     if other is not organisation
                 },
                 **sections,
+                **(
+                    {"store": {"directory": "store", "database": databases[organisation.key]}}
+                    if databases
+                    else {}
+                ),
             )
             for organisation, message in parties.items()
         ]

@@ -98,6 +98,12 @@ class StoppedNode:
 Nodes = tuple[StoppedNode, StoppedNode]
 
 
+@pytest.fixture
+def status_settings() -> dict[str, Any]:
+    """The configuration of a status component that nobody answers for."""
+    return STATUS
+
+
 @pytest.fixture(scope="session")
 def played(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Nodes:
     """Municipality and clinic after some exchanges, stopped in order."""
