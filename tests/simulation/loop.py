@@ -74,6 +74,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def bury(self, work: Awaitable[Any]) -> None:
         """Let the tasks of all lives unwind; what they do now is seen by nobody."""
         self._burying = True
+        self.set_exception_handler(lambda *_: None)
         self._ready.extend(self._kept)
         self._kept.clear()
         for _, task in self.lives:

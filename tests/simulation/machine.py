@@ -251,8 +251,8 @@ class Machine:
                 node.credentials = self.credentials
                 node.outside = life.outside
                 node.as4_client = node.outside.client
-                await node.open_stores(stack)
                 node.load_keys()
+                await node.open_stores(stack)
                 node.build_reporting(lambda: node.outside.session)
                 node.build_stations(stack)
                 node.start_workers(stack)
@@ -269,7 +269,8 @@ class Machine:
         except Exception as error:  # noqa: BLE001 - whatever ends a node is told
             if not life.dead:
                 self.world.violate(f"{self.name} ended by itself: {error!r}")
-                life.dead = True
+                # Whoever supervises the node starts it again.
+                self.crash(Crash(self.name, self.world.now, None, None, power=False, down=60.0))
 
     def _directory(self, number: int) -> Path:
         return self.world.directory / f"{self.name}-{number}"

@@ -67,6 +67,8 @@ class Network:
     in_flight: dict[tuple[str, int, str], int] = field(default_factory=dict)
     earlier_answers: dict[str, HttpAnswer] = field(default_factory=dict)
     numbers: int = 0
+    copies: int = 0
+    """How many copies of requests are still on their way."""
 
     def __post_init__(self) -> None:
         self.random = self.world.random("network")
@@ -96,6 +98,7 @@ class Network:
         )
         if troubled and random.random() < rates.duplicated:
             later = random.choice([0.0, random.uniform(0, 1), random.uniform(0, 120)])
+            self.copies += 1
             world.loop.create_task(
                 self._repeat(name, later, life, target, content_type, data), context=world.context
             )
@@ -167,6 +170,8 @@ class Network:
             answer = await self._deliver(life, target, content_type, data, None, False)
         except NodeGone:
             return
+        finally:
+            self.copies -= 1
         self.world.tell("network", f"{name}: came twice, answered {answer.status}")
 
     async def _deliver(
@@ -378,6 +383,7 @@ class SimulatedBackend:
     def __init__(self, world: World, name: str) -> None:
         self.deliveries: list[Delivery] = []
         self.outcomes: list[tuple[str, bytes]] = []
+        """Id and text of each outcome that was told."""
         self._world = world
         self._name = name
         self._random = world.random(f"backend {name}")
@@ -390,12 +396,8 @@ class SimulatedBackend:
         self, life: Life, delivery_id: str, document: Document, payloads: PayloadStore
     ) -> None:
         """Take a message, refuse it, or take it and be gone before that is said."""
-        world, random = self._world, self._random
-        await asyncio.sleep(random.uniform(0.001, 0.1))
-        troubled = not world.is_calm
-        if world.out("backend") or (troubled and random.random() < world.plan.rates.backend):
-            world.tell(self._name, "backend refuses")
-            raise DeliveryRefused("not now")
+        world = self._world
+        await self._open()
         with payloads.open(document.stored.payload) as reader:
             digest = hashlib.sha256()
             while octets := reader.read():
@@ -405,19 +407,29 @@ class SimulatedBackend:
         )  # fmt: skip
         self.deliveries.append(delivery)
         world.tell(self._name, f"backend takes {document.message_identifier}")
-        await asyncio.sleep(random.uniform(0.001, 0.05))
-        if troubled and random.random() < world.plan.rates.backend:
-            world.tell(self._name, "backend is gone before it confirms")
-            raise ConnectionResetError
+        await self._confirm()
         delivery.confirmed = True
 
-    async def hear(self, outcome_id: str, outcome: bytes) -> None:
-        """Be told what became of a message, or be gone before that is confirmed."""
+    async def hear(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
+        """Take an outcome, as a message."""
+        await self._open()
+        self.outcomes.append((outcome_id, outcome))
+        self._world.tell(self._name, f"submitter hears of {message_identifier}")
+        await self._confirm()
+
+    async def _open(self) -> None:
+        world, random = self._world, self._random
+        await asyncio.sleep(random.uniform(0.001, 0.1))
+        troubled = not world.is_calm
+        if world.out("backend") or (troubled and random.random() < world.plan.rates.backend):
+            world.tell(self._name, "backend refuses")
+            raise DeliveryRefused("not now")
+
+    async def _confirm(self) -> None:
         world, random = self._world, self._random
         await asyncio.sleep(random.uniform(0.001, 0.05))
-        self.outcomes.append((outcome_id, outcome))
         if not world.is_calm and random.random() < world.plan.rates.backend:
-            world.tell(self._name, "backend is gone before it confirms an outcome")
+            world.tell(self._name, "backend is gone before it confirms")
             raise ConnectionResetError
 
 
@@ -434,7 +446,7 @@ class BackendOfLife:
 
     async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
         """As `Backend.tell`."""
-        await self.backend.hear(outcome_id, outcome)
+        await self.backend.hear(outcome_id, message_identifier, outcome)
 
     async def close(self) -> None:
         """As `Backend.close`."""
