@@ -51,6 +51,7 @@ _TEXTS: Final = {
     "cancelled": "a person withdrew it before it was sent",
     "uncertain": "may have arrived, but no receipt came",
     "refused": "refused by the receiver",
+    "conflict-refused": "refused: its MessageId came before with other content",
     "submission-refused": "not accepted: its identifier or key was used for something else before",
     "not-taken": "the next station did not take it",
     "not-delivered": "not delivered",

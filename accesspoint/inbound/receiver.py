@@ -43,7 +43,7 @@ from accesspoint.store.evidence import (
     record_signature,
     signed_digest,
 )
-from accesspoint.store.messages import NewMessage, advance, insert_message
+from accesspoint.store.messages import NewMessage, advance, find_message, insert_message
 from accesspoint.store.payloads import PayloadStore, TemporaryPayload
 from envelope import names, soap, wsse
 from envelope.compression import Decompressor
@@ -218,6 +218,20 @@ class Receiver:
         found = await self._look_up(authenticated.user_message, authenticated.references)
         return None if found is None else Duplicate(authenticated, *found)
 
+    async def _alarm(self, id_: str) -> None:
+        """Put into the journal that the MessageId of an accepted message came again with other content."""
+
+        async def work(tx: Transaction) -> None:
+            accepted = await find_message(tx, id_)
+            if accepted is not None:
+                await self._reporter.note(
+                    tx, "conflict-refused", station="AP", message_identifier=accepted["message_identifier"],
+                    subject=accepted["message_identifier"], standard=accepted["standard"],
+                    problem="duplicate-content", detail=json.dumps({"message": id_}),
+                )  # fmt: skip
+
+        await self._bells.run(self._database, Commit(work))
+
     async def _look_up(
         self, message: UserMessage, references: Sequence[SignedReference]
     ) -> tuple[str, bool] | None:
@@ -230,6 +244,7 @@ class Receiver:
             return None
         if row["content_digest"] != content_digest(references):
             _log.error("as4.in.duplicate_content", party=party, message_id=message.message_id)
+            await self._alarm(str(row["message"]))
             raise ValueInconsistent(
                 "this MessageId was accepted before with other content",
                 reason="duplicate.content",

@@ -27,8 +27,8 @@ WITHOUT: Mapping[str, str] = MappingProxyType(
     {
         "S17": "needs a second node over the same store; tests/accesspoint/store/test_leases.py has it",
         "S18": "needs a partner that sends receipts by themselves; tests/accesspoint/outbound has it",
-        "D7": "no backend fetches yet",
-        "D8": "no backend fetches yet",
+        "D7": "the backends here are folders; played by tests/e2e/test_backends_killed.py",
+        "D8": "the backends here are folders; played by tests/e2e/test_backends_killed.py",
         "M3": "there is no backup verb yet",
     }
 )

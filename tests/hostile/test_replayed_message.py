@@ -143,7 +143,13 @@ async def test_other_content_under_the_same_id(arena: Arena) -> None:
         OTHER_CONTENT.reason,
     )
     after = await arena.node.counts()
-    assert after == {**before, "refusals": before["refusals"] + 1}
+    # The refusal itself, and the alarm in the journal that people follow.
+    more = {name: before[name] + 1 for name in ("refusals", "journal")}
+    assert after == {**before, **more}
+    *_, noted = await arena.node.rows(
+        "SELECT * FROM journal WHERE problem = 'duplicate-content' ORDER BY seq"
+    )
+    assert (noted["station"], noted["event"]) == ("AP", "conflict-refused")
     assert (arena.node.files(), arena.node.delivered()) == (files, delivered)
     assert (await arena.client.post(wire)).body == first.body
 

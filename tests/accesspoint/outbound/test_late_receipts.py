@@ -1,6 +1,7 @@
 """Receipts that come late, as requests of the partner: a verified one wins, and the message has one outcome."""
 
 import asyncio
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,9 +15,8 @@ from accesspoint.demo.scenery import CLINIC
 from accesspoint.identity import Agreements
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.stations import Bell
-from accesspoint.store.database import Transaction
+from accesspoint.stations.settling import handover_of, settle
 from accesspoint.store.evidence import find_receipt
-from accesspoint.store.messages import advance
 from envelope import codes
 from envelope.errors import CertificateRefused, InvalidReceipt, PolicyNoncompliance
 
@@ -224,15 +224,18 @@ async def test_where_c1_was_told_that_it_is_uncertain_the_receipt_is_kept_and_sh
 ) -> None:
     id_ = await outbound.accept()
     await is_uncertain(outbound, id_)
-    row = await outbound.row(id_)
-
-    async def told(tx: Transaction) -> None:
-        await advance(tx, row, "NOTIFIED", at=outbound.parts.clock.now())
-
-    await outbound.parts.database.run(told)
+    parts = outbound.parts
+    first = handover_of(await parts.one("SELECT * FROM handovers WHERE kind = 'outcome'"))
+    await parts.database.run(
+        lambda tx: settle(tx, first, reporter=parts.reporter, at=parts.clock.now())
+    )
     octets = receipt(outbound)
     for _ in range(2):
         assert (await take(outbound, octets))[0]
+    second = await parts.one("SELECT * FROM handovers WHERE kind = 'outcome' AND state = 'waiting'")
+    told = json.loads(second["item"])
+    assert (told["state"], told["supersedes"]) == ("ACKNOWLEDGED", first.id)
+    assert (told["error"], told["problem"]) == (None, None)
     assert await state_of(outbound, id_) == "NOTIFIED"
     assert await outbound.parts.database.read(lambda tx: find_receipt(tx, id_)) == octets
     assert await outbound.parts.outcomes() == ["0", "0"]
