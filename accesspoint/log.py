@@ -52,8 +52,6 @@ _UUID: Final = re.compile(
 _UUID_LENGTH: Final = 36
 _WORD: Final = re.compile(r"[0-9A-Za-z]*")
 _LONGEST_WORD: Final = 20
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
-_UUID_LENGTH: Final = 36
 """Ten digits inside a longer word than this are a piece of a digest or of an id of ours."""
 _MEASURE: Final = re.compile(
     r"(bytes|seconds|milliseconds|microseconds|size|count|total|port|status|line|attempts?|pid)$"
@@ -253,7 +251,7 @@ def _without_number(match: re.Match[str]) -> str:
     before = _WORD.match(text[: match.start()][::-1])
     after = _WORD.match(text, match.end())
     around = (len(before[0]) if before else 0) + (len(after[0]) if after else 0)
-    if around + len(match[0]) > _LONGEST_WORD or _is_in_uuid(match):
+    if around + len(match[0]) > _LONGEST_WORD:
         return match[0]
     begin, end = max(0, match.start() - _UUID_LENGTH), match.end() + _UUID_LENGTH
     if any(
@@ -262,13 +260,6 @@ def _without_number(match: re.Match[str]) -> str:
     ):
         return match[0]
     return _REMOVED.format("number")
-
-
-def _is_in_uuid(match: re.Match[str]) -> bool:
-    """Whether the number is some of the digits of a UUID: one in a few hundred has such ones."""
-    first = max(0, match.end() - _UUID_LENGTH)
-    found = _UUID.finditer(match.string, first, match.start() + _UUID_LENGTH)
-    return any(uuid.start() <= match.start() and match.end() <= uuid.end() for uuid in found)
 
 
 def _length(value: Any) -> str:
