@@ -26,7 +26,7 @@ from accesspoint.config import load
 from accesspoint.demo.processes import NodeProcess, NotStarted
 from accesspoint.demo.scenery import NodePlan
 from accesspoint.store.configured import build_payload_store, database_url
-from accesspoint.store.database import Database, Row
+from accesspoint.store.database import Database, Row, StorageInterrupted
 from accesspoint.toml import write_toml
 from accesspoint.verification import Comparison, Report, Setting, compare, verify
 from keys.tls import server_context
@@ -117,8 +117,14 @@ class Cluster:
     """Made by `open`, with every node running."""
 
     def __init__(
-        self, base: Path, scene: Scene, ledger: Ledger, doors: dict[str, Balancer]
+        self,
+        base: Path,
+        server: PostgresqlServer,
+        scene: Scene,
+        ledger: Ledger,
+        doors: dict[str, Balancer],
     ) -> None:
+        self.server = server
         self.base = base
         self.scene = scene
         self.ledger = ledger
@@ -154,7 +160,7 @@ class Cluster:
                     status_url=status,
                     workers=4,
                 )
-            here = cls(base, scene, ledger, doors)
+            here = cls(base, server, scene, ledger, doors)
             for name in nodes:
                 here.nodes[name] = Node(name, here._write_node(name, url), doors[GROUP])
             everybody = [here.partner, *here.nodes.values()]
@@ -201,8 +207,12 @@ class Cluster:
         return plan
 
     async def rows(self, name: str, sql: str, *values: Any) -> list[Row]:
-        """Look into the store of an organisation."""
-        return await self.stores[name].fetch(sql, *values)
+        """Look into the store of an organisation; a database that is away is waited for."""
+        while True:
+            try:
+                return await self.stores[name].fetch(sql, *values)
+            except StorageInterrupted:
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def owed(self) -> int:
         """How many messages, hand-overs and events are on their way anywhere."""

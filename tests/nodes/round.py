@@ -10,7 +10,7 @@ from random import Random
 from accesspoint.api.client import ApiProblem, NodeUnreachable
 from accesspoint.store.database import Row
 from tests.nodes.cluster import GROUP, LEASE_SECONDS, PARTNER, Cluster, Node, start_again
-from tests.soak.ledger import event_digest
+from tests.soak.ledger import short_digest
 from tests.soak.scene import SMALL_ONLY, Messages
 
 SUBMITTERS = 2
@@ -32,6 +32,7 @@ class Account:
     submitted: int = 0
     kills: int = 0
     pauses: int = 0
+    outages: int = 0
     fenced: int = 0
     takeovers: list[float] = field(default_factory=list)
     starts: list[float] = field(default_factory=list)
@@ -58,10 +59,11 @@ class Round:
             for _ in range(SUBMITTERS):
                 group.create_task(self._submit([self._cluster.partner], to=GROUP))
                 group.create_task(self._submit(list(self._cluster.nodes.values()), to=PARTNER))
-            # Both kinds in every round; which nodes, and when, is the seed's.
+            # Each kind in every round; which nodes, and when, is the seed's.
+            kinds = (self._kill_two, self._kill_two, self._pause_one, self._stop_database)
             for number in range(moments):
                 await asyncio.sleep(self._random.uniform(0.2, 1.5))
-                await (self._pause_one() if number % 3 == 2 else self._kill_two())
+                await kinds[number % len(kinds)]()
             self._going = False
         if not await self._drained():
             account.faults.append(f"not drained: {await self._cluster.owed()} still owed")
@@ -134,6 +136,15 @@ class Round:
         self.account.pauses += 1
         self._say(f"{node.name} sleeps {seconds:.1f} s with {held} leases and wakes past them")
 
+    async def _stop_database(self) -> None:
+        """The server ends without a checkpoint, in the middle of whatever it was doing, and comes back soon."""
+        server = self._cluster.server
+        await asyncio.to_thread(server.stop_at_once)
+        await asyncio.sleep(self._random.uniform(0.2, 1.0))
+        await asyncio.to_thread(server.start_again)
+        self.account.outages += 1
+        self._say("PostgreSQL stops at once and comes back")
+
     async def _owner(self, node: Node) -> str:
         sql = "SELECT owner FROM nodes WHERE name = $1 ORDER BY started_at DESC LIMIT 1"
         rows = await self._cluster.rows(GROUP, sql, node.name)
@@ -170,7 +181,7 @@ class Round:
         owed = set()
         for name in cluster.stores:
             rows = await cluster.rows(name, "SELECT body, aggregate FROM outbox")
-            owed |= {event_digest(row["body"].encode()) for row in rows}
+            owed |= {short_digest(row["body"]) for row in rows}
             documents = await cluster.rows(name, "SELECT message_identifier FROM documents")
             faults += _count_events(rows, {row["message_identifier"] for row in documents})
         reported = cluster.ledger.events()

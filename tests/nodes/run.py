@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 import tempfile
 import time
@@ -42,7 +43,7 @@ def summary(account: Account) -> str:
     slowest = max(account.takeovers, default=0.0)
     return (
         f"seed {account.seed}: {account.submitted} messages in {account.seconds:.0f} s, {account.kills} kills,"
-        f" {account.pauses} pauses, {account.fenced} late writes fenced, take-over at most {slowest:.1f} s,"
+        f" {account.pauses} pauses, {account.outages} outages of the database, {account.fenced} late writes fenced, take-over at most {slowest:.1f} s,"
         f" restart at most {max(account.starts, default=0.0):.1f} s: {len(account.faults)} faults"
     )
 
@@ -55,10 +56,15 @@ def main() -> int:
         "--seed", type=int, default=1, help="of the first round; each further one is one more"
     )
     parser.add_argument(
-        "--moments", type=int, default=9, help="kills of two, and pauses, in a round"
+        "--moments",
+        type=int,
+        default=12,
+        help="kills of two, pauses, and outages of the database, in a round",
     )
     parser.add_argument("--directory", type=Path, help="where the stores stand; a real disk")
     arguments = parser.parse_args()
+    # What the driver says of a database that is stopped on purpose is no news.
+    logging.getLogger("asyncpg").setLevel(logging.CRITICAL)
     broken, began = 0, time.monotonic()
     account: Account | None = None
     with postgresql_server.running() as server:
