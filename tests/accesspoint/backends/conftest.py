@@ -1,11 +1,12 @@
 """What waits for a backend: messages and outcomes, owed in the tables of one node."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from postgresql_server import PostgresqlServer, running
 from station_parts import SENDER, Parts, document
 
 from accesspoint.backends.pull import PullDesk
@@ -85,4 +86,18 @@ class Owed:
 @pytest.fixture
 async def owed(tmp_path: Path) -> AsyncIterator[Owed]:
     async with Parts.open(tmp_path / "node") as parts:
+        yield Owed(parts)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+async def shared(tmp_path: Path, postgresql_server: PostgresqlServer) -> AsyncIterator[Owed]:
+    """The same on a real PostgreSQL server."""
+    url = postgresql_server.create("backends")
+    async with Parts.open(tmp_path / "shared", url=url) as parts:
         yield Owed(parts)

@@ -204,3 +204,22 @@ async def test_our_own_acknowledgements_are_told_to_nobody(owed: Owed) -> None:
     # A late receipt may still free it.
     assert (await owed.row("b"))["state"] == "UNCERTAIN"
     assert await owed.parts.rows("SELECT * FROM handovers") == []
+
+
+async def test_on_a_shared_database_each_is_handed_out_to_one_and_settled_once(
+    shared: Owed,
+) -> None:
+    waiting = {await shared.message(f"m-{number}") for number in range(6)}
+    taken = await asyncio.gather(*(ids(shared, limit=2) for _ in range(6)))
+    assert sorted(itertools.chain(*taken)) == sorted(waiting)
+    results = await asyncio.gather(
+        *(shared.desk.confirm(Kind.DELIVERY, id_) for id_ in waiting for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, Confirmed) for result in results) == 12
+    assert len(await shared.parts.events()) == 6
+    await shared.outcome("a", *SENT, "RETRY_WAIT", "UNCERTAIN", problem="peer-timeout")
+    await shared.advance("a", "ACKNOWLEDGED")
+    [told] = (await shared.desk.lease(Kind.OUTCOME, limit=9, duration=MINUTE)).items
+    await shared.desk.confirm(Kind.OUTCOME, told["id"])
+    assert (told["state"], (await shared.row("a"))["state"]) == ("ACKNOWLEDGED", "NOTIFIED")
