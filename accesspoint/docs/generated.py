@@ -29,8 +29,8 @@ PROOFS: Final[Mapping[str, str]] = {
     "I10": "tests/accesspoint/store/test_sqlite.py",
     "I11": "tests/accesspoint/store/test_transitions.py::test_of_all_pairs_of_states_the_legal_ones_pass_and_no_other",
     "I12": "tests/accesspoint/test_log.py",
-    "I13": "tests/accesspoint/verification/test_invariants.py::test_a_clean_exchange_holds_every_invariant",
-    "I14": "tests/accesspoint/verification/test_invariants.py::test_a_clean_exchange_holds_every_invariant",
+    "I13": "tests/accesspoint/verification/test_planted.py::test_a_planted_fault_breaks_its_invariant_and_no_other",
+    "I14": "tests/accesspoint/verification/test_planted.py::test_a_planted_fault_breaks_its_invariant_and_no_other",
 }
 """For each invariant the test that comes closest to it; all of them are checked after each crash, soak and simulation."""
 

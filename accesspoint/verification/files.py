@@ -30,11 +30,14 @@ _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]{64,}={0,2}")
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """Where a row refers to a payload, and what it says of it; `gone` is where it may refer to none."""
+    """Where rows refer to payloads, what they say of them, and which rows refer to none and still owe it to somebody.
+
+    A document may be without its payload at any time after its hand-over and its message are done; they tell.
+    """
 
     table: str
     select: str
-    kept: str
+    owing: str | None = None
 
 
 _COLUMNS: Final = (
@@ -49,8 +52,6 @@ _COLUMNS: Final = (
         "documents",
         "SELECT id, payload, payload_bytes AS octets, payload_sha256 AS sha256 FROM documents WHERE id > $1"
         " ORDER BY id LIMIT $2",
-        "SELECT id FROM documents WHERE acknowledgement = 'awaited' AND acknowledged_at IS NOT NULL"
-        " AND COALESCE(payload, '') = '' AND id > $1 ORDER BY id LIMIT $2",
     ),
     _Column(
         "handovers",
@@ -88,8 +89,9 @@ async def check_files(evidence: Evidence, tally: Tally) -> None:
     written = {entry.id: entry.modified_at for entry in evidence.payloads.entries()}
     read: dict[str, _Read] = {}
     for column in _COLUMNS:
-        async for row in evidence.rows(column.kept):
-            tally.find("payload-let-go", **{column.table: row["id"]})
+        if column.owing is not None:
+            async for row in evidence.rows(column.owing):
+                tally.find("payload-let-go", **{column.table: row["id"]})
         async for row in evidence.rows(column.select):
             name = row["payload"]
             if not name:

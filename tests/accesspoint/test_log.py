@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accesspoint.clock import ManualClock
-from accesspoint.log import LONGEST_TEXT, Format, configure, logger, scrub
+from accesspoint.log import LONGEST_TEXT, Format, configure, holds_patient_number, logger, scrub
 
 CPR = "2512489996"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -283,3 +283,21 @@ def test_whatever_is_logged_is_one_json_line(stream: io.StringIO, value: object)
     logger("test").info("x", value=value)
     (line,) = stream.getvalue().splitlines()
     assert json.loads(line)["event"] == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "held"),
+    [
+        ("patient 251248-9996", True),
+        ("2512489996", True),
+        ("id 851248-9996", True),
+        # There is no such day.
+        ("310248-9996", False),
+        ("5790009990010", False),
+        ("ab251248-9996-4a2c-9c55-7f10c1a9d001", False),
+        ("0b6d8a40-6f1e-4a2c-9c55-a2512489996f", False),
+        ("x" * 5_000 + " 251248-9996", True),
+    ],
+)
+def test_a_text_of_any_length_is_searched_for_patient_numbers(text: str, held: bool) -> None:
+    assert holds_patient_number(text) is held
