@@ -9,7 +9,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from types import SimpleNamespace
 from typing import Any, Final
@@ -20,6 +20,7 @@ import structlog
 
 import accesspoint.app
 import accesspoint.delivery.relay
+from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
 from keys.certificate import der
 from tests.simulation.disk import Disk, simulated_fsync
@@ -267,10 +268,15 @@ def installed(world: World) -> Iterator[None]:
             world.whisper(life.machine.name, f"[{method}] {event['event']} {words}"[:200])
         raise structlog.DropEvent
 
+    draw = world.random("schedules").random
+    handovers = replace(accesspoint.app.HANDOVER_SCHEDULE, draw=draw)
+    schedule = Retry.schedule
     configured = structlog.get_config()
     with (
         patch.object(secrets, "token_bytes", chance.randbytes),
         patch.object(accesspoint.app, "build_directory", directory_of_node),
+        patch.object(accesspoint.app, "HANDOVER_SCHEDULE", handovers),
+        patch.object(Retry, "schedule", lambda self: replace(schedule(self), draw=draw)),
         patch.object(accesspoint.delivery.relay, "LONGEST_SLEEP", 30.0),
         simulated_fsync(disk_of_life),
     ):

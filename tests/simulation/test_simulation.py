@@ -12,7 +12,7 @@ from tests.simulation.simulation import run_seed
 from tests.simulation.stage import Stage
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY = 12, 2_000
+FEW, MANY = 8, 2_000
 BUSY_SEED = 6
 """A run with messages both ways, crashes and repetitions."""
 
@@ -32,13 +32,12 @@ def test_same_seed_tells_the_same_story(stage: Stage) -> None:
 
 def test_same_seed_tells_the_same_story_in_every_process(stage: Stage) -> None:
     digest = run_seed(BUSY_SEED, stage).digest
-    for hash_seed in ("1", "2"):
-        told = subprocess.run(
-            [sys.executable, "-m", "tests.simulation.run", "--seed", str(BUSY_SEED)],
-            cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)},
-            capture_output=True, text=True, timeout=100, check=True,
-        )  # fmt: skip
-        assert told.stdout.split()[-1] == digest
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.simulation.run", "--seed", str(BUSY_SEED)],
+        cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=100, check=True,
+    )  # fmt: skip
+    assert told.stdout.split()[-1] == digest
 
 
 def test_trace_tells_the_story_of_one_seed(capsys: pytest.CaptureFixture[str]) -> None:
