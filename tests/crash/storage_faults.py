@@ -106,7 +106,7 @@ class _Vfs(apsw.VFS):
 
 
 def nth_operation(argument: str) -> None:
-    """`N`, `N:once` or `N:for-good`, and then perhaps `:enospc`."""
+    """`N/once` or `N/for-good`, and then perhaps `/enospc` instead of an input/output error."""
     number, *words = argument.split("/")
     code = errno.ENOSPC if "enospc" in words else errno.EIO
     store = _store()
