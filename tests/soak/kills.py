@@ -21,29 +21,36 @@ from tests.soak.pair import Node, Pair
 from tests.soak.reporting import Progress, show
 from tests.soak.scene import SMALL_ONLY, Messages
 
-LONGEST_LIFE_SECONDS = 0.8
+EVENTS_A_LIFE = 60
+LONGEST_LIFE_SECONDS = 3.0
 BOTH = 0.1
 PATIENCE_SECONDS = 30.0
 
 
 class Killer:
-    """Kills a node, or now and then both at once, after a random time in which both ran; until there were enough."""
+    """Kills a node, or now and then both at once, at a random moment.
 
-    def __init__(self, pair: Pair, *, kills: int, seed: int, longest_life: float) -> None:
+    A life of both lasts for a random number of events and deliveries, 0 to `EVENTS_A_LIFE`, so that a slow machine
+    is not killed before it has done anything; and it has an end.
+    """
+
+    def __init__(self, pair: Pair, *, seed: int) -> None:
         self._pair = pair
-        self._left = kills
         self._random = Random(seed)
-        self._longest_life = longest_life
         self.starts: list[float] = []
 
-    async def run(self) -> None:
-        """Returns when the kills are made and both nodes run again."""
-        while self._left > 0:
-            self._left -= await self.once()
+    async def run(self, kills: int) -> None:
+        """Returns when so many kills are made and both nodes run again."""
+        while kills > 0:
+            kills -= await self.once()
 
     async def once(self) -> int:
         """One moment of killing; returns how many nodes were killed, which run again."""
-        await asyncio.sleep(self._random.uniform(0, self._longest_life))
+        ledger = self._pair.ledger
+        enough = ledger.moved + self._random.randint(0, EVENTS_A_LIFE)
+        end = time.monotonic() + LONGEST_LIFE_SECONDS
+        while ledger.moved < enough and time.monotonic() < end:
+            await asyncio.sleep(self._random.uniform(0, 0.02))
         nodes = list(self._pair.nodes.values())
         chosen = nodes if self._random.random() < BOTH else [self._random.choice(nodes)]
         await asyncio.gather(*(node.kill() for node in chosen))
@@ -64,12 +71,12 @@ async def run(arguments: argparse.Namespace, base: Path) -> int:
         planted=arguments.planted,
     ) as pair:  # fmt: skip
         load = Load(pair, Messages(seed, SMALL_ONLY))
-        killer = Killer(pair, kills=arguments.kills, seed=seed, longest_life=LONGEST_LIFE_SECONDS)
+        killer = Killer(pair, seed=seed)
         progress = Progress(pair, load, exchanges=None)
         async with progress.shown():
             async with asyncio.TaskGroup() as group:
                 group.create_task(load.run())
-                await killer.run()
+                await killer.run(arguments.kills)
                 load.finish()
             killed = time.monotonic() - load.began
             drained = await load.drained(patience=arguments.patience)

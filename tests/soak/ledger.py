@@ -32,6 +32,11 @@ class Ledger:
         self.submitted = self.delivered = self.reported = 0
         self.again = 0
 
+    @property
+    def moved(self) -> int:
+        """How much has come out of the nodes: it grows as long as they work."""
+        return self.delivered + self.reported
+
     def submit(self, message: str, data: bytes) -> None:
         """A submission is about to be made: from here on its outcome is unknown."""
         self._database.execute(

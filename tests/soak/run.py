@@ -91,7 +91,7 @@ async def _kill_now_and_then(
 ) -> int:
     """Kill evenly over the first part of the run; returns how many."""
     planned = arguments.messages * KILLED_SHARE // MESSAGES_A_KILL
-    killer = Killer(pair, kills=1, seed=arguments.seed, longest_life=1.0)
+    killer = Killer(pair, seed=arguments.seed)
     made = 0
     while made < planned and load.done < exchanges * KILLED_SHARE:
         if load.done * PUSHES < made * MESSAGES_A_KILL:

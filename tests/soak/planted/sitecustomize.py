@@ -62,13 +62,14 @@ def mark_before_post() -> None:
 
 
 def forgotten_leases() -> None:
-    """What a dead process held is never given back."""
+    """What a dead process held is never given back, neither at the start nor when its time is over."""
     from accesspoint import app
+    from accesspoint.store import heartbeat
 
     async def nothing(*_: Any, **__: Any) -> int:
         return 0
 
-    app.release_leases = nothing
+    app.release_leases = heartbeat.release_leases = nothing
 
 
 def acknowledged_before_sent() -> None:
