@@ -71,8 +71,14 @@ def _apply(content: bytearray, offset: int, octets: bytes | None) -> None:
 class Disk:
     """The directory of one life of a node."""
 
-    def __init__(self, directory: Path, *, at_limit: Callable[[], None]) -> None:
-        """Everything that stands in `directory` is durable; `at_limit` is called when operation `limit` begins."""
+    def __init__(
+        self, directory: Path, *, at_limit: Callable[[], None], clock: Callable[[], float]
+    ) -> None:
+        """Everything that stands in `directory` is durable; `at_limit` is called when operation `limit` begins.
+
+        `clock` is the machine's wall clock in seconds since the epoch: files are as old as it says.
+        """
+        self._clock = clock
         self.directory = directory
         self.operations = 0
         self.limit: int | None = None
@@ -115,6 +121,7 @@ class Disk:
         else:
             with open(f"/proc/self/fd/{descriptor}", "rb") as file:
                 self._contents[facts.st_ino] = file.read()
+            os.utime(descriptor, (self._clock(), self._clock()))
 
     def database(self, path: str) -> DatabaseFile:
         return self._databases.setdefault(path, DatabaseFile())
@@ -159,6 +166,8 @@ class Disk:
                         [content or b"", now, now[: random.randrange(len(now) + 1)]]
                     )
                 _write(target / name, content or b"")
+                modified = path.stat().st_mtime if there else self._clock()
+                os.utime(target / name, (modified, modified))
 
 
 def _write(path: Path, content: bytes) -> None:

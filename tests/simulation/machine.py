@@ -89,7 +89,11 @@ class Life:
         self.number = number
         self.directory = directory
         self.dead = False
-        self.disk = Disk(directory, at_limit=self._at_limit)
+        self.disk = Disk(
+            directory,
+            at_limit=self._at_limit,
+            clock=lambda: machine.clock.now().timestamp(),
+        )
         self.context = Context()
         self.context.run(LIFE.set, self)
         self.node: SimulatedNode | None = None

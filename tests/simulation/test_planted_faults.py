@@ -12,7 +12,7 @@ FIRST = {
     "no fsync": 0,
     "no fsync of payloads": 0,
     "outbox mark before post": 0,
-    "lease ignored": 8,
+    "lease ignored": 2,
     "acknowledged without verification": 25,
     "event dropped": 0,
     "delivered again": 0,
