@@ -7,15 +7,20 @@ I/O error, a full disk) happens where code runs; where an act has no such place,
 
 import asyncio
 import contextlib
+import hashlib
+import json
 import os
+import shutil
 import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from command_line import SOURCE
 from nursery import Child, Ended
 from scene import SENDER, Broken, CrashScene, new_message
 from two_organisations import until
@@ -283,6 +288,52 @@ async def checkpoint(scene: CrashScene, victim: str, fault: Fault) -> Sent:
     await scene.settled()
     scene.nodes[victim].signal(signal.SIGTERM)
     await ended(scene.nodes[victim])
+    return message
+
+
+BACK_UP = """
+import asyncio, sys
+from datetime import UTC, datetime
+from pathlib import Path
+from accesspoint.store.backup import back_up
+from accesspoint.store.payload_directory import DirectoryPlace
+store, target = map(Path, sys.argv[1:])
+place = DirectoryPlace(store / "payloads")
+asyncio.run(back_up(store / "accesspoint.db", place, target, at=datetime.now(UTC)))
+place.close()
+"""
+
+
+async def backup(scene: CrashScene, victim: str, fault: Fault) -> Sent:
+    """M3: beside the running node one backup is made, the next one fails, and the first is whole."""
+    await both(scene)
+    message = await sent(scene)
+    await scene.settled()
+    store = scene.plans[victim].store
+    targets = [store.with_name(f"backup-{word}") for word in ("whole", "failed")]
+    ends = []
+    for target, armed in zip(targets, ("", trap("M3", fault)), strict=True):
+        shutil.rmtree(target, ignore_errors=True)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", BACK_UP, str(store), str(target),
+            env={**os.environ, "PYTHONPATH": str(SOURCE), "AP_FAILPOINTS": armed},
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, said = await process.communicate()
+        ends.append((process.returncode, said))
+    if ends[0][0] != 0 or b'"M3"' not in ends[1][1]:
+        raise Broken(f"the backups ended with {[status for status, _ in ends]}")
+    if (targets[1] / "backup.json").exists() != (fault is Fault.STALL):
+        raise Broken("a backup that failed looks like a whole one")
+    files = json.loads((targets[0] / "backup.json").read_text())["files"]
+    for name, facts in files.items():
+        octets = (targets[0] / "payloads" / name[:2] / name).read_bytes()
+        if hashlib.sha256(octets).hexdigest() != facts["sha256"]:
+            raise Broken("the whole backup has another payload")
+    database = sqlite3.connect(f"file:{targets[0] / 'accesspoint.db'}?mode=ro", uri=True)
+    with contextlib.closing(database):
+        if database.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+            raise Broken("the whole backup has a damaged database")
     return message
 
 

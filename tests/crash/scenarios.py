@@ -13,7 +13,8 @@ from accesspoint.failpoints import POINTS
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """How a point is reached: `victim` fails at it, `when` tells which hit, `act` plays what is no place in the code,
-    `fresh` begins with empty stores."""
+    `fresh` begins with empty stores,
+    `apart` fails in a process beside the node, where the act itself sees that it was hit."""
 
     victim: str
     when: str = ""
@@ -21,6 +22,7 @@ class Scenario:
     stores: tuple[str, ...] = ("sqlite", "postgresql")
     act: acts.Act | None = None
     fresh: bool = False
+    apart: bool = False
 
 
 WITHOUT: Mapping[str, str] = MappingProxyType(
@@ -29,7 +31,6 @@ WITHOUT: Mapping[str, str] = MappingProxyType(
         "S18": "needs a partner that sends receipts by themselves; tests/accesspoint/outbound has it",
         "D7": "the backends here are folders; played by tests/e2e/test_backends_killed.py",
         "D8": "the backends here are folders; played by tests/e2e/test_backends_killed.py",
-        "M3": "there is no backup verb yet",
     }
 )
 """Points that cannot be played, and why."""
@@ -55,6 +56,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "O8": Scenario(SENDER, act=acts.many_at_once),
         "M1": Scenario(RECEIVER, act=acts.migration, fresh=True),
         "M2": Scenario(RECEIVER, act=acts.checkpoint, stores=("sqlite",)),
+        "M3": Scenario(RECEIVER, act=acts.backup, stores=("sqlite",), apart=True),
         "M4": Scenario(RECEIVER, act=acts.new_keys),
         "M5": Scenario(SENDER, act=acts.new_configuration),
         "M6": Scenario(RECEIVER, act=acts.log_rotation),
