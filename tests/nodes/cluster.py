@@ -41,7 +41,7 @@ LEASE_SECONDS = 2
 LOOK_SECONDS = 0.2
 _OWED = """
 SELECT (SELECT count(*) FROM outbox WHERE state = 'waiting') + (SELECT count(*) FROM handovers WHERE state = 'waiting')
-  + (SELECT count(*) FROM messages WHERE state NOT IN ('NOTIFIED', 'DELIVERED')) AS owed
+  + (SELECT count(*) FROM messages WHERE state NOT IN ('NOTIFIED', 'DELIVERED', 'PURGED')) AS owed
 """
 
 

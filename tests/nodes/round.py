@@ -66,7 +66,7 @@ class Round:
                 await kinds[number % len(kinds)]()
             self._going = False
         if not await self._drained():
-            account.faults.append(f"not drained: {await self._cluster.owed()} still owed")
+            account.faults += await self._stuck()
         await self._cluster.stop()
         account.submitted = len(self._expected)
         account.seconds = time.monotonic() - self._began
@@ -163,6 +163,24 @@ class Round:
                 return False
             await asyncio.sleep(0.2)
         return True
+
+    async def _stuck(self) -> list[str]:
+        """What is still owed although nothing moves, row by row."""
+        found = []
+        for name in self._cluster.stores:
+            for table, condition in (
+                ("messages", "state NOT IN ('NOTIFIED', 'DELIVERED', 'PURGED')"),
+                ("handovers", "state = 'waiting'"),
+                ("outbox", "state = 'waiting'"),
+            ):
+                rows = await self._cluster.rows(name, f"SELECT * FROM {table} WHERE {condition}")
+                columns = ("direction", "target", "state", "attempt", "attempts", "next_at", "lease_owner", "lease_until",
+                           "problem", "lane", "updated_at", "created_at")  # fmt: skip
+                found += [
+                    f"not drained: {name} {table} { {key: row[key] for key in columns if key in row} }"
+                    for row in rows
+                ]
+        return found
 
     def _say(self, line: str) -> None:
         self.account.story.append(f"{time.monotonic() - self._began:5.1f} s  {line}")

@@ -45,7 +45,8 @@ async def measure(
         assert (
             len(
                 await cluster.rows(
-                    GROUP, "SELECT 1 FROM messages WHERE state <> 'NOTIFIED' AND direction = 'out'"
+                    GROUP,
+                    "SELECT 1 FROM messages WHERE state NOT IN ('NOTIFIED', 'PURGED') AND direction = 'out'",
                 )
             )
             == 0
