@@ -211,6 +211,8 @@ async def _let_go(scene: CrashScene, victim: str, point: str, fault: Fault) -> N
     if fault is not Fault.STALL:
         await scene.begin(victim, changes=("eager-housekeeping",))
     await swept(scene, victim)
+    # The next run may want to let go of its own message at the moment of its choice.
+    await scene.begin(victim)
 
 
 def purging(point: str) -> Act:
