@@ -22,7 +22,7 @@ from typing import Any
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
 
 import acts
-from nursery import Nursery
+from nursery import Ended, Nursery
 from scenarios import SCENARIOS, WITHOUT
 from scene import Broken, CrashScene, new_message, open_scene
 
@@ -59,8 +59,10 @@ class Walker:
         try:
             async with asyncio.timeout(120):
                 await self._play(point, fault)
-        except (Broken, AssertionError, TimeoutError) as error:
+        except (Broken, Ended, AssertionError, TimeoutError) as error:
             broken = str(error) or type(error).__name__
+            last = self._log(SCENARIOS[point].victim).splitlines()[-3:]
+            broken = "\n    ".join([broken, *(line[:300] for line in last)])
         if broken or len(self.sent) >= FORGET_AFTER:
             await self.start_anew()
         return Result(self.store, point, fault, time.monotonic() - start, broken)
