@@ -5,7 +5,6 @@ built together are joined by plain calls inside one commit, the others by sealed
 """
 
 import asyncio
-import errno
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -27,7 +26,6 @@ from accesspoint.backends.base import Backend, backend_carrier
 from accesspoint.backends.configured import build_backend
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SteeredClock, SystemClock
-from accesspoint.config import Address as ListenAddress
 from accesspoint.config import Configuration, Profile, TrustPurpose
 from accesspoint.config import Station as Runs
 from accesspoint.delivery.events import Station
@@ -35,6 +33,8 @@ from accesspoint.delivery.outbox import Outbox
 from accesspoint.delivery.relay import Relay as EventRelay
 from accesspoint.delivery.token import TokenSource
 from accesspoint.discovery.configured import build_directory
+from accesspoint.discovery.directory import Directory
+from accesspoint.doors import open_door
 from accesspoint.failpoints import failpoint
 from accesspoint.identity import Identity, build_agreements
 from accesspoint.ids import Ids, SystemIds, random_fraction
@@ -46,7 +46,6 @@ from accesspoint.outbound.lanes import Lanes
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
-from accesspoint.problems import ProblemRaised
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.carrier import PATH, StationClient, station_client
@@ -75,7 +74,6 @@ from keys.store import KeyStore, load_certificate_files
 from keys.tls import client_context, server_context
 from keys.trust import Purpose, TrustStore
 
-SHUTDOWN_SECONDS: Final = 5.0
 INTERRUPTED_SECONDS: Final = 1.0
 EVENT_ATTEMPT: Final = 0.7
 """The part of a lease that one attempt with a delivery event may take."""
@@ -183,6 +181,15 @@ class AccessPoint:
         policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
         return Validator(trust, revocation=policy, crls=crls)
 
+    def build_directory(self, stack: AsyncExitStack) -> Directory:
+        """Where receivers are looked up, as the configuration says."""
+        return build_directory(
+            self.configuration,
+            stack,
+            clock=self.clock,
+            publishers=self.build_validator(Purpose.SMP, self.configuration.trust.smp),
+        )
+
     def build_reporting(self, session: Callable[[], aiohttp.ClientSession]) -> None:
         """The reporter, and the relay to the status component where one is configured."""
         configuration = self.configuration
@@ -209,6 +216,7 @@ class AccessPoint:
                 tokens=tokens,
                 ssl_context=self.client_tls,
                 session=session,
+                clock=self.clock,
                 random=lambda: random_fraction(self.ids),
                 timeout=min(20.0, EVENT_ATTEMPT * lease.total_seconds()),
             )
@@ -325,16 +333,10 @@ class AccessPoint:
             bells=self.bells,
             clock=self.clock,
         )
-        directory = build_directory(
-            configuration,
-            stack,
-            clock=self.clock,
-            publishers=self.build_validator(Purpose.SMP, configuration.trust.smp),
-        )
         sender = Sender(
             database=self.database,
             payloads=self.payloads,
-            directory=directory,
+            directory=self.build_directory(stack),
             client=self.as4_client,
             identity=self.identity,
             agreements=self.agreements,
@@ -469,16 +471,16 @@ class AccessPoint:
                 "party": self.identity.party,
             },
         )
-        self.addresses["api"] = await self._listen(stack, api.build(), listen.api, tls=False)
+        self.addresses["api"] = await open_door(stack, api.build(), listen.api)
         if Runs.AP in self.configuration.stations.runs:
             as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
             as4.router.add_post("/as4", self.as4.handle)
-            self.addresses["as4"] = await self._listen(stack, as4, listen.as4, tls=True)
+            self.addresses["as4"] = await open_door(stack, as4, listen.as4, self.server_tls)
         if listen.stations is not None:
             stations = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
             stations.router.add_post(PATH, self.station_server.handle)
-            self.addresses["stations"] = await self._listen(
-                stack, stations, listen.stations, tls=True
+            self.addresses["stations"] = await open_door(
+                stack, stations, listen.stations, self.server_tls
             )
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))
@@ -539,27 +541,6 @@ class AccessPoint:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
         await self.heartbeat.leave()
-
-    async def _listen(
-        self, stack: AsyncExitStack, app: web.Application, where: ListenAddress, *, tls: bool
-    ) -> str:
-        runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=75, auto_decompress=False, shutdown_timeout=SHUTDOWN_SECONDS,
-            max_line_size=4096, max_field_size=4096, max_headers=48, lingering_time=2,
-        )  # fmt: skip
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        site = web.TCPSite(
-            runner, where.host, where.port, ssl_context=self.server_tls if tls else None
-        )
-        try:
-            await site.start()
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-            raise ProblemRaised("port-taken", address=str(where)) from error
-        port = runner.addresses[0][1]
-        return f"{where.host}:{port}"
 
 
 def _is_interruption(error: Exception) -> bool:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from accesspoint import __version__
+from accesspoint.cli.message_verbs import ConfigOption, messages
 
 app = typer.Typer(
     name="accesspoint",
@@ -24,23 +25,12 @@ network = typer.Typer(
     help="The EHMI network in miniature.", no_args_is_help=True, rich_markup_mode=None
 )
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
-messages = typer.Typer(
-    help="What stands still at a node, and what a person does about it.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
 app.add_typer(messages, name="messages")
 app.add_typer(network, name="network")
 app.add_typer(settings, name="config")
 stores = typer.Typer(help="The store of a node.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stores, name="db")
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", help="accesspoint.toml of the node; default: the network that runs now."
-    ),
-]
 StationsOption = Annotated[
     str,
     typer.Option(
@@ -107,6 +97,34 @@ def demo(
             seconds=seconds,
         )
     )
+
+
+@app.command()
+def drill(
+    every: Annotated[
+        float, typer.Option("--every", help="Virtual minutes between two messages.", min=1.0)
+    ] = 60.0,
+    picture: Annotated[
+        Path, typer.Option("--picture", help="Where to write the picture, an SVG.")
+    ] = Path("drill.svg"),
+) -> None:
+    """Rehearse days of outages in a minute.
+
+    Peer, SMP, EDS, database and backend are away in turn. Two whole access points live through it in
+    virtual time, in a directory of their own; nothing that runs on this machine is touched.
+
+    \b
+    Examples:
+      accesspoint drill                           exit 0 only when nothing was lost or doubled
+      accesspoint drill --every 10                six times the messages
+      accesspoint drill --picture outages.svg     with the picture in this file
+
+    \b
+    Exit codes: 0 nothing lost and nothing twice, 1 something was, 2 usage, 130 interrupted.
+    """
+    from accesspoint.cli import drill as verb
+
+    raise typer.Exit(verb.run(every=every, picture=picture))
 
 
 @app.command()
@@ -387,103 +405,6 @@ def config_check(
     from accesspoint.cli import config as verb
 
     raise typer.Exit(verb.run(config))
-
-
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id that `messages list` shows.")]
-
-
-@messages.command("list")
-def messages_list(
-    state: Annotated[
-        str | None, typer.Option("--state", help="Everything in this state, such as RETRY_WAIT.")
-    ] = None,
-    config: ConfigOption = None,
-) -> None:
-    """List the messages that wait for a person.
-
-    These are UNCERTAIN, HELD and QUARANTINED ones.
-
-    \b
-    Examples:
-      accesspoint messages list
-      accesspoint messages list --state RETRY_WAIT --config accesspoint.toml
-
-    \b
-    Exit codes: 0 listed, 1 no such state, 3 configuration, 5 no node answers.
-    """
-    from accesspoint.cli import messages as verb
-
-    raise typer.Exit(verb.list_standing(state, config=config))
-
-
-@messages.command("show")
-def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
-    """Show one message with its receipt and every step.
-
-    \b
-    Examples:
-      accesspoint messages show 01K...
-      accesspoint messages show 01K... --config accesspoint.toml
-
-    \b
-    Exit codes: 0 shown, 1 no such message, 3 configuration, 5 no node answers.
-    """
-    from accesspoint.cli import messages as verb
-
-    raise typer.Exit(verb.show(id_, config=config))
-
-
-@messages.command("retry")
-def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
-    """Try a message again now, as the very same message.
-
-    One that waits is tried at once; one that is UNCERTAIN goes out once more.
-
-    \b
-    Examples:
-      accesspoint messages retry 01K...
-      accesspoint messages retry 01K... --config accesspoint.toml
-
-    \b
-    Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
-    """
-    from accesspoint.cli import messages as verb
-
-    raise typer.Exit(verb.act(id_, "retry", config=config))
-
-
-@messages.command("release")
-def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
-    """Let a HELD or QUARANTINED message be handed on again.
-
-    \b
-    Examples:
-      accesspoint messages release 01K...
-      accesspoint messages release 01K... --config accesspoint.toml
-
-    \b
-    Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.
-    """
-    from accesspoint.cli import messages as verb
-
-    raise typer.Exit(verb.act(id_, "release", config=config))
-
-
-@messages.command("cancel")
-def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
-    """Withdraw a message that was never sent.
-
-    \b
-    Examples:
-      accesspoint messages cancel 01K...
-      accesspoint messages cancel 01K... --config accesspoint.toml
-
-    \b
-    Exit codes: 0 withdrawn, 1 not possible, 3 configuration, 5 no node answers.
-    """
-    from accesspoint.cli import messages as verb
-
-    raise typer.Exit(verb.act(id_, "cancel", config=config))
 
 
 @app.command()

@@ -3,15 +3,16 @@
 An answer decides the event's fate: 200 and 201 mean sent. 400, 413 and 422 judge the event itself: it is
 parked with a problem, the rest goes on, and each start of the node tries it once more. Everything else (no
 answer, no token, any other status, an error of ours) may pass and is tried again after a delay that
-doubles, with jitter so that nodes do not march in step; a status component that is away for days, or has
-moved, only makes the table longer.
+doubles, with jitter so that nodes do not march in step. While nobody answers at all, one event at a time is
+tried, after delays that double, to find out; a status component that is away for days, or has moved, only
+makes the table longer.
 
 Spec: reliability section 2.2; EHMI delivery status, create interaction.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,14 +22,18 @@ import aiohttp
 import structlog
 
 from accesspoint.bounded import AnswerTooLong, read_bounded
+from accesspoint.clock import Clock
 from accesspoint.delivery.outbox import ClaimedEvent, Fate, Outbox, Settlement
 from accesspoint.delivery.token import TokenError, TokenRefused, TokenSource
 from accesspoint.failpoints import failpoint
 
-LONGEST_SLEEP: Final = 2.0
-"""Seconds after which the table is looked at anyway: another node's rows wake nobody here."""
+LONGEST_SLEEP: Final = 30.0
+"""Seconds after which the table is looked at anyway: what other nodes commit is announced, this is the net below."""
 _ANSWER_LIMIT: Final = 64 * 1024
 _JUDGES_THE_EVENT: Final = frozenset({400, 413, 422})
+_NOBODY_THERE: Final = frozenset({None, 429, 502, 503, 504})
+"""No answer, or that of something in front of the component: nothing is said of the event."""
+_AWAY: Final = frozenset({"status-unreachable", "token-unreachable"})
 
 log = structlog.get_logger()
 
@@ -58,6 +63,7 @@ class Relay:
         tokens: Mapping[str, TokenSource],
         ssl_context: ssl.SSLContext,
         session: Callable[[], aiohttp.ClientSession],
+        clock: Clock,
         random: Callable[[], float],
         back_off: BackOff | None = None,
         concurrency: int = 8,
@@ -73,10 +79,13 @@ class Relay:
         self._tokens = tokens
         self._ssl_context = ssl_context
         self._session = session
+        self._clock = clock
         self._random = random
         self._back_off = back_off or BackOff()
         self._concurrency = concurrency
         self._attempt_seconds = timeout
+        self._failures = 0
+        self._probe_at = 0.0
 
     async def run(self) -> None:
         """Send for ever; ends only by cancellation or with the database's StorageFailure."""
@@ -95,19 +104,47 @@ class Relay:
         try:
             while True:
                 self._outbox.woken.clear()
-                claimed, wait = await self._outbox.exchange(
-                    settled, limit=self._concurrency - len(flights)
-                )
+                claimed, wait = await self._outbox.exchange(settled, limit=self._free(len(flights)))
                 failpoint("O5")
                 flights |= {asyncio.create_task(self._attempt(event)) for event in claimed}
                 if until_idle and not flights:
                     return
-                settled, flights = await self._wait(flights, wait)
+                settled, flights = await self._wait(flights, self._until_probe(wait, flights))
         finally:
             # What is under way has a lease; it is sent again when nobody has settled it by then.
             for flight in flights:
                 flight.cancel()
             await asyncio.gather(*flights, return_exceptions=True)
+
+    def _free(self, flying: int) -> int:
+        """How many events may be claimed: while nobody answers, one at a time when its time has come, to find out."""
+        if not self._failures:
+            return self._concurrency - flying
+        return 1 if flying == 0 and self._clock.monotonic() >= self._probe_at else 0
+
+    def _until_probe(self, wait: timedelta | None, flights: Collection[object]) -> timedelta | None:
+        """How long to wait at most: while nobody answers, for the probe under way, or until the next one."""
+        if not self._failures:
+            return wait
+        if flights:
+            return None
+        # The event that would be tried may have to wait longer than the component.
+        due = timedelta() if wait is None else wait
+        # Never a moment too early, by which nothing would be claimed: hence rounded up.
+        return max(due, timedelta(seconds=self._probe_at - self._clock.monotonic() + 0.001))
+
+    def _learn(self, settlement: Settlement, status: int | None) -> Settlement:
+        """Take from what one event met whether the component is there, and for how long to leave it alone."""
+        problem = settlement.problem or "status-took-it"
+        if problem not in _AWAY or status not in _NOBODY_THERE:
+            # A refused token says nothing of the component.
+            self._failures = 0 if problem.startswith("status-") else self._failures
+        elif self._clock.monotonic() >= self._probe_at:
+            # What was under way together fails together and counts once.
+            self._failures += 1
+            delay = self._back_off.delay(self._failures, self._random())
+            self._probe_at = self._clock.monotonic() + delay.total_seconds()
+        return settlement
 
     async def _wait(
         self, flights: set[asyncio.Task[Settlement]], wait: timedelta | None
@@ -145,12 +182,12 @@ class Relay:
             return self._postpone(event, "internal", None)
         if status in (200, 201):
             log.info("delivery_event_sent", event_id=event.event_id, attempts=event.attempts)
-            return Settlement(event, Fate.SENT)
+            return self._learn(Settlement(event, Fate.SENT), status)
         if status == 401:
             self._source(event).drop(event.sor, event.gln)
         if status in _JUDGES_THE_EVENT:
             log.error("delivery_event_parked", event_id=event.event_id, status=status)
-            return Settlement(event, Fate.PARKED, "status-refused")
+            return self._learn(Settlement(event, Fate.PARKED, "status-refused"), status)
         problem = "status-refused" if 400 <= status < 500 else "status-unreachable"
         return self._postpone(event, problem, status)
 
@@ -164,7 +201,7 @@ class Relay:
             attempts=event.attempts,
             seconds=round(delay.total_seconds(), 3),
         )
-        return Settlement(event, Fate.POSTPONED, problem, delay)
+        return self._learn(Settlement(event, Fate.POSTPONED, problem, delay), status)
 
     def _source(self, event: ClaimedEvent) -> TokenSource:
         """The tokens of the device that reports; an event outlives the configuration it was made under."""

@@ -19,7 +19,6 @@ from uuid import UUID
 import structlog
 
 import accesspoint.app
-import accesspoint.delivery.relay
 from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
 from keys.certificate import der
@@ -277,7 +276,6 @@ def installed(world: World) -> Iterator[None]:
         patch.object(accesspoint.app, "build_directory", directory_of_node),
         patch.object(accesspoint.app, "HANDOVER_SCHEDULE", handovers),
         patch.object(Retry, "schedule", lambda self: replace(schedule(self), draw=draw)),
-        patch.object(accesspoint.delivery.relay, "LONGEST_SLEEP", 30.0),
         simulated_fsync(disk_of_life),
     ):
         structlog.configure(

@@ -18,6 +18,7 @@ Invoke = Callable[..., Ended]
 VERBS = [
     ("demo",),
     ("dev",),
+    ("drill",),
     ("run",),
     ("send",),
     ("watch",),

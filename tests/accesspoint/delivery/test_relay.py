@@ -56,6 +56,7 @@ def relay_to(
         tokens={"fjordby-ap": tokens, **more},
         ssl_context=context,
         session=lambda: session,
+        clock=clock,
         random=lambda: 0.0,
     )
 
@@ -118,6 +119,27 @@ async def test_a_status_component_that_is_away_only_delays(
 
     assert [row["state"] for row in await rows(database)] == ["sent", "sent"]
     assert len(central_services.store.reports) == 2
+
+
+async def test_while_nobody_answers_one_event_at_a_time_is_tried(
+    relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
+    clock: ManualClock, facts: DeliveryFacts,
+) -> None:  # fmt: skip
+    messages = [replace(facts, message_identifier=f"m-{number}") for number in range(40)]
+    await record(database, outbox, *(event_of(facts=message) for message in messages))
+    central_services.faults.add(Fault.STATUS_DOWN)
+
+    # Six hours of outage, looked at every minute: each probe is one attempt, its delay at most five minutes.
+    for _ in range(6 * 60):
+        await relay.drain()
+        clock.advance(timedelta(minutes=1))
+
+    attempts = sum(row["attempts"] for row in await rows(database))
+    assert 6 * 12 <= attempts <= 6 * 12 + 8 + 10
+    central_services.faults.clear()
+    clock.advance(timedelta(minutes=5))
+    await relay.drain()
+    assert {row["state"] for row in await rows(database)} == {"sent"}
 
 
 async def test_poison_is_parked_and_later_events_go_on(

@@ -82,6 +82,7 @@ class Node:
             tokens={"fjordby-ap": tokens},
             ssl_context=context,
             session=lambda: self.session,
+            clock=CLOCK,
             random=lambda: 0.0,
         )
         trust = TrustStore(Purpose.SMP, network.authority.anchors, network.authority.intermediates)

@@ -1,0 +1,114 @@
+"""The branch `messages` of the command tree: what stands still at a node, and what a person does about it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+messages = typer.Typer(
+    help="What stands still at a node, and what a person does about it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="accesspoint.toml of the node; default: the network that runs now."
+    ),
+]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id that `messages list` shows.")]
+
+
+@messages.command("list")
+def messages_list(
+    state: Annotated[
+        str | None, typer.Option("--state", help="Everything in this state, such as RETRY_WAIT.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the messages that wait for a person.
+
+    These are UNCERTAIN, HELD and QUARANTINED ones.
+
+    \b
+    Examples:
+      accesspoint messages list
+      accesspoint messages list --state RETRY_WAIT --config accesspoint.toml
+
+    \b
+    Exit codes: 0 listed, 1 no such state, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.list_standing(state, config=config))
+
+
+@messages.command("show")
+def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Show one message with its receipt and every step.
+
+    \b
+    Examples:
+      accesspoint messages show 01K...
+      accesspoint messages show 01K... --config accesspoint.toml
+
+    \b
+    Exit codes: 0 shown, 1 no such message, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.show(id_, config=config))
+
+
+@messages.command("retry")
+def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Try a message again now, as the very same message.
+
+    One that waits is tried at once; one that is UNCERTAIN goes out once more.
+
+    \b
+    Examples:
+      accesspoint messages retry 01K...
+      accesspoint messages retry 01K... --config accesspoint.toml
+
+    \b
+    Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "retry", config=config))
+
+
+@messages.command("release")
+def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Let a HELD or QUARANTINED message be handed on again.
+
+    \b
+    Examples:
+      accesspoint messages release 01K...
+      accesspoint messages release 01K... --config accesspoint.toml
+
+    \b
+    Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "release", config=config))
+
+
+@messages.command("cancel")
+def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
+    """Withdraw a message that was never sent.
+
+    \b
+    Examples:
+      accesspoint messages cancel 01K...
+      accesspoint messages cancel 01K... --config accesspoint.toml
+
+    \b
+    Exit codes: 0 withdrawn, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.act(id_, "cancel", config=config))
