@@ -95,5 +95,5 @@ async def test_gzip_in_gzip(arena: Arena) -> None:
     attack = arena.author.compose(
         message_id=twin.message_id, compress=lambda data: gzip(gzip(b"\0" * (8 << 20)))
     )
-    verdict = Verdict("G10", "sbd.truncated", "EBMS:0004")
+    verdict = Verdict("G10", "sbd.encoding", "EBMS:0004")
     await arena.refuses(attack, verdict, twin=twin)

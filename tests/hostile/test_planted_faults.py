@@ -13,6 +13,7 @@ import pytest
 from as4_arena import Arena
 from as4_liar import Liar
 
+import accesspoint.inbound.reading
 import accesspoint.inbound.receiver
 import accesspoint.inbound.refusal
 import accesspoint.outbound.answers
@@ -153,14 +154,14 @@ def no_routing_check(patch: Patch) -> None:
 
 def no_unlisted_check(patch: Patch) -> None:
     """Parts that no PartInfo names are skipped instead of refused."""
-    original = accesspoint.inbound.receiver._Reading._start_part
+    original = accesspoint.inbound.reading.Reading._start_part
 
     def start(reading: Any, event: Any) -> None:
         reading._current = None
         if event.content_id in reading._decrypted.authenticated.part_digests:
             original(reading, event)
 
-    patch.setattr(accesspoint.inbound.receiver._Reading, "_start_part", start)
+    patch.setattr(accesspoint.inbound.reading.Reading, "_start_part", start)
 
 
 def no_record(patch: Patch) -> None:
@@ -195,7 +196,7 @@ def signatures_for_strangers(patch: Patch) -> None:
 
 def files_left_behind(patch: Patch) -> None:
     """Octets of a refused message stay in the directory of payloads."""
-    original = accesspoint.inbound.receiver._Reading.close
+    original = accesspoint.inbound.reading.Reading.close
 
     def close(reading: Any) -> None:
         for _ in reading._files:
@@ -204,7 +205,7 @@ def files_left_behind(patch: Patch) -> None:
                 writer.finish()
         original(reading)
 
-    patch.setattr(accesspoint.inbound.receiver._Reading, "close", close)
+    patch.setattr(accesspoint.inbound.reading.Reading, "close", close)
 
 
 @pytest.mark.parametrize(

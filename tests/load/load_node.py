@@ -22,6 +22,7 @@ from accesspoint.app import AccessPoint, start
 from accesspoint.config import load
 from accesspoint.outbound.submit import Submit
 from accesspoint.stations import Bell
+from accesspoint.stations.carrier import StationClient
 from accesspoint.stations.document import Envelope
 from accesspoint.stations.link import Handover
 from accesspoint.stations.sbd_file import stored
@@ -100,7 +101,7 @@ class Driver:
         return [int(row["us"]) / 1000 for row in rows]
 
 
-async def never_taken(handover: Handover) -> None:
+async def never_taken(client: StationClient, handover: Handover) -> None:
     """Leave the durable hand-over where it is: carrying it to the station above is no part of an AS4 push."""
     await asyncio.Event().wait()
 
@@ -114,9 +115,9 @@ def fill_directories(payloads: PayloadStore) -> None:
 async def main(config: Path) -> None:
     """Run the node and answer until standard input ends."""
     log.configure(format=log.Format.JSON)
+    StationClient.carry = never_taken  # type: ignore[method-assign]
     async with start(load(config)) as node:
         fill_directories(node.payloads)
-        node.carriers["up"] = never_taken
         driver = Driver(node)
         reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
