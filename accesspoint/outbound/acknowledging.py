@@ -43,7 +43,8 @@ async def acknowledge(
         await record_outcome(tx, {**row, "problem": None}, State.ACKNOWLEDGED, at=at)
     await record_receipt(tx, row["id"], receipt, signer=signer, at=at)
     await reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]))
-    detail: dict[str, object] = {"signer": signer[:16]}
+    # Long enough that digits of it are never taken for a patient number.
+    detail: dict[str, object] = {"signer": signer[:32]}
     if late:
         detail["late_after"] = str(row["state"])
     await note(tx, row, "receipt", reporter=reporter, detail=detail)

@@ -14,6 +14,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -208,7 +209,7 @@ class SimulatedVfs(apsw.VFS):
     """The file layer of SQLite for every simulated disk of this process."""
 
     def __init__(self) -> None:
-        super().__init__(VFS_NAME, SYSTEM_VFS, makedefault=True)
+        super().__init__(VFS_NAME, SYSTEM_VFS)
 
     def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
         path = name.filename() if isinstance(name, apsw.URIFilename) else str(name)
@@ -241,9 +242,17 @@ def simulated_fsync(disk_of_life: Callable[[], Disk | None]) -> Iterator[None]:
 
     originals = os.fsync, os.fdatasync
     os.fsync = os.fdatasync = fsync
-    vfs = SimulatedVfs()
+    _register_once()
+    apsw.set_default_vfs(VFS_NAME)
     try:
         yield
     finally:
         os.fsync, os.fdatasync = originals
-        vfs.unregister()
+        apsw.set_default_vfs(SYSTEM_VFS)
+        _DISKS.clear()
+
+
+@cache
+def _register_once() -> SimulatedVfs:
+    """A file layer must outlive every connection that uses it, also one that is collected long after its run."""
+    return SimulatedVfs()

@@ -4,6 +4,7 @@ Ends with 1 when a promise was broken; each failing seed is printed as the comma
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
 import sys
@@ -25,8 +26,13 @@ CHUNK = 25
 
 def run_chunk(seeds: Iterable[int]) -> list[Report]:
     """Run some seeds in this process."""
+    reports = []
     with Stage.open() as stage:
-        return [run_seed(seed, stage) for seed in seeds]
+        for seed in seeds:
+            reports.append(run_seed(seed, stage))
+            # A run leaves many cycles of large objects, too few of them for the collector to come by itself.
+            gc.collect()
+    return reports
 
 
 def run_seeds(first: int, count: int, *, processes: int) -> Iterator[list[Report]]:
