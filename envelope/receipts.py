@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from envelope.codes import Severity
 from envelope.errors import InvalidReceipt, LocalProtocolError
 from envelope.pmode import SecuritySuite
-from envelope.signals import SignalMessage, build_receipt_messaging, read_signals
+from envelope.signals import build_receipt_messaging
 from envelope.verified import (
     _PROOF,
     AuthenticatedSignal,
@@ -88,27 +88,22 @@ def _build(
 
 
 def match_receipt(
-    authenticated: AuthenticatedSignal | None,
-    signal: SignalMessage,
+    authenticated: AuthenticatedSignal,
     *,
     message_id: str,
     expected: Sequence[SignedReference],
 ) -> ReceiptEvidence:
     """Hold a receipt against the message we sent; the evidence is the only thing that makes it acknowledged.
 
-    `authenticated` is None when the signal is not signed; `expected` are the references kept when the message
-    was signed. URI, digest algorithm and decoded digest count, order and transforms do not.
+    `expected` are the references kept when the message was signed; none are a mistake of the caller
+    (`LocalProtocolError`). URI, digest algorithm and decoded digest count, order and transforms do not.
 
-    Raises `InvalidReceipt`: `rcp.unsigned`, `rcp.other` (another message's), `rcp.error` (an error of severity
-    failure beside it), `rcp.missing` (no receipt, or a reference left out), `rcp.digest`, `rcp.extra`. A signal
-    that was not read from the authenticated document is a mistake of the caller (`LocalProtocolError`).
+    Raises `InvalidReceipt`: `rcp.other` (another message's), `rcp.error` (an error of severity failure beside
+    it), `rcp.missing` (no receipt, or a reference left out), `rcp.digest`, `rcp.extra`.
 
     Spec: AS4 Profile 1.0 section 5.1.8; ebMS 3.0 Core section 5.2.3.3.
     """
-    if authenticated is None:
-        raise InvalidReceipt("the receipt is not signed", reason="rcp.unsigned")
-    if signal not in read_signals(authenticated.document):
-        raise LocalProtocolError("the signal is not of the authenticated document")
+    signal = authenticated.signal
     if not expected:
         raise LocalProtocolError("nothing was signed that a receipt could repeat")
     if signal.ref_to_message_id != message_id:

@@ -5,7 +5,7 @@ module and refuses anything else, `dataclasses.replace` included. So a function 
 `VerifiedUserMessage` need not ask whether a signature was checked.
 
 The order is fixed: `ParsedUserMessage` (G4) → `AuthenticatedUserMessage` (G6) → `DecryptedUserMessage` (G7) →
-`VerifiedUserMessage` (G8). A signal goes from its document to `AuthenticatedSignal`, a receipt on to
+`VerifiedUserMessage` (G8). A signal goes from `ParsedSignal` (G4) to `AuthenticatedSignal` (G6), a receipt on to
 `ReceiptEvidence`.
 
 Only `wsse`, `parts` and `receipts` name the proof.
@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from envelope.errors import LocalProtocolError
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import UserMessage, parse_user_message
+from envelope.signals import SignalMessage, read_signal
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -174,9 +175,28 @@ class VerifiedUserMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedSignal:
+    """The only SignalMessage of an envelope, well formed and schema-valid; nothing about it is authentic yet (G4)."""
+
+    signal: SignalMessage
+    document: "SoapDocument"
+    proof: InitVar[object]
+
+    def __post_init__(self, proof: object) -> None:
+        """Refuse values and a document that were not read together."""
+        _admit(proof)
+
+    @classmethod
+    def read(cls, document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> Self:
+        """Gate G4: read the SignalMessage of `document`; raises what `signals.read_signal` raises."""
+        return cls(signal=read_signal(document, limits), document=document, proof=_PROOF)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthenticatedSignal:
     """A signal whose Messaging header and Body are signed by the party expected."""
 
+    signal: SignalMessage
     document: "SoapDocument"
     certificate: "x509.Certificate"
     evidence: object

@@ -41,6 +41,7 @@ from envelope.verified import (
     AuthenticatedSignal,
     AuthenticatedUserMessage,
     DecryptedUserMessage,
+    ParsedSignal,
     ParsedUserMessage,
     SignatureRecord,
     SignedReference,
@@ -194,7 +195,7 @@ def authenticate(
 
 
 def authenticate_signal(
-    document: SoapDocument,
+    parsed: ParsedSignal,
     *,
     policy: SecurityPolicy,
     check: CertificateCheck,
@@ -206,9 +207,11 @@ def authenticate_signal(
     Raises as `authenticate` does; an unsigned signal raises `PolicyNoncompliance` (`sec.missing`,
     `sig.missing`), which is for the caller to ignore (decision D4).
     """
+    document = parsed.document
     header = read_security(document, content_ids=(), policy=policy, limits=limits, signal=True)
     certificate, evidence, _ = _verify(header, document, policy, check, party)
     return AuthenticatedSignal(
+        signal=parsed.signal,
         document=document,
         certificate=certificate,
         evidence=evidence,

@@ -18,8 +18,9 @@ from envelope.errors import EbmsError, FailedAuthentication, InvalidReceipt, Rem
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.pmode import PMode, Quirk
 from envelope.receipts import match_receipt
-from envelope.signals import ErrorEntry, SignalMessage, read_signal
-from envelope.soap import SoapDocument, parse_soap
+from envelope.signals import ErrorEntry
+from envelope.soap import parse_soap
+from envelope.verified import ParsedSignal
 from envelope.wsse import CertificateCheck, authenticate_signal
 from envelope.xml import scan
 
@@ -68,23 +69,20 @@ def judge(
     if media_type != "application/soap+xml" or not answer.body:
         return _bare(answer)
     try:
-        document = parse_soap(scan(answer.body, limits))
-        signal = read_signal(document, limits)
+        parsed = ParsedSignal.read(parse_soap(scan(answer.body, limits)), limits)
     except RemoteProtocolError as error:
         return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
-    if signal.errors:
-        verdict = _error(
-            document, signal, message_id=message_id, mode=mode, check=check, limits=limits
-        )
+    if parsed.signal.errors:
+        verdict = _error(parsed, message_id=message_id, mode=mode, check=check, limits=limits)
         code = verdict.detail.partition(" ")[0]
         if verdict.outcome is Outcome.REFUSED and arrived_before and code in _SAYS_DUPLICATE:
             return Verdict(Outcome.UNCERTAIN, "receipt-missing", verdict.detail)
         return verdict
     try:
         authenticated = authenticate_signal(
-            document, policy=mode.policy, check=check, party=None, limits=limits
+            parsed, policy=mode.policy, check=check, party=None, limits=limits
         )
-        match_receipt(authenticated, signal, message_id=message_id, expected=wire.references)
+        match_receipt(authenticated, message_id=message_id, expected=wire.references)
     except InvalidReceipt as error:
         return Verdict(
             Outcome.RETRY,
@@ -108,8 +106,7 @@ def _bare(answer: HttpAnswer) -> Verdict:
 
 
 def _error(
-    document: SoapDocument,
-    signal: SignalMessage,
+    parsed: ParsedSignal,
     *,
     message_id: str,
     mode: PMode,
@@ -117,12 +114,13 @@ def _error(
     limits: Limits,
 ) -> Verdict:
     """An Error signal: final only when it is permanent, about our message, and verified (or agreed to be unsigned)."""
+    signal = parsed.signal
     entry = next((e for e in signal.errors if e.severity != Severity.WARNING), signal.errors[0])
     known = CODES.get(entry.code)
     detail = f"{entry.code} {known.short_description if known else 'unknown code'}"
     about = {signal.ref_to_message_id, entry.ref_to_message_in_error} - {None}
     try:
-        authenticate_signal(document, policy=mode.policy, check=check, party=None, limits=limits)
+        authenticate_signal(parsed, policy=mode.policy, check=check, party=None, limits=limits)
         # A signature lasts: an error that names no message could be an old one about another.
         final = about == {message_id}
     except EbmsError:

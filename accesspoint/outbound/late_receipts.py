@@ -34,9 +34,8 @@ from envelope.errors import InvalidReceipt
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.receipts import match_receipt
 from envelope.sending import State
-from envelope.signals import SignalMessage, read_signals
 from envelope.soap import parse_soap
-from envelope.verified import AuthenticatedSignal
+from envelope.verified import AuthenticatedSignal, ParsedSignal
 from envelope.wsse import authenticate_signal
 from envelope.xml import scan
 from keys.certificate import der
@@ -56,7 +55,6 @@ class _Late:
     """A signed receipt of a certificate we trust; which message it is for is not looked up yet."""
 
     authenticated: AuthenticatedSignal
-    signal: SignalMessage
     party: str
     octets: bytes
 
@@ -95,7 +93,7 @@ class LateReceipts:
         late = self._authenticate(octets)
         if late is None:
             return False
-        identify(late.signal.message_id, late.party, late.authenticated.fingerprint)
+        identify(late.authenticated.signal.message_id, late.party, late.authenticated.fingerprint)
         await self._settle(late)
         return True
 
@@ -104,28 +102,26 @@ class LateReceipts:
         document = parse_soap(scan(octets, self._limits))
         if document.user_messages or len(document.signal_messages) != 1:
             return None
-        signal = read_signals(document, self._limits)[0]
+        parsed = ParsedSignal.read(document, self._limits)
+        signal = parsed.signal
         if signal.receipt is None or signal.errors or signal.pull_request_mpc:
             return None
         # Who signs is known only afterwards, so no partner's quirks are allowed for.
         authenticated = authenticate_signal(
-            document,
+            parsed,
             policy=self._agreements.default.policy,
             check=self._trust,
             party=None,
             limits=self._limits,
         )
-        return _Late(authenticated, signal, common_name(authenticated.certificate), octets)
+        return _Late(authenticated, common_name(authenticated.certificate), octets)
 
     async def _settle(self, late: _Late) -> None:
         """G10 and G11: hold the receipt against the message it names, and store it."""
         for _ in range(_TRIES):
             row, wire = await self._find(late)
             match_receipt(
-                late.authenticated,
-                late.signal,
-                message_id=row["message_id"],
-                expected=wire.references,
+                late.authenticated, message_id=row["message_id"], expected=wire.references
             )
             if await self._database.read(lambda tx: find_receipt(tx, row["id"])) is not None:  # noqa: B023
                 _log.info("receipt_repeated", message=row["id"])
@@ -139,7 +135,7 @@ class LateReceipts:
 
     async def _find(self, late: _Late) -> tuple[Row, Wire]:
         """Our message and its image; both must be for the certificate that signed."""
-        message_id = late.signal.ref_to_message_id or ""
+        message_id = late.authenticated.signal.ref_to_message_id or ""
 
         async def look(tx: Transaction) -> tuple[Row | None, Wire | None]:
             row = await find_sent(tx, party=late.party, message_id=message_id)

@@ -21,9 +21,14 @@ from envelope.errors import CertificateRefused, EnvelopeError, FailedAuthenticat
 from envelope.messaging import PartyId
 from envelope.receipts import match_receipt
 from envelope.security_token import TokenReference
-from envelope.signals import SignalMessage, read_signal
+from envelope.signals import SignalMessage
 from envelope.soap import parse_soap
-from envelope.verified import AuthenticatedSignal, SignatureRecord, SignedReference
+from envelope.verified import (
+    AuthenticatedSignal,
+    ParsedSignal,
+    SignatureRecord,
+    SignedReference,
+)
 from envelope.wsse import authenticate_signal
 from envelope.xml import scan
 from envelope.xmldsig import verify_record
@@ -177,11 +182,9 @@ def _verify(
     """Verify a stored receipt; its signer and what it repeats, or None when a finding says why not."""
     own = "own-" if expected is None else ""
     try:
-        authenticated, signal = _authenticate(evidence, row, known)
-        repeated = _repeated(signal)
-        match_receipt(
-            authenticated, signal, message_id=row["message_id"], expected=expected or repeated
-        )
+        authenticated = _authenticate(evidence, row, known)
+        repeated = _repeated(authenticated.signal)
+        match_receipt(authenticated, message_id=row["message_id"], expected=expected or repeated)
     except CertificateRefused as refused:
         tally.find(f"{own}receipt-signer", **ids, signer=row["signer"], reason=refused.reason)
     except FailedAuthentication as failed:
@@ -200,16 +203,13 @@ _OTHER_REFERENCES = frozenset({"rcp.digest", "rcp.missing", "rcp.extra"})
 
 def _authenticate(
     evidence: Evidence, row: Row, known: x509.Certificate | None
-) -> tuple[AuthenticatedSignal, SignalMessage]:
-    document = parse_soap(scan(bytes(row["body"])))
-    signal = read_signal(document)
-    authenticated = authenticate_signal(
-        document,
+) -> AuthenticatedSignal:
+    return authenticate_signal(
+        ParsedSignal.read(parse_soap(scan(bytes(row["body"])))),
         policy=evidence.setting.agreements.mode_for(row["party"]).policy,
         check=AsStored(row["signer"], int(row["at"]), known),
         party=None,
     )
-    return authenticated, signal
 
 
 def _repeated(signal: SignalMessage) -> tuple[SignedReference, ...]:

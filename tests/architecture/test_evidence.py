@@ -17,6 +17,7 @@ GATES = {
         "DecryptedUserMessage",
         "PartEvidence",
         "VerifiedUserMessage",
+        "ParsedSignal",
         "AuthenticatedSignal",
         "ReceiptEvidence",
     },

@@ -281,7 +281,11 @@ class CrashScene(TwoOrganisations):
             beside = list((store / "tmp").iterdir())
             return len(beside) == 1 and not any(beside[0].iterdir())
 
-        await until(nothing_beside, f"temporary files of {name} to go", seconds=3)
+        try:
+            await until(nothing_beside, f"temporary files of {name} to go", seconds=3)
+        except Broken as broken:
+            left = sorted(str(path.relative_to(store)) for path in (store / "tmp").rglob("*"))
+            raise Broken(f"{left} are left: {broken}") from None
 
     async def orphans(self, name: str) -> int:
         """How many payload files no row points at."""

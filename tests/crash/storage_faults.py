@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -39,7 +40,7 @@ def power_loss(seed: str, *, ignores_sync: bool = False) -> None:
     from accesspoint import failpoints
 
     store = _store()
-    disk = Disk(store, at_limit=lambda: None)
+    disk = Disk(store, at_limit=lambda: None, clock=time.time)
     disk.ignores_sync = ignores_sync
     # Kept, because a context that nobody refers to ends.
     _KEPT.append(simulated_fsync(lambda: disk))

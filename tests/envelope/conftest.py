@@ -34,6 +34,7 @@ from envelope.verified import (
     AuthenticatedSignal,
     AuthenticatedUserMessage,
     DecryptedUserMessage,
+    ParsedSignal,
     ParsedUserMessage,
     VerifiedUserMessage,
 )
@@ -317,7 +318,10 @@ class Workshop:
         party: PartyId | None = BETA,
     ) -> AuthenticatedSignal:
         return authenticate_signal(
-            self.document(data), policy=policy, check=check or self.check(), party=party
+            ParsedSignal.read(self.document(data)),
+            policy=policy,
+            check=check or self.check(),
+            party=party,
         )
 
     def edit(self, data: bytes, change: Callable[[etree._Element], None]) -> bytes:

@@ -14,6 +14,7 @@ EVIDENCE = [
     verified.DecryptedUserMessage,
     verified.PartEvidence,
     verified.VerifiedUserMessage,
+    verified.ParsedSignal,
     verified.AuthenticatedSignal,
     verified.ReceiptEvidence,
 ]

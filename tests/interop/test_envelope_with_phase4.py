@@ -43,7 +43,7 @@ from envelope.receipts import build_receipt, match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import build_error_messaging, read_signal
 from envelope.soap import build_soap, parse_soap, serialize
-from envelope.verified import ParsedUserMessage, VerifiedUserMessage
+from envelope.verified import ParsedSignal, ParsedUserMessage, VerifiedUserMessage
 from envelope.wsse import (
     WireIds,
     authenticate,
@@ -373,12 +373,11 @@ class TestWeSendToPhase4:
         assert signal.errors == (), signal
         receipt = match_receipt(
             authenticate_signal(
-                document,
+                ParsedSignal.read(document),
                 policy=EDELIVERY_1_15,
                 check=OnePartner(clinic.issued.certificate),
                 party=message.to_party.party_id,
             ),
-            signal,
             message_id=message.message_id,
             expected=envelope.references,
         )
@@ -415,14 +414,13 @@ class TestWeSendToPhase4:
         assert b"urn:fdc:com.helger.phase4:ns:info" in answer
         document = parse_soap(scan(answer))
         authentic = authenticate_signal(
-            document,
+            ParsedSignal.read(document),
             policy=EDELIVERY_1_15,
             check=OnePartner(clinic.issued.certificate),
             party=message.to_party.party_id,
         )
         evidence = match_receipt(
             authentic,
-            read_signal(document),
             message_id=message.message_id,
             expected=envelope.references,
         )
@@ -469,7 +467,7 @@ class TestWeSendToPhase4:
         await asyncio.to_thread(receiver.listen)
         document = parse_soap(scan(answer))
         authentic = authenticate_signal(
-            document,
+            ParsedSignal.read(document),
             policy=EDELIVERY_1_15,
             check=OnePartner(clinic.issued.certificate),
             party=None,
@@ -477,7 +475,6 @@ class TestWeSendToPhase4:
         with pytest.raises(InvalidReceipt):
             match_receipt(
                 authentic,
-                read_signal(document),
                 message_id=first.message_id,
                 expected=second.references,
             )

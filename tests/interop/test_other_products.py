@@ -30,7 +30,7 @@ from envelope.security_header import read_security
 from envelope.security_token import TokenReference
 from envelope.signals import read_signal
 from envelope.soap import parse_soap, read_fault
-from envelope.verified import AuthenticatedUserMessage, ParsedUserMessage
+from envelope.verified import AuthenticatedUserMessage, ParsedSignal, ParsedUserMessage
 from envelope.wsse import authenticate, authenticate_signal, decrypt_key
 from envelope.xml import scan
 from envelope.xmldsig import verify_reference, verify_signature
@@ -240,8 +240,7 @@ def take_in(sample: Sample) -> str:
     document = parse_soap(scan(soap, allow_bom=BOM in sample.quirks))
     policy, check = policy_of(sample), EveryCertificate()
     if not document.user_messages:
-        read_signal(document)
-        authenticate_signal(document, policy=policy, check=check, party=None)
+        authenticate_signal(ParsedSignal.read(document), policy=policy, check=check, party=None)
         return "signal"
     authenticated = authenticate(ParsedUserMessage.read(document), policy=policy, check=check)
     decrypted = decrypt_key(authenticated, TestKey(sample.key or "as4net-AccessPointA"))

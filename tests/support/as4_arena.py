@@ -24,6 +24,7 @@ from as4_wire import Author, Wire, as_json, leaks
 
 from envelope.codes import CODES, Severity
 from envelope.pmode import EDELIVERY_1_15
+from envelope.verified import ParsedSignal
 from envelope.wsse import authenticate_signal
 
 CPU_SECONDS = 0.2
@@ -159,7 +160,7 @@ class Arena:
         )
         if verdict.authenticated:
             authenticate_signal(
-                document,
+                ParsedSignal.read(document),
                 policy=EDELIVERY_1_15,
                 check=SignedBy(self.node.certificate),
                 party=None,

@@ -36,7 +36,7 @@ from envelope.signals import (
     read_signal,
 )
 from envelope.soap import SoapDocument
-from envelope.verified import ReceiptEvidence, SignedReference
+from envelope.verified import ParsedSignal, ReceiptEvidence, SignedReference
 from envelope.wsse import Signer, WireIds, authenticate_signal, sign_signal
 from envelope.xml import parse_trusted, scan
 from envelope.xmldsig import read_signature
@@ -127,13 +127,11 @@ class SignedBy:
 
 def verify_receipt(answer: HttpAnswer, wire: Wire, signer: x509.Certificate) -> ReceiptEvidence:
     """A signed receipt of `signer` for every reference of `wire`; raises what the sender's gate raises."""
-    document, signal = answer.signal()
+    document, _ = answer.signal()
     authenticated = authenticate_signal(
-        document, policy=EDELIVERY_1_15, check=SignedBy(signer), party=None
+        ParsedSignal.read(document), policy=EDELIVERY_1_15, check=SignedBy(signer), party=None
     )
-    return match_receipt(
-        authenticated, signal, message_id=wire.message_id, expected=wire.references
-    )
+    return match_receipt(authenticated, message_id=wire.message_id, expected=wire.references)
 
 
 @dataclass(frozen=True)

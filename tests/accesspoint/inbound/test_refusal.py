@@ -23,6 +23,7 @@ from envelope.errors import (
     ValueNotRecognized,
 )
 from envelope.pmode import EDELIVERY_1_15
+from envelope.verified import ParsedSignal
 from envelope.wsse import authenticate_signal
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ async def test_a_known_sender_gets_a_signed_error_about_its_message(
     assert answer.status == 200
     document, signal = HttpAnswer(200, answer.content_type, answer.body).signal()
     authenticate_signal(
-        document,
+        ParsedSignal.read(document),
         policy=EDELIVERY_1_15,
         check=SignedBy(inbound.pki.clinic.certificate),
         party=None,
