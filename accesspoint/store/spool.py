@@ -126,7 +126,12 @@ def _sweep(parent: Path, *, keep: str) -> int:
             continue
         try:
             lock = os.open(leftover, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:
+            # Nothing of ours, unless a power cut made it of something else: nobody is to find a payload here.
+            leftover.unlink(missing_ok=True)
+            files += 1
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

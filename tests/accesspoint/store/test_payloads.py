@@ -220,6 +220,17 @@ def test_entries_tell_size_and_name_of_what_is_published(
     assert {entry.id: entry.size for entry in store.entries()} == wanted
 
 
+def test_a_file_that_stands_where_only_directories_do_is_swept(tmp_path: Path) -> None:
+    PayloadStore(tmp_path / "payloads").close()
+    (tmp_path / "payloads" / "tmp" / "0123456789abcdef").write_bytes(b"a payload after a power cut")
+    store = PayloadStore(tmp_path / "payloads")
+
+    assert store.swept == 1
+    (own,) = (tmp_path / "payloads" / "tmp").iterdir()
+    assert not any(own.iterdir())
+    store.close()
+
+
 def test_leftovers_of_a_dead_process_are_swept_and_those_of_a_living_one_kept(
     directory: Path,
 ) -> None:
