@@ -271,7 +271,7 @@ class AccessPoint:
         configuration = self.configuration
         served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.organisations}
         known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
-        backend = self._build_backend()
+        backend = self.build_backend()
         if backend is None:
             self.desk = PullDesk(
                 database=self.database,
@@ -434,7 +434,7 @@ class AccessPoint:
                 )
                 self._tasks.append(relay.run)
 
-    def _build_backend(self) -> Backend | None:
+    def build_backend(self) -> Backend | None:
         return build_backend(
             self.configuration.backend,
             tls=self.client_tls,

@@ -8,44 +8,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from accesspoint.app import AccessPoint
-from accesspoint.backends.base import Backend
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration, load
-from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Scenery, plan_nodes
+from accesspoint.demo.scenery import NodePlan, Scenery, plan_nodes
 from accesspoint.discovery.cache import CachedDirectory
-from accesspoint.discovery.directory import Directory
+from accesspoint.drill.redirected import Outside, RedirectedNode
 from accesspoint.drill.surroundings import DrillBackend, Publisher, StatusComponent, Wire
 from accesspoint.ids import SystemIds
 from accesspoint.store.database import StorageError
-from keys.path import Validator
-from keys.revocation import RevocationMode, RevocationPolicy
+from keys.certificate import der
 from keys.store import load_certificate_files
 from keys.trust import Purpose, TrustStore
 
 RESTART_SECONDS: Final = 30.0
 """How long after its end a supervisor starts a node again."""
-_NO_LISTS: Final = RevocationPolicy(RevocationMode.OFF, "a drill has no revocation lists")
-
-
-class _Node(AccessPoint):
-    """An access point whose connections lead into the drill."""
-
-    wire: Wire
-    publisher: Directory
-    status: StatusComponent
-    backend: DrillBackend
-    trusted: Callable[[Purpose], TrustStore]
-
-    def build_validator(self, purpose: Purpose, settings: object) -> Validator:
-        """Trust the authority of the drill; it publishes no revocation lists."""
-        return Validator(self.trusted(purpose), revocation=_NO_LISTS)
-
-    def build_directory(self, stack: AsyncExitStack) -> Directory:
-        """The drill's publisher, remembered as a real one is."""
-        return CachedDirectory(self.publisher, clock=self.clock)
-
-    def _build_backend(self) -> Backend:
-        return self.backend
 
 
 class Machine:
@@ -55,24 +31,21 @@ class Machine:
         self,
         plan: NodePlan,
         configuration: Configuration,
+        outside: Callable[[], Outside],
         *,
         clock: Clock,
         wire: Wire,
-        publisher: Publisher,
-        status: StatusComponent,
-        trusted: Callable[[Purpose], TrustStore],
         backend: DrillBackend,
     ) -> None:
+        """`outside` is made anew for each life of the node: what it remembers ends with it."""
         self.name = plan.organisation.key
         self.backend = backend
         self.node: AccessPoint | None = None
         self.starts = 0
         self._configuration = configuration
+        self._outside = outside
         self._clock = clock
         self._wire = wire
-        self._publisher = publisher
-        self._status = status
-        self._trusted = trusted
 
     async def run(self) -> None:
         """Run the node, again and again, until cancelled."""
@@ -85,17 +58,10 @@ class Machine:
 
     async def _live(self) -> None:
         async with AsyncExitStack() as stack:
-            node = _Node(self._configuration, clock=self._clock, ids=SystemIds(self._clock))
-            node.wire, node.publisher, node.status = self._wire, self._publisher, self._status
-            node.backend, node.trusted = self.backend, self._trusted
-            client: Any = self._wire
-            session: Any = self._status
-            node.as4_client = client
-            await node.open_stores(stack)
-            node.load_keys()
-            node.build_reporting(lambda: session)
-            node.build_stations(stack)
-            node.start_workers(stack)
+            node = RedirectedNode(
+                self._configuration, self._outside(), clock=self._clock, ids=SystemIds(self._clock)
+            )
+            await node.begin(stack)
             self.starts += 1
             self.node = node
             self._wire.servers[self.name] = node.as4
@@ -127,7 +93,7 @@ def build_machines(
         {
             plan.organisation.address.gln: (
                 f"https://{plan.organisation.key}/as4",
-                _der(plan.certificate),
+                der(load_certificate_files([plan.certificate])[0]),
             )
             for plan in plans
         },
@@ -144,18 +110,18 @@ def build_machines(
                 "node": made.node.model_copy(update={"lease": timedelta(minutes=10)}),
             }
         )
-        away = is_away if number else (lambda _: False)
+        backend = DrillBackend(is_away if number else (lambda _: False))
+
+        def outside(backend: DrillBackend = backend) -> Outside:
+            return Outside(
+                client=wire,
+                session=status,
+                directory=CachedDirectory(publisher, clock=clock),
+                backend=backend,
+                trust=trusted,
+            )
+
         machines[plan.organisation.key] = Machine(
-            plan, configuration, clock=clock, wire=wire, publisher=publisher, status=status,
-            trusted=trusted, backend=DrillBackend(away),
-        )  # fmt: skip
+            plan, configuration, outside, clock=clock, wire=wire, backend=backend
+        )
     return machines
-
-
-def _der(path: Path) -> bytes:
-    from keys.certificate import der
-
-    return der(load_certificate_files([path])[0])
-
-
-__all__ = ["ORGANISATIONS", "Machine", "build_machines"]

@@ -9,13 +9,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
 import apsw
-import orjson
-from multidict import CIMultiDict
 
 from accesspoint.as4.client import HttpAnswer, PostFailed
 from accesspoint.as4.server import As4Server
@@ -24,6 +21,7 @@ from accesspoint.clock import Clock
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
 from accesspoint.drill.plan import Part
+from accesspoint.drill.redirected import Response, Session, hand_over, read_whole
 from accesspoint.network.status import ReportStore
 from accesspoint.stations.document import Document
 from accesspoint.store.payloads import PayloadStore
@@ -63,21 +61,15 @@ class Wire:
         body: AsyncIterator[bytes] | bytes,
     ) -> HttpAnswer:
         """As `As4Client.post`; raises PostFailed where nobody listens."""
-        data = body if isinstance(body, bytes) else b"".join([piece async for piece in body])
+        data = await read_whole(body)
         await asyncio.sleep(HOP_SECONDS)
         host = url.split("/")[2]
         server = self.servers.get(host)
         if server is None or (host == self.peer and self.is_away(Part.PEER)):
             raise PostFailed("peer-unreachable", f"{host}: refused", arrival_possible=False)
-        request: Any = SimpleNamespace(
-            remote="192.0.2.1",
-            headers=CIMultiDict({"Content-Type": content_type}),
-            content_length=content_length,
-            content=_Body(data),
-        )
-        response: Any = await server.handle(request)
+        answer = await hand_over(server, content_type, _Body(data))
         await asyncio.sleep(HOP_SECONDS)
-        return HttpAnswer(response.status, response.headers["Content-Type"], response.body)
+        return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class Publisher:
         )
 
 
-class StatusComponent:
+class StatusComponent(Session):
     """The status component with its authorization server, as a node's HTTP session reaches them."""
 
     def __init__(self, is_away: IsAway, clock: Clock) -> None:
@@ -107,55 +99,19 @@ class StatusComponent:
         self._is_away = is_away
         self._clock = clock
 
-    def post(self, url: str, **options: Any) -> "_Exchange":
-        """As `aiohttp.ClientSession.post`."""
-        return _Exchange(self, url, options)
-
-    async def answer(self, url: str, options: dict[str, Any]) -> "_Response":
+    async def answer(self, url: str, options: dict[str, Any]) -> Response:
         """Answer one request; raises `aiohttp.ClientConnectionError` while away."""
         await asyncio.sleep(HOP_SECONDS)
         if self._is_away(Part.STATUS):
             raise aiohttp.ClientConnectionError
         if url.endswith("/token"):
-            scope = options["data"]["scope"]
-            return _Response(
-                200, {"access_token": "drill", "token_type": "Bearer", "expires_in": 300, "scope": scope}
-            )  # fmt: skip
+            return Response.of_token("drill", options["data"])
         resource = json.loads(options["data"])
         if violations := check_audit_event(resource):
             raise AssertionError(f"a delivery event breaks its profile: {violations[0]}")
         _, is_new = await self.reports.add(resource, received_at=self._clock.now())
         self.repeated += not is_new
-        return _Response(201 if is_new else 200, {})
-
-
-@dataclass(frozen=True, slots=True)
-class _Exchange:
-    status: StatusComponent
-    url: str
-    options: dict[str, Any]
-
-    async def __aenter__(self) -> "_Response":
-        return await self.status.answer(self.url, self.options)
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-
-class _Response:
-    def __init__(self, status: int, body: dict[str, Any]) -> None:
-        self.status = status
-        self._body = orjson.dumps(body)
-
-    @property
-    def content(self) -> Self:
-        return self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-    def close(self) -> None:
-        """There is no connection."""
+        return Response(201 if is_new else 200)
 
 
 @dataclass

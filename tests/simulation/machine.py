@@ -16,14 +16,11 @@ from random import Random
 from typing import Any, TypeVar
 
 from accesspoint.api.routes import Api
-from accesspoint.app import AccessPoint
-from accesspoint.backends.base import Backend
 from accesspoint.config import Configuration
+from accesspoint.drill.redirected import Outside, RedirectedNode
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import SeededIds
 from accesspoint.store.database import Database, sqlite_url
-from keys.path import Validator
-from keys.revocation import RevocationMode, RevocationPolicy
 from keys.trust import Purpose, TrustStore
 from tests.simulation.disk import Disk
 from tests.simulation.loop import LIFE
@@ -32,7 +29,6 @@ from tests.simulation.world import MachineClock, World
 
 T = TypeVar("T")
 TOKEN = "token"
-_UNCHECKED = RevocationPolicy(RevocationMode.OFF, "no lists in the simulation")
 
 
 class NodeGone(Exception):
@@ -44,16 +40,6 @@ class NodeGone(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outside:
-    """What a node is given in place of its connections to others."""
-
-    client: Any
-    session: Any
-    directory: Any
-    backend: Backend
-
-
-@dataclass(frozen=True, slots=True)
 class Credentials:
     """Who a node is, and whom it trusts."""
 
@@ -61,24 +47,16 @@ class Credentials:
     trust: Callable[[Purpose], TrustStore]
 
 
-class SimulatedNode(AccessPoint):
+class SimulatedNode(RedirectedNode):
     """An access point whose keys are at hand and whose connections lead into the simulation."""
 
-    credentials: Credentials
-    outside: Outside
+    identity_at_hand: Identity
 
     def load_keys(self) -> None:
         """Take the keys that were made once for all runs."""
-        self.identity = self.credentials.identity
+        self.identity = self.identity_at_hand
         self.agreements, self.partner_certificates = Agreements(), {}
         self.client_tls = self.server_tls = None  # type: ignore[assignment]
-
-    def build_validator(self, purpose: Purpose, settings: object) -> Validator:
-        """Trust the one authority."""
-        return Validator(self.credentials.trust(purpose), revocation=_UNCHECKED)
-
-    def _build_backend(self) -> Backend:
-        return self.outside.backend
 
 
 class Life:
@@ -251,15 +229,9 @@ class Machine:
         )
         try:
             async with AsyncExitStack() as stack:
-                node = SimulatedNode(configuration, clock=self.clock, ids=ids)
-                node.credentials = self.credentials
-                node.outside = life.outside
-                node.as4_client = node.outside.client
-                node.load_keys()
-                await node.open_stores(stack)
-                node.build_reporting(lambda: node.outside.session)
-                node.build_stations(stack)
-                node.start_workers(stack)
+                node = SimulatedNode(configuration, life.outside, clock=self.clock, ids=ids)
+                node.identity_at_hand = self.credentials.identity
+                await node.begin(stack)
                 life.node = node
                 life.api = Api(
                     database=node.database,
@@ -288,4 +260,4 @@ async def make_template(directory: Path) -> None:
     await database.close()
 
 
-__all__ = ["Credentials", "Life", "Machine", "NodeGone", "Outside", "make_template"]
+__all__ = ["Credentials", "Life", "Machine", "NodeGone", "make_template"]

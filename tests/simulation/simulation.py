@@ -21,10 +21,11 @@ import structlog
 import accesspoint.app
 from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
+from accesspoint.drill.redirected import Outside
 from keys.certificate import der
 from tests.simulation.disk import Disk, simulated_fsync
 from tests.simulation.loop import LIFE, Standstill
-from tests.simulation.machine import TOKEN, Life, Machine, NodeGone, Outside
+from tests.simulation.machine import TOKEN, Life, Machine, NodeGone
 from tests.simulation.plan import MACHINES, Crash, Plan, Submission, draw_plan
 from tests.simulation.stage import ORGANISATIONS, Stage
 from tests.simulation.surroundings import (
@@ -124,6 +125,7 @@ class Simulation:
                 session=self.status,
                 directory=CachedDirectory(self.directory, clock=self.machines[name].clock),
                 backend=self.backends[name].of_life(life),
+                trust=life.machine.credentials.trust,
             )
 
         return make
@@ -256,10 +258,6 @@ def installed(world: World) -> Iterator[None]:
         life: Any = LIFE.get()
         return None if life is None or life.dead else life.disk
 
-    def directory_of_node(*_: object, **__: object) -> Any:
-        life: Any = LIFE.get()
-        return life.outside.directory
-
     def listen(_: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
         life: Any = LIFE.get()
         if world.tells and life is not None and not life.dead:
@@ -273,7 +271,6 @@ def installed(world: World) -> Iterator[None]:
     configured = structlog.get_config()
     with (
         patch.object(secrets, "token_bytes", chance.randbytes),
-        patch.object(accesspoint.app, "build_directory", directory_of_node),
         patch.object(accesspoint.app, "HANDOVER_SCHEDULE", handovers),
         patch.object(Retry, "schedule", lambda self: replace(schedule(self), draw=draw)),
         simulated_fsync(disk_of_life),

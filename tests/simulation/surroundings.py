@@ -10,17 +10,15 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from random import Random
-from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any
 
 import aiohttp
-import orjson
-from multidict import CIMultiDict
 
 from accesspoint.as4.client import HttpAnswer, PostFailed
 from accesspoint.backends.base import DeliveryRefused
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
+from accesspoint.drill.redirected import Response, Session, hand_over, read_whole
 from accesspoint.network.status import ReportStore
 from accesspoint.stations.document import Document
 from accesspoint.store.payloads import PayloadStore
@@ -193,17 +191,11 @@ class Network:
             for start, end in zip([0, *ends], [*ends, len(data)], strict=True)
             if end > start
         ]
-        request = SimpleNamespace(
-            remote="192.0.2.1",
-            headers=CIMultiDict({"Content-Type": content_type}),
-            content_length=None,
-            content=_Stream(pieces, cut is not None, life),
-        )
+        stream = _Stream(pieces, cut is not None, life)
 
         async def serve(receiver: Life) -> HttpAnswer:
             assert receiver.node is not None
-            response: Any = await receiver.node.as4.handle(request)  # type: ignore[arg-type]
-            return HttpAnswer(response.status, response.headers["Content-Type"], response.body)
+            return await hand_over(receiver.node.as4, content_type, stream)
 
         return await target.ask(serve)
 
@@ -224,7 +216,7 @@ class SimulatedClient:
         body: AsyncIterator[bytes] | bytes,
     ) -> HttpAnswer:
         """As `As4Client.post`."""
-        data = body if isinstance(body, bytes) else b"".join([piece async for piece in body])
+        data = await read_whole(body)
         world = self.network.world
         if len(data) != content_length:
             world.violate(f"a request has {len(data)} octets and claims {content_length}")
@@ -271,7 +263,7 @@ class Directory:
         )
 
 
-class StatusComponent:
+class StatusComponent(Session):
     """The status component with its authorization server, as the shared HTTP session of a node reaches them."""
 
     def __init__(self, world: World, clock: Any) -> None:
@@ -281,11 +273,7 @@ class StatusComponent:
         self._random = world.random("status")
         self._tokens = 0
 
-    def post(self, url: str, **options: Any) -> "_Exchange":
-        """As `aiohttp.ClientSession.post`."""
-        return _Exchange(self, url, options)
-
-    async def answer(self, url: str, options: dict[str, Any]) -> "_Response":
+    async def answer(self, url: str, options: dict[str, Any]) -> Response:
         """Answer one request, or fail as a connection does."""
         world, random = self._world, self._random
         what = "token" if url.endswith("/token") else "status"
@@ -302,7 +290,7 @@ class StatusComponent:
             await asyncio.sleep(options["timeout"].total)
             raise TimeoutError
         if trouble in ("500", "503", "401"):
-            return _Response(int(trouble), b"{}")
+            return Response(int(trouble))
         if what == "token":
             answer = self._token(options["data"])
         else:
@@ -311,58 +299,19 @@ class StatusComponent:
             raise aiohttp.ServerDisconnectedError
         return answer
 
-    def _token(self, form: dict[str, str]) -> "_Response":
+    def _token(self, form: dict[str, str]) -> Response:
         self._tokens += 1
-        return _Response(
-            200,
-            orjson.dumps(
-                {
-                    "access_token": f"t{self._tokens}",
-                    "token_type": "Bearer",
-                    "expires_in": 300,
-                    "scope": form["scope"],
-                }
-            ),
-        )
+        return Response.of_token(f"t{self._tokens}", form)
 
-    async def _take(self, body: bytes) -> "_Response":
+    async def _take(self, body: bytes) -> Response:
         resource = json.loads(body)
         violations = check_audit_event(resource)
         if violations:
             self._world.violate(f"a delivery event breaks its profile: {violations[0]}")
-            return _Response(422, b"{}")
+            return Response(422)
         _, new = await self.store.add(resource, received_at=self._clock.now())
         self._world.count("events" if new else "events again")
-        return _Response(201 if new else 200, b"{}")
-
-
-@dataclass
-class _Exchange:
-    status: StatusComponent
-    url: str
-    options: dict[str, Any]
-
-    async def __aenter__(self) -> "_Response":
-        return await self.status.answer(self.url, self.options)
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
-
-
-class _Response:
-    def __init__(self, status: int, body: bytes) -> None:
-        self.status = status
-        self._body = body
-
-    @property
-    def content(self) -> Self:
-        return self
-
-    async def iter_any(self) -> AsyncIterator[bytes]:
-        yield self._body
-
-    def close(self) -> None:
-        """Nothing to close."""
+        return Response(201 if new else 200)
 
 
 @dataclass
