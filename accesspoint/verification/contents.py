@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 
 from accesspoint.store.database import Row
-from accesspoint.verification.evidence import Evidence, Tally
+from accesspoint.verification.evidence import Evidence, Tally, name_message
 
 
 async def check_deliveries(evidence: Evidence, tally: Tally) -> None:
@@ -112,7 +112,7 @@ async def check_contents(evidence: Evidence, tally: Tally) -> None:
         " WHERE m.direction = 'in' AND m.id > $1 ORDER BY m.id LIMIT $2"
     ):
         tally.count()
-        ids = {"message": row["id"], "party": row["party"], "message_id": row["message_id"]}
+        ids = name_message(row)
         if row["message"] is None:
             tally.find("duplicate-key-missing", **ids)
         elif row["message"] != row["id"]:

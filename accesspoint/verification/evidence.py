@@ -115,6 +115,11 @@ class Tally:
         )
 
 
+def name_message(row: Row) -> dict[str, str]:
+    """The ids by which a finding names an AS4 message and its partner."""
+    return {"message": row["id"], "message_id": row["message_id"], "party": row["party"]}
+
+
 class Evidence:
     """One consistent view of a store."""
 

@@ -16,7 +16,7 @@ from cryptography import x509
 from accesspoint.clock import from_microseconds
 from accesspoint.store.database import Row
 from accesspoint.store.evidence import content_digest, references_from_json, signed_digest
-from accesspoint.verification.evidence import Evidence, Tally
+from accesspoint.verification.evidence import Evidence, Tally, name_message
 from envelope.errors import CertificateRefused, EnvelopeError, FailedAuthentication
 from envelope.messaging import PartyId
 from envelope.receipts import match_receipt
@@ -83,7 +83,7 @@ async def check_senders(evidence: Evidence, tally: Tally) -> None:
         " WHERE m.direction = 'in' AND m.id > $1 ORDER BY m.id LIMIT $2"
     ):
         tally.count()
-        ids = {"message": row["id"], "message_id": row["message_id"], "party": row["party"]}
+        ids = name_message(row)
         if row["message"] is None:
             tally.find("signature-missing", **ids)
         elif row["signer"] is None:
@@ -107,11 +107,7 @@ def _verify_sender(evidence: Evidence, tally: Tally, row: Row, ids: dict[str, st
         reason = getattr(error, "reason", type(error).__name__)
         tally.find("signature-invalid", **ids, reason=reason)
     else:
-        # That there is a duplicate key at all is another invariant's affair.
-        if row["signed_digest"] is not None and (
-            content_digest(references) != row["content_digest"]
-            or signed_digest(references) != row["signed_digest"]
-        ):
+        if _differ(references, row):
             tally.find("signature-digest", **ids)
 
 
@@ -129,7 +125,7 @@ async def check_receipts(evidence: Evidence, tally: Tally) -> None:
         " WHERE m.direction = 'out' AND r.message > $1 ORDER BY r.message LIMIT $2"
     ):
         tally.count()
-        ids = {"message": row["id"], "message_id": row["message_id"], "party": row["party"]}
+        ids = name_message(row)
         if row["signed_references"] is None:
             tally.find("signed-references-missing", **ids)
             continue
@@ -152,7 +148,7 @@ async def check_own_receipts(evidence: Evidence, tally: Tally) -> None:
         " WHERE COALESCE(m.direction, 'in') = 'in' AND r.message > $1 ORDER BY r.message LIMIT $2"
     ):
         tally.count()
-        ids = {"message": row["id"], "message_id": row["message_id"], "party": row["party"]}
+        ids = name_message(row)
         if row["direction"] is None:
             tally.find("own-receipt-alone", **ids)
             continue
@@ -163,11 +159,16 @@ async def check_own_receipts(evidence: Evidence, tally: Tally) -> None:
         name = subject_facts(signer).common_name
         if evidence.setting.party not in (None, name):
             tally.find("own-receipt-signer", **ids, signer=row["signer"])
-        if row["content_digest"] is not None and (
-            content_digest(references) != row["content_digest"]
-            or signed_digest(references) != row["signed_digest"]
-        ):
+        if _differ(references, row):
             tally.find("own-receipt-digest", **ids)
+
+
+def _differ(references: Sequence[SignedReference], row: Row) -> bool:
+    """Whether the duplicate key holds other digests; that there is one at all is another invariant's affair."""
+    return row["signed_digest"] is not None and (
+        content_digest(references) != row["content_digest"]
+        or signed_digest(references) != row["signed_digest"]
+    )
 
 
 def _verify(

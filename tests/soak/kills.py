@@ -8,7 +8,6 @@ everything must drain.
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from pathlib import Path
 from random import Random
@@ -16,6 +15,7 @@ from random import Random
 from fault_proxy import seeded
 
 from tests.soak.checker import check
+from tests.soak.command import run_program
 from tests.soak.load import Load
 from tests.soak.pair import Node, Pair
 from tests.soak.reporting import Progress, show
@@ -24,7 +24,6 @@ from tests.soak.scene import SMALL_ONLY, Messages
 EVENTS_A_LIFE = 60
 LONGEST_LIFE_SECONDS = 3.0
 BOTH = 0.1
-PATIENCE_SECONDS = 30.0
 
 
 class Killer:
@@ -102,16 +101,7 @@ def hash_of(seed: int, name: str) -> int:
 
 def main() -> int:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--directory", type=Path, help="where the stores stand; a real disk")
-    parser.add_argument("--planted", help="a fault to plant in both nodes, see tests/soak/planted")
-    parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS,
-                        help="seconds without any movement after which nothing more is expected")  # fmt: skip
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kills-", dir=arguments.directory) as name:
-        return asyncio.run(run(arguments, Path(name)))
+    return run_program(run, __doc__, amount="kills", default=200)
 
 
 if __name__ == "__main__":

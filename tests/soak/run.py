@@ -11,14 +11,14 @@ Kills end when six tenths are through, so that memory can be watched over the re
 import argparse
 import asyncio
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from fault_proxy import seeded
 
 from tests.soak.checker import check
-from tests.soak.kills import PATIENCE_SECONDS, Killer, hash_of
+from tests.soak.command import run_program
+from tests.soak.kills import Killer, hash_of
 from tests.soak.load import PUSHES, Load
 from tests.soak.pair import Pair
 from tests.soak.replay import Replayer
@@ -109,16 +109,7 @@ def _fired(pair: Pair) -> dict[str, int]:
 
 def main() -> int:
     """Run with the arguments of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=20_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--directory", type=Path, help="where the stores stand; a real disk")
-    parser.add_argument("--planted", help="a fault to plant in both nodes, see tests/soak/planted")
-    parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS,
-                        help="seconds without any movement after which nothing more is expected")  # fmt: skip
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="soak-", dir=arguments.directory) as name:
-        return asyncio.run(run(arguments, Path(name)))
+    return run_program(run, __doc__, amount="messages", default=20_000)
 
 
 if __name__ == "__main__":
