@@ -63,8 +63,9 @@ class RedirectedNode(AccessPoint):
 
     async def begin(self, stack: AsyncExitStack) -> None:
         """As `accesspoint.app.start`, but for opening doors; raises what it raises."""
-        self.load_keys()
+        # The keys come second: in a drill the disk may fail for hours, and opening a key takes 0.1 s of work.
         await self.open_stores(stack)
+        self.load_keys()
         self.as4_client = self.outside.client
         self.build_reporting(lambda: self.outside.session)
         self.build_stations(stack)
