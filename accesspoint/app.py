@@ -181,6 +181,13 @@ class AccessPoint:
         policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
         return Validator(trust, revocation=policy, crls=crls)
 
+    async def refresh_revocation(self) -> None:
+        """Fetch the revocation lists once: without them the first messages would be refused.
+
+        A list that does not come is fetched again later.
+        """
+        await asyncio.gather(*(refresher.refresh() for refresher in self._refreshers))
+
     def build_directory(self, stack: AsyncExitStack) -> Directory:
         """Where receivers are looked up, as the configuration says."""
         return build_directory(
@@ -447,8 +454,7 @@ class AccessPoint:
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Fetch the revocation lists, listen, start the workers, and write down where we are."""
-        # Without lists the first messages would be refused; a list that does not come is fetched again later.
-        await asyncio.gather(*(refresher.refresh() for refresher in self._refreshers))
+        await self.refresh_revocation()
         listen = self.configuration.listen
         token = load_token(self.configuration.store.directory / TOKEN_FILE)
         api = Api(

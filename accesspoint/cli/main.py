@@ -243,6 +243,32 @@ def watch(
 
 
 @app.command()
+def ping(
+    partner: Annotated[str, typer.Argument(help="The name of a partner in [partners].")],
+    config: ConfigOption = None,
+    seconds: Annotated[float, _seconds("Wait this long for the receipt.")] = 20.0,
+    json: Annotated[bool, typer.Option("--json", help="One line of JSON.")] = False,
+) -> None:
+    """Ask a partner for a receipt, delivering nothing.
+
+    Sends one signed message of the ebMS test service: the partner checks and receipts it, and its users see
+    nothing. The node need not run; nothing is stored.
+
+    \b
+    Examples:
+      accesspoint ping clinic --config accesspoint.toml
+      accesspoint ping clinic --timeout 5 --json
+
+    \b
+    Exit codes: 0 answered, 2 no such partner, 3 configuration, 4 refused by peer, 5 not reachable,
+      6 timed out, 7 trust.
+    """
+    from accesspoint.cli import ping as verb
+
+    raise typer.Exit(verb.run(partner, config=config, seconds=seconds, as_json=json))
+
+
+@app.command()
 def nodes(
     config: Annotated[
         Path, typer.Option("--config", "-c", help="accesspoint.toml of one of the nodes.")

@@ -144,14 +144,16 @@ class Arrived:
 
     @classmethod
     def read(cls, content_type: str, body: bytes) -> "Arrived":
-        parser = MultipartParser(parse_content_type(content_type))
-        events = parser.feed(body)
+        declared = parse_content_type(content_type)
         first = []
-        for event in events:
-            if isinstance(event, PartData):
-                first.append(bytes(event.data))
-            elif first:
-                break
+        if declared.media_type == "application/soap+xml":
+            first.append(body)
+        else:
+            for event in MultipartParser(declared).feed(body):
+                if isinstance(event, PartData):
+                    first.append(bytes(event.data))
+                elif first:
+                    break
         document = soap.parse_soap(scan(b"".join(first)))
         signature = next(document.security.iter("{http://www.w3.org/2000/09/xmldsig#}Signature"))
         references = tuple(one.signed() for one in read_signature(signature).references)

@@ -24,6 +24,7 @@ VERBS = [
     ("watch",),
     ("ready",),
     ("nodes",),
+    ("ping",),
     ("retention",),
     ("docs",),
     ("messages", "list"),

@@ -1,0 +1,105 @@
+"""`accesspoint ping`: does a configured partner receipt a message of the test service now."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+
+from accesspoint.app import AccessPoint
+from accesspoint.as4.client import As4Client
+from accesspoint.cli.current import find_config, load_given
+from accesspoint.clock import SystemClock
+from accesspoint.config import Configuration
+from accesspoint.ids import SystemIds
+from accesspoint.outbound.ping import Ping, ping
+from accesspoint.problems import ExitStatus, Occurrence, find_problem
+from accesspoint.trust import MessageTrust, common_name
+from envelope.errors import CertificateRefused
+from keys.certificate import der
+from keys.store import load_certificate_files
+from keys.trust import Purpose
+
+_CERTIFICATE: Final = {
+    "cert.revoked": "certificate-revoked",
+    "cert.time": "certificate-expired",
+    "cert.revocation-unknown": "revocation-unknown",
+}
+
+
+def run(partner: str, *, config: Path | None, seconds: float, as_json: bool) -> int:
+    """Ping a partner of the configuration, by the name it has there; the exit status."""
+    path = find_config(config)
+    configuration = load_given(path)
+    agreed = configuration.partners.get(partner)
+    if agreed is None or agreed.url is None or agreed.certificate is None:
+        known = ", ".join(name for name, one in configuration.partners.items() if one.url) or "none"
+        sys.stderr.write(
+            f"{path} has no partner {partner} with url and certificate; it has: {known}\n"
+        )
+        return ExitStatus.USAGE
+    certificate = load_certificate_files([agreed.certificate])[0]
+    try:
+        came_to = asyncio.run(_ping(configuration, agreed.url, certificate, seconds=seconds))
+    except CertificateRefused as refused:
+        slug = _CERTIFICATE.get(refused.reason, "certificate-untrusted")
+        return _fail(partner, slug, refused.detail, as_json=as_json)
+    if not came_to.answered:
+        slug = came_to.verdict.problem or "peer-answer"
+        return _fail(partner, slug, came_to.verdict.detail, as_json=as_json)
+    said: dict[str, Any] = {
+        "partner": partner,
+        "answered": True,
+        "url": came_to.url,
+        "message_id": came_to.message_id,
+        "milliseconds": came_to.milliseconds,
+        "receipt_signed_by": came_to.verdict.signer,
+    }
+    sys.stdout.write(
+        json.dumps(said) + "\n"
+        if as_json
+        else f"{partner} answered in {came_to.milliseconds:.0f} ms with a receipt that verifies\n"
+        f"  {came_to.url}\n  {came_to.message_id}\n"
+    )
+    return ExitStatus.OK
+
+
+async def _ping(
+    configuration: Configuration, url: str, certificate: x509.Certificate, *, seconds: float
+) -> Ping:
+    """Put together what a node speaks to partners with, without its store, and ping once."""
+    clock = SystemClock()
+    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock))
+    node.load_keys()
+    trust = MessageTrust(
+        node.build_validator(Purpose.MESSAGE, configuration.trust.message),
+        clock=clock,
+        partners=node.partner_certificates,
+    )
+    await node.refresh_revocation()
+    async with As4Client(node.client_tls, timeout_seconds=seconds) as client:
+        return await ping(
+            url,
+            der(certificate),
+            identity=node.identity,
+            mode=node.agreements.mode_for(common_name(certificate)),
+            trust=trust,
+            client=client,
+            clock=clock,
+            ids=node.ids,
+            domain=node.domain,
+        )
+
+
+def _fail(partner: str, slug: str, detail: str, *, as_json: bool) -> int:
+    problem = find_problem(slug)
+    if as_json:
+        said = {"partner": partner, "answered": False, "problem": slug, "detail": detail}
+        sys.stdout.write(json.dumps(said) + "\n")
+    else:
+        # A ping is asked for again by a person or never.
+        met = Occurrence.of(slug, detail, given_up=True)
+        sys.stderr.write(f"{met.render()}\n")
+    return problem.exit_status
