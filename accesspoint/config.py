@@ -382,7 +382,7 @@ class Partner(Table):
     gln: Gln | None = None
     url: HttpsUrl | None = None
     certificate: FilePath | None = None
-    preset: Literal["domibus-like", "peppol-like"] = "domibus-like"
+    preset: Literal["domibus-like", "peppol-like", "phase4-like", "holodeck-like"] = "domibus-like"
     quirks: tuple[Quirk, ...] = ()
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ digest); its type follows the agreement. Agreements come from configuration: a p
 partners outside the directory, address and certificate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cryptography import x509
@@ -57,19 +57,34 @@ def build_agreements(
     modes: dict[str, PMode] = {}
     certificates: dict[str, tuple[x509.Certificate, ...]] = {}
     for name, partner in partners.items():
-        agreed = (
-            () if partner.certificate is None else load_certificate_files([partner.certificate])
-        )
-        party = (subject_facts(agreed[0]).common_name if agreed else None) or name
-        modes[party] = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
+        agreed = partner_certificates(partner)
+        party = party_of(name, agreed)
+        modes[party] = mode_of(partner)
         if agreed:
-            # The file may hold the issuing authorities too; they do not speak for the partner.
-            more = (one for one in agreed[1:] if subject_facts(one).common_name == party)
-            own = (agreed[0], *more)
-            certificates[party] = (*certificates.get(party, ()), *own)
+            certificates[party] = (*certificates.get(party, ()), *agreed)
     return Agreements(by_party=modes), certificates
 
 
+def partner_certificates(partner: Partner) -> tuple[x509.Certificate, ...]:
+    """The certificates agreed with a partner, none when the directory is asked; raises KeysError."""
+    if partner.certificate is None:
+        return ()
+    first, *others = load_certificate_files([partner.certificate])
+    name = subject_facts(first).common_name
+    # The file may hold the issuing authorities too; they do not speak for the partner.
+    return (first, *(one for one in others if name and subject_facts(one).common_name == name))
+
+
+def party_of(name: str, agreed: Sequence[x509.Certificate]) -> str:
+    """The party id of the partner `name`: the common name of its certificate, else the name itself."""
+    return (subject_facts(agreed[0]).common_name if agreed else None) or name
+
+
+def mode_of(partner: Partner) -> PMode:
+    """The effective agreement with a partner: its preset, and what its table says besides."""
+    return with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
+
+
 def with_quirks(mode: PMode, quirks: frozenset[Quirk]) -> PMode:
-    """The same agreement, with what this partner does differently."""
-    return replace(mode, policy=replace(mode.policy, quirks=quirks))
+    """The same agreement, with what this partner does differently besides."""
+    return replace(mode, policy=replace(mode.policy, quirks=mode.policy.quirks | quirks))

@@ -1,7 +1,7 @@
 """Processing modes as values: what a partner and we have agreed, and the security allow-lists that follow from it.
 
 The eDelivery common profile is the default; EHMI publishes no business values, so they are configuration
-with two presets. A quirk names one form that a partner really sends although the profile refuses it (decision D9).
+with a preset for each product or network that is known. A quirk names one form that a partner really sends although the profile refuses it (decision D9).
 
 Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile.
 """
@@ -101,4 +101,16 @@ PEPPOL_LIKE = PMode(
     agreement="urn:fdc:peppol.eu:2017:agreements:tia:ap_provider",
     service_type="cenbii-procid-ubl",
 )
-PRESETS: dict[str, PMode] = {mode.id: mode for mode in (DOMIBUS_LIKE, PEPPOL_LIKE)}
+PHASE4_LIKE = PMode(
+    id="phase4-like",
+    # Its Error signals are unsigned; so it passed the conformance tests of 2019.
+    policy=SecurityPolicy(quirks=frozenset({Quirk.UNSIGNED_ERRORS})),
+)
+HOLODECK_LIKE = PMode(
+    id="holodeck-like",
+    # What it encrypted in 2018; its token forms need no quirk, since every form is read.
+    policy=SecurityPolicy(quirks=frozenset({Quirk.OAEP_MGF1P})),
+)
+PRESETS: dict[str, PMode] = {
+    mode.id: mode for mode in (DOMIBUS_LIKE, PEPPOL_LIKE, PHASE4_LIKE, HOLODECK_LIKE)
+}

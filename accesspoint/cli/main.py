@@ -10,6 +10,7 @@ import typer
 
 from accesspoint import __version__
 from accesspoint.cli.message_verbs import ConfigOption, messages
+from accesspoint.cli.partner import partner
 
 app = typer.Typer(
     name="accesspoint",
@@ -27,6 +28,7 @@ network = typer.Typer(
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(messages, name="messages")
 app.add_typer(network, name="network")
+app.add_typer(partner, name="partner")
 app.add_typer(settings, name="config")
 stores = typer.Typer(help="The store of a node.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stores, name="db")

@@ -32,6 +32,8 @@ VERBS = [
     ("messages", "retry"),
     ("messages", "release"),
     ("messages", "cancel"),
+    ("partner", "list"),
+    ("partner", "show"),
     ("verify",),
     ("network", "serve"),
     ("config", "check"),

@@ -1,0 +1,225 @@
+"""`accesspoint partner list` and `show`: what is agreed with each partner, and where each value comes from.
+
+A value is the partner's own when its table says it, the preset's when that differs from the profile, else the
+profile's default. Quirks are shown with the sentence a person should have read before agreeing to them.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+
+from accesspoint.cli.current import find_config, load_given
+from accesspoint.clock import SystemClock
+from accesspoint.config import Configuration, Partner
+from accesspoint.identity import mode_of, partner_certificates, party_of
+from accesspoint.problems import ExitStatus
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode
+from envelope.quirks import NOTES
+from keys.certificate import describe, fingerprint
+from keys.expiry import remaining
+
+Json = dict[str, Any]
+_WITHOUT: Final = frozenset({"id", "policy.quirks"})
+"""What is told elsewhere: the name of the preset, and the quirks with their sentences."""
+
+
+class Origin(StrEnum):
+    """Where a value of an effective P-Mode comes from."""
+
+    PARTNER = "partner"
+    PRESET = "preset"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A partner of the configuration with what follows from its table."""
+
+    name: str
+    partner: Partner
+    mode: PMode
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def party(self) -> str:
+        """The AS4 party id."""
+        return party_of(self.name, self.certificates)
+
+
+def list_partners(config: Path | None, *, as_json: bool) -> int:
+    """List them; the exit status."""
+    partners = named_partners(load_given(find_config(config)))
+    if as_json:
+        return _write_json([_summary(one) for one in partners])
+    if not partners:
+        sys.stdout.write("no partner is configured; receivers are looked up in the directory\n")
+        return ExitStatus.OK
+    rows = [("partner", "GLN", "party id", "preset", "quirks", "certificate")]
+    for one in partners:
+        quirks = ", ".join(sorted(one.mode.policy.quirks)) or "none"
+        end = f"{one.certificates[0].not_valid_after_utc:%Y-%m-%d}" if one.certificates else "-"
+        rows.append((one.name, one.partner.gln or "-", one.party, one.partner.preset, quirks, end))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(f"{line.rstrip()}\n")
+    return ExitStatus.OK
+
+
+def show(name: str, config: Path | None, *, as_json: bool) -> int:
+    """Show one; the exit status."""
+    configuration = load_given(find_config(config))
+    one = find_partner(configuration, name)
+    if one is None:
+        sys.stderr.write(unknown(configuration, name))
+        return ExitStatus.FAILED
+    if as_json:
+        return _write_json(_details(one))
+    sys.stdout.write(_render(one))
+    return ExitStatus.OK
+
+
+def named_partners(configuration: Configuration) -> list[Named]:
+    """Every partner of the configuration, with its effective P-Mode and certificates; raises KeysError."""
+    return [
+        Named(name, partner, mode_of(partner), partner_certificates(partner))
+        for name, partner in configuration.partners.items()
+    ]
+
+
+def find_partner(configuration: Configuration, name: str) -> Named | None:
+    """The partner of that name, GLN or party id."""
+    for one in named_partners(configuration):
+        if name in (one.name, one.partner.gln, one.party):
+            return one
+    return None
+
+
+def unknown(configuration: Configuration, name: str) -> str:
+    """The sentence for a name that no partner has."""
+    known = ", ".join(configuration.partners) or "none"
+    return f"no partner is called {name!r}; configured: {known}\n"
+
+
+def values(mode: PMode, partner: Partner) -> Iterator[tuple[str, object, Origin]]:
+    """Each value of an effective P-Mode with its dotted name and its origin."""
+    preset, default = (dict(_flat(each)) for each in (PRESETS[partner.preset], DOMIBUS_LIKE))
+    for name, value in _flat(mode):
+        if name in _WITHOUT:
+            continue
+        own = name.rpartition(".")[2] in partner.model_fields_set
+        if own or value != preset[name]:
+            yield name, value, Origin.PARTNER
+        else:
+            yield name, value, Origin.DEFAULT if value == default[name] else Origin.PRESET
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for field in fields(value):
+        name, inner = f"{prefix}{field.name}", getattr(value, field.name)
+        if is_dataclass(inner):
+            yield from _flat(inner, f"{name}.")
+        else:
+            yield name, sorted(inner) if isinstance(inner, frozenset) else inner
+
+
+def _summary(one: Named) -> Json:
+    return {
+        "name": one.name,
+        "gln": one.partner.gln,
+        "party": one.party,
+        "url": one.partner.url,
+        "preset": one.partner.preset,
+        "quirks": sorted(one.mode.policy.quirks),
+        "certificates": [
+            {
+                "subject": describe(certificate),
+                "sha256": fingerprint(certificate),
+                "not_after": certificate.not_valid_after_utc.isoformat(),
+            }
+            for certificate in one.certificates
+        ],
+    }
+
+
+def _details(one: Named) -> Json:
+    preset = PRESETS[one.partner.preset].policy.quirks
+    quirks = [
+        {
+            "name": str(quirk),
+            "origin": str(Origin.PRESET if quirk in preset else Origin.PARTNER),
+            "permits": NOTES[quirk].permits,
+            "seen": NOTES[quirk].seen,
+            "bearable": NOTES[quirk].bearable,
+            "section": NOTES[quirk].section,
+        }
+        for quirk in sorted(one.mode.policy.quirks)
+    ]
+    p_mode = {
+        name: {"value": value, "origin": str(origin)}
+        for name, value, origin in values(one.mode, one.partner)
+    }
+    return _summary(one) | {"p_mode": p_mode, "quirks": quirks}
+
+
+def _render(one: Named) -> str:
+    details = _details(one)
+    lines = [
+        f"{one.name}   party {one.party}   GLN {one.partner.gln or 'not given'}",
+        f"  url     {one.partner.url or 'from the directory'}",
+        f"  preset  {one.partner.preset}",
+        "",
+        "  P-Mode",
+    ]
+    written = {
+        name: (_written(entry["value"]), _origin(entry["origin"], one))
+        for name, entry in details["p_mode"].items()
+    }
+    width = max(map(len, written))
+    for name, (value, origin) in written.items():
+        lines.append(f"    {name:{width}}  {value}  [{origin}]")
+    lines += ["", "  quirks" if details["quirks"] else "  quirks: none"]
+    for quirk in details["quirks"]:
+        lines += [
+            f"    {quirk['name']}  [{_origin(quirk['origin'], one)}]",
+            f"      permits:  {quirk['permits']}",
+            f"      seen of:  {quirk['seen']}",
+            f"      bearable: {quirk['bearable']}",
+            f"      section:  {quirk['section']}",
+        ]
+    now = SystemClock().now()
+    lines += ["", "  certificates" if one.certificates else "  certificates: from the directory"]
+    for certificate in one.certificates:
+        lines += [
+            f"    {describe(certificate)}",
+            f"      {remaining(certificate, now).sentence}",
+            f"      sha256 {fingerprint(certificate)}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _origin(origin: str, one: Named) -> str:
+    names: Mapping[str, str] = {
+        Origin.PRESET: f"preset {one.partner.preset}",
+        Origin.PARTNER: f"partner {one.name}",
+    }
+    return names.get(origin, origin)
+
+
+def _written(value: object) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _write_json(value: object) -> int:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return ExitStatus.OK

@@ -1,0 +1,103 @@
+"""What each quirk of a partner means: the sentence that a person reads before agreeing to it.
+
+A quirk is data: the code that meets the form asks the agreement whether it is allowed, and this table says what
+is then permitted, which products were seen to need it, why it can be borne, and where the rule stands that it
+relaxes. Nothing else of a message is judged more mildly for it.
+
+Spec: decision D9; eDelivery AS4 1.15.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from envelope.pmode import Quirk
+
+
+@dataclass(frozen=True, slots=True)
+class QuirkNote:
+    """One quirk in words; `seen` names the products whose messages or sources showed it."""
+
+    permits: str
+    seen: str
+    bearable: str
+    section: str
+
+
+NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
+    {
+        Quirk.BYTE_ORDER_MARK: QuirkNote(
+            "a UTF-8 byte order mark before the SOAP envelope",
+            "as4.net (2018)",
+            "it is cut off before parsing and is outside everything that is signed",
+            "SOAP 1.2 part 1 section 5; XML 1.0 section 4.3.3",
+        ),
+        Quirk.BASE64_PARTS: QuirkNote(
+            "parts in base64 or quoted-printable instead of binary",
+            "phase4 (2019 samples), older Java mail libraries",
+            "digests are of the decoded octets, and the decoder takes one spelling only",
+            "eDelivery AS4 1.15 section 4.2: Content-Transfer-Encoding binary; RFC 2045 section 6",
+        ),
+        Quirk.BARE_LINE_FEEDS: QuirkNote(
+            "MIME lines that end in LF alone",
+            "flame, nsoftware, minder (samples)",
+            "where a part ends stays unambiguous, and every part is digested",
+            "RFC 2046 section 5.1.1",
+        ),
+        Quirk.MISSING_CONTENT_ID: QuirkNote(
+            "a payload part without Content-ID",
+            "flame, minder (samples)",
+            "a part that the signed header does not name is refused all the same",
+            "SOAP with Attachments section 3",
+        ),
+        Quirk.BARE_CONTENT_ID: QuirkNote(
+            "a Content-ID without angle brackets",
+            "phase4 (a test message)",
+            "the id inside is compared exactly, and two parts with one id are refused",
+            "RFC 2392; RFC 2045 section 7",
+        ),
+        Quirk.OAEP_SHA1: QuirkNote(
+            "RSA-OAEP with SHA-1 as its digest or mask digest",
+            "flame, as4.net before 2018, which leave the parameters out",
+            "OAEP does not rest on collisions of its digest; signatures stay SHA-256",
+            "eDelivery AS4 1.15 section 4.2.3; XML Encryption 1.1 section 5.5.2",
+        ),
+        Quirk.OAEP_MGF1P: QuirkNote(
+            "the older key transport rsa-oaep-mgf1p, whose mask digest is SHA-1 by name",
+            "Holodeck B2B (2018), as4.net (2018)",
+            "OAEP does not rest on collisions of its mask digest",
+            "XML Encryption 1.1 section 5.5.2",
+        ),
+        Quirk.RSA_SHA384: QuirkNote(
+            "signatures RSA-SHA384",
+            "Holodeck B2B, by configuration",
+            "it is stronger than what the profile asks for",
+            "eDelivery AS4 1.15 section 4.2.2",
+        ),
+        Quirk.SMALL_RSA: QuirkNote(
+            "RSA keys of less than 2048 bits, down to 1024",
+            "as4.net (test keys)",
+            "it is not, outside tests: never agree to it with a partner that sends health data",
+            "eDelivery AS4 1.15 section 4.2.2",
+        ),
+        Quirk.UNSIGNED_ERRORS: QuirkNote(
+            "an unsigned Error signal ends our message as refused",
+            "phase4 and Oxalis in their defaults",
+            "TLS names who answered; at worst a message is called refused that had arrived",
+            "decision D4; eDelivery AS4 1.15 section 4.2.6",
+        ),
+        Quirk.UNENCRYPTED: QuirkNote(
+            "messages that are signed and not encrypted",
+            "as4.net and Holodeck B2B (samples), test networks",
+            "TLS still hides them on the way; only for exchanges without personal data",
+            "eDelivery AS4 1.15 section 4.2.3",
+        ),
+        Quirk.UNSIGNED_BODY: QuirkNote(
+            "a signature that leaves the SOAP Body out",
+            "Domibus (samples)",
+            "the Body of an AS4 message is empty, and one that is not is refused",
+            "eDelivery AS4 1.15 section 4.2.2",
+        ),
+    }
+)

@@ -1,0 +1,94 @@
+"""`accesspoint partner list` and `show`: the effective P-Mode, the origin of each value, and quirks in words."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from as4_stage import Partner, Pki, Stage
+
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from envelope.pmode import Quirk
+from envelope.quirks import NOTES
+
+from .conftest import Ended
+
+Invoke = Callable[..., Ended]
+URL = "https://127.0.0.1:8443/as4"
+
+
+@pytest.fixture
+def config(pki: Pki, tmp_path: Path) -> Path:
+    """A node with one partner: phase4 with a quirk of its own."""
+    settings = {"preset": "phase4-like", "quirks": ["base64-parts"]}
+    partner = Partner(CLINIC, pki.clinic, URL, settings)
+    return Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+
+
+def test_every_quirk_has_its_sentence() -> None:
+    assert set(NOTES) == set(Quirk)
+    assert all(
+        note.permits and note.seen and note.bearable and note.section for note in NOTES.values()
+    )
+
+
+def test_the_list_names_partner_party_preset_and_quirks(invoke: Invoke, config: Path) -> None:
+    ended = invoke("partner", "list", "--config", config)
+    assert (ended.status, ended.err) == (0, "")
+    head, row = ended.out.splitlines()
+    assert head.split()[0] == "partner"
+    assert row.split()[:4] == ["clinic", CLINIC.address.gln, CLINIC.access_point, "phase4-like"]
+    assert "base64-parts, unsigned-errors" in row
+
+
+@pytest.mark.parametrize("name", ["clinic", CLINIC.address.gln, CLINIC.access_point])
+def test_each_value_of_the_p_mode_says_where_it_comes_from(
+    invoke: Invoke, config: Path, name: str
+) -> None:
+    ended = invoke("partner", "show", name, "--config", config, "--format", "json")
+    assert ended.status == 0
+    shown = json.loads(ended.out)
+    assert shown["url"] == URL
+    assert shown["p_mode"]["encrypt"] == {"value": True, "origin": "default"}
+    origins = {quirk["name"]: quirk["origin"] for quirk in shown["quirks"]}
+    assert origins == {"unsigned-errors": "preset", "base64-parts": "partner"}
+    (certificate,) = shown["certificates"]
+    assert certificate["not_after"] > "2026"
+
+
+def test_a_value_of_the_preset_is_told_as_its(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
+    partner = Partner(CLINIC, pki.clinic, URL, {"preset": "peppol-like"})
+    path = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+    shown = json.loads(invoke("partner", "show", "clinic", "-c", path, "--format", "json").out)
+    assert shown["p_mode"]["agreement"]["origin"] == "preset"
+    assert shown["p_mode"]["encrypt"]["origin"] == "default"
+
+
+def test_a_person_reads_the_sentence_of_each_quirk_and_the_end_of_the_certificate(
+    invoke: Invoke, config: Path
+) -> None:
+    ended = invoke("partner", "show", "clinic", "--config", config)
+    assert ended.status == 0
+    for quirk in (Quirk.BASE64_PARTS, Quirk.UNSIGNED_ERRORS):
+        assert NOTES[quirk].permits in ended.out
+        assert NOTES[quirk].bearable in ended.out
+    assert "base64-parts  [partner clinic]" in ended.out
+    assert "unsigned-errors  [preset phase4-like]" in ended.out
+    assert f"{CLINIC.access_point} is valid until" in ended.out
+
+
+def test_an_unknown_partner_is_answered_with_those_that_are_known(
+    invoke: Invoke, config: Path
+) -> None:
+    ended = invoke("partner", "show", "klinik", "--config", config)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == "no partner is called 'klinik'; configured: clinic\n"
+
+
+def test_a_node_without_partners_says_so(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
+    path = Stage(pki, tmp_path).write_node(MUNICIPALITY, pki.municipality, partners={})
+    assert invoke("partner", "list", "-c", path).out.startswith("no partner is configured")
