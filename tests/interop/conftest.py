@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     pkcs12,
 )
+from interop_cells import note_cells
 
 from accesspoint.demo.scenery import Organisation
 from keys.devca import DevelopmentAuthority, IssuedCertificate
@@ -33,6 +34,10 @@ PROJECT = Path(__file__).parent / "phase4"
 JAR = PROJECT / "target" / "phase4-peer.jar"
 PASSWORD = "interop"
 ANSWER_SECONDS = 90
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    note_cells(items)
 
 
 @pytest.fixture(scope="session")

@@ -53,7 +53,11 @@ from envelope.wsse import (
 )
 from envelope.xml import scan
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(900),
+    pytest.mark.matrix(peer="phase4", profile="eDelivery AS4 1.15"),
+]
 
 Job = Callable[..., dict[str, Any]]
 SOAP = "application/soap+xml; charset=UTF-8"
@@ -180,6 +184,7 @@ async def serving(endpoint: Endpoint):
         yield str(server.make_url("/as4"))
 
 
+@pytest.mark.matrix(direction="peer to us")
 class TestPhase4SendsToUs:
     @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "as-is"])
     @pytest.mark.parametrize(
@@ -336,6 +341,7 @@ async def post(url: str, content_type: str, body: bytes) -> tuple[int, bytes]:
         return response.status, await response.read()
 
 
+@pytest.mark.matrix(direction="us to peer")
 class TestWeSendToPhase4:
     @pytest.mark.parametrize("compress", [True, False], ids=["gzip", "as-is"])
     @pytest.mark.parametrize(

@@ -39,7 +39,11 @@ from envelope.soap import parse_soap
 from envelope.xml import scan
 from keys.devca import DevelopmentAuthority
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(900),
+    pytest.mark.matrix(peer="phase4", profile="eDelivery AS4 1.15"),
+]
 
 NOWHERE = "5790000000036"
 VERIFIED = {"signature_verified": True, "references": "matched", "verified": True}
@@ -126,6 +130,7 @@ def edelivery_job(phase4_job, tmp_path: Path) -> Callable[..., dict[str, Any]]:
     return job
 
 
+@pytest.mark.matrix(direction="peer to us")
 class TestPhase4SendsToTheAccessPoint:
     """phase4 is the municipality's access point; ours is the clinic's."""
 
@@ -302,6 +307,7 @@ async def outbound(node: Node, message_identifier: str) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.matrix(direction="us to peer")
 class TestTheAccessPointSendsToPhase4:
     """Ours is the municipality's access point; phase4 is the clinic's."""
 

@@ -1,0 +1,60 @@
+"""The interop matrix: run every test that claims a cell, and write what came of it as HTML and Markdown.
+
+    python -m tests.interop.matrix [--output FOLDER] [pytest arguments]
+
+The files are `interop-matrix.html` and `interop-matrix.md` in `build/` unless told otherwise; the exit status is that
+of the tests. A cell is green when all tests that claim it hold, red when one fails, grey when it could not be run;
+every red or grey cell carries its reason.
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from tests.interop.matrix_page import Matrix, write_html, write_markdown
+from tests.support.interop_cells import Collector
+
+ROOT = Path(__file__).parents[2]
+
+
+def facts() -> dict[str, str]:
+    """What each peer is, from the files that say which one is built or installed."""
+    pom = etree.parse(ROOT / "tests" / "interop" / "phase4" / "pom.xml").getroot()
+    maven = {element.tag.rpartition("}")[2]: element.text for element in pom.iter(etree.Element)}
+    return {
+        "phase4": f"phase4-lib {maven['phase4.version']} (Java), a process of its own; the newest that Maven Central has",
+        "xmlsec": f"xmlsec {version('xmlsec')} (libxmlsec1, C), in the test's process",
+        "signxml": f"signxml {version('signxml')} (Python), in the test's process",
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests and write both files; the exit status of pytest."""
+    parser = argparse.ArgumentParser(prog="python -m tests.interop.matrix")
+    parser.add_argument("--output", type=Path, default=ROOT / "build")
+    known, further = parser.parse_known_args(arguments)
+    collector = Collector()
+    status = pytest.main(
+        ["-m", "matrix", "-q", "--rootdir", str(ROOT), *further, str(ROOT / "tests" / "interop")],
+        plugins=[collector],
+    )
+    if not collector.cells:
+        return int(status) or 1
+    matrix = Matrix(collector.cells, facts(), datetime.now(UTC))
+    known.output.mkdir(parents=True, exist_ok=True)
+    for name, text in (
+        ("interop-matrix.html", write_html(matrix)),
+        ("interop-matrix.md", write_markdown(matrix)),
+    ):
+        (known.output / name).write_text(text, "utf-8")
+        sys.stdout.write(f"{known.output / name}: {matrix.summary()}\n")
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
