@@ -51,7 +51,9 @@ def partner_show(
     config: ConfigOption = None,
     form: FormatOption = Format.TEXT,
 ) -> None:
-    """Show the effective P-Mode of a partner, and where each value comes from.
+    """Show the effective P-Mode of a partner.
+
+    Each value says where it comes from, each quirk what it permits, each certificate when it ends.
 
     \b
     Examples:
