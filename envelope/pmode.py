@@ -1,13 +1,19 @@
 """Processing modes as values: what a partner and we have agreed, and the security allow-lists that follow from it.
 
+Two generations of eDelivery AS4 stand side by side: 1.15 with RSA, and 2.0 with keys that agree, on Curve25519 or on
+P-256. An agreement names those that it knows; a message is held to the one whose signature it bears, whole, so no
+message can mix them, and one of another generation is refused. No conformance with 2.0 is claimed (decision D15).
+
 The eDelivery common profile is the default; EHMI publishes no business values, so they are configuration
 with a preset for each product or network that is known. A quirk names one form that a partner really sends although the profile refuses it (decision D9).
 
 Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from envelope import names
 
@@ -27,6 +33,7 @@ class Quirk(StrEnum):
     UNSIGNED_ERRORS = "unsigned-errors"
     UNENCRYPTED = "unencrypted"
     UNSIGNED_BODY = "unsigned-body"
+    HKDF_DIALECT = "hkdf-dialect"
 
 
 class TokenForm(StrEnum):
@@ -36,6 +43,14 @@ class TokenForm(StrEnum):
     PKI_PATH = "pkipath"
     KEY_IDENTIFIER = "ski"
     ISSUER_SERIAL = "issuer-serial"
+
+
+class Generation(StrEnum):
+    """A generation of eDelivery AS4 security; the second one has two sets of algorithms."""
+
+    V1_15 = "1.15"
+    V2_0 = "2.0"
+    V2_0_P256 = "2.0-p256"
 
 
 class KeyTransport(StrEnum):
@@ -54,6 +69,7 @@ class SecurityPolicy:
     digest_algorithms: frozenset[str] = frozenset({names.SHA256})
     content_encryption: frozenset[str] = frozenset({names.AES128_GCM})
     key_transports: frozenset[str] = frozenset({names.RSA_OAEP})
+    curves: frozenset[str] = frozenset({"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1"})
     encryption_required: bool = True
     minimum_rsa_bits: int = 2048
     quirks: frozenset[Quirk] = frozenset()
@@ -64,6 +80,21 @@ class SecurityPolicy:
 
 
 EDELIVERY_1_15 = SecurityPolicy()
+EDELIVERY_2_0 = SecurityPolicy(
+    signature_algorithms=frozenset({names.EDDSA_ED25519}),
+    key_transports=frozenset({names.X25519}),
+    curves=frozenset(),
+)
+EDELIVERY_2_0_P256 = SecurityPolicy(
+    signature_algorithms=frozenset({names.ECDSA_SHA256}),
+    key_transports=frozenset({names.ECDH_ES}),
+    curves=frozenset({"secp256r1"}),
+)
+POLICIES: Final[Mapping[Generation, SecurityPolicy]] = {
+    Generation.V1_15: EDELIVERY_1_15,
+    Generation.V2_0: EDELIVERY_2_0,
+    Generation.V2_0_P256: EDELIVERY_2_0_P256,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +108,28 @@ class SecuritySuite:
     encryption_token: TokenForm = TokenForm.KEY_IDENTIFIER
 
 
+SUITES: Final[Mapping[Generation, SecuritySuite]] = {
+    Generation.V1_15: SecuritySuite(),
+    Generation.V2_0: SecuritySuite(
+        names.EDDSA_ED25519,
+        key_transport=KeyTransport.X25519,
+        signing_token=TokenForm.PKI_PATH,
+    ),
+    Generation.V2_0_P256: SecuritySuite(
+        names.ECDSA_SHA256,
+        key_transport=KeyTransport.ECDH_ES,
+        signing_token=TokenForm.PKI_PATH,
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class PMode:
-    """The agreement for one direction between two access points."""
+    """The agreement for one direction between two access points.
+
+    `policy` and `suite` are those of the first of `generations`; `under` and `spoken_by` give the agreement as it is
+    in another one.
+    """
 
     id: str
     party_id_type: str | None = names.PARTY_UNREGISTERED
@@ -91,7 +141,30 @@ class PMode:
     encrypt: bool = True
     compress: bool = True
     policy: SecurityPolicy = EDELIVERY_1_15
-    suite: SecuritySuite = field(default_factory=SecuritySuite)
+    suite: SecuritySuite = SUITES[Generation.V1_15]
+    generations: tuple[Generation, ...] = (Generation.V1_15,)
+
+    def knowing(self, generations: tuple[Generation, ...]) -> "PMode":
+        """The same agreement for these generations, the preferred one first."""
+        return replace(self.under(generations[0]), generations=generations)
+
+    def under(self, generation: Generation) -> "PMode":
+        """The same agreement in one generation alone; the partner's quirks stay."""
+        if generation is self.generations[0]:
+            return replace(self, generations=(generation,))
+        return replace(
+            self,
+            policy=replace(POLICIES[generation], quirks=self.policy.quirks),
+            suite=SUITES[generation],
+            generations=(generation,),
+        )
+
+    def spoken_by(self, signature_algorithm: str | None) -> "PMode":
+        """The agreement in the generation that signs so, or in the preferred one, whose policy then refuses the rest."""
+        for generation in self.generations:
+            if signature_algorithm in POLICIES[generation].signature_algorithms:
+                return self.under(generation)
+        return self.under(self.generations[0])
 
 
 DOMIBUS_LIKE = PMode(id="domibus-like")

@@ -26,6 +26,7 @@ from envelope.errors import (
     FailedDecryption,
     LocalProtocolError,
 )
+from envelope.key_agreement import agree_content_key
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import PartyId, UserMessage, build_messaging
 from envelope.pmode import KeyTransport, SecurityPolicy, SecuritySuite
@@ -338,17 +339,21 @@ def _write_encryption(
     ids: WireIds,
 ) -> str:
     """BinarySecurityToken (in two forms only), EncryptedKey and EncryptedData, in the order WSS4J writes them."""
-    if suite.key_transport is not KeyTransport.RSA_OAEP:
-        raise LocalProtocolError(f"key transport {suite.key_transport} cannot be sent")
+    agreement = None
+    if suite.key_transport is KeyTransport.RSA_OAEP:
+        cipher_value = wrap_content_key(content_key, recipient)
+    else:
+        cipher_value, agreement = agree_content_key(content_key, recipient, suite.key_transport)
     data_ids = [f"{ids.encrypted_data}-{number}" for number, _ in enumerate(sealed, 1)]
     form = suite.encryption_token
     return (
         write_binary_security_token(form, recipient, (), token_id=ids.encryption_token)
         + write_encrypted_key(
-            wrap_content_key(content_key, recipient),
+            cipher_value,
             write_token_reference(form, recipient, token_id=ids.encryption_token),
             data_ids,
             key_id=ids.encrypted_key,
+            agreement=agreement,
         )
         + "".join(
             write_encrypted_data(

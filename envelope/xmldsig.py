@@ -292,16 +292,15 @@ class _Rsa:
 
 @dataclass(frozen=True, slots=True)
 class _Ecdsa:
-    """ECDSA with the value as fixed-width r and s, on a prime curve of at least 256 bits."""
+    """ECDSA with the value as fixed-width r and s, on a curve of the policy."""
 
     digest: hashes.HashAlgorithm
-    curves: frozenset[str] = frozenset({"secp256r1", "secp384r1", "secp521r1", "brainpoolP256r1"})
 
     def verify(
         self, key: CertificatePublicKeyTypes, value: bytes, octets: bytes, policy: SecurityPolicy
     ) -> None:
         """Check the curve and the width, then the value."""
-        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in self.curves:
+        if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in policy.curves:
             raise _wrong_key("the signature algorithm wants a key on an agreed curve")
         width = (key.curve.key_size + 7) // 8
         if len(value) != 2 * width:

@@ -4,6 +4,9 @@ The header says how the content key was wrapped for the receiver and which parts
 is the MIME part: 12 octets initialisation vector, cipher text, 16 octets tag. Both directions stream. What
 `GcmDecryption` gives out is not authentic before `finish` returns: keep it where nobody reads it until then.
 
+A content key is wrapped with RSA-OAEP, or under a key that both sides agree on (`key_agreement`); the algorithm of the
+EncryptedKey says which, and policy which is allowed.
+
 Private keys are not used here; unwrapping is the `Decrypter`'s work.
 
 Spec: XML Encryption 1.1; WSS SwA Profile 1.1 section 5.5; eDelivery AS4 1.15 section 4.2.
@@ -27,6 +30,7 @@ from envelope.errors import (
     LocalProtocolError,
     PolicyNoncompliance,
 )
+from envelope.key_agreement import KeyAgreement, read_key_agreement, write_key_agreement
 from envelope.names import q
 from envelope.pmode import Quirk, SecurityPolicy
 from envelope.security_token import (
@@ -69,7 +73,10 @@ _KEY_SIZES: Final = {names.AES128_GCM: CONTENT_KEY_OCTETS}
 
 @dataclass(frozen=True, slots=True)
 class WrappedKey:
-    """The content key as the header carries it: for which certificate, by which algorithms, how long it must be."""
+    """The content key as the header carries it: for which certificate, by which algorithms, how long it must be.
+
+    `digest_algorithm` and `mgf_algorithm` are those of RSA-OAEP, empty where `agreement` says how the key was agreed.
+    """
 
     algorithm: str
     digest_algorithm: str
@@ -77,6 +84,7 @@ class WrappedKey:
     cipher_value: bytes = field(repr=False)
     token: TokenReference
     key_octets: int = CONTENT_KEY_OCTETS
+    agreement: KeyAgreement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +173,30 @@ def _read_encrypted_key(
     ]:
         raise _schema("EncryptedKey has other children than it may")
     method, key_info, cipher_data, reference_list = element
-    algorithm, digest, mgf = _read_oaep(method, policy)
+    agreed = method.get("Algorithm") == names.KW_AES128
+    algorithm, digest, mgf = _read_key_wrap(method) if agreed else _read_oaep(method, policy)
     if [child.tag for child in cipher_data] != [_CIPHER_VALUE]:
         raise _schema("EncryptedKey without CipherValue")
     if any(child.tag != _DATA_REFERENCE for child in reference_list):
         raise _schema("ReferenceList holds something else")
     try:
-        token = read_key_info(key_info, tokens)
+        agreement = None
+        if agreed:
+            agreement, token = read_key_agreement(key_info, tokens, policy)
+        else:
+            token = read_key_info(key_info, tokens)
         value = decode_base64(leaf_text(cipher_data[0]), what="xenc:CipherValue")
     except FailedAuthentication as error:
         # The same reader serves the signature; here nothing about authenticity has failed.
         raise PolicyNoncompliance(error.detail, reason="enc.schema") from None
-    wrapped = WrappedKey(algorithm, digest, mgf, value, token)
+    wrapped = WrappedKey(algorithm, digest, mgf, value, token, agreement=agreement)
     return wrapped, [child.get("URI", "") for child in reference_list]
+
+
+def _read_key_wrap(method: "_Element") -> tuple[str, str, str]:
+    if len(method):
+        raise PolicyNoncompliance("parameters of the key wrap", reason="alg.transport")
+    return names.KW_AES128, "", ""
 
 
 def _read_oaep(method: "_Element", policy: SecurityPolicy) -> tuple[str, str, str]:
@@ -276,19 +295,34 @@ def wrap_content_key(content_key: bytes, recipient: "x509.Certificate") -> bytes
 
 
 def write_encrypted_key(
-    cipher_value: bytes, token_reference: str, data_ids: Sequence[str], *, key_id: str
+    cipher_value: bytes,
+    token_reference: str,
+    data_ids: Sequence[str],
+    *,
+    key_id: str,
+    agreement: KeyAgreement | None = None,
 ) -> str:
-    """`xenc:EncryptedKey` with explicit digest and MGF; the prefixes are the Security header's."""
+    """`xenc:EncryptedKey`, by RSA-OAEP with explicit digest and MGF or by agreement.
+
+    The prefixes are the Security header's.
+    """
     listed = "".join(
         f"<xenc:DataReference URI={attribute('#' + data_id)}></xenc:DataReference>"
         for data_id in data_ids
     )
+    if agreement is None:
+        algorithm, key_info = names.RSA_OAEP, token_reference
+        parameters = (
+            f'<ds:DigestMethod Algorithm="{names.SHA256}"></ds:DigestMethod>'
+            f'<xenc11:MGF xmlns:xenc11="{names.XENC11}" Algorithm="{names.MGF1_SHA256}"></xenc11:MGF>'
+        )
+    else:
+        algorithm, parameters = names.KW_AES128, ""
+        key_info = write_key_agreement(agreement, token_reference)
     return (
         f"<xenc:EncryptedKey Id={attribute(key_id)}>"
-        f'<xenc:EncryptionMethod Algorithm="{names.RSA_OAEP}">'
-        f'<ds:DigestMethod Algorithm="{names.SHA256}"></ds:DigestMethod>'
-        f'<xenc11:MGF xmlns:xenc11="{names.XENC11}" Algorithm="{names.MGF1_SHA256}"></xenc11:MGF>'
-        f"</xenc:EncryptionMethod><ds:KeyInfo>{token_reference}</ds:KeyInfo>"
+        f'<xenc:EncryptionMethod Algorithm="{algorithm}">{parameters}</xenc:EncryptionMethod>'
+        f"<ds:KeyInfo>{key_info}</ds:KeyInfo>"
         "<xenc:CipherData><xenc:CipherValue>"
         f"{base64.b64encode(cipher_value).decode('ascii')}"
         "</xenc:CipherValue></xenc:CipherData>"

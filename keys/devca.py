@@ -219,11 +219,12 @@ class DevelopmentAuthority:
         san: Sequence[str] = (),
         private_key: PrivateKeyTypes | None = None,
         serial: int | None = None,
+        agrees: bool = False,
     ) -> IssuedCertificate:
         """Issue an OCES3-shaped system certificate that signs and decrypts messages.
 
         Key usage follows the key: RSA gets digitalSignature and keyEncipherment, X25519 keyAgreement,
-        others digitalSignature. There is no extended key usage, and no subject alternative name unless asked.
+        others digitalSignature, or keyAgreement instead where `agrees` asks for it. There is no extended key usage, and no subject alternative name unless asked.
         """
         key = private_key or new_rsa_key()
         return self.issue(
@@ -231,7 +232,7 @@ class DevelopmentAuthority:
             key,
             not_before=not_before,
             not_after=not_after or not_before + _LEAF_LIFE,
-            extensions=self.system_extensions(key, san=san),
+            extensions=self.system_extensions(key, san=san, agrees=agrees),
             serial=serial,
         )
 
@@ -267,12 +268,12 @@ class DevelopmentAuthority:
         )
 
     def system_extensions(
-        self, private_key: PrivateKeyTypes, *, san: Sequence[str] = ()
+        self, private_key: PrivateKeyTypes, *, san: Sequence[str] = (), agrees: bool = False
     ) -> list[tuple[x509.ExtensionType, bool]]:
         """Return the extensions of a system certificate as (extension, critical) pairs, to use or to bend."""
         public_key = _public(private_key)
         is_rsa = isinstance(private_key, rsa.RSAPrivateKey)
-        agrees = isinstance(private_key, x25519.X25519PrivateKey)
+        agrees = agrees or isinstance(private_key, x25519.X25519PrivateKey)
         usage = key_usage(
             digital_signature=not agrees, key_encipherment=is_rsa, key_agreement=agrees
         )

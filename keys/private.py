@@ -2,7 +2,10 @@
 
 `FileSigner` and `FileDecrypter` satisfy the `Signer` and `Decrypter` protocols of the AS4 security
 header structurally; this package does not import them. A hardware module is another implementation of
-the same two shapes. RSA 1.5 key transport is not offered: its implicit rejection hands out random
+the same two shapes.
+
+A content key comes wrapped with RSA-OAEP (eDelivery AS4 1.15) or under a key agreed with X25519 or ECDH
+(2.0). Whatever fails in opening it, an invalid point included, is one failure with one text. RSA 1.5 key transport is not offered: its implicit rejection hands out random
 octets for a damaged ciphertext, and its oracle attacks are older than this profile.
 
 Spec: as4.md 0.3, 2.4; ehmi.md 3.3; hostile.md 1.6 (ALG-10, ALG-12).
@@ -12,10 +15,11 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, keywrap
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keys.errors import KeyStoreError, UnsupportedAlgorithm
@@ -28,6 +32,9 @@ ECDSA_SHA256: Final = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 EDDSA_ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
 RSA_OAEP: Final = "http://www.w3.org/2009/xmlenc11#rsa-oaep"
 RSA_OAEP_MGF1P: Final = "http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"
+KW_AES128: Final = "http://www.w3.org/2001/04/xmlenc#kw-aes128"
+X25519: Final = "http://www.w3.org/2021/04/xmldsig-more#x25519"
+ECDH_ES: Final = "http://www.w3.org/2009/xmlenc11#ECDH-ES"
 
 _RSA_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     RSA_SHA256: hashes.SHA256(),
@@ -53,7 +60,35 @@ _MASKS: Final[dict[str | None, hashes.HashAlgorithm]] = {
 _CONTENT_KEY_BYTES: Final = frozenset({16, 24, 32})
 _UNWRAP_FAILED: Final = "the wrapped content key cannot be opened"
 
+_WRAPPING_KEY_BYTES: Final = 16
+
 SigningKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+DecryptionKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
+
+
+def signs_with(certificate: x509.Certificate, algorithm: str) -> bool:
+    """Tell whether signatures of this algorithm are made with the kind of key that the certificate holds."""
+    key = certificate.public_key()
+    if algorithm in _RSA_HASHES:
+        return isinstance(key, rsa.RSAPublicKey)
+    if algorithm == ECDSA_SHA256:
+        return isinstance(key, ec.EllipticCurvePublicKey)
+    return algorithm == EDDSA_ED25519 and isinstance(key, ed25519.Ed25519PublicKey)
+
+
+class KeyAgreement(Protocol):
+    """What `FileDecrypter.unwrap` reads of an AgreementMethod: see the security header's code for the shapes."""
+
+    @property
+    def algorithm(self) -> str: ...
+    @property
+    def curve(self) -> str: ...
+    @property
+    def originator(self) -> bytes: ...
+    @property
+    def salt(self) -> bytes: ...
+    @property
+    def info(self) -> bytes: ...
 
 
 class WrappedKey(Protocol):
@@ -67,6 +102,8 @@ class WrappedKey(Protocol):
     def mgf_algorithm(self) -> str | None: ...
     @property
     def cipher_value(self) -> bytes: ...
+    @property
+    def agreement(self) -> KeyAgreement | None: ...
 
 
 class AddressedKey(WrappedKey, Protocol):
@@ -131,10 +168,12 @@ class FileDecrypter:
         private_key: PrivateKeyTypes,
         certificate: x509.Certificate,
     ) -> None:
-        if not isinstance(private_key, rsa.RSAPrivateKey | x25519.X25519PrivateKey):
+        if not isinstance(
+            private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | x25519.X25519PrivateKey
+        ):
             raise KeyStoreError("the private key is of a kind that cannot open content keys")
         require_pair(private_key, certificate)
-        self._private_key = private_key
+        self._private_key: DecryptionKey = private_key
         self.certificate = certificate
 
     def matches(self, reference: TokenReference) -> bool:
@@ -142,13 +181,26 @@ class FileDecrypter:
         return reference_names(reference, self.certificate)
 
     def unwrap(self, wrapped: WrappedKey) -> bytes:
-        """Open an RSA-OAEP wrapped AES content key of 16, 24 or 32 octets.
+        """Open an AES content key of 16, 24 or 32 octets: RSA-OAEP wrapped, or wrapped under an agreed key.
 
         `rsa-oaep-mgf1p` fixes the mask function to SHA-1 whatever `mgf_algorithm` says.
 
         Raises:
             ValueError: on any failure, with one text for all of them.
         """
+        try:
+            content_key = (
+                self._decrypt(wrapped)
+                if wrapped.agreement is None
+                else self._unwrap_agreed(wrapped.algorithm, wrapped.agreement, wrapped.cipher_value)
+            )
+        except (ValueError, keywrap.InvalidUnwrap):
+            raise ValueError(_UNWRAP_FAILED) from None
+        if len(content_key) not in _CONTENT_KEY_BYTES:
+            raise ValueError(_UNWRAP_FAILED)
+        return content_key
+
+    def _decrypt(self, wrapped: WrappedKey) -> bytes:
         mask_name = None if wrapped.algorithm == RSA_OAEP_MGF1P else wrapped.mgf_algorithm
         digest = _DIGESTS.get(wrapped.digest_algorithm)
         mask = _MASKS.get(mask_name)
@@ -160,31 +212,35 @@ class FileDecrypter:
             or not isinstance(key, rsa.RSAPrivateKey)
         ):
             raise ValueError(_UNWRAP_FAILED)
-        try:
-            content_key = key.decrypt(
-                wrapped.cipher_value, padding.OAEP(padding.MGF1(mask), digest, label=None)
-            )
-        except ValueError:
-            raise ValueError(_UNWRAP_FAILED) from None
-        if len(content_key) not in _CONTENT_KEY_BYTES:
-            raise ValueError(_UNWRAP_FAILED)
-        return content_key
+        return key.decrypt(
+            wrapped.cipher_value, padding.OAEP(padding.MGF1(mask), digest, label=None)
+        )
 
-    def agree(self, ephemeral_public_key: bytes) -> bytes:
-        """Return the X25519 shared secret with the sender's ephemeral key (32 raw octets).
+    def _unwrap_agreed(self, algorithm: str, agreement: KeyAgreement, cipher_value: bytes) -> bytes:
+        """Agree with the sender's key, derive with HKDF-SHA-256, unwrap (RFC 3394); ValueError on a bad point.
 
-        Raises:
-            ValueError: another kind of key here, a malformed public key, or a low-order point, uniformly.
+        The curve must be the one of our own key. A point that is not on it, and a Curve25519 point of low order,
+        with which every key agrees on nothing, are refused by the library.
 
-        Spec: as4.md 2.6 (eDelivery AS4 2.0).
+        Spec: eDelivery AS4 2.0; XML Encryption 1.1 section 5.6.
         """
-        if not isinstance(self._private_key, x25519.X25519PrivateKey):
+        key = self._private_key
+        if algorithm != KW_AES128:
             raise ValueError(_UNWRAP_FAILED)
-        try:
-            peer = x25519.X25519PublicKey.from_public_bytes(ephemeral_public_key)
-            return self._private_key.exchange(peer)
-        except ValueError:
-            raise ValueError(_UNWRAP_FAILED) from None
+        if agreement.algorithm == X25519 and isinstance(key, x25519.X25519PrivateKey):
+            peer = x25519.X25519PublicKey.from_public_bytes(agreement.originator)
+            secret = key.exchange(peer)
+        elif (
+            agreement.algorithm == ECDH_ES
+            and isinstance(key, ec.EllipticCurvePrivateKey)
+            and agreement.curve == key.curve.name
+        ):
+            point = ec.EllipticCurvePublicKey.from_encoded_point(key.curve, agreement.originator)
+            secret = key.exchange(ec.ECDH(), point)
+        else:
+            raise ValueError(_UNWRAP_FAILED)
+        derivation = HKDF(hashes.SHA256(), _WRAPPING_KEY_BYTES, agreement.salt, agreement.info)
+        return keywrap.aes_key_unwrap(derivation.derive(secret), cipher_value)
 
     def __repr__(self) -> str:
         return f"FileDecrypter({self.certificate.subject.rfc4514_string()!r})"

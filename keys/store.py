@@ -4,7 +4,9 @@ A key directory holds, in PEM, `message.key.pem` and `message.cert.pem` (leaf fi
 signing and decryption, and `tls.key.pem` and `tls.cert.pem` for TLS. While keys change it may also hold
 `message.next.*` (published, not yet signing) and `message.previous.*` (no longer signing): peers may still
 encrypt to either. `decryption.*` is a separate pair for the generation of AS4 that signs and decrypts with
-different keys. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
+different keys. A node that serves partners of both generations holds the keys of the second one beside its
+`message.*`: `signing-ed25519.*` with `decryption-x25519.*`, `signing-p256.*` with `decryption-p256.*`; each decryption
+pair may have a `.next` and a `.previous` too. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
 links are not followed.
 
 Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
@@ -22,17 +24,28 @@ from typing import Final, Protocol
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from keys.certificate import check_key, describe, load_certificates, pem
+from keys.certificate import check_key, describe, load_certificates, pem, subject_facts
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.errors import KeyStoreError, UntrustedCertificate
-from keys.private import FileDecrypter, FileSigner, KeyRing, require_pair
+from keys.private import FileDecrypter, FileSigner, KeyRing, SigningKey, require_pair
 
 MAX_FILE_BYTES: Final = 1024 * 1024
-_DECRYPTION_ROLES: Final = ("decryption", "message", "message.next", "message.previous")
+_SIGNING_ROLES: Final[dict[str, type[SigningKey]]] = {
+    "signing-ed25519": ed25519.Ed25519PrivateKey,
+    "signing-p256": ec.EllipticCurvePrivateKey,
+}
+_DECRYPTION_ROLES: Final = (
+    "decryption",
+    *(
+        f"{role}{age}"
+        for role in ("message", "decryption-x25519", "decryption-p256")
+        for age in ("", ".next", ".previous")
+    ),
+)
 
 
 class KeyMaterial(Protocol):
@@ -63,12 +76,14 @@ class KeyStore:
         signing: signs messages, receipts and signals.
         decryption: every key that may open a content key, the current one first.
         tls: the pair for TLS, as server and as client.
+        others: sign for partners of another generation, each with another kind of key.
     """
 
     directory: Path
     signing: FileSigner
     decryption: KeyRing
     tls: TlsFiles
+    others: tuple[FileSigner, ...] = ()
 
     @classmethod
     def load(cls, directory: Path | str) -> "KeyStore":
@@ -87,7 +102,7 @@ class KeyStore:
             if role not in pairs and not (where / f"{role}.key.pem").exists():
                 continue
             key, certificates = pairs.get(role) or _load_pair(where, role)
-            if isinstance(key, rsa.RSAPrivateKey | x25519.X25519PrivateKey):
+            if role.startswith("decryption") or isinstance(key, rsa.RSAPrivateKey):
                 decryption.append(FileDecrypter(key, certificates[0]))
         if not decryption:
             raise KeyStoreError(
@@ -95,7 +110,27 @@ class KeyStore:
             )
         _, tls = _load_pair(where, "tls")
         files = TlsFiles(tls[0], tuple(tls[1:]), where / "tls.cert.pem", where / "tls.key.pem")
-        return cls(where, signing, KeyRing(decryption), files)
+        return cls(where, signing, KeyRing(decryption), files, _load_others(where, signing))
+
+
+def _load_others(where: Path, first: FileSigner) -> tuple[FileSigner, ...]:
+    """The signers beside the first one: of the kind their file names, and of nobody else than the first."""
+    found: list[FileSigner] = []
+    for role, kind in _SIGNING_ROLES.items():
+        if not (where / f"{role}.key.pem").exists():
+            continue
+        key, certificates = _load_pair(where, role)
+        if not isinstance(key, kind) or isinstance(first.private_key, kind):
+            raise KeyStoreError(
+                f"{where / role}.key.pem is of another kind than its name says, or of that of message.key.pem"
+            )
+        name = subject_facts(certificates[0]).common_name
+        if name != subject_facts(first.certificate).common_name:
+            raise KeyStoreError(
+                f"{where / role}.cert.pem is of {name}, which is not the name in message.cert.pem"
+            )
+        found.append(FileSigner(key, certificates[0], certificates[1:]))
+    return tuple(found)
 
 
 def write_keystore(

@@ -1,10 +1,12 @@
-from dataclasses import dataclass
+import hmac
+from dataclasses import dataclass, replace
 
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.keywrap import aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,13 +14,16 @@ from hypothesis import strategies as st
 from keys.certificate import subject_key_identifier
 from keys.errors import KeyStoreError, UnsupportedAlgorithm
 from keys.private import (
+    ECDH_ES,
     ECDSA_SHA256,
     EDDSA_ED25519,
+    KW_AES128,
     RSA_OAEP,
     RSA_OAEP_MGF1P,
     RSA_SHA256,
     RSA_SHA384,
     RSA_SHA512,
+    X25519,
     FileDecrypter,
     FileSigner,
     KeyRing,
@@ -41,12 +46,22 @@ class Token:
 
 
 @dataclass
+class Agreement:
+    algorithm: str
+    curve: str
+    originator: bytes
+    salt: bytes = b""
+    info: bytes = b""
+
+
+@dataclass
 class Wrapped:
     cipher_value: bytes
     algorithm: str = RSA_OAEP
     digest_algorithm: str | None = SHA256
     mgf_algorithm: str | None = MGF1_SHA256
     token: Token | None = None
+    agreement: Agreement | None = None
 
 
 def wrap(issued, key=KEY, *, digest=None, mask=None):
@@ -127,7 +142,7 @@ def test_key_of_the_wrong_kind_is_refused(pki):
     with pytest.raises(KeyStoreError):
         agreement.signer()
     with pytest.raises(KeyStoreError):
-        pki.leaf(key=pki.curve_key).decrypter()
+        pki.leaf(key=ed25519.Ed25519PrivateKey.generate()).decrypter()
 
 
 @pytest.mark.parametrize(
@@ -188,19 +203,116 @@ def test_random_ciphertext_never_opens(pki):
     never_opens()
 
 
-def test_agreement_key_computes_the_shared_secret_and_refuses_low_order_points(pki):
+CURVES = {
+    "secp256r1": ec.SECP256R1(),
+    "secp384r1": ec.SECP384R1(),
+    "secp521r1": ec.SECP521R1(),
+}
+LOW_ORDER = [
+    bytes(32),
+    b"\x01" + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    bytes.fromhex("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    bytes.fromhex("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+]
+"""The encodings of points with which every X25519 key agrees on nothing (RFC 7748 section 6.1)."""
+
+
+def hkdf_by_hand(secret, salt, info):
+    """RFC 5869 in two lines, as the oracle of the derivation: one block of SHA-256 is more than 16 octets."""
+    extracted = hmac.digest(salt or bytes(32), secret, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")[:16]
+
+
+def agreed(issued, *, salt=b"", info=b"", curve=None):
+    """A content key wrapped for a certificate by agreement, with primitives alone."""
+    public = issued.certificate.public_key()
+    if isinstance(public, x25519.X25519PublicKey):
+        own = x25519.X25519PrivateKey.generate()
+        secret, originator = own.exchange(public), own.public_key().public_bytes_raw()
+        agreement = Agreement(X25519, "x25519", originator, salt, info)
+    else:
+        own = ec.generate_private_key(public.curve)
+        secret = own.exchange(ec.ECDH(), public)
+        originator = own.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        agreement = Agreement(ECDH_ES, public.curve.name, originator, salt, info)
+    value = aes_key_wrap(hkdf_by_hand(secret, salt, info), KEY)
+    return Wrapped(value, KW_AES128, "", "", agreement=agreement)
+
+
+@pytest.fixture(scope="module", params=["x25519", *CURVES])
+def agreement_leaf(request, pki):
+    curve = CURVES.get(request.param)
+    key = ec.generate_private_key(curve) if curve else x25519.X25519PrivateKey.generate()
+    return pki.leaf(key=key)
+
+
+@pytest.mark.parametrize("salt", [b"", b"s" * 16, b"s" * 100])
+@pytest.mark.parametrize("info", [b"", b"some information"])
+def test_agreed_content_key_comes_back(agreement_leaf, salt, info):
+    assert agreement_leaf.decrypter().unwrap(agreed(agreement_leaf, salt=salt, info=info)) == KEY
+
+
+def test_every_failure_to_agree_looks_the_same(agreement_leaf, pki):
+    good = agreed(agreement_leaf)
+    other = agreed(pki.leaf(key=ec.generate_private_key(ec.SECP256R1())))
+    other_x = agreed(pki.leaf(key=x25519.X25519PrivateKey.generate()))
+    agreement, value = good.agreement, good.cipher_value
+    originator = agreement.originator
+    cases = [
+        other,
+        other_x,
+        replace(good, cipher_value=bytes([value[0] ^ 1]) + value[1:]),
+        replace(good, cipher_value=value[:-8]),
+        replace(good, cipher_value=value + bytes(8)),
+        replace(good, cipher_value=b""),
+        replace(good, algorithm=RSA_OAEP),
+        replace(good, agreement=replace(agreement, salt=b"x")),
+        replace(good, agreement=replace(agreement, info=b"x")),
+        replace(good, agreement=replace(agreement, algorithm="urn:x")),
+        replace(good, agreement=replace(agreement, originator=originator[:-1])),
+        replace(good, agreement=replace(agreement, originator=originator + b"\x00")),
+        replace(good, agreement=replace(agreement, originator=b"")),
+        # not on the curve, the point at infinity, and a point that is only half there
+        replace(good, agreement=replace(agreement, originator=originator[:-1] + bytes([originator[-1] ^ 1]))),
+        replace(good, agreement=replace(agreement, originator=b"\x00")),
+        replace(good, agreement=replace(agreement, originator=bytes(len(originator)))),
+        Wrapped(bytes(384)),
+    ]  # fmt: skip
+    texts = set()
+    for wrapped in cases:
+        with pytest.raises(ValueError, match="cannot be opened") as caught:
+            agreement_leaf.decrypter().unwrap(wrapped)
+        assert type(caught.value) is ValueError
+        assert caught.value.__cause__ is None
+        texts.add(str(caught.value))
+    assert len(texts) == 1
+    with pytest.raises(ValueError, match="cannot be opened"):
+        pki.leaf().decrypter().unwrap(good)
+
+
+@pytest.mark.parametrize("point", LOW_ORDER, ids=lambda point: point.hex()[:8])
+def test_a_point_of_low_order_opens_nothing_even_with_the_key_it_leads_to(pki, point):
+    """The sender chose a point that makes the secret zero, and wrapped under the key which that gives."""
     issued = pki.leaf(key=x25519.X25519PrivateKey.generate())
-    ephemeral = x25519.X25519PrivateKey.generate()
-    raw = ephemeral.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    decrypter = issued.decrypter()
-    assert decrypter.agree(raw) == ephemeral.exchange(issued.certificate.public_key())
-    for bad in (bytes(32), b"\x01" + bytes(31), b"short"):
+    value = aes_key_wrap(hkdf_by_hand(bytes(32), b"", b""), KEY)
+    wrapped = Wrapped(value, KW_AES128, "", "", agreement=Agreement(X25519, "x25519", point))
+    with pytest.raises(ValueError, match="cannot be opened"):
+        issued.decrypter().unwrap(wrapped)
+
+
+def test_a_point_of_another_curve_of_the_same_size_opens_nothing(pki):
+    """An invalid curve attack: a brainpool point of the right length under the name of our curve."""
+    issued = pki.leaf(key=ec.generate_private_key(ec.SECP256R1()))
+    stranger = ec.generate_private_key(ec.BrainpoolP256R1()).public_key()
+    point = stranger.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    good = agreed(issued)
+    for curve in ("secp256r1", "brainpoolP256r1"):
+        agreement = replace(good.agreement, originator=point, curve=curve)
         with pytest.raises(ValueError, match="cannot be opened"):
-            decrypter.agree(bad)
-    with pytest.raises(ValueError, match="cannot be opened"):
-        decrypter.unwrap(Wrapped(bytes(384)))
-    with pytest.raises(ValueError, match="cannot be opened"):
-        pki.leaf().decrypter().agree(raw)
+            issued.decrypter().unwrap(replace(good, agreement=agreement))
 
 
 def test_key_ring_uses_the_key_the_reference_names_and_tries_no_other(pki):

@@ -2,14 +2,14 @@ import datetime as dt
 import os
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
 )
 
-from keys.certificate import der, pem
+from keys.certificate import der, describe_key, pem
 from keys.errors import KeyStoreError
 from keys.private import RSA_SHA256
 from keys.store import (
@@ -162,6 +162,35 @@ def test_signing_and_agreement_keys_of_the_second_generation(tmp_path, pki, tls)
     refused(alone, "no key can decrypt")
     both = write_keystore(tmp_path / "both", message=signing, tls=tls, decryption=agreement)
     assert KeyStore.load(both).decryption.certificates == (agreement.certificate,)
+
+
+def test_keys_of_both_generations_stand_side_by_side(directory, pki):
+    ed, x = ed25519.Ed25519PrivateKey.generate(), x25519.X25519PrivateKey.generate()
+    old = pki.leaf(key=x25519.X25519PrivateKey.generate())
+    curve = pki.leaf(key=ec.generate_private_key(ec.SECP256R1()))
+    write_pair(directory, "signing-ed25519", pki.leaf(key=ed))
+    write_pair(directory, "decryption-x25519", pki.leaf(key=x))
+    write_pair(directory, "decryption-x25519.previous", old)
+    write_pair(directory, "signing-p256", pki.leaf(key=pki.curve_key))
+    write_pair(directory, "decryption-p256", curve)
+    store = KeyStore.load(directory)
+    assert store.signing.private_key.key_size == 3072
+    assert [describe_key(one.certificate) for one in store.others] == ["Ed25519", "EC secp256r1"]
+    assert [describe_key(one) for one in store.decryption.certificates] == [
+        "RSA 3072", "X25519", "X25519", "EC secp256r1"
+    ]  # fmt: skip
+    assert store.decryption.certificates[2] == old.certificate
+
+
+@pytest.mark.parametrize("role", ["signing-ed25519", "signing-p256"])
+def test_a_second_signing_key_of_the_wrong_kind_or_name_is_refused(directory, pki, role):
+    right = {"signing-ed25519": ed25519.Ed25519PrivateKey.generate(), "signing-p256": pki.curve_key}
+    write_pair(directory, role, pki.leaf())
+    refused(directory, "of another kind")
+    for file in directory.glob(f"{role}.*"):
+        file.unlink()
+    write_pair(directory, role, pki.leaf(key=right[role], name="somebody-else"))
+    refused(directory, "is of somebody-else")
 
 
 def test_public_certificates_are_read_from_any_file_in_any_form(tmp_path, pki):
