@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, TypeAlias
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -287,11 +287,18 @@ def _check_redirected(
 _CASE: Final = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 
 
-def _folded(identifier: SmpIdentifier) -> SmpIdentifier:
+def fold(identifier: SmpIdentifier) -> SmpIdentifier:
+    """Give the one spelling of an identifier whose letters may be in any case.
+
+    Spec: OASIS SMP 1.0 section 2 (identifiers are compared ignoring case unless their scheme says otherwise).
+    """
     # Only ASCII letters fold: str.lower() would make letters of other scripts equal to them.
-    if identifier.scheme != names.ISO6523_ACTORID:
-        return identifier
-    return SmpIdentifier(identifier.scheme, identifier.value.translate(_CASE))
+    scheme = None if identifier.scheme is None else identifier.scheme.translate(_CASE)
+    return SmpIdentifier(scheme, identifier.value.translate(_CASE))
+
+
+def _folded(identifier: SmpIdentifier) -> SmpIdentifier:
+    return fold(identifier) if identifier.scheme == names.ISO6523_ACTORID else identifier
 
 
 def _read_process(element: _Element) -> Process:
@@ -456,8 +463,28 @@ def metadata_path(participant: SmpIdentifier, document_id: SmpIdentifier) -> str
     return f"{_segment(participant)}/services/{_segment(document_id)}"
 
 
+def read_path(path: str) -> tuple[SmpIdentifier, SmpIdentifier | None] | None:
+    """Read what a request asks for: a participant, and a document when it asks for metadata; None for another path.
+
+    `path` is raw and relative to the publisher. An identifier without scheme may stand with `::` before it or without.
+
+    Spec: OASIS SMP 1.0 section 2.4.
+    """
+    match path.split("/"):
+        case [participant]:
+            return _read_segment(participant), None
+        case [participant, "services", document]:
+            return _read_segment(participant), _read_segment(document)
+    return None
+
+
 def _segment(identifier: SmpIdentifier) -> str:
     return quote(f"{identifier.scheme or ''}::{identifier.value}", safe="")
+
+
+def _read_segment(segment: str) -> SmpIdentifier:
+    scheme, separator, value = unquote(segment).partition("::")
+    return SmpIdentifier(scheme or None, value) if separator else SmpIdentifier(None, scheme)
 
 
 def bdxl_label(canonical: str) -> str:

@@ -1,10 +1,11 @@
 """The service metadata publisher in miniature: signed answers about registered participants.
 
-Spec: OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known).
+Spec: OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known; identifiers
+compared ignoring case unless their scheme says otherwise).
 """
 
-from collections.abc import Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -17,18 +18,22 @@ from envelope import names
 from envelope.smp import (
     Endpoint,
     Process,
+    Redirect,
     ServiceMetadata,
     SmpIdentifier,
     build_service_group,
     build_signed_service_metadata,
+    fold,
     metadata_path,
-    participant_path,
+    read_path,
 )
 from keys.certificate import der
 from keys.devca import IssuedCertificate
 
 DOCUMENT_SCHEME: Final = "busdox-docid-qns"
 PROCESS_SCHEME: Final = "dk-messaging-procid"
+CASE_SENSITIVE: Final = frozenset({DOCUMENT_SCHEME})
+"""Schemes that say that the case of their identifiers counts."""
 _XML: Final = "text/xml"
 
 log = structlog.get_logger()
@@ -38,7 +43,8 @@ log = structlog.get_logger()
 class Registration:
     """One participant: the documents it takes, where, and the certificate (DER) to encrypt for.
 
-    `participant` is `0088:` and the GLN; `expiration` ends the endpoint, None never.
+    `participant` is `0088:` and the GLN in the usual `scheme`; `expiration` ends the endpoint, None never.
+    Documents in `redirects` are answered with a redirect to another publisher.
     """
 
     participant: str
@@ -49,6 +55,9 @@ class Registration:
     transport_profile: str = names.TRANSPORT_AS4_V1
     activation: datetime | None = None
     expiration: datetime | None = None
+    scheme: str | None = names.ISO6523_ACTORID
+    document_scheme: str | None = None
+    redirects: Mapping[str, Redirect] = field(default_factory=dict)
 
 
 class Publisher:
@@ -62,6 +71,7 @@ class Publisher:
         somebody_else: IssuedCertificate,
         document_scheme: str = DOCUMENT_SCHEME,
         process_scheme: str = PROCESS_SCHEME,
+        case_sensitive: Set[str] = CASE_SENSITIVE,
         faults: Set[Fault] = frozenset(),
     ) -> None:
         """`stranger` signs under a planted fault; `somebody_else` is then published as the receiver."""
@@ -70,6 +80,7 @@ class Publisher:
         self._somebody_else = somebody_else
         self._document_scheme = document_scheme
         self._process_scheme = process_scheme
+        self._case_sensitive = case_sensitive
         self._faults = faults
         self._registrations: dict[str, Registration] = {}
 
@@ -89,23 +100,30 @@ class Publisher:
 
     async def _answer(self, request: web.Request) -> web.Response:
         # The raw path: decoding would turn %2F inside an identifier into a separator.
-        path = request.rel_url.raw_path.removeprefix("/")
-        for registration in self._registrations.values():
-            participant = _participant(registration)
-            if path == participant_path(participant):
-                return web.Response(body=self._group(request, registration), content_type=_XML)
-            for document in self._documents(registration):
-                if path == metadata_path(participant, document):
-                    return web.Response(body=self._sign(registration, document), content_type=_XML)
+        asked = read_path(request.rel_url.raw_path.removeprefix("/"))
+        if asked is not None:
+            participant, document = self._spelling(asked[0]), asked[1]
+            for registration in self._registrations.values():
+                if participant != self._spelling(_participant(registration)):
+                    continue
+                if document is None:
+                    return web.Response(body=self._group(request, registration), content_type=_XML)
+                for known in self._documents(registration):
+                    if self._spelling(document) == self._spelling(known):
+                        return web.Response(body=self._sign(registration, known), content_type=_XML)
         log.info("publisher_knows_nothing")
         raise web.HTTPNotFound
+
+    def _spelling(self, identifier: SmpIdentifier) -> SmpIdentifier:
+        """What of an identifier counts when it is compared."""
+        return identifier if identifier.scheme in self._case_sensitive else fold(identifier)
 
     def _documents(self, registration: Registration) -> list[SmpIdentifier]:
         if Fault.DOCUMENT_MISSING in self._faults:
             return []
-        return [
-            SmpIdentifier(self._document_scheme, document) for document in registration.documents
-        ]
+        scheme = registration.document_scheme or self._document_scheme
+        listed = (*registration.documents, *registration.redirects)
+        return [SmpIdentifier(scheme, document) for document in listed]
 
     def _group(self, request: web.Request, registration: Registration) -> bytes:
         participant = _participant(registration)
@@ -125,12 +143,11 @@ class Publisher:
             activation=registration.activation,
             expiration=registration.expiration,
         )
-        metadata = ServiceMetadata(
+        process = SmpIdentifier(self._process_scheme, registration.process_id)
+        metadata = registration.redirects.get(document.value) or ServiceMetadata(
             participant=_participant(registration),
             document_id=document,
-            processes=(
-                Process(SmpIdentifier(self._process_scheme, registration.process_id), (endpoint,)),
-            ),
+            processes=(Process(process, (endpoint,)),),
         )
         signer = self._stranger if Fault.METADATA_UNSIGNED in self._faults else self._signer
         if not isinstance(signer.private_key, rsa.RSAPrivateKey):
@@ -144,4 +161,4 @@ class Publisher:
 
 
 def _participant(registration: Registration) -> SmpIdentifier:
-    return SmpIdentifier(names.ISO6523_ACTORID, registration.participant)
+    return SmpIdentifier(registration.scheme, registration.participant)

@@ -16,6 +16,7 @@ from envelope.smp import (
     metadata_path,
     participant_path,
     read_naptr,
+    read_path,
 )
 
 PARTICIPANT = SmpIdentifier(names.ISO6523_ACTORID, "0088:5790000201389")
@@ -73,6 +74,24 @@ def test_address_that_is_not_plain_web_is_refused(url: str) -> None:
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/as4", "https://ap.example", "https://[::1]:443/a?b=c", "https://a_p-1.xn--eksempel-0za.example./"])  # fmt: skip
 def test_plain_address_passes(url: str) -> None:
     assert check_url(url) == url
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [
+        ("a%3A%3Ab%2Fc", (SmpIdentifier("a", "b/c"), None)),
+        ("%3A%3Ab", (SmpIdentifier(None, "b"), None)),
+        ("b", (SmpIdentifier(None, "b"), None)),
+        (
+            "a%3a%3ab/services/c%3A%3Ad%3A%3Ae",
+            (SmpIdentifier("a", "b"), SmpIdentifier("c", "d::e")),
+        ),
+        ("a%3A%3Ab/other/c", None),
+        ("a/services/b/c", None),
+    ],
+)
+def test_paths_are_read_as_they_are_written(path: str, read: object) -> None:
+    assert read_path(path) == read
 
 
 def test_paths_encode_what_would_cut_them() -> None:

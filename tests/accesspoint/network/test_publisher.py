@@ -17,6 +17,7 @@ from accesspoint.network.publisher import Publisher, Registration
 from envelope import names
 from envelope.errors import SmpRefused
 from envelope.smp import (
+    Redirect,
     ServiceMetadata,
     SmpIdentifier,
     read_service_group,
@@ -140,6 +141,41 @@ async def test_document_identifiers_are_compared_exactly(
 ) -> None:
     assert (await get(session, document_url(base, DOCUMENT.upper())))[0] == 404
     assert (await get(session, document_url(base, DOCUMENT.partition("#")[0])))[0] == 404
+
+
+async def test_participants_are_found_in_any_case(
+    session: aiohttp.ClientSession, base: str
+) -> None:
+    url = document_url(base).replace("iso6523-actorid-upis", "ISO6523-ActorId-UPIS")
+    assert (await get(session, url))[0] == 200
+
+
+async def test_another_document_is_at_another_publisher(
+    session: aiohttp.ClientSession, base: str, publisher: Publisher, parties: dict[str, Any]
+) -> None:
+    (registration,) = publisher._registrations.values()
+    redirect = Redirect("https://smp.example/there", "CN=there")
+    publisher.register(replace(registration, redirects={"urn:moved": redirect}))
+
+    _, data = await get(session, document_url(base, "urn:moved"))
+    found = read_signed_service_metadata(
+        data,
+        participant=SmpIdentifier(names.ISO6523_ACTORID, PARTICIPANT),
+        document_id=SmpIdentifier(SCHEME, "urn:moved"),
+        check=lambda certificate, chain: None,
+    )
+    assert found.content == redirect
+    assert found.certificate == parties["signer"].certificate
+
+
+@pytest.mark.parametrize("path", ["urn%3Aa", "%3A%3Aurn%3Aa", "URN%3AA"])
+async def test_a_participant_may_have_no_scheme(
+    session: aiohttp.ClientSession, base: str, publisher: Publisher, path: str
+) -> None:
+    publisher.register(Registration("urn:a", (DOCUMENT,), "https://127.0.0.1", b"", scheme=None))
+
+    _, data = await get(session, f"{base}/{path}")
+    assert read_service_group(data).participant == SmpIdentifier(None, "urn:a")
 
 
 async def test_a_participant_that_left_is_not_found(
