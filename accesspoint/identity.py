@@ -42,6 +42,11 @@ class Agreements:
     default: PMode = DOMIBUS_LIKE
     by_party: Mapping[str, PMode] = field(default_factory=dict)
 
+    @property
+    def modes(self) -> tuple[PMode, ...]:
+        """Every agreement there is, the default first."""
+        return (self.default, *self.by_party.values())
+
     def mode_for(self, party: str) -> PMode:
         """The agreement with this party."""
         return self.by_party.get(party, self.default)

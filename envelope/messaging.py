@@ -144,6 +144,7 @@ _SPACE = " \t\r\n"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
 _MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])")
+_LOOSE_MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}|{_MESSAGE_ID_SHAPE.pattern}")
 _MESSAGE_ID_LENGTH = 255
 _IDENTIFIER = re.compile(r"[!-~]+")
 _PHRASE = re.compile(r"[!-~]+(?: [!-~]+)*")
@@ -190,13 +191,16 @@ def _uri_unless_typed(value: str, type_: str | None, where: str) -> None:
         raise ValueInconsistent(f"{where} has no type and is no URI", reason="header.uri")
 
 
-def check_message_id(value: str, where: str = "MessageId") -> str:
+def check_message_id(value: str, where: str = "MessageId", *, loose: bool = False) -> str:
     """Return `value` if it has the shape of an RFC 2822 msg-id in ASCII, at most 255 characters.
+
+    With `loose` the `@` and what follows may be missing (quirk `loose-message-id`).
 
     Raises `InvalidHeader` (`header.messageid`). White space, quoting and non-ASCII forms are refused because
     one message must have one spelling in the duplicate table.
     """
-    if len(value) > _MESSAGE_ID_LENGTH or _MESSAGE_ID_SHAPE.fullmatch(value) is None:
+    shape = _LOOSE_MESSAGE_ID_SHAPE if loose else _MESSAGE_ID_SHAPE
+    if len(value) > _MESSAGE_ID_LENGTH or shape.fullmatch(value) is None:
         raise InvalidHeader(f"{where} is not a message id", reason="header.messageid")
     return value
 
@@ -303,7 +307,9 @@ def _payload_info(element: _Element, limits: Limits) -> tuple[PartInfo, ...]:
     return parts
 
 
-def read_user_message(element: _Element, limits: Limits = DEFAULT_LIMITS) -> UserMessage:
+def read_user_message(
+    element: _Element, limits: Limits = DEFAULT_LIMITS, *, loose_ids: bool = False
+) -> UserMessage:
     """Read one `eb:UserMessage` that is known to fit the schema; raises as `parse_user_message` does."""
     sections = {child.tag: child for child in element}
     info = sections[MESSAGE_INFO]
@@ -313,7 +319,7 @@ def read_user_message(element: _Element, limits: Limits = DEFAULT_LIMITS) -> Use
     payload_info = sections.get(_PAYLOAD_INFO)
     mpc = element.get("mpc")
     return UserMessage(
-        message_id=check_message_id(info[1].text or ""),
+        message_id=check_message_id(info[1].text or "", loose=loose_ids),
         timestamp=check_timestamp((info[0].text or "").strip(_SPACE)),
         from_party=_party(party_info[0], "From"),
         to_party=_party(party_info[1], "To"),
@@ -324,13 +330,15 @@ def read_user_message(element: _Element, limits: Limits = DEFAULT_LIMITS) -> Use
         parts=() if payload_info is None else _payload_info(payload_info, limits),
         ref_to_message_id=None
         if reference is None
-        else check_message_id(reference, "RefToMessageId"),
+        else check_message_id(reference, "RefToMessageId", loose=loose_ids),
         mpc=None if mpc is None else _shaped(mpc.strip(_SPACE), _IDENTIFIER, "UserMessage/@mpc"),
     )
 
 
-def parse_user_message(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) -> UserMessage:
-    """Read the only UserMessage of an envelope (gate G4).
+def parse_user_message(
+    document: SoapDocument, limits: Limits = DEFAULT_LIMITS, *, loose_ids: bool = False
+) -> UserMessage:
+    """Read the only UserMessage of an envelope (gate G4); `loose_ids` as in `check_message_id`.
 
     Values lose XML white space at their ends, message ids may have none; identifiers are printable ASCII,
     property values one line. A signal may stand beside the user message; two user messages may not.
@@ -348,7 +356,7 @@ def parse_user_message(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) 
     check_schema(document)
     if not found:
         raise InvalidHeader("no UserMessage", reason="soap.cardinality")
-    return read_user_message(found[0], limits)
+    return read_user_message(found[0], limits, loose_ids=loose_ids)
 
 
 def _add(parent: _Element, tag: str, value: str, **attributes: str | None) -> None:

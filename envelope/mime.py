@@ -122,12 +122,10 @@ class MultipartParser:
         start = content_type.parameter("start")
         self._start = None if start is None else _without_brackets(start.strip())
         self._limits = limits
-        self._quirks = quirks
-        self._lenient = Quirk.BARE_LINE_FEEDS in quirks
-        self._line_end = b"\n" if self._lenient else b"\r\n"
-        self._delimiter = (
-            self._line_end + b"--" + _check_boundary(content_type.parameter("boundary"), limits)
-        )
+        self._boundary = b"--" + _check_boundary(content_type.parameter("boundary"), limits)
+        self.hold_to(quirks)
+        self.met: set[Quirk] = set()
+        """The quirks without which what was read so far would have been refused."""
         self._state = _State.PREAMBLE
         # The delimiter includes the line end before it; the first one has none, so the stream gets one.
         self._rest = self._line_end
@@ -138,6 +136,13 @@ class MultipartParser:
         self._epilogue = 0
         self._content_ids: set[str] = set()
         self._decoder: TransferDecoder = IdentityDecoder()
+
+    def hold_to(self, quirks: frozenset[Quirk]) -> None:
+        """Allow these quirks from here on; call it at the start, or when a part has ended."""
+        self._quirks = quirks
+        self._lenient = Quirk.BARE_LINE_FEEDS in quirks
+        self._line_end = b"\n" if self._lenient else b"\r\n"
+        self._delimiter = self._line_end + self._boundary
 
     def feed(self, data: bytes) -> list[Event]:
         """Take the next octets, any number of them, and return what they complete."""
@@ -192,6 +197,8 @@ class MultipartParser:
         if at < 0:
             self._searched = max(0, len(rest) - len(self._delimiter))
             return _State.PREAMBLE, rest
+        if at > len(self._line_end):
+            self._note_line_end(rest, at)
         return _State.DELIMITER, rest[at + len(self._delimiter) :]
 
     def _after_delimiter(self, rest: bytes, events: list[Event]) -> tuple[_State, bytes]:
@@ -202,8 +209,10 @@ class MultipartParser:
                 raise _refused("no part before the end boundary", "mime.delimiter")
             events.append(MessageComplete(self._part + 1))
             return _State.EPILOGUE, rest[2:]
-        if not rest.startswith(b"\r\n") and not (self._lenient and rest.startswith(b"\n")):
-            raise _refused("boundary not followed by a line end", "mime.delimiter")
+        if not rest.startswith(b"\r\n"):
+            if not (self._lenient and rest.startswith(b"\n")):
+                raise _refused("boundary not followed by a line end", "mime.delimiter")
+            self.met.add(Quirk.BARE_LINE_FEEDS)
         self._part += 1
         if self._part >= self._limits.parts:
             raise _refused("too many parts", "mime.parts", 413)
@@ -218,6 +227,8 @@ class MultipartParser:
         if end is None:
             self._searched = max(0, len(rest) - 4)
             return _State.HEADERS, rest
+        if self._lenient and b"\n" in rest[: end.end()].replace(b"\r\n", b""):
+            self.met.add(Quirk.BARE_LINE_FEEDS)
         events.append(self._start_part(rest[: end.start()]))
         # The blank line's own end may begin the next delimiter: then the part is empty.
         self._lead = len(self._line_end)
@@ -226,6 +237,7 @@ class MultipartParser:
     def _body(self, rest: bytes, events: list[Event]) -> tuple[_State, bytes]:
         at = rest.find(self._delimiter)
         if at >= 0:
+            self._note_line_end(rest, at)
             end = at
             if self._lenient and rest[at - 1 : at] == b"\r":
                 end -= 1
@@ -241,6 +253,10 @@ class MultipartParser:
             self._lead = 0
             return _State.BODY, rest[keep:]
         return _State.BODY, rest
+
+    def _note_line_end(self, rest: bytes, at: int) -> None:
+        if self._lenient and rest[at - 1 : at] != b"\r":
+            self.met.add(Quirk.BARE_LINE_FEEDS)
 
     def _held_back(self, rest: bytes) -> int:
         """Where the octets begin that may turn out to be part of a delimiter."""
@@ -270,8 +286,10 @@ class MultipartParser:
     def _start_part(self, block: bytes) -> PartStarted:
         headers = self._headers(block)
         transfer_encoding = headers.get("content-transfer-encoding", "binary").lower()
-        if transfer_encoding not in _UNENCODED and Quirk.BASE64_PARTS not in self._quirks:
-            raise MimeInconsistency("Content-Transfer-Encoding not binary", reason="mime.cte")
+        if transfer_encoding not in _UNENCODED:
+            self._meet(
+                Quirk.BASE64_PARTS, "Content-Transfer-Encoding not binary", reason="mime.cte"
+            )
         self._decoder = decoder_for(transfer_encoding)
         content_type = None
         if "content-type" in headers:
@@ -284,6 +302,12 @@ class MultipartParser:
         return PartStarted(
             self._part, MappingProxyType(headers), content_id, content_type, transfer_encoding
         )
+
+    def _meet(self, quirk: Quirk, detail: str, *, reason: str) -> None:
+        """Take a form that needs a quirk; raises `MimeInconsistency` without it."""
+        if quirk not in self._quirks:
+            raise MimeInconsistency(detail, reason=reason)
+        self.met.add(quirk)
 
     def _headers(self, block: bytes) -> dict[str, str]:
         text = block.decode("latin-1")
@@ -306,13 +330,15 @@ class MultipartParser:
 
     def _content_id(self, value: str | None) -> str | None:
         if value is None:
-            if self._part > 0 and Quirk.MISSING_CONTENT_ID not in self._quirks:
-                raise MimeInconsistency("part without Content-ID", reason="att.cid")
+            if self._part > 0:
+                self._meet(Quirk.MISSING_CONTENT_ID, "part without Content-ID", reason="att.cid")
             return None
-        shape = _BARE_CONTENT_ID if Quirk.BARE_CONTENT_ID in self._quirks else _CONTENT_ID
-        found = shape.fullmatch(value)
+        found = _CONTENT_ID.fullmatch(value)
         if found is None:
-            raise MimeInconsistency("Content-ID is not <id>", reason="att.cid")
+            self._meet(Quirk.BARE_CONTENT_ID, "Content-ID is not <id>", reason="att.cid")
+            found = _BARE_CONTENT_ID.fullmatch(value)
+        if found is None:
+            raise MimeInconsistency("Content-ID is not an id", reason="att.cid")
         if found[1] in self._content_ids:
             raise MimeInconsistency("two parts with one Content-ID", reason="att.duplicate")
         self._content_ids.add(found[1])

@@ -34,6 +34,7 @@ class Quirk(StrEnum):
     UNENCRYPTED = "unencrypted"
     UNSIGNED_BODY = "unsigned-body"
     HKDF_DIALECT = "hkdf-dialect"
+    LOOSE_MESSAGE_ID = "loose-message-id"
 
 
 class TokenForm(StrEnum):

@@ -99,5 +99,29 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "the Body of an AS4 message is empty, and one that is not is refused",
             "eDelivery AS4 1.15 section 4.2.2",
         ),
+        Quirk.HKDF_DIALECT: QuirkNote(
+            "HKDF parameters in spellings that other texts of eDelivery 2.0 show",
+            "no product yet; secondary texts only",
+            "another reading of the parameters gives another key, with which nothing decrypts",
+            "eDelivery AS4 2.0, key agreement; RFC 5869",
+        ),
+        Quirk.LOOSE_MESSAGE_ID: QuirkNote(
+            "a MessageId or RefToMessageId without @ and host, such as a bare UUID",
+            "Oxalis and older phase4",
+            "it keeps one spelling, and duplicates are looked for under the sender that signed",
+            "ebMS 3.0 Core section 5.2.2.1; RFC 2822 section 3.6.4",
+        ),
     }
 )
+
+MET_EARLY: Final = frozenset(
+    {
+        Quirk.BYTE_ORDER_MARK,
+        Quirk.BASE64_PARTS,
+        Quirk.BARE_LINE_FEEDS,
+        Quirk.BARE_CONTENT_ID,
+        Quirk.LOOSE_MESSAGE_ID,
+    }
+)
+"""Forms that the SOAP part itself can have, so that they are met before anybody knows who sends: a node reads them
+when any partner may send them, and holds the partner that signed to its own agreement as soon as it is known."""

@@ -93,6 +93,19 @@ def read_security(
     return SecurityHeader(signature, token, coverage, encryption)
 
 
+def read_signer(document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> TokenReference:
+    """How the only signature of an envelope names its certificate: enough to choose whose policy judges the rest.
+
+    Nothing is verified. Raises as `read_security` does for the structure of signature and token.
+    """
+    if document.security is None:
+        raise PolicyNoncompliance("no Security header", reason="sec.missing")
+    blocks = _blocks(document.security)
+    signature = read_signature(_only_signature(blocks[SIGNATURE]), limits)
+    check_key_info(signature.key_info)
+    return read_key_info(signature.key_info, _tokens(blocks[BINARY_SECURITY_TOKEN]))
+
+
 def _blocks(security: "_Element") -> Mapping[object, list["_Element"]]:
     found: dict[object, list[_Element]] = {tag: [] for tag in _KNOWN}
     for child in security:

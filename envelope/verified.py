@@ -86,9 +86,15 @@ class ParsedUserMessage:
         _admit(proof)
 
     @classmethod
-    def read(cls, document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> Self:
+    def read(
+        cls,
+        document: "SoapDocument",
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        loose_ids: bool = False,
+    ) -> Self:
         """Gate G4: read the UserMessage of `document`; raises what `messaging.parse_user_message` raises."""
-        user_message = parse_user_message(document, limits)
+        user_message = parse_user_message(document, limits, loose_ids=loose_ids)
         return cls(user_message=user_message, document=document, proof=_PROOF)
 
 

@@ -30,7 +30,7 @@ from envelope.key_agreement import agree_content_key
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import PartyId, UserMessage, build_messaging
 from envelope.pmode import KeyTransport, SecurityPolicy, SecuritySuite
-from envelope.security_header import SecurityHeader, read_security
+from envelope.security_header import SecurityHeader, read_security, read_signer
 from envelope.security_token import (
     TokenReference,
     write_binary_security_token,
@@ -219,6 +219,16 @@ def authenticate_signal(
         references=tuple(reference.signed() for reference in header.signature.references),
         proof=_PROOF,
     )
+
+
+def find_signer(
+    parsed: ParsedSignal, *, check: CertificateCheck, limits: Limits = DEFAULT_LIMITS
+) -> x509.Certificate:
+    """The certificate that a signal says it is signed with: enough to choose the policy for `authenticate_signal`.
+
+    Nothing about it is authentic yet. Raises as `authenticate_signal` does for the structure of signature and token.
+    """
+    return _find_certificate(read_signer(parsed.document, limits), check)
 
 
 def _verify(

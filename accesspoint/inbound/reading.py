@@ -6,6 +6,7 @@ them, and what is held meanwhile: a SOAP part of bounded size, and temporary fil
 Spec: decisions D1 and D2.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +15,9 @@ from accesspoint.inbound.refusal import Intake
 from accesspoint.store.payloads import TemporaryPayload
 from envelope.errors import Gate, MimeInconsistency, TransportRefused
 from envelope.events import Event, MessageComplete, PartData, PartEnded, PartStarted
+from envelope.mime import MultipartParser
 from envelope.parts import PartOpener, verify_parts
+from envelope.pmode import Quirk
 from envelope.verified import (
     AuthenticatedUserMessage,
     DecryptedUserMessage,
@@ -39,8 +42,10 @@ class Gates(Protocol):
     def soap_bytes(self) -> int:
         """How large a SOAP part may be."""
 
-    def authenticate(self, soap_part: bytes, intake: Intake) -> AuthenticatedUserMessage:
-        """G3 to G6 on a complete SOAP part."""
+    def authenticate(
+        self, soap_part: bytes, intake: Intake, met: Collection[Quirk]
+    ) -> AuthenticatedUserMessage:
+        """G3 to G6 on a complete SOAP part, whose framing needed the quirks `met`."""
 
     async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> Duplicate | None:
         """Look the authenticated (sender, MessageId) up."""
@@ -69,6 +74,8 @@ class Reading:
         self._evidence: list[PartEvidence] = []
         self._current: TemporaryPayload | None = None
         self.duplicate: Duplicate | None = None
+        self.parser: MultipartParser | None = None
+        """The parser whose events are taken; from G6 on it reads as the partner is agreed with."""
 
     def take_soap(self, data: bytes) -> None:
         """Collect the SOAP part, up to its limit."""
@@ -86,7 +93,10 @@ class Reading:
 
     async def finish_soap(self) -> None:
         """G3 to G7, as soon as the SOAP part is complete."""
-        authenticated = self._receiver.authenticate(self.soap, self._intake)
+        met = () if self.parser is None else self.parser.met
+        authenticated = self._receiver.authenticate(self.soap, self._intake, met)
+        if self.parser is not None:
+            self.parser.hold_to(authenticated.policy.quirks)
         self._soap.clear()
         self.duplicate = await self._receiver.find_duplicate(authenticated)
         if self.duplicate is None:

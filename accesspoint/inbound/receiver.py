@@ -13,9 +13,18 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 """
 
 import asyncio
+import codecs
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import replace
 from functools import partial
 from typing import Final, TypeAlias
@@ -66,6 +75,7 @@ from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener
 from envelope.pmode import PMode, Quirk
+from envelope.quirks import MET_EARLY
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
 from envelope.sbd_splitter import SbdSplitter
@@ -127,9 +137,11 @@ class Receiver:
         self._take_receipt = take_receipt
         self._heard = heard
         self._limits = limits
-        self._quirks: frozenset[Quirk] = frozenset(
-            quirk for mode in agreements.by_party.values() for quirk in mode.policy.quirks
-        )
+        # Who sends is known at G6 only. What is met before is read when any partner may send it, and held
+        # against the agreement with the one that signed; everything after is read by that agreement alone.
+        self._early_quirks = MET_EARLY & {
+            quirk for mode in agreements.modes for quirk in mode.policy.quirks
+        }
 
     async def receive(
         self, content_type: ContentType, body: AsyncIterator[bytes], intake: Intake
@@ -165,7 +177,8 @@ class Receiver:
                 return Answer(202, "text/plain; charset=utf-8", b"")
             await reading.finish_soap()
         else:
-            parser = MultipartParser(content_type, self._limits, self._quirks)
+            parser = MultipartParser(content_type, self._limits, self._early_quirks)
+            reading.parser = parser
             async for chunk in body:
                 intake.take(chunk)
                 for event in parser.events(chunk):
@@ -180,11 +193,16 @@ class Receiver:
         failpoint("R2")
         return await self._accept(*reading.finish())
 
-    def authenticate(self, soap_part: bytes, intake: Intake) -> AuthenticatedUserMessage:
-        """G3 to G6 on a complete SOAP part."""
-        scanned = scan(soap_part, self._limits, allow_bom=Quirk.BYTE_ORDER_MARK in self._quirks)
+    def authenticate(
+        self, soap_part: bytes, intake: Intake, met: Collection[Quirk] = ()
+    ) -> AuthenticatedUserMessage:
+        """G3 to G6 on a complete SOAP part, whose framing needed the quirks `met`."""
+        early = self._early_quirks
+        scanned = scan(soap_part, self._limits, allow_bom=Quirk.BYTE_ORDER_MARK in early)
         document = soap.parse_soap(scanned)
-        parsed = ParsedUserMessage.read(document, self._limits)
+        parsed = ParsedUserMessage.read(
+            document, self._limits, loose_ids=Quirk.LOOSE_MESSAGE_ID in early
+        )
         sender = parsed.user_message.from_party.party_id.value
         mode = self._agreements.mode_for(sender)
         authenticated = wsse.authenticate(
@@ -194,6 +212,13 @@ class Receiver:
         intake.identify(
             parsed.user_message.message_id, sender, fingerprint(authenticated.certificate)
         )
+        strange = {*met, *_met_in_header(soap_part, parsed.user_message)} - mode.policy.quirks
+        if strange:
+            raise ProcessingModeMismatch(
+                f"not agreed with this partner: {', '.join(sorted(strange))}",
+                reason="pmode.quirk",
+                gate=Gate.G6,
+            )
         return authenticated
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
@@ -526,6 +551,14 @@ class Receiver:
             suite=mode.suite,
             ids=WireIds.new(self._ids.uuid()),
         )
+
+
+def _met_in_header(soap_part: bytes, message: UserMessage) -> Iterator[Quirk]:
+    """The quirks without which the SOAP part would not have been read."""
+    if soap_part.startswith(codecs.BOM_UTF8):
+        yield Quirk.BYTE_ORDER_MARK
+    if any("@" not in id_ for id_ in (message.message_id, message.ref_to_message_id) if id_):
+        yield Quirk.LOOSE_MESSAGE_ID
 
 
 def _is_test_service(verified: VerifiedUserMessage) -> bool:

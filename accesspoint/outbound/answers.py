@@ -69,7 +69,8 @@ def judge(
     if media_type != "application/soap+xml" or not answer.body:
         return _bare(answer)
     try:
-        parsed = ParsedSignal.read(parse_soap(scan(answer.body, limits)), limits)
+        scanned = scan(answer.body, limits, allow_bom=mode.policy.allows(Quirk.BYTE_ORDER_MARK))
+        parsed = ParsedSignal.read(parse_soap(scanned), limits)
     except RemoteProtocolError as error:
         return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
     if parsed.signal.errors:

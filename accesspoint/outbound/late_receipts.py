@@ -15,6 +15,7 @@ kept and shown, and C1 is told of it by an outcome of its own. An outcome that s
 Spec: reliability section 2.2 (UNCERTAIN), point S18; decisions D1 and D4.
 """
 
+import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -30,13 +31,14 @@ from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.evidence import Wire, find_receipt, find_wire
 from accesspoint.store.messages import StateMoved, find_sent, list_history
 from accesspoint.trust import MessageTrust, common_name
-from envelope.errors import InvalidReceipt
+from envelope.errors import Gate, InvalidReceipt, ProcessingModeMismatch
 from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.pmode import Quirk
 from envelope.receipts import match_receipt
 from envelope.sending import State
 from envelope.soap import parse_soap
 from envelope.verified import AuthenticatedSignal, ParsedSignal
-from envelope.wsse import authenticate_signal
+from envelope.wsse import authenticate_signal, find_signer
 from envelope.xml import scan
 from keys.certificate import der
 
@@ -99,22 +101,27 @@ class LateReceipts:
 
     def _authenticate(self, octets: bytes) -> _Late | None:
         """G3 to G6."""
-        document = parse_soap(scan(octets, self._limits))
+        boms = any(mode.policy.allows(Quirk.BYTE_ORDER_MARK) for mode in self._agreements.modes)
+        document = parse_soap(scan(octets, self._limits, allow_bom=boms))
         if document.user_messages or len(document.signal_messages) != 1:
             return None
         parsed = ParsedSignal.read(document, self._limits)
         signal = parsed.signal
         if signal.receipt is None or signal.errors or signal.pull_request_mpc:
             return None
-        # Who signs is known only afterwards, so no partner's quirks are allowed for.
+        # Whose policy is asked is the signature's claim; that it is true is what is then verified.
+        party = common_name(find_signer(parsed, check=self._trust, limits=self._limits))
+        policy = self._agreements.mode_for(party).policy
         authenticated = authenticate_signal(
-            parsed,
-            policy=self._agreements.default.policy,
-            check=self._trust,
-            party=None,
-            limits=self._limits,
+            parsed, policy=policy, check=self._trust, party=None, limits=self._limits
         )
-        return _Late(authenticated, common_name(authenticated.certificate), octets)
+        if octets.startswith(codecs.BOM_UTF8) and not policy.allows(Quirk.BYTE_ORDER_MARK):
+            raise ProcessingModeMismatch(
+                f"not agreed with this partner: {Quirk.BYTE_ORDER_MARK}",
+                reason="pmode.quirk",
+                gate=Gate.G6,
+            )
+        return _Late(authenticated, party, octets)
 
     async def _settle(self, late: _Late) -> None:
         """G10 and G11: hold the receipt against the message it names, and store it."""

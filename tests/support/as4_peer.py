@@ -165,6 +165,7 @@ class Answers:
     """Signals as an access point with these keys would write them, or as a liar would."""
 
     signer: Signer
+    suite: SecuritySuite = field(default_factory=SecuritySuite)
 
     def receipt(
         self,
@@ -208,9 +209,7 @@ class Answers:
 
     def _finish(self, messaging: Any, ids: WireIds, signed: bool, signer: Signer | None) -> bytes:
         if signed:
-            return sign_signal(
-                messaging, signer=signer or self.signer, suite=SecuritySuite(), ids=ids
-            )
+            return sign_signal(messaging, signer=signer or self.signer, suite=self.suite, ids=ids)
         return soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
 
 

@@ -1,6 +1,7 @@
 """Receipts that come late, as requests of the partner: a verified one wins, and the message has one outcome."""
 
 import asyncio
+import codecs
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -11,14 +12,20 @@ from aiohttp import web
 from as4_parts import trust_in
 from as4_peer import Arrived, answered
 
-from accesspoint.demo.scenery import CLINIC
-from accesspoint.identity import Agreements
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.identity import Agreements, with_quirks
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.stations import Bell
 from accesspoint.stations.settling import handover_of, settle
 from accesspoint.store.evidence import find_receipt
-from envelope import codes
-from envelope.errors import CertificateRefused, InvalidReceipt, PolicyNoncompliance
+from envelope import codes, names
+from envelope.errors import (
+    CertificateRefused,
+    InvalidReceipt,
+    PolicyNoncompliance,
+    ProcessingModeMismatch,
+)
+from envelope.pmode import DOMIBUS_LIKE, Quirk, SecuritySuite
 
 if TYPE_CHECKING:
     from .conftest import Outbound
@@ -26,11 +33,11 @@ if TYPE_CHECKING:
 SENT = ["ACCEPTED", "RESOLVED", "READY", "SENDING"]
 
 
-def receipts_of(outbound: "Outbound") -> LateReceipts:
+def receipts_of(outbound: "Outbound", agreements: Agreements | None = None) -> LateReceipts:
     parts = outbound.parts
     return LateReceipts(
         database=parts.database,
-        agreements=Agreements(),
+        agreements=agreements or Agreements(),
         trust=trust_in(outbound.pki, parts.clock),
         reporter=parts.reporter,
         bells=parts.bells,
@@ -191,6 +198,31 @@ async def test_a_receipt_that_proves_nothing_of_our_message_is_refused(
         assert refused.value.reason == reason
     assert await state_of(outbound, id_) == "UNCERTAIN"
     assert await outbound.parts.rows("SELECT * FROM receipts") == []
+
+
+@pytest.mark.parametrize("form", [Quirk.RSA_SHA384, Quirk.BYTE_ORDER_MARK])
+@pytest.mark.parametrize("whose", [CLINIC.access_point, MUNICIPALITY.access_point])
+async def test_a_late_receipt_is_read_by_the_agreement_with_its_signer(
+    outbound: "Outbound", form: Quirk, whose: str
+) -> None:
+    """The quirk of the partner that signs lets its receipt in; that of another partner does not."""
+    id_ = await outbound.accept()
+    await waits(outbound, id_)
+    if form is Quirk.RSA_SHA384:
+        outbound.server.answers.suite = SecuritySuite(signature_algorithm=names.RSA_SHA384)
+        octets = receipt(outbound)
+    else:
+        octets = codecs.BOM_UTF8 + receipt(outbound)
+    agreements = Agreements(by_party={whose: with_quirks(DOMIBUS_LIKE, frozenset({form}))})
+    receipts = receipts_of(outbound, agreements)
+    if whose == CLINIC.access_point:
+        assert await receipts.take(octets, lambda *_: None)
+        assert await state_of(outbound, id_) == "ACKNOWLEDGED"
+        return
+    with pytest.raises((PolicyNoncompliance, ProcessingModeMismatch)) as refused:
+        await receipts.take(octets, lambda *_: None)
+    assert refused.value.reason in {"alg.signature", "pmode.quirk"}
+    assert await state_of(outbound, id_) == "RETRY_WAIT"
 
 
 async def test_another_signal_is_none_of_ours(outbound: "Outbound") -> None:
