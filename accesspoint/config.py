@@ -9,7 +9,6 @@ read as TOML, any other as text.
 """
 
 import ipaddress
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,21 +17,26 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, model_validator
 
-from accesspoint.retry import RetrySchedule, parse_duration
-from envelope.ehmi import check_gln
-from envelope.errors import SbdRefused
+from accesspoint.config_partner import Partner
+from accesspoint.config_values import (
+    Address,
+    Duration,
+    Endpoint,
+    FileOrBucket,
+    FilePath,
+    Gln,
+    HttpsUrl,
+    Network,
+    Size,
+    Sor,
+    Table,
+    Text,
+    Url,
+)
+from accesspoint.retry import RetrySchedule
 from envelope.names import TRANSPORT_AS4_V1
-from envelope.pmode import Quirk
 from keys.revocation import RevocationMode
 
 
@@ -97,116 +101,6 @@ class BackendKind(StrEnum):
     WEBHOOK = "webhook"
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host and a port, written `host:port` or `[v6]:port`; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return the written form."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-def _address(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    host, colon, port = value.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError('write an address as host:port, such as "127.0.0.1:8443"')
-    return Address(host, int(port))
-
-
-def _path(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str) or not value:
-        return value
-    base = (info.context or {}).get("base", Path())
-    return (base / value).absolute()
-
-
-def _place(value: object, info: ValidationInfo) -> object:
-    return value if isinstance(value, str) and value.startswith("s3://") else _path(value, info)
-
-
-def _gln(value: str) -> str:
-    try:
-        check_gln(value)
-    except SbdRefused as refused:
-        raise ValueError(refused.detail) from refused
-    return value
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or parts.username
-        or parts.fragment
-    ):
-        raise ValueError("write a URL as https://host/path, without user and fragment")
-    return value
-
-
-def _https(value: str) -> str:
-    if urlsplit(value).scheme != "https":
-        raise ValueError("must begin with https://; nothing is sent there in plain text")
-    return value
-
-
-def _loopback(value: Address) -> Address:
-    try:
-        here = value.host == "localhost" or ipaddress.ip_address(value.host).is_loopback
-    except ValueError:
-        here = False
-    if not here:
-        raise ValueError(
-            "the interface speaks plain HTTP, so it listens on this machine only: 127.0.0.1, [::1] or localhost"
-        )
-    return value
-
-
-def _network(value: object) -> object:
-    return ipaddress.ip_network(value) if isinstance(value, str) else value
-
-
-def _size(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"([0-9]{1,9}) ?([KMGT]iB)", value)
-    if match is None:
-        raise ValueError('write a size as a number and a unit, such as "256 MiB"')
-    return int(match[1]) << {"KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[match[2]]
-
-
-def _duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-Text = Annotated[str, Field(min_length=1, max_length=200)]
-Gln = Annotated[str, AfterValidator(_gln)]
-Sor = Annotated[str, Field(pattern=r"^[0-9]{6,18}$")]
-Url = Annotated[str, AfterValidator(_url)]
-HttpsUrl = Annotated[Url, AfterValidator(_https)]
-FilePath = Annotated[Path, BeforeValidator(_path)]
-Endpoint = Annotated[Address, BeforeValidator(_address)]
-Network = Annotated[ipaddress.IPv4Network | ipaddress.IPv6Network, BeforeValidator(_network)]
-Size = Annotated[int, BeforeValidator(_size), Field(ge=0, strict=True)]
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-
-
-class Table(BaseModel):
-    """A table of the file: unknown keys are errors, values never change.
-
-    `not_taken` says of keys that one could expect here why they are none.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    not_taken: ClassVar[Mapping[str, str]] = {}
-
-
 class Organisation(Table):
     """An organisation that this node sends and receives for."""
 
@@ -235,6 +129,18 @@ class Stations(Table):
         if missing:
             raise ValueError(f"device_ids lacks {', '.join(missing)}")
         return self
+
+
+def _loopback(value: Address) -> Address:
+    try:
+        here = value.host == "localhost" or ipaddress.ip_address(value.host).is_loopback
+    except ValueError:
+        here = False
+    if not here:
+        raise ValueError(
+            "the interface speaks plain HTTP, so it listens on this machine only: 127.0.0.1, [::1] or localhost"
+        )
+    return value
 
 
 class Listen(Table):
@@ -273,7 +179,7 @@ class Store(Table):
     """
 
     directory: FilePath
-    payloads: Annotated[Path | str, BeforeValidator(_place)] | None = None
+    payloads: FileOrBucket | None = None
     s3_endpoint: Url | None = None
     s3_region: Text | None = None
     database: Annotated[str, Field(pattern=r"^(sqlite|postgresql)://")] | None = None
@@ -373,22 +279,6 @@ class Directory(Table):
             raise ValueError(
                 'needs networks: those that publishers and access points may be in, such as ["10.0.0.0/8"]'
             )
-        return self
-
-
-class Partner(Table):
-    """Another access point, as far as it differs from what the directory says."""
-
-    gln: Gln | None = None
-    url: HttpsUrl | None = None
-    certificate: FilePath | None = None
-    preset: Literal["domibus-like", "peppol-like", "phase4-like", "holodeck-like"] = "domibus-like"
-    quirks: tuple[Quirk, ...] = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.url is None) != (self.certificate is None):
-            raise ValueError("url and certificate go together")
         return self
 
 

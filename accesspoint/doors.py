@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from accesspoint.config import Address
+from accesspoint.config_values import Address
 from accesspoint.problems import ProblemRaised
 
 SHUTDOWN_SECONDS: Final = 5.0

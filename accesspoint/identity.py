@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 
-from accesspoint.config import Partner
+from accesspoint.config_partner import Partner
 from envelope.messaging import Party, PartyId
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, Quirk
 from envelope.wsse import Decrypter, Signer

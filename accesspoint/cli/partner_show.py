@@ -16,7 +16,8 @@ from cryptography import x509
 
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
-from accesspoint.config import Configuration, Partner
+from accesspoint.config import Configuration
+from accesspoint.config_partner import Partner
 from accesspoint.identity import mode_of, partner_certificates, party_of
 from accesspoint.problems import ExitStatus
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode

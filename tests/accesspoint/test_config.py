@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from accesspoint.config import (
-    Address,
     BackendKind,
     Configuration,
     ConfigurationProblem,
@@ -17,6 +16,7 @@ from accesspoint.config import (
     load,
     model_at,
 )
+from accesspoint.config_values import Address
 from accesspoint.toml import write_toml
 from envelope.pmode import Quirk
 from keys.revocation import RevocationMode

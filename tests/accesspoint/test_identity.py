@@ -7,7 +7,7 @@ import pytest
 from as4_parts import identity_of
 from as4_stage import Pki
 
-from accesspoint.config import Partner
+from accesspoint.config_partner import Partner
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.identity import Agreements, build_agreements, with_quirks
 from envelope import names
