@@ -46,7 +46,7 @@ final class Keys {
     }
   }
 
-  private static KeyStore pkcs12(final IJsonObject job, final String name) throws GeneralSecurityException, IOException {
+  static KeyStore pkcs12(final IJsonObject job, final String name) throws GeneralSecurityException, IOException {
     final KeyStore store = KeyStore.getInstance("PKCS12");
     try (InputStream in = Files.newInputStream(Path.of(job.getAsString(name)))) {
       store.load(in, password(job));

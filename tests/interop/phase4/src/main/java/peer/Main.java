@@ -10,7 +10,7 @@ import com.helger.json.IJsonObject;
 import com.helger.json.serialize.JsonReader;
 
 /**
- * The peer's two modes. Jobs come in as one JSON object a line on standard input, answers leave as one JSON object a
+ * The peer's modes. Jobs come in as one JSON object a line on standard input, answers leave as one JSON object a
  * line on standard output, log lines go to standard error; the process ends when its standard input ends, so it never
  * outlives the test that started it.
  */
@@ -24,8 +24,9 @@ public final class Main {
     switch (arguments.length == 1 ? arguments[0] : "") {
       case "send" -> send(in);
       case "receive" -> receive(in);
+      case "wss4j" -> wss4j(in);
       default -> {
-        System.err.println("usage: phase4-peer send|receive");
+        System.err.println("usage: phase4-peer send|receive|wss4j");
         System.exit(64);
       }
     }
@@ -42,6 +43,13 @@ public final class Main {
     final Sender sender = new Sender();
     for (String line = in.readLine(); line != null; line = in.readLine()) {
       say(sender.send(job(line)));
+    }
+  }
+
+  private static void wss4j(final BufferedReader in) throws IOException {
+    final Wss4j wss4j = new Wss4j();
+    for (String line = in.readLine(); line != null; line = in.readLine()) {
+      say(wss4j.answer(job(line)));
     }
   }
 

@@ -11,6 +11,7 @@ import org.apache.hc.core5.util.Timeout;
 
 import com.helger.httpclient.HttpClientFactory;
 import com.helger.httpclient.HttpClientSettings;
+import com.helger.json.IJson;
 import com.helger.json.IJsonObject;
 import com.helger.json.JsonArray;
 import com.helger.json.JsonObject;
@@ -24,6 +25,7 @@ import com.helger.phase4.ebms3header.Ebms3SignalMessage;
 import com.helger.phase4.incoming.IAS4IncomingMessageState;
 import com.helger.phase4.model.MessageProperty;
 import com.helger.phase4.model.message.MessageHelperMethods;
+import com.helger.phase4.model.pmode.PMode;
 import com.helger.phase4.sender.AS4Sender;
 import com.helger.phase4.sender.EAS4UserMessageSendResult;
 import com.helger.phase4.sender.IAS4SignalMessageValidationResultHandler;
@@ -66,9 +68,13 @@ final class Sender {
     final IJsonObject service = job.getAsObject("service");
     final boolean encrypt = job.getAsBoolean("encrypt", true);
     final X509Certificate receiver = Keys.certificate(job.getAsString("receiver_certificate"));
+    final PMode mode = EDeliveryProfile.oneWayPush(from.getAsString("id"), to.getAsString("id"), job.getAsString("endpoint"), encrypt);
+    if (!job.getAsBoolean("sign", true)) {
+      mode.getLeg1().getSecurity().setX509SignatureAlgorithm(null);
+    }
     final AS4Sender.BuilderUserMessage builder = AS4Sender.builderUserMessage();
     builder.as4ProfileID(EDeliveryProfile.ID)
-           .pmode(EDeliveryProfile.oneWayPush(from.getAsString("id"), to.getAsString("id"), job.getAsString("endpoint"), encrypt))
+           .pmode(mode)
            .httpClientFactory(new HttpClientFactory(http(job)))
            .cryptoFactory(Keys.messageKeys(job))
            .endpointURL(job.getAsString("endpoint"))
@@ -98,6 +104,11 @@ final class Sender {
                                                 .value(property.getAsString("value")));
     });
     builder.payload(payload(job));
+    if (job.getAsArray("more_payloads") != null) {
+      for (final IJson more : job.getAsArray("more_payloads")) {
+        builder.addAttachment(payload(more.getAsObject()));
+      }
+    }
     return builder;
   }
 
