@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from accesspoint.config_values import FilePath, Gln, HttpsUrl, Table
-from envelope.pmode import Quirk
+from envelope.pmode import Mep, Quirk
 
 
 class Partner(Table):
@@ -19,6 +19,7 @@ class Partner(Table):
     certificate: FilePath | None = None
     preset: Literal["domibus-like", "peppol-like", "phase4-like", "holodeck-like"] = "domibus-like"
     quirks: tuple[Quirk, ...] = ()
+    mep: Mep = Mep.ONE_WAY
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -87,7 +87,8 @@ def party_of(name: str, agreed: Sequence[x509.Certificate]) -> str:
 
 def mode_of(partner: Partner) -> PMode:
     """The effective agreement with a partner: its preset, and what its table says besides."""
-    return with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
+    mode = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
+    return replace(mode, mep=partner.mep)
 
 
 def with_quirks(mode: PMode, quirks: frozenset[Quirk]) -> PMode:

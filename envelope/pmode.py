@@ -124,6 +124,16 @@ SUITES: Final[Mapping[Generation, SecuritySuite]] = {
 }
 
 
+class Mep(StrEnum):
+    """The message exchange pattern and its binding: whether an answer refers to what it answers.
+
+    Spec: ebMS 3.0 Core section 2.2; eDelivery AS4 1.15 common profile.
+    """
+
+    ONE_WAY = "one-way/push"
+    TWO_WAY = "two-way/push-and-push"
+
+
 @dataclass(frozen=True, slots=True)
 class PMode:
     """The agreement for one direction between two access points.
@@ -139,6 +149,7 @@ class PMode:
     agreement: str | None = None
     agreement_type: str | None = None
     service_type: str | None = None
+    mep: Mep = Mep.ONE_WAY
     encrypt: bool = True
     compress: bool = True
     policy: SecurityPolicy = EDELIVERY_1_15

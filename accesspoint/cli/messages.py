@@ -66,6 +66,8 @@ def _print(one: Json) -> None:
     for name in (
         "direction",
         "message_id",
+        "conversation_id",
+        "ref_to_message_id",
         "envelope_id",
         "party",
         "original_sender",

@@ -431,6 +431,7 @@ class Receiver:
             payload=payload.payload,
             payload_bytes=payload.payload_bytes,
             payload_sha256=payload.payload_sha256,
+            ref_to_message_id=message.ref_to_message_id,
         )
 
         async def work(tx: Transaction) -> None:

@@ -32,7 +32,7 @@ from envelope.messaging import (
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.names import ISO6523_ACTORID
 from envelope.parts import PartSealer, SealedPart
-from envelope.pmode import PMode
+from envelope.pmode import Mep, PMode
 from envelope.wsse import WireIds, build_user_message
 from keys.certificate import load_certificate
 
@@ -107,6 +107,7 @@ def build_wire(
             Property("finalRecipient", message["final_recipient"], ISO6523_ACTORID),
         ),
         parts=(PartInfo(content_id, tuple(properties)),),
+        ref_to_message_id=message["ref_to_message_id"] if mode.mep is Mep.TWO_WAY else None,
     )
     signed = build_user_message(
         user_message,

@@ -1,10 +1,15 @@
 """Accepting an envelope for sending: from here on the access point owes it to its receiver, or an answer why not.
 
-The header is read once, streaming; a document that does not hold is refused before anything is stored.
+The header is read once, streaming; a document that does not hold is refused before anything is stored. One that
+answers a message that we received belongs to the same conversation and refers to it: the second push of a
+two-way exchange, where that is agreed with the partner.
+
+Spec: ebMS 3.0 Core section 2.2.3 (Two-Way/Push-and-Push).
 """
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from accesspoint.clock import Clock
@@ -17,7 +22,7 @@ from accesspoint.stations.document import Envelope
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import read_header
 from accesspoint.store.database import Transaction
-from accesspoint.store.messages import NewMessage, insert_message
+from accesspoint.store.messages import NewMessage, find_request, insert_message
 from accesspoint.store.payloads import PayloadStore
 from envelope.ehmi import check_envelope
 from envelope.sending import State
@@ -77,7 +82,7 @@ class Submit:
         )
 
         async def work(tx: Transaction) -> None:
-            await insert_message(tx, new, at=now)
+            await insert_message(tx, await self._as_reply(tx, new, facts), at=now)
             await self._reporter.report(tx, Act.AP_TAKEN, facts)
             await self._reporter.note(
                 tx,
@@ -93,3 +98,21 @@ class Submit:
             failpoint("S2")
 
         return Commit(work, frozenset({Bell.SENDER, Bell.OUTBOX}))
+
+    async def _as_reply(self, tx: Transaction, new: NewMessage, facts: DeliveryFacts) -> NewMessage:
+        """The same message, in the conversation of what it answers."""
+        if facts.orig_message_identifier is None:
+            return new
+        request = await find_request(
+            tx,
+            facts.orig_message_identifier,
+            sender=new.final_recipient,
+            receiver=new.original_sender,
+        )
+        if request is None:
+            return new
+        return replace(
+            new,
+            ref_to_message_id=request["message_id"],
+            conversation_id=request["conversation_id"] or new.conversation_id,
+        )

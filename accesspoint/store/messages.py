@@ -64,6 +64,7 @@ class NewMessage:
     payload_bytes: int
     payload_sha256: str
     lane: str = ""
+    ref_to_message_id: str | None = None
 
 
 async def insert_message(
@@ -74,11 +75,12 @@ async def insert_message(
     await tx.execute(
         "INSERT INTO messages (id, direction, state, message_id, conversation_id, party, envelope_id,"
         " message_identifier, standard, original_sender, final_recipient, document_id, process_id, facts, payload,"
-        " payload_bytes, payload_sha256, lane, next_at, created_at, updated_at)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)",
+        " payload_bytes, payload_sha256, lane, next_at, created_at, updated_at, ref_to_message_id)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)",
         new.id, new.direction, new.state, new.message_id, new.conversation_id, new.party, new.envelope_id,
         new.message_identifier, new.standard, new.original_sender, new.final_recipient, new.document_id,
         new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
+        new.ref_to_message_id,
     )  # fmt: skip
     await _append_history(tx, new.id, None, new.state, stamp, note)
 
@@ -260,6 +262,20 @@ async def release_leases(tx: Transaction, *, at: datetime, sole_node: bool, owne
             row["id"],
         )
     return len(under_way)
+
+
+async def find_request(
+    tx: Transaction, message_identifier: str, *, sender: str, receiver: str
+) -> Row | None:
+    """The message that was received from `sender` for `receiver` under this MESSAGEIDENTIFIER, the newest; None for none.
+
+    It is what an answer from `receiver` to `sender` belongs to; `message_id` and `conversation_id` of it are given.
+    """
+    return await tx.fetch_one(
+        "SELECT message_id, conversation_id FROM messages WHERE message_identifier = $1 AND direction = 'in'"
+        " AND original_sender = $2 AND final_recipient = $3 ORDER BY created_at DESC, id DESC LIMIT 1",
+        message_identifier, sender, receiver,
+    )  # fmt: skip
 
 
 async def find_message(tx: Transaction, id: str) -> Row | None:  # noqa: A002

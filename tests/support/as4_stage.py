@@ -243,11 +243,16 @@ class Stage:
 
     @asynccontextmanager
     async def pair(
-        self, *, databases: Mapping[str, str] | None = None, **sections: Any
+        self,
+        *,
+        databases: Mapping[str, str] | None = None,
+        agreed: Mapping[str, Any] | None = None,
+        **sections: Any,
     ) -> AsyncIterator[tuple["Node", "Node"]]:
         """Municipality and clinic, configured as each other's partners and running; in this process.
 
-        `databases` are the URLs of their databases, by organisation, where these are no files.
+        `databases` are the URLs of their databases, by organisation, where these are no files; `agreed` is what both
+        say of each other as partners besides.
         """
         parties = {MUNICIPALITY: self.pki.municipality, CLINIC: self.pki.clinic}
         ports = dict(zip(parties, free_ports(len(parties)), strict=True))
@@ -257,7 +262,9 @@ class Stage:
                 message,
                 listen=f"127.0.0.1:{ports[organisation]}",
                 partners={
-                    other.key: Partner(other, issued, f"https://127.0.0.1:{ports[other]}/as4")
+                    other.key: Partner(
+                        other, issued, f"https://127.0.0.1:{ports[other]}/as4", agreed or {}
+                    )
                     for other, issued in parties.items()
                     if other is not organisation
                 },
