@@ -26,7 +26,10 @@ def facts() -> dict[str, str]:
     """What each peer is, from the files that say which one is built or installed."""
     pom = etree.parse(ROOT / "tests" / "interop" / "phase4" / "pom.xml").getroot()
     maven = {element.tag.rpartition("}")[2]: element.text for element in pom.iter(etree.Element)}
+    jars = (ROOT / "tests" / "interop" / "phase4" / "target" / "lib").glob("*.jar")
+    built = [jar.stem for jar in sorted(jars) if jar.stem.startswith(("wss4j-", "xmlsec-"))]
     return {
+        "WSS4J": f"{', '.join(built) or 'not built'} (Java), a process of its own with nothing around it",
         "phase4": f"phase4-lib {maven['phase4.version']} (Java), a process of its own; the newest that Maven Central has",
         "xmlsec": f"xmlsec {version('xmlsec')} (libxmlsec1, C), in the test's process",
         "signxml": f"signxml {version('signxml')} (Python), in the test's process",

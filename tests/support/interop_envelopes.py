@@ -55,6 +55,10 @@ from envelope.wsse import (
 from envelope.xml import scan
 
 SOAP = "application/soap+xml; charset=UTF-8"
+FOUR_CORNER = (
+    Property("originalSender", "0088:5790000000012", names.ISO6523_ACTORID),
+    Property("finalRecipient", "0088:5790000000029", names.ISO6523_ACTORID),
+)
 
 
 @dataclass(frozen=True)
@@ -207,10 +211,7 @@ def compose(
     encrypt: bool = True,
     mime_type: str = "application/xml",
     message_id: str | None = None,
-    properties: Sequence[Property] = (
-        Property("originalSender", "0088:5790000000012", names.ISO6523_ACTORID),
-        Property("finalRecipient", "0088:5790000000029", names.ISO6523_ACTORID),
-    ),
+    properties: Sequence[Property] = FOUR_CORNER,
 ) -> Composed:
     """Seal, sign and write one message from the municipality to the clinic."""
     content_key = os.urandom(16) if encrypt and payloads else None
@@ -220,7 +221,34 @@ def compose(
         sealed.append(facts)
         wires[content_id] = wire
         parts.append(part_info(facts))
-    message = UserMessage(
+    message = user_message(parts, message_id, properties)
+    envelope = build_user_message(
+        message,
+        sealed,
+        signer=station.issued.signer(),
+        suite=suite or SecuritySuite(),
+        recipient=recipient if content_key else None,
+        content_key=content_key,
+        ids=WireIds.new(str(uuid.uuid4())),
+    )
+    octets = [
+        (
+            facts.content_id,
+            "application/octet-stream" if content_key else media_in_clear(facts),
+            wires[facts.content_id],
+        )
+        for facts in sealed
+    ]
+    return Composed(message, envelope, wires, *multipart(envelope.data, octets))
+
+
+def user_message(
+    parts: Sequence[PartInfo],
+    message_id: str | None = None,
+    properties: Sequence[Property] = FOUR_CORNER,
+) -> UserMessage:
+    """What the municipality says to the clinic about these parts."""
+    return UserMessage(
         message_id=message_id or f"{uuid.uuid4()}@municipality.example",
         timestamp=timestamp(),
         from_party=Party(PartyId("municipality-ap", names.PARTY_UNREGISTERED), names.EB_INITIATOR),
@@ -233,16 +261,6 @@ def compose(
         message_properties=tuple(properties),
         parts=tuple(parts),
     )
-    envelope = build_user_message(
-        message,
-        sealed,
-        signer=station.issued.signer(),
-        suite=suite or SecuritySuite(),
-        recipient=recipient if content_key else None,
-        content_key=content_key,
-        ids=WireIds.new(str(uuid.uuid4())),
-    )
-    return write(message, envelope, sealed, wires)
 
 
 def seal(
@@ -258,6 +276,10 @@ def seal(
     return content_id, wire + last, facts
 
 
+def media_in_clear(facts: SealedPart) -> str:
+    return "application/gzip" if facts.compressed else facts.mime_type
+
+
 def part_info(facts: SealedPart) -> PartInfo:
     properties = [Property("MimeType", facts.mime_type)]
     if facts.compressed:
@@ -265,34 +287,16 @@ def part_info(facts: SealedPart) -> PartInfo:
     return PartInfo(facts.content_id, tuple(properties))
 
 
-def write(
-    message: UserMessage,
-    envelope: SignedEnvelope,
-    sealed: Sequence[SealedPart],
-    wires: dict[str, bytes],
-) -> Composed:
-    """The request: SOAP part and MIME parts; the writer knows its length beforehand."""
-    writer = MultipartWriter(f"boundary-{uuid.uuid4()}", "root@municipality.example", envelope.data)
-    parts = [
-        OutboundPart(part.content_id, "application/octet-stream", len(wires[part.content_id]))
-        if message_is_encrypted(envelope)
-        else OutboundPart(
-            part.content_id,
-            "application/gzip" if part.compressed else part.mime_type,
-            len(wires[part.content_id]),
-        )
-        for part in sealed
-    ]
+def multipart(soap: bytes, parts: Sequence[tuple[str, str, bytes]]) -> tuple[str, bytes]:
+    """A request of a SOAP part and of parts as (content id, media type, octets): its Content-Type and its body."""
+    writer = MultipartWriter(f"boundary-{uuid.uuid4()}", "root@municipality.example", soap)
+    heads = [OutboundPart(content_id, media, len(octets)) for content_id, media, octets in parts]
     body = writer.opening()
-    for part in parts:
-        body += writer.head(part) + wires[part.content_id]
+    for head, (_, _, octets) in zip(heads, parts, strict=True):
+        body += writer.head(head) + octets
     body += writer.tail()
-    assert len(body) == writer.total_length(parts)
-    return Composed(message, envelope, wires, writer.content_type(), body)
-
-
-def message_is_encrypted(envelope: SignedEnvelope) -> bool:
-    return b"EncryptedKey" in envelope.data
+    assert len(body) == writer.total_length(heads)
+    return writer.content_type(), body
 
 
 async def post(url: str, content_type: str, body: bytes) -> tuple[int, bytes]:

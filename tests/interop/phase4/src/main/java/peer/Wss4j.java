@@ -92,7 +92,7 @@ final class Wss4j {
       final X509Certificate signer = (X509Certificate) each.get(WSSecurityEngineResult.TAG_X509_CERTIFICATE);
       answer.add("signed_by", sha256(signer.getEncoded()));
       for (final WSDataRef reference : references(each)) {
-        signed.add(reference.isAttachment() ? "cid:" + reference.getWsuId() : reference.getName().getLocalPart());
+        signed.add(reference.isAttachment() ? reference.getWsuId() : reference.getName().getLocalPart());
       }
     }
     answer.add("signed", signed);
