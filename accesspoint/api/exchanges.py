@@ -162,8 +162,6 @@ def _summary(row: Row) -> Json:
         "since": time_text(row["updated_at"]),
         "message_identifier": row["message_identifier"],
         "message_id": row["message_id"],
-        "conversation_id": row["conversation_id"],
-        "ref_to_message_id": row["ref_to_message_id"],
         "party": row["party"],
         "original_sender": row["original_sender"],
         "final_recipient": row["final_recipient"],
