@@ -528,18 +528,29 @@ class AccessPoint:
         return f"{self.configuration.label}.accesspoint.invalid"
 
     async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a worker; where the database only went away for a while, it starts over from what the tables say."""
+        """Run a worker; where the database only went away for a while, it starts over from what the tables say.
+
+        Whatever else ends a worker ends the node: also a cancellation that nobody asked of it, as one that
+        awaits a task which somebody else cancelled would get.
+        """
         while True:
             try:
-                return await task()
+                await task()
+                ended: Exception = RuntimeError("a worker came to its end")
+            except asyncio.CancelledError:
+                if (me := asyncio.current_task()) is None or me.cancelling():
+                    raise
+                ended = RuntimeError("a worker was cancelled from within")
             except Exception as error:  # noqa: BLE001 - the seam of the workers: whatever else ends one ends the node
-                if not _is_interruption(error):
-                    _log.error("worker_ended", error=type(error).__name__)
-                    if not self._failed.done():
-                        self._failed.set_exception(error)
-                    return None
-                _log.warning("worker_interrupted", seconds=INTERRUPTED_SECONDS)
-            await asyncio.sleep(INTERRUPTED_SECONDS)
+                if _is_interruption(error):
+                    _log.warning("worker_interrupted", seconds=INTERRUPTED_SECONDS)
+                    await asyncio.sleep(INTERRUPTED_SECONDS)
+                    continue
+                ended = error
+            _log.error("worker_ended", error=type(ended).__name__)
+            if not self._failed.done():
+                self._failed.set_exception(ended)
+            return
 
     async def _stop_tasks(self) -> None:
         failpoint("M7")

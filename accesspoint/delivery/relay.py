@@ -128,10 +128,13 @@ class Relay:
             return wait
         if flights:
             return None
-        # The event that would be tried may have to wait longer than the component.
-        due = timedelta() if wait is None else wait
-        # Never a moment too early, by which nothing would be claimed: hence rounded up.
-        return max(due, timedelta(seconds=self._probe_at - self._clock.monotonic() + 0.001))
+        until_probe = self._probe_at - self._clock.monotonic()
+        if until_probe <= 0.0:
+            # The time has come, and no event is due: another node may have sent the last one.
+            return wait
+        # Never a moment too early, by which nothing would be claimed: hence rounded up. The event that would
+        # be tried may have to wait longer than the component.
+        return max(wait or timedelta(), timedelta(seconds=until_probe + 0.001))
 
     def _learn(self, settlement: Settlement, status: int | None) -> Settlement:
         """Take from what one event met whether the component is there, and for how long to leave it alone."""

@@ -340,6 +340,8 @@ class SqliteDatabase(Database):
             self._abandon(group, error)
             raise
         for (_, done), (value, failure) in zip(group, outcomes, strict=True):
+            if done.done():
+                continue  # cancelled by another work of the group: its own was done all the same
             if failure is None:
                 done.set_result(value)
             else:

@@ -8,6 +8,7 @@ answers it with both acknowledgements, so that every role is played by both node
 import asyncio
 import contextlib
 import os
+import secrets
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -346,8 +347,8 @@ class CrashScene(TwoOrganisations):
         self.status.reports.clear()
 
     def _new_database(self) -> str:
-        self._count = getattr(self, "_count", 0) + 1
-        name = f"crash_{self._count}"
+        # The server outlives the scene, and a database that exists would bring the rows of another one along.
+        name = f"crash_{secrets.token_hex(8)}"
         self._postgresql.psql(f"CREATE DATABASE {name}")
         return str(self._postgresql.get_uri(name))
 
