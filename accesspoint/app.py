@@ -38,6 +38,7 @@ from accesspoint.doors import open_door
 from accesspoint.failpoints import failpoint
 from accesspoint.identity import Identity, build_agreements
 from accesspoint.ids import Ids, SystemIds, random_fraction
+from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
@@ -95,6 +96,7 @@ class AccessPoint:
         self.bells = Bells()
         self.outbox: Outbox | None = None
         self.desk: PullDesk | None = None
+        self.consumer: Consumer | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -327,7 +329,7 @@ class AccessPoint:
     def _build_access_point(self, up: Link[Envelope], stack: AsyncExitStack) -> None:
         """The access point proper: receiver, dispatcher and sender."""
         configuration = self.configuration
-        trust = MessageTrust(
+        self.trust = trust = MessageTrust(
             self.build_validator(Purpose.MESSAGE, configuration.trust.message),
             clock=self.clock,
             partners=self.partner_certificates,
@@ -371,6 +373,7 @@ class AccessPoint:
             domain=self.domain,
             take_receipt=receipts.take,
             heard=sender.heard,
+            consumer=self.consumer,
         )
         refuser = Refuser(
             database=self.database,
@@ -451,6 +454,27 @@ class AccessPoint:
         )
 
     # Serving
+
+    async def begin(self, stack: AsyncExitStack) -> None:
+        """Bring everything up, in order, until the stack ends."""
+        self.load_keys()
+        await self.open_stores(stack)
+        configuration = self.configuration
+        directory = configuration.directory
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
+        self.as4_client = await stack.enter_async_context(
+            As4Client(
+                self.client_tls,
+                timeout_seconds=configuration.sending.timeout.total_seconds(),
+                per_partner=configuration.sending.per_partner,
+                networks=AllowedNetworks(directory.networks if directory else ()),
+                configured=[one.url for one in configuration.partners.values() if one.url],
+            )
+        )
+        self.station_client = await stack.enter_async_context(station_client(self.client_tls))
+        self.build_reporting(lambda: session)
+        self.build_stations(stack)
+        await self.serve(stack)
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Fetch the revocation lists, listen, start the workers, and write down where we are."""
@@ -575,21 +599,5 @@ async def start(
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
         node = AccessPoint(configuration, clock=clock, ids=ids or SystemIds(clock))
-        node.load_keys()
-        await node.open_stores(stack)
-        directory = configuration.directory
-        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
-        node.as4_client = await stack.enter_async_context(
-            As4Client(
-                node.client_tls,
-                timeout_seconds=configuration.sending.timeout.total_seconds(),
-                per_partner=configuration.sending.per_partner,
-                networks=AllowedNetworks(directory.networks if directory else ()),
-                configured=[one.url for one in configuration.partners.values() if one.url],
-            )
-        )
-        node.station_client = await stack.enter_async_context(station_client(node.client_tls))
-        node.build_reporting(lambda: session)
-        node.build_stations(stack)
-        await node.serve(stack)
+        await node.begin(stack)
         yield node

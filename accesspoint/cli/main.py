@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from accesspoint import __version__
+from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.message_verbs import ConfigOption, messages
 from accesspoint.cli.partner import partner
 
@@ -30,6 +31,7 @@ app.add_typer(messages, name="messages")
 app.add_typer(network, name="network")
 app.add_typer(partner, name="partner")
 app.add_typer(settings, name="config")
+app.add_typer(conformance, name="conformance")
 stores = typer.Typer(help="The store of a node.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(stores, name="db")
 
@@ -74,7 +76,7 @@ def demo(
     ] = False,
     seconds: Annotated[float, _seconds("Give up after this many seconds.")] = 30.0,
 ) -> None:
-    """Send one municipal test result to a GP, verified step by step.
+    """Send one test result to a GP, verified step by step.
 
     \b
     Examples:

@@ -62,7 +62,7 @@ class RedirectedNode(AccessPoint):
         return self.outside.backend
 
     async def begin(self, stack: AsyncExitStack) -> None:
-        """As `accesspoint.app.start`, but for opening doors; raises what it raises."""
+        """As any access point, but for opening doors; raises what it raises."""
         # The keys come second: in a drill the disk may fail for hours, and opening a key takes 0.1 s of work.
         await self.open_stores(stack)
         self.load_keys()

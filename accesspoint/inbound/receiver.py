@@ -14,6 +14,7 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 
 import asyncio
 import codecs
+import collections
 import hashlib
 import json
 from collections.abc import (
@@ -36,6 +37,7 @@ from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
+from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.reading import Duplicate, Reading
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
 from accesspoint.stations import Bell, Bells, Commit
@@ -63,6 +65,7 @@ from envelope.errors import (
     Gate,
     OtherError,
     ProcessingModeMismatch,
+    RemoteProtocolError,
     SbdRefused,
     ValueInconsistent,
     ValueNotRecognized,
@@ -118,6 +121,7 @@ class Receiver:
         domain: str,
         take_receipt: TakeReceipt | None = None,
         heard: Callable[[str], None] = lambda party: None,
+        consumer: Consumer | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """The sending side has a door for receipts that come late, as requests (without it they are refused), and
@@ -136,6 +140,7 @@ class Receiver:
         self._domain = domain
         self._take_receipt = take_receipt
         self._heard = heard
+        self._consumer = consumer
         self._limits = limits
         # Who sends is known at G6 only. What is met before is read when any partner may send it, and held
         # against the agreement with the one that signed; everything after is read by that agreement alone.
@@ -157,6 +162,10 @@ class Receiver:
             if intake.party is not None:
                 self._heard(intake.party)
             return answer
+        except RemoteProtocolError as error:
+            if self._consumer is not None and intake.message_id is not None:
+                await self._consumer.tell_refused(intake.message_id, error)
+            raise
         finally:
             reading.close()
 
@@ -303,7 +312,9 @@ class Receiver:
         mode = self._agreements.mode_for(message.from_party.party_id.value)
         self._check_agreement(verified, mode)
         if _is_test_service(verified):
-            return await self._accept_test(verified, files)
+            return await self._accept_apart(verified, files, "test-service")
+        if self._consumer is not None and self._consumer.takes(message):
+            return await self._accept_apart(verified, files, "consumer", self._consumer)
         if len(verified.parts) != 1:
             raise ProcessingModeMismatch(
                 f"{len(verified.parts)} parts, the agreement has one", reason="pmode.parts"
@@ -453,20 +464,33 @@ class Receiver:
         commit = Commit(work, frozenset({Bell.DISPATCHER, Bell.OUTBOX}))
         return await self._commit(commit, verified, receipt, payload=payload.payload)
 
-    async def _accept_test(
-        self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
+    async def _accept_apart(
+        self,
+        verified: VerifiedUserMessage,
+        files: dict[str, TemporaryPayload],
+        kind: str,
+        consumer: Consumer | None = None,
     ) -> Answer:
-        """The test service: processed like any message, receipted, and never delivered (as4 digest 1.5)."""
+        """What no station gets: processed like any message and receipted; a ping of the test service is for nobody.
+
+        Spec: ebMS 3.0 Core section 5.2.2.8.
+        """
+        payloads = []
         for part in verified.parts:
-            for _ in self._inflate(part.compressed, files[part.content_id]):
-                pass
+            pieces = self._inflate(part.compressed, files[part.content_id])
+            if consumer is None:
+                collections.deque(pieces, maxlen=0)
+            else:
+                payloads.append(b"".join(pieces))
         message, now = verified.user_message, self._clock.now()
+        if consumer is not None:
+            await consumer.deliver(message, payloads)
         receipt = self._build_receipt(verified)
         id_ = self._ids.ulid()
         new = NewMessage(
             id=id_, direction="in", state=State.RECEIVED, message_id=message.message_id,
             conversation_id=message.collaboration_info.conversation_id, party=message.from_party.party_id.value,
-            envelope_id=id_, message_identifier=id_, standard="test-service", original_sender="", final_recipient="",
+            envelope_id=id_, message_identifier=id_, standard=kind, original_sender="", final_recipient="",
             document_id="", process_id="", facts="{}", payload=None, payload_bytes=0,
             payload_sha256=hashlib.sha256().hexdigest(),
         )  # fmt: skip
@@ -474,7 +498,7 @@ class Receiver:
         async def work(tx: Transaction) -> None:
             await self._record(tx, new, verified, receipt)
             row = {"id": id_, "direction": "in", "state": str(State.RECEIVED)}
-            await advance(tx, row, [State.DELIVERING, State.DELIVERED], at=now, note="test-service")
+            await advance(tx, row, [State.DELIVERING, State.DELIVERED], at=now, note=kind)
 
         return await self._commit(Commit(work), verified, receipt)
 

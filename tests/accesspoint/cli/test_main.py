@@ -38,6 +38,9 @@ VERBS = [
     ("network", "serve"),
     ("config", "check"),
     ("db", "backup"),
+    ("conformance", "run"),
+    ("conformance", "list"),
+    ("conformance", "compare"),
 ]
 HEAVY = ["aiohttp", "apsw", "cryptography", "lxml", "structlog", "orjson", "dns", "rich", "signxml", "ssl"]  # fmt: skip
 

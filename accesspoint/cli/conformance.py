@@ -1,0 +1,100 @@
+"""`accesspoint conformance`: run the assertions with a line for each, list them, compare two runs."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from accesspoint import log
+from accesspoint.conformance import cases, report_html, report_json, report_junit, report_markdown
+from accesspoint.conformance.assertion import Assertion, catalogue
+from accesspoint.conformance.case import Result, Status, registered
+from accesspoint.conformance.comparison import compare, render
+from accesspoint.conformance.opening import open_target
+from accesspoint.conformance.runner import Run, choose
+from accesspoint.conformance.runner import run as run_cases
+from accesspoint.problems import ExitStatus
+
+_MARKS: Final = {Status.PASS: "✓", Status.FAIL: "✗", Status.ERROR: "✗"}
+_REPORTS: Final = {
+    "html": report_html.write,
+    "json": report_json.write,
+    "xml": report_junit.write,
+    "md": report_markdown.write,
+}
+
+
+def run(target: str, only: list[str], report: Path | None) -> int:
+    """Run the chosen cases against a target, show each as it ends, write the reports; the exit status."""
+    try:
+        chosen = choose(only)
+    except KeyError as unknown:
+        sys.stderr.write(
+            f"there is no assertion {unknown.args[0]}\n  see: accesspoint conformance list\n"
+        )
+        return ExitStatus.USAGE
+    log.configure(level="critical")
+    try:
+        finished = asyncio.run(_run(target, chosen))
+        sys.stdout.write(_summary(finished))
+        if report is not None:
+            report.mkdir(parents=True, exist_ok=True)
+            for ending, write in _REPORTS.items():
+                (report / f"report.{ending}").write_text(write(finished), encoding="utf-8")
+            sys.stdout.write(f"  report: {report / 'report.html'}\n")
+    except OSError as error:
+        sys.stderr.write(f"{error.filename or target}: {error.strerror or error}\n")
+        return ExitStatus.USAGE
+    return ExitStatus.CONFORMANCE if finished.broken else ExitStatus.OK
+
+
+async def _run(target: str, chosen: list[Assertion]) -> Run:
+    async with open_target(target) as opened:
+        return await run_cases(opened, chosen, progress=_show)
+
+
+def list_assertions(*, without_case: bool) -> int:
+    """List the catalogue; the exit status."""
+    cases.load()
+    for assertion in catalogue().values():
+        has_case = assertion.id in registered()
+        if without_case and has_case:
+            continue
+        missing = "" if has_case else f"   (no case: {assertion.untestable or 'not yet'})"
+        sys.stdout.write(
+            f"  {assertion.id:<16} {assertion.level:<12} {assertion.role:<9} {assertion.text}{missing}\n"
+        )
+    return ExitStatus.OK
+
+
+def compare_runs(before: Path, after: Path) -> int:
+    """Show what differs between two runs; the exit status."""
+    runs = []
+    for path in (before, after):
+        try:
+            runs.append(report_json.read(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            sys.stderr.write(f"{path}: {error}\n")
+            return ExitStatus.USAGE
+    changes = compare(runs[0], runs[1])
+    sys.stdout.write(render(runs[0], runs[1], changes))
+    return ExitStatus.CONFORMANCE if any(one.is_worse for one in changes) else ExitStatus.OK
+
+
+def _show(done: int, total: int, result: Result) -> None:
+    """One line per case; on a terminal, how far it is below it."""
+    mark = _MARKS.get(result.status, "–")
+    said = report_markdown.said(result)
+    sys.stdout.write(f"  {mark} {result.assertion.id:<16} {result.status:<10} {said}\n")
+    if sys.stderr.isatty():
+        sys.stdout.flush()
+        sys.stderr.write(f"  {done} of {total}\r")
+
+
+def _summary(finished: Run) -> str:
+    lines = [""]
+    for level, counts in finished.counts().items():
+        if counts:
+            said = ", ".join(f"{count} {status}" for status, count in counts.items())
+            lines.append(f"  {level:<12} {said}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,76 @@
+"""A capture as target: octets that somebody recorded; what their sender does right or wrong stands in them.
+
+A capture is a whole HTTP message (request or status line, header fields, body) as a proxy or a dump writes it, or
+the body alone; its media type then follows from its first line.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from accesspoint.conformance.case import NotApplicable
+from accesspoint.conformance.interceptor import Script, undisturbed
+from accesspoint.conformance.reading import Message
+from accesspoint.conformance.recorder import Recorder
+from accesspoint.conformance.target import Sent, Target
+
+_HEAD: Final = re.compile(
+    rb"\A(?:[A-Z]+ \S+ HTTP/1\.[01]|HTTP/1\.[01] ([0-9]{3})[^\r\n]*)\r?\n", re.A
+)
+_FIELD: Final = re.compile(rb"\A([!-9;-~]+):[ \t]*(.*?)(?:\r?\n(?![ \t]))", re.S)
+
+
+def read_capture(octets: bytes) -> Message:
+    """Split what was recorded into media type and body.
+
+    Chunked bodies have to be recorded decoded, as proxies do.
+    """
+    head = _HEAD.match(octets)
+    fields, body = _fields(octets[head.end() :] if head else octets)
+    if head is None and "content-type" not in fields:
+        body = octets
+        fields = {"content-type": _guess(octets)}
+    status = int(head[1]) if head is not None and head[1] else 0
+    return Message(fields.get("content-type", _guess(body)), body, status)
+
+
+def _fields(octets: bytes) -> tuple[Mapping[str, str], bytes]:
+    """Header fields up to the empty line, in lower case, and what follows."""
+    fields: dict[str, str] = {}
+    while (found := _FIELD.match(octets)) is not None:
+        value = re.sub(r"\s*\n\s+", " ", found[2].decode("latin-1"))
+        fields[found[1].decode("ascii").lower()] = value.strip()
+        octets = octets[found.end() :]
+    return fields, octets.removeprefix(b"\r\n") if fields else octets
+
+
+def _guess(body: bytes) -> str:
+    """The media type of a bare body: MIME begins with its boundary, SOAP with a bracket."""
+    first = body.lstrip().split(b"\n", 1)[0].strip()
+    if first.startswith(b"--"):
+        return f'multipart/related; boundary="{first[2:].decode("latin-1")}"'
+    return "application/soap+xml"
+
+
+class CaptureTarget(Target):
+    """A file with one recorded message; everything that needs a living access point is not applicable."""
+
+    kind = "a capture"
+
+    def __init__(self, path: Path) -> None:
+        """Read the file; raises OSError."""
+        super().__init__(path.name)
+        self._message = read_capture(path.read_bytes())
+
+    async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """Show the message that was recorded."""
+        message = self._message
+        if message.status:
+            raise NotApplicable("what was recorded is an answer, and this is about a request")
+        recorder.received("recorded message", message.content_type, message.body)
+        return Sent(message.message_id, (message,))
+
+    async def submit(self, draft: object, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """A recorded message cannot be changed."""
+        raise NotApplicable("a capture cannot be asked to send something else")

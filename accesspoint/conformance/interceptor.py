@@ -1,0 +1,141 @@
+"""A man in the middle: ends the TLS of both sides, so that it sees whole requests, and does to each what a script says.
+
+It drops requests or answers, holds them back, repeats and rewrites them. That takes the keys of the side that it
+stands in front of, which the kit has for its own access point and for a throw-away node, and for no other.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Self
+
+import aiohttp
+from aiohttp import web
+
+from accesspoint.conformance.reading import Message
+from accesspoint.conformance.recorder import Recorder
+from accesspoint.network.listening import Listeners
+
+LARGEST: Final = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What happens to one exchange; the default lets it pass.
+
+    `delay` is in seconds and before the request goes on; `repeat` is how often it goes on; of several answers the last counts.
+    """
+
+    drop_request: bool = False
+    drop_answer: bool = False
+    delay: float = 0.0
+    repeat: int = 1
+    request: Callable[[Message], Message] = lambda request: request
+    answer: Callable[[Message, Message], Message] = lambda request, answer: answer
+
+
+PASS: Final = Act()
+DROP_ANSWER: Final = Act(drop_answer=True)
+Script = Callable[[int], Act]
+"""The act for the n-th request, counted from 0."""
+
+
+def undisturbed(_number: int) -> Act:
+    """Let everything pass."""
+    return PASS
+
+
+class Interceptor:
+    """One HTTPS address in front of `target`; requests are noted by what they are to the access point under test."""
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        server: ssl.SSLContext,
+        client: ssl.SSLContext,
+        from_target: bool,
+    ) -> None:
+        """`from_target` says that the requests are those of the access point under test, not those to it."""
+        self.target = target
+        self.url = ""
+        self.script: Script = undisturbed
+        self.recorder: Recorder | None = None
+        self.requests: list[Message] = []
+        self._server = server
+        self._client = client
+        self._from_target = from_target
+        self._listeners = Listeners()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Take connections from here on."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self._client),
+            trust_env=False,
+            auto_decompress=False,
+        )
+        application = web.Application(client_max_size=LARGEST)
+        application.router.add_post("/as4", self._handle)
+        self.url = await self._listeners.start(application, tls=self._server) + "/as4"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Break every connection."""
+        await self._listeners.stop()
+        if self._session is not None:
+            await self._session.close()
+
+    def begin(self, recorder: Recorder, script: Script = undisturbed) -> None:
+        """Forget what passed, and count requests from 0 again."""
+        self.recorder, self.script = recorder, script
+        self.requests = []
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        content_type = request.headers.get("Content-Type", "")
+        came = Message(content_type, await request.read())
+        number = len(self.requests)
+        act = self.script(number)
+        going = act.request(came)
+        self.requests.append(going)
+        self._note(going, f"request {number + 1}", is_request=True)
+        if act.delay:
+            await asyncio.sleep(act.delay)
+        if act.drop_request:
+            return _broken_off(request)
+        answer = await self._pass_on(going)
+        for _ in range(act.repeat - 1):
+            answer = await self._pass_on(going)
+        answer = act.answer(going, answer)
+        words = "dropped on the way" if act.drop_answer else "passed on"
+        self._note(answer, f"answer {number + 1}, {words}", is_request=False)
+        if act.drop_answer:
+            return _broken_off(request)
+        return web.Response(
+            status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
+        )
+
+    async def _pass_on(self, message: Message) -> Message:
+        if self._session is None:
+            raise RuntimeError("the interceptor is used outside its async with")
+        headers = {"Content-Type": message.content_type}
+        async with self._session.post(
+            self.target, data=message.body, headers=headers, allow_redirects=False
+        ) as response:
+            kind = response.headers.get("Content-Type", "application/octet-stream")
+            return Message(kind, await response.read(), response.status)
+
+    def _note(self, message: Message, label: str, *, is_request: bool) -> None:
+        if self.recorder is None:
+            return
+        head = f"POST {self.url}" if is_request else f"HTTP {message.status}"
+        note = self.recorder.received if is_request is self._from_target else self.recorder.sent
+        note(label, f"{head}\nContent-Type: {message.content_type}", message.body)
+
+
+def _broken_off(request: web.Request) -> web.StreamResponse:
+    """End the connection without an answer, as a line does."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response(status=500)

@@ -1,0 +1,152 @@
+"""A partner's access point as target, over the wire: what it answers is judged, what it delivers its owner must say.
+
+It is described by a TOML file; names of files are relative to it.
+
+    name = "region"                             how the report calls it
+    url = "https://ap.region.example/as4"       its endpoint
+    certificate = "region.pem"                  its message certificate: we encrypt for it, its receipts are held to it
+    keys = "keys"                               our key directory, as of a node; the partner must trust it
+    tls_anchors = ["anchors.pem"]               who certified its TLS server
+    # agreed with the partner, with these defaults
+    from_party = "our common name"              to_party = "its common name"
+    party_type = "urn:oasis:names:tc:ebcore:partyid-type:unregistered"
+    roles = ["...initiator", "...responder"]
+    service = "http://www.esens.eu/as4/conformancetest"     service_type = ""      action = "SIMPLE_ONEWAY"
+    only_sign_action = ""                       the action of a mode without encryption, if there is one
+    original_sender = ""    final_recipient = ""    corner_type = ""
+"""
+
+import tomllib
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import ValidationError
+
+from accesspoint.config import ConfigurationProblem, Finding
+from accesspoint.config_values import FilePath, HttpsUrl, Table, Text
+from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft
+from accesspoint.conformance.case import NotApplicable
+from accesspoint.conformance.line import Line
+from accesspoint.conformance.reading import Message, expect_receipt
+from accesspoint.conformance.recorder import Recorder
+from accesspoint.conformance.target import Target
+from accesspoint.trust import common_name
+from envelope import names
+from envelope.messaging import PartyId, Property, Service
+from keys.store import KeyStore, load_certificate_files
+from keys.tls import client_context
+
+
+class Description(Table):
+    """The file that describes a partner; see the module."""
+
+    name: Text
+    url: HttpsUrl
+    certificate: FilePath
+    keys: FilePath
+    tls_anchors: tuple[FilePath, ...]
+    from_party: Text | None = None
+    to_party: Text | None = None
+    party_type: str = names.PARTY_UNREGISTERED
+    roles: tuple[Text, Text] = (names.EB_INITIATOR, names.EB_RESPONDER)
+    service: Text = CONFORMANCE_SERVICE
+    service_type: str = ""
+    action: Text = "SIMPLE_ONEWAY"
+    only_sign_action: str = ""
+    original_sender: str = ""
+    final_recipient: str = ""
+    corner_type: str = ""
+
+    @classmethod
+    def load(cls, path: Path) -> "Description":
+        """Read a file; raises ConfigurationProblem, or OSError."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            return cls.model_validate(values, context={"base": path.parent})
+        except tomllib.TOMLDecodeError as error:
+            found = [Finding(path.name, str(error))]
+        except ValidationError as error:
+            found = [
+                Finding(path.name, f"{'.'.join(map(str, one['loc']))}: {one['msg']}")
+                for one in error.errors(include_input=False)
+            ]
+        raise ConfigurationProblem(tuple(found), again="accesspoint conformance run")
+
+
+class PartnerTarget(Target):
+    """An access point over the wire."""
+
+    kind: ClassVar[str] = "a partner's access point"
+
+    def __init__(self, description: Description) -> None:
+        """Load keys and certificates; raises `KeysError`."""
+        super().__init__(description.name)
+        self._description = description
+        keys = KeyStore.load(description.keys)
+        recipient = load_certificate_files([description.certificate])[0]
+        corners = {
+            name: Property(name, value, description.corner_type or None)
+            for name, value in (
+                ("originalSender", description.original_sender),
+                ("finalRecipient", description.final_recipient),
+            )
+            if value
+        }
+        kind = description.party_type or None
+        self._author = Author(
+            signer=keys.signing,
+            party=PartyId(description.from_party or common_name(keys.signing.certificate), kind),
+            recipient=recipient,
+            to_party=PartyId(description.to_party or common_name(recipient), kind),
+            roles=description.roles,
+            four_corners=corners,
+        )
+        anchors = load_certificate_files(description.tls_anchors)
+        tls = client_context(keys.tls.certificate_file, keys.tls.key_file, anchors)
+        self.line = Line(description.url, tls)
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "PartnerTarget":
+        """Open the line."""
+        await self._stack.enter_async_context(self.line)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close the line."""
+        await self._stack.aclose()
+
+    @property
+    def author(self) -> Author:
+        """Our own keys, writing to the partner."""
+        return self._author
+
+    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
+        """Send a message and return the answer."""
+        request = self._author.write(self._agreed(draft))
+        return await self.line.send(request, recorder, label)
+
+    async def accepts(self, draft: Draft, recorder: Recorder, label: str = "message") -> str:
+        """Send a message that must get its receipt; raises `Unmet`."""
+        request = self._author.write(self._agreed(draft))
+        answer = await self.line.send(request, recorder, label)
+        return expect_receipt(
+            answer,
+            message_id=request.message_id,
+            references=request.references,
+            signer=self._author.recipient,
+        )
+
+    def _agreed(self, draft: Draft) -> Draft:
+        """The draft under the service and the action that were agreed, unless it is a ping."""
+        agreed = self._description
+        if draft.service.value == names.EB_TEST_SERVICE:
+            return draft
+        if not draft.encrypt and not agreed.only_sign_action:
+            raise NotApplicable("no mode without encryption is agreed with this partner")
+        return replace(
+            draft,
+            service=Service(agreed.service, agreed.service_type or None),
+            action=agreed.action if draft.encrypt else agreed.only_sign_action,
+        )

@@ -1,0 +1,219 @@
+"""Reads what crossed the wire, octet by octet and without judging it: a judge has to see also what is wrong.
+
+The gates of the access point refuse at the first fault; a case needs to look at one thing and leave the rest.
+So the MIME framing is split by the standard library's parser and the SOAP part is a plain tree.
+
+Spec: RFC 2387; ebMS 3.0 Core 5.2; WSS SwA Profile 1.1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
+from functools import cached_property
+from typing import Any, Self
+from urllib.parse import unquote
+
+from cryptography import x509
+
+from accesspoint.conformance.case import Unmet, expect
+from envelope import names
+from envelope.codes import CODES
+from envelope.errors import EbmsError, RemoteProtocolError
+from envelope.pmode import EDELIVERY_1_15
+from envelope.receipts import match_receipt
+from envelope.security_token import TokenReference
+from envelope.soap import parse_soap
+from envelope.verified import ParsedSignal, SignedReference
+from envelope.wsse import authenticate_signal
+from envelope.xml import scan
+
+Q = names.q
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One MIME part: its content id without brackets, header fields in lower case, and octets as they travelled."""
+
+    content_id: str
+    fields: Mapping[str, str]
+    octets: bytes
+
+
+@dataclass(frozen=True)
+class Message:
+    """A request or an answer as it crossed the wire; raises `Unmet` for octets that are no AS4 message."""
+
+    content_type: str
+    body: bytes = field(repr=False)
+    status: int = 0
+    """The HTTP status of an answer; 0 for a request."""
+
+    @cached_property
+    def mime(self) -> Sequence[Part]:
+        """Every MIME part; a plain SOAP message is one."""
+        if not self.content_type.lower().startswith("multipart/"):
+            return (Part("", {"content-type": self.content_type}, self.body),)
+        head = f"Content-Type: {self.content_type}\r\n\r\n".encode("latin-1", "replace")
+        parsed = BytesParser(policy=HTTP).parsebytes(head + self.body)
+        parts = []
+        for one in parsed.iter_parts():
+            octets = one.get_payload(decode=True)
+            content_id = str(one.get("Content-ID", "")).strip().strip("<>")
+            fields = {name.lower(): str(value) for name, value in one.items()}
+            parts.append(Part(content_id, fields, octets if isinstance(octets, bytes) else b""))
+        return tuple(parts)
+
+    @property
+    def payloads(self) -> Sequence[Part]:
+        """The MIME parts after the SOAP part."""
+        return self.mime[1:]
+
+    @cached_property
+    def root(self) -> Any:
+        """The SOAP envelope as a tree."""
+        expect(self.mime, "an AS4 message", "no MIME part")
+        try:
+            return scan(self.mime[0].octets, allow_bom=True).root
+        except RemoteProtocolError as error:
+            raise Unmet(
+                "a SOAP envelope", f"{self.mime[0].octets[:60]!r} ({error.reason})"
+            ) from error
+
+    def all(self, namespace: str, local: str) -> list[Any]:
+        """Every element of this name, in document order."""
+        return list(self.root.iter(Q(namespace, local)))
+
+    def texts(self, namespace: str, local: str) -> list[str]:
+        """The text of every element of this name."""
+        return [(element.text or "").strip() for element in self.all(namespace, local)]
+
+    def text(self, local: str) -> str:
+        """The text of the first ebMS element of this name; empty where there is none."""
+        return next(iter(self.texts(names.EB, local)), "")
+
+    @property
+    def message_id(self) -> str:
+        """The MessageId of the first message unit."""
+        return self.text("MessageId")
+
+    @property
+    def soap_body(self) -> Any:
+        """The SOAP body."""
+        found = self.all(names.S12, "Body")
+        expect(found, "a SOAP body", "none")
+        return found[0]
+
+    @property
+    def part_infos(self) -> list["PartInfo"]:
+        """The PartInfo elements in their order."""
+        return [PartInfo.of(element) for element in self.all(names.EB, "PartInfo")]
+
+    def part_of(self, info: "PartInfo") -> Part:
+        """The MIME part that a PartInfo names."""
+        for part in self.payloads:
+            if part.content_id == info.content_id:
+                return part
+        raise Unmet(f"a MIME part {info.content_id}", f"{[one.content_id for one in self.mime]}")
+
+    @property
+    def errors(self) -> list[str]:
+        """The codes of the ebMS errors."""
+        return [element.get("errorCode", "") for element in self.all(names.EB, "Error")]
+
+    def describe(self) -> str:
+        """What the message is, in a few words: for what a case saw."""
+        status = f"HTTP {self.status}" if self.status else "a request"
+        if not self.body:
+            return f"{status} without a body"
+        try:
+            receipts, errors = self.all(names.EB, "Receipt"), self.errors
+        except Unmet:
+            return f"{status} with {self.content_type or 'no media type'}, no SOAP"
+        said = [
+            f"{code} {CODES[code].short_description if code in CODES else ''}" for code in errors
+        ]
+        if receipts:
+            said.append("a receipt")
+        return f"{status} with {' and '.join(one.strip() for one in said) or 'neither receipt nor error'}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartInfo:
+    """One PartInfo with its properties as they stand."""
+
+    href: str
+    properties: Mapping[str, str]
+
+    @classmethod
+    def of(cls, element: Any) -> Self:
+        """Read one element."""
+        return cls(
+            element.get("href", ""),
+            {
+                one.get("name", ""): (one.text or "").strip()
+                for one in element.iter(Q(names.EB, "Property"))
+            },
+        )
+
+    @property
+    def content_id(self) -> str:
+        """The content id, percent-decoded; empty where the reference is none."""
+        return unquote(self.href[4:]) if self.href.startswith("cid:") else ""
+
+
+@dataclass(frozen=True)
+class SignedBy:
+    """A certificate check that knows one certificate: the signer that was agreed."""
+
+    certificate: x509.Certificate
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        """Return the certificate where it is the one referred to."""
+        return self.certificate if reference.matches(self.certificate) else None
+
+    def check(
+        self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], *, party: object
+    ) -> object:
+        """Hold the signer against the one agreed; raises `Unmet` for another."""
+        expect(
+            certificate == self.certificate,
+            "a signature by the certificate agreed",
+            f"one by {certificate.subject.rfc4514_string()}",
+        )
+        return "the certificate agreed"
+
+
+def expect_receipt(
+    answer: Message,
+    *,
+    message_id: str,
+    references: Sequence[SignedReference],
+    signer: x509.Certificate,
+) -> str:
+    """Hold an answer against what a non-repudiation receipt must be; raises `Unmet`, returns what was seen.
+
+    Spec: AS4 Profile 1.0 section 5.1.8.
+    """
+    expected = "a signed non-repudiation receipt in a 2xx response"
+    expect(200 <= answer.status < 300, expected, answer.describe())
+    expect(answer.all(names.EB, "Receipt"), expected, answer.describe())
+    try:
+        parsed = ParsedSignal.read(parse_soap(scan(answer.mime[0].octets)))
+        authenticated = authenticate_signal(
+            parsed, policy=EDELIVERY_1_15, check=SignedBy(signer), party=None
+        )
+        match_receipt(authenticated, message_id=message_id, expected=references)
+    except (EbmsError, RemoteProtocolError) as error:
+        raise Unmet(expected, f"{answer.describe()}, but {error}") from error
+    return f"HTTP {answer.status} with a signed receipt over {len(references)} references"
+
+
+def expect_error(answer: Message, *codes: str) -> str:
+    """Hold an answer against a synchronous ebMS error, one of `codes` where they are fixed; raises `Unmet`."""
+    wanted = f"an ebMS error in the answer{': ' + ' or '.join(codes) if codes else ''}"
+    expect(not answer.all(names.EB, "Receipt"), wanted, answer.describe())
+    severities = {one.get("severity") for one in answer.all(names.EB, "Error")}
+    expect("failure" in severities, wanted, answer.describe())
+    expect(not codes or set(codes) & set(answer.errors), wanted, answer.describe())
+    return answer.describe()

@@ -1,0 +1,100 @@
+"""What the kit can do with an access point under test; every kind of target can do some of it.
+
+Three kinds: ourselves (`ourselves.py`: a throw-away node on loopback), a partner's access point over the wire
+(`partner.py`), and a capture (`capture.py`: octets that somebody recorded). What a target cannot do it answers
+with `NotApplicable`, where nobody could, or with `Waiting`, where the other side has to act.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from accesspoint.conformance.author import Author, Draft
+from accesspoint.conformance.case import NotApplicable, Waiting, expect
+from accesspoint.conformance.interceptor import Script, undisturbed
+from accesspoint.conformance.reading import Message
+from accesspoint.conformance.recorder import Recorder
+from envelope.messaging import UserMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a consumer got: the facts of the message by name, its payloads, and the Deliver itself."""
+
+    properties: Mapping[str, str]
+    payloads: tuple[bytes, ...]
+    message: UserMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a producer or a consumer was told: `kind` is `Receipt` or `Error`, `code` the ebMS code of an error."""
+
+    message_id: str
+    kind: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What the target did with a message that it was to send: its requests as they came to the kit, and its notices."""
+
+    message_id: str
+    requests: Sequence[Message]
+    notices: Sequence[Notice] = ()
+
+    @property
+    def first(self) -> Message:
+        """The first request; raises `Unmet` when there was none."""
+        expect(self.requests, "a message", "none within the time")
+        return self.requests[0]
+
+
+_NO_SENDING: Final = (
+    "have the access point send one message to the kit, record it, and run with --target FILE"
+)
+
+
+class Target:
+    """An access point under test; used as an asynchronous context."""
+
+    kind: ClassVar[str]
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def __aenter__(self) -> "Target":
+        """Have the target at hand."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of it."""
+
+    @property
+    def author(self) -> Author:
+        """Who writes to the target; raises `NotApplicable` where nothing can be sent to it."""
+        raise NotApplicable(f"nothing can be sent to {self.kind}")
+
+    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
+        """Send a message to the target and return its answer."""
+        raise NotApplicable(f"nothing can be sent to {self.kind}")
+
+    async def accepts(self, draft: Draft, recorder: Recorder, label: str = "message") -> str:
+        """Send a message and hold the answer against what a receipt must be; raises `Unmet`."""
+        raise NotApplicable(f"nothing can be sent to {self.kind}")
+
+    async def deliveries(self, message_id: str, recorder: Recorder) -> Sequence[Delivery]:
+        """What the consumer behind the target got of this message so far."""
+        raise Waiting(f"say whether your consumer got message {message_id}, and what")
+
+    async def notices(self, message_id: str, recorder: Recorder) -> Sequence[Notice]:
+        """What producer and consumer behind the target were told about this message so far."""
+        raise Waiting(f"say what your application was told about message {message_id}")
+
+    async def submit(self, draft: Draft, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """Have the target send a message over a line with this script; returns when the target is done with it."""
+        raise Waiting(_NO_SENDING)
+
+    async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """Have the target send one message of its daily work, whatever that is; as `submit`."""
+        raise Waiting(_NO_SENDING)
