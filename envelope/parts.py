@@ -123,6 +123,19 @@ class _ContentDigest:
         return self._digest.digest()
 
 
+def digest_content(
+    octets: bytes, *, mime_type: str | None, compressed: bool, algorithm: str, limits: Limits
+) -> bytes:
+    """The digest of one whole part in clear, gzip or raw; `mime_type` is the part's type before encryption.
+
+    Proves nothing by itself. Raises `FailedAuthentication` (`att.size`, `att.xml`), and `KeyError` for an algorithm
+    that `check_algorithms` would not have passed.
+    """
+    content = _ContentDigest(_form_of(mime_type, compressed=compressed), algorithm, limits)
+    content.update(octets)
+    return content.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class SealedPart:
     """What is known of an outbound part once it is on its way to the wire; `digest` is the one to sign.

@@ -84,7 +84,7 @@ def read_security(
     )
     if not signal:
         check_empty_body(document)
-    tokens = _tokens(blocks[BINARY_SECURITY_TOKEN])
+    tokens = index_tokens(blocks[BINARY_SECURITY_TOKEN])
     token = read_key_info(signature.key_info, tokens)
     encryption = read_encryption(
         blocks[ENCRYPTED_KEY], blocks[ENCRYPTED_DATA], ids=ids, tokens=tokens, policy=policy
@@ -103,7 +103,7 @@ def read_signer(document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> To
     blocks = _blocks(document.security)
     signature = read_signature(_only_signature(blocks[SIGNATURE]), limits)
     check_key_info(signature.key_info)
-    return read_key_info(signature.key_info, _tokens(blocks[BINARY_SECURITY_TOKEN]))
+    return read_key_info(signature.key_info, index_tokens(blocks[BINARY_SECURITY_TOKEN]))
 
 
 def _blocks(security: "_Element") -> Mapping[object, list["_Element"]]:
@@ -135,7 +135,8 @@ def _check_placement(document: "SoapDocument") -> None:
             raise PolicyNoncompliance("encryption outside the header", reason="enc.placement")
 
 
-def _tokens(elements: Sequence["_Element"]) -> dict[str, "_Element"]:
+def index_tokens(elements: Sequence["_Element"]) -> dict[str, "_Element"]:
+    """The BinarySecurityToken elements of one header by every id that they have."""
     return {
         value: each for each in elements for value in (each.get(WSU_ID), each.get("Id")) if value
     }

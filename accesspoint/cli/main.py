@@ -10,6 +10,7 @@ import typer
 
 from accesspoint import __version__
 from accesspoint.cli.conformance_verbs import conformance
+from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, messages
 from accesspoint.cli.partner import partner
 
@@ -452,6 +453,9 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
     from accesspoint.cli import docs as verb
 
     raise typer.Exit(verb.run(topic))
+
+
+app.command()(explain)
 
 
 @stores.command("backup")

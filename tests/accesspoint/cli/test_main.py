@@ -27,6 +27,7 @@ VERBS = [
     ("ping",),
     ("retention",),
     ("docs",),
+    ("explain",),
     ("messages", "list"),
     ("messages", "show"),
     ("messages", "retry"),

@@ -1,0 +1,73 @@
+"""`accesspoint explain`: captured bytes as an annotated tree, with the verdict first."""
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from accesspoint.explain.means import build_means
+from accesspoint.explain.page import render_html
+from accesspoint.explain.report import Report, build_report, to_json
+from accesspoint.explain.text import render_text
+from accesspoint.problems import ExitStatus
+from keys.errors import KeysError
+
+LARGEST: Final = 256 * 1024 * 1024
+FORMATS: Final = ("text", "json", "html")
+
+
+def run(
+    file: str,
+    *,
+    key: Path | None,
+    trust: Sequence[Path],
+    content_type: str | None,
+    at: datetime | None,
+    format_: str,
+    show_payload: bool,
+) -> int:
+    """Explain one file, or what stands at standard input for `-`; the exit status."""
+    if format_ not in FORMATS:
+        sys.stderr.write(f"--format is one of {', '.join(FORMATS)}\n")
+        return ExitStatus.USAGE
+    try:
+        data = _read(file)
+    except OSError as error:
+        sys.stderr.write(f"{file} cannot be read: {error.strerror}\n")
+        return ExitStatus.FAILED
+    if len(data) > LARGEST:
+        sys.stderr.write(f"{file} is larger than {LARGEST} octets\n")
+        return ExitStatus.FAILED
+    try:
+        if at is not None and at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        means = build_means(key=key, trust=trust, at=at)
+    except KeysError as error:
+        sys.stderr.write(f"{error.detail}\n")
+        return ExitStatus.TRUST
+    name = "standard input" if file == "-" else Path(file).name
+    report = build_report(
+        data, means, name=name, content_type=content_type, show_payload=show_payload
+    )
+    sys.stdout.write(_render(report, format_))
+    return ExitStatus.OK if report.holds else ExitStatus.REFUSED
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read(LARGEST + 1)
+    with Path(file).open("rb") as opened:
+        return opened.read(LARGEST + 1)
+
+
+def _render(report: Report, format_: str) -> str:
+    if format_ == "json":
+        return json.dumps(to_json(report), ensure_ascii=False, indent=2) + "\n"
+    if format_ == "html":
+        return render_html(report)
+    terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if terminal else 100
+    return render_text(report, width=width, colour=terminal)

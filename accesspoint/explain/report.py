@@ -1,0 +1,237 @@
+"""An inspection as it is told: the verdict in sentences, every broken rule once, and the tree, cleaned of what is personal.
+
+Spec: experience section 7 (anatomy of an error); decision D3.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from accesspoint.delivery.auditevent import check_audit_event
+from accesspoint.explain.rules import Rule, answer_to, rule_of
+from accesspoint.log import scrub
+from envelope.errors import RemoteProtocolError
+from envelope.explain import Inspection, Mark, Means, Node, Verdict, inspect
+from envelope.quirks import NOTES
+
+_MOST_AUDIT_BYTES: Final = 1024 * 1024
+_CLARK: Final = re.compile(r"'?\{[^{}]*\}([\w.-]+)'?")
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """One broken rule: the gate and slug that found it, where, and what follows."""
+
+    gate: str
+    reason: str
+    detail: str
+    where: str
+    answer: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A node of the tree as it is shown; `content` is a payload, there only when it was asked for."""
+
+    label: str
+    value: str
+    mark: Mark
+    children: tuple["Branch", ...]
+    content: str | None = field(default=None, repr=False)
+
+    def count(self, mark: Mark) -> int:
+        """How many nodes from here on down have this mark."""
+        return (self.mark is mark) + sum(child.count(mark) for child in self.children)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything that is said about one capture.
+
+    `lines` is the verdict, `broken` what the gates would refuse it for, `others` further broken rules in the
+    tree, which a gate did not come to.
+    """
+
+    name: str
+    headline: str
+    lines: tuple[tuple[str, str], ...]
+    broken: Broken | None
+    others: tuple[Broken, ...]
+    tree: Branch
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing broken was found."""
+        return self.broken is None and not self.tree.count(Mark.BROKEN)
+
+
+def build_report(
+    data: bytes,
+    means: Means,
+    *,
+    name: str,
+    content_type: str | None = None,
+    show_payload: bool = False,
+) -> Report:
+    """Explain captured bytes; `name` is what the capture is called in the report."""
+    inspection = _audit_event(data) or inspect(data, means, content_type=content_type)
+    found = tuple(_find_broken(inspection.root, ()))
+    verdict = inspection.verdict
+    first = None
+    if verdict is not None and verdict.strict.refusal is not None:
+        refusal = verdict.strict.refusal
+        where = next((each.where for each in found if each.reason == refusal.reason), "")
+        first = _broken(refusal, where)
+    others = _unique(each for each in found if first is None or each.reason != first.reason)
+    if first is None and others:
+        # The gates stopped for want of something; what the tree shows broken is what they would have come to.
+        first, *rest = others
+        others = tuple(rest)
+    tree = _branch(inspection.root, show_payload=show_payload)
+    return Report(
+        name=scrub(name),
+        headline=_headline(verdict, first, tree),
+        lines=(*_tell(verdict, first), *_untrusted(inspection.root)),
+        broken=first,
+        others=others,
+        tree=tree,
+    )
+
+
+def _audit_event(data: bytes) -> Inspection | None:
+    """A delivery event, which is a FHIR resource of its own and no message."""
+    if len(data) > _MOST_AUDIT_BYTES or not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        resource = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if resource.get("resourceType") != "AuditEvent":
+        return None
+    violations = check_audit_event(resource)
+    children = tuple(
+        Node(violation.path, violation.rule, Mark.BROKEN) for violation in violations
+    ) or (Node("profile", "no rule of the delivery event profile is broken", Mark.HOLDS),)
+    return Inspection(Node("AuditEvent", f"{len(data)} octets", children=children), None)
+
+
+def _find_broken(node: Node, path: tuple[str, ...]) -> Iterator[Broken]:
+    here = (*path, node.label)
+    if node.refusal is not None:
+        yield _broken(node.refusal, " / ".join(here[1:]))
+    for child in node.children:
+        yield from _find_broken(child, here)
+
+
+def _broken(refusal: RemoteProtocolError, where: str) -> Broken:
+    return Broken(
+        gate=str(refusal.gate),
+        reason=refusal.reason,
+        detail=_CLARK.sub(r"\1", scrub(refusal.detail)),
+        where=scrub(where),
+        answer=answer_to(refusal),
+        rule=rule_of(refusal),
+    )
+
+
+def _unique(found: Iterator[Broken]) -> tuple[Broken, ...]:
+    seen: dict[tuple[str, str], Broken] = {}
+    for each in found:
+        seen.setdefault((each.gate, each.reason), each)
+    return tuple(seen.values())
+
+
+def _headline(verdict: Verdict | None, first: Broken | None, tree: Branch) -> str:
+    if first is not None:
+        refused = verdict is not None and verdict.strict.refusal is not None
+        return (
+            f"refused at gate {first.gate}: {first.detail}"
+            if refused
+            else f"broken: {first.detail}"
+        )
+    if tree.count(Mark.BROKEN):
+        return "rules of its content are broken"
+    if verdict is not None and verdict.strict.unseen:
+        return "nothing broken as far as could be looked"
+    return "nothing broken"
+
+
+def _tell(verdict: Verdict | None, first: Broken | None) -> Iterator[tuple[str, str]]:
+    if first is not None:
+        yield "problem", f"{first.reason}{f', at {first.where}' if first.where else ''}"
+        yield "whose", str(first.rule.whose)
+        yield "rule", first.rule.section
+        yield "we answer", first.answer
+        yield "write to the partner", first.rule.ask
+    if verdict is None:
+        return
+    if verdict.lenient is not verdict.strict:
+        quirks = ", ".join(verdict.quirks)
+        under = f"the quirk {quirks}" if len(verdict.quirks) == 1 else f"the quirks {quirks}"
+        profile = f"under {verdict.profile}"
+        how = f"{profile} and {under}" if verdict.quirks else profile
+        end = verdict.lenient.refusal
+        so_far = "passes" if end is None else f"comes as far as {end.gate} ({end.reason})"
+        yield "otherwise", f"{so_far} {how}"
+        for quirk in verdict.quirks:
+            yield f"quirk {quirk}", f"permits {NOTES[quirk].permits}"
+    course = verdict.lenient
+    yield "gates passed", " ".join(course.passed) or "none"
+    if course.unseen:
+        yield "not looked further", scrub(course.unseen)
+
+
+def _untrusted(root: Node) -> Iterator[tuple[str, str]]:
+    """Say that a certificate was taken as it came: its path is what makes a signature worth something."""
+    unseen = next((n for n in root.walk() if n.label == "chain" and n.mark is Mark.UNSEEN), None)
+    if unseen is not None:
+        yield "trust", unseen.value
+
+
+def _branch(node: Node, *, show_payload: bool) -> Branch:
+    content = None
+    if show_payload and node.octets is not None:
+        content = node.octets.decode("utf-8", "replace")
+    return Branch(
+        scrub(node.label),
+        scrub(node.value),
+        node.mark,
+        tuple(_branch(child, show_payload=show_payload) for child in node.children),
+        content,
+    )
+
+
+def to_json(report: Report) -> dict[str, Any]:
+    """The report as one JSON object."""
+
+    def rule(each: Broken) -> dict[str, Any]:
+        return {
+            "gate": each.gate,
+            "problem": each.reason,
+            "detail": each.detail,
+            "where": each.where,
+            "whose": str(each.rule.whose),
+            "section": each.rule.section,
+            "answer": each.answer,
+            "ask": each.rule.ask,
+        }
+
+    def branch(each: Branch) -> dict[str, Any]:
+        shown: dict[str, Any] = {"label": each.label, "value": each.value, "mark": str(each.mark)}
+        if each.children:
+            shown["children"] = [branch(child) for child in each.children]
+        if each.content is not None:
+            shown["content"] = each.content
+        return shown
+
+    return {
+        "name": report.name,
+        "headline": report.headline,
+        "verdict": dict(report.lines),
+        "refused": None if report.broken is None else rule(report.broken),
+        "others": [rule(each) for each in report.others],
+        "tree": branch(report.tree),
+    }

@@ -1,0 +1,79 @@
+"""From captured bytes to an annotated tree: what they are, what is signed and encrypted, which rule is broken.
+
+`inspect` never stops at the first problem. It takes off one layer after the other, looks at each thing by itself
+with the functions that the gates are made of, and asks the gates themselves for the verdict: what the receiving side
+would answer, and which quirks of the partner's agreement would change that. What cannot be looked at says so, and
+because of what. Nothing that comes out of here is evidence.
+
+Spec: experience section 6 (explain); decisions D1, D3 and D9.
+"""
+
+from dataclasses import dataclass
+
+from envelope.events import ContentType
+from envelope.explain.business import root_name, show_content
+from envelope.explain.capture import describe_octets, peel, read_parts, show_part
+from envelope.explain.gates import (
+    EVERY_QUIRK,
+    Capture,
+    Course,
+    Means,
+    Trust,
+    Unseen,
+    Verdict,
+    judge,
+)
+from envelope.explain.message import show_envelope
+from envelope.explain.node import Mark, Node, broken, look
+
+__all__ = [
+    "Capture", "Course", "Inspection", "Mark", "Means", "Node", "Trust", "Unseen", "Verdict", "inspect",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """The tree of a capture; `verdict` is None for what no gate judges, such as an answer of an SMP."""
+
+    root: Node
+    verdict: Verdict | None
+
+
+def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> Inspection:
+    """Look at captured bytes of any kind; `content_type` is that of the body where the capture does not say it.
+
+    Raises nothing about the bytes: what a gate refuses stands in its node.
+    """
+    layers = peel(data, content_type)
+    nodes = [*((layers.head,) if layers.head else ()), *layers.problems]
+    verdict = None
+    if layers.content_type is not None and layers.content_type.media_type == "multipart/related":
+        verdict = judge(Capture(layers.body, layers.content_type), means)
+        nodes += _show_multipart(layers.content_type, layers.body, means, verdict)
+        kind = "multipart with a SOAP envelope"
+    elif root_name(layers.body) == "Envelope":
+        verdict = judge(Capture(layers.body), means)
+        nodes += show_envelope(layers.body, None, means, verdict.looking)
+        kind = "SOAP envelope"
+    else:
+        nodes.append(look("document", lambda: show_content("document", layers.body, means)))
+        kind = "document"
+    return Inspection(Node(kind, describe_octets(data), children=tuple(nodes)), verdict)
+
+
+def _show_multipart(
+    content_type: ContentType, body: bytes, means: Means, verdict: Verdict
+) -> list[Node]:
+    parts, refusal = read_parts(content_type, body, means.limits, verdict.policy.quirks)
+    if refusal is not None:
+        more, _ = read_parts(content_type, body, means.limits, EVERY_QUIRK)
+        parts = more if len(more) > len(parts) else parts
+    nodes = [broken("multipart", refusal)] if refusal is not None else []
+    if not parts:
+        return nodes
+    root, others = parts[0], parts[1:]
+    nodes.append(show_part(root, role="root part"))
+    nodes += [show_part(part, role=f"part {number}") for number, part in enumerate(others, 1)]
+    by_id = {part.content_id: part.octets for part in others if part.content_id}
+    nodes += show_envelope(root.octets, by_id, means, verdict.looking)
+    return nodes

@@ -1,0 +1,220 @@
+"""What a payload or a bare document is: an ehmiSBDH envelope, a MedCom FHIR message, an answer of an SMP, or just octets.
+
+Content is described by size, digest and kind. Of a FHIR message only the routing is said, of a business header
+everything but the scopes that are about a patient; findings of the validator name paths and never values.
+
+Spec: ehmiSBDH 2.0; OASIS SMP 1.0; decision D5.
+"""
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from cryptography import x509
+
+from envelope import fhir, names, xml
+from envelope.ehmi import check_envelope
+from envelope.errors import CertificateRefused, RemoteProtocolError, SmpRefused
+from envelope.explain.capture import describe_octets
+from envelope.explain.certificate import show_certificate, show_trust
+from envelope.explain.gates import Means, is_business_document
+from envelope.explain.node import Mark, Node, broken, look
+from envelope.names import q
+from envelope.sbd_splitter import SbdSplitter
+from envelope.sbdh import ScopeType
+from envelope.seal import verify_service_metadata
+from envelope.security_token import load_certificate
+from envelope.smp import Redirect, read_service_group, read_service_metadata
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_ROOT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
+_PERSONAL: Final = frozenset({ScopeType.PATIENTID, ScopeType.XDS_METADATA})
+_KINDS: Final = (
+    (b"\x1f\x8b", "gzip"),
+    (b"%PDF", "PDF"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\x89PNG", "PNG image"),
+    (b"\xff\xd8\xff", "JPEG image"),
+)
+_MOST_FINDINGS: Final = 50
+
+
+def root_name(octets: bytes) -> str:
+    """The local name of the first element, or nothing for what does not begin like XML."""
+    start = octets[:4096].removeprefix(b"\xef\xbb\xbf").lstrip()
+    found = _ROOT.search(start) if start.startswith(b"<") else None
+    return "" if found is None else found[1].decode("ascii", "replace")
+
+
+def show_content(label: str, octets: bytes, means: Means) -> Node:
+    """Describe content of any kind, and look into the kinds that are known here."""
+    if is_business_document(octets):
+        return _show_document(label, octets, means)
+    name = root_name(octets)
+    if name in ("SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"):
+        return _show_service(label, octets, name, means)
+    if name == "Bundle" or octets[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+        return _show_fhir(label, octets, means)
+    kind = f"XML <{name}>" if name else _kind_of(octets)
+    return Node(label, f"{kind}, {describe_octets(octets)}", octets=octets)
+
+
+def _kind_of(octets: bytes) -> str:
+    return next((kind for magic, kind in _KINDS if octets.startswith(magic)), "content")
+
+
+def _show_document(label: str, octets: bytes, means: Means) -> Node:
+    splitter = SbdSplitter(means.limits)
+    try:
+        payload = splitter.feed(octets)
+        header = splitter.finish()
+    except RemoteProtocolError as refusal:
+        size = Node("size", describe_octets(octets))
+        return broken(f"{label}: StandardBusinessDocument", refusal, size)
+    scopes = tuple(
+        Node(
+            f"scope {scope.type}",
+            "(about a patient: not shown)"
+            if scope.type in _PERSONAL
+            else scope.instance_identifier,
+        )
+        for scope in header.scopes
+    )
+    children = [
+        Node("sender", header.sender.value),
+        Node("receiver", header.receiver.value),
+        Node("standard", f"{header.standard} {header.type_version}"),
+        Node("envelope", f"{header.instance_identifier}, {header.creation_date_and_time}"),
+        *scopes,
+    ]
+    try:
+        check_envelope(header)
+        children.append(Node("ehmiSBDH rules", "hold", Mark.HOLDS))
+    except RemoteProtocolError as refusal:
+        children.append(broken("ehmiSBDH rules", refusal))
+    children.append(show_content("BinaryContent", payload, means))
+    return Node(
+        f"{label}: StandardBusinessDocument", describe_octets(octets), children=tuple(children)
+    )
+
+
+def _show_fhir(label: str, octets: bytes, means: Means) -> Node:
+    size = describe_octets(octets)
+    try:
+        message = fhir.read_message(octets, limits=means.limits)
+    except fhir.MessageRefused as refused:
+        return Node(
+            label,
+            f"{'XML' if octets.lstrip().startswith(b'<') else 'JSON'} that is no FHIR message here, {size}",
+            Mark.NOTED,
+            tuple(_show_finding(found) for found in refused.findings),
+            octets=octets,
+        )
+    children: list[Node] = []
+    try:
+        facts = fhir.recognise(message)
+    except fhir.MessageRefused as refused:
+        children += [_show_finding(found) for found in refused.findings]
+    else:
+        version = facts.definition_version or "without version"
+        children += [
+            Node("event", f"{facts.event_code}, {version}"),
+            Node("ids", f"Bundle {facts.bundle_id}, MessageHeader {facts.message_id}"),
+            Node("sender", f"GLN {facts.sender.gln}, SOR {facts.sender.sor}"),
+            Node("receiver", f"GLN {facts.receiver.gln}, SOR {facts.receiver.sor}"),
+        ]
+    entries = message.bundle.get("entry", [])
+    kinds = Counter(
+        str(entry["resource"].get("resourceType"))
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and isinstance(entry.get("resource"), dict)
+    )
+    children.append(
+        Node("resources", ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    )
+    findings = fhir.validate(message)
+    errors = fhir.errors_of(findings)
+    children.append(
+        Node(
+            "MedCom rules",
+            f"{len(errors)} errors, {len(findings) - len(errors)} other findings",
+            Mark.BROKEN if errors else Mark.HOLDS,
+            tuple(_show_finding(found) for found in findings[:_MOST_FINDINGS]),
+        )
+    )
+    return Node(
+        f"{label}: FHIR message",
+        f"{message.format}, {size}",
+        children=tuple(children),
+        octets=octets,
+    )
+
+
+def _show_finding(found: fhir.Finding) -> Node:
+    mark = Mark.BROKEN if found.severity == "error" else Mark.NOTED
+    return Node(found.rule, f"{found.text} (at {found.path})", mark)
+
+
+def _show_service(label: str, octets: bytes, name: str, means: Means) -> Node:
+    if name == "ServiceGroup":
+        group = read_service_group(octets, limits=means.limits)
+        links = tuple(Node("service", link) for link in group.references)
+        return Node(f"{label}: ServiceGroup", group.participant.value, children=links)
+    children: list[Node] = []
+    signers: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = []
+    root = xml.scan(octets, means.limits).root
+    if name == "SignedServiceMetadata":
+        try:
+            verify_service_metadata(
+                octets,
+                check=lambda signer, chain: signers.append((signer, tuple(chain))),
+                limits=means.limits,
+            )
+            children.append(Node("signature", "verifies", Mark.HOLDS))
+        except SmpRefused as refusal:
+            children.append(broken("signature", refusal))
+    else:
+        unsigned = SmpRefused("the answer is not signed", reason="smp.unsigned")
+        children.append(broken("signature", unsigned))
+    for signer, chain in signers:
+        children += [
+            show_certificate("signer", signer, None),
+            show_trust(means.trust, signer, chain, None),
+        ]
+    children.append(look("content", lambda: _show_metadata(root)))
+    return Node(f"{label}: {name}", describe_octets(octets), children=tuple(children))
+
+
+def _show_metadata(root: "_Element") -> Node:
+    element = root
+    if root.tag != q(names.SMP1, "ServiceMetadata"):
+        found = root.find(q(names.SMP1, "ServiceMetadata"))
+        if found is None:
+            raise SmpRefused("no ServiceMetadata of SMP 1.0 in it", reason="smp.namespace")
+        element = found
+    content = read_service_metadata(element)
+    if isinstance(content, Redirect):
+        return Node("redirect", f"{content.href}, signed by {content.certificate_uid}")
+    endpoints = []
+    for process in content.processes:
+        for endpoint in process.endpoints:
+            try:
+                certificate = show_certificate(
+                    "certificate", load_certificate(endpoint.certificate), None
+                )
+            except CertificateRefused as refusal:
+                certificate = broken("certificate", refusal)
+            endpoints.append(
+                Node(
+                    f"endpoint for {process.process_id.value}",
+                    f"{endpoint.transport_profile} at {endpoint.url}",
+                    children=(certificate,),
+                )
+            )
+    return Node(
+        "metadata",
+        f"{content.participant.value} takes {content.document_id.value}",
+        children=tuple(endpoints),
+    )

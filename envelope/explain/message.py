@@ -1,0 +1,248 @@
+"""A SOAP envelope as nodes: what its Messaging header says, its security, and what a receipt or an error means.
+
+Where a header is refused as a whole, its elements are still listed by name, so that a person sees what came.
+
+Spec: ebMS 3.0 Core section 5; AS4 Profile 1.0 section 5.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from envelope.errors import RemoteProtocolError
+from envelope.explain.business import show_content
+from envelope.explain.gates import Means, inflate, time_of
+from envelope.explain.node import Mark, Node, broken, look, unseen
+from envelope.explain.security import Wire, short, show_security
+from envelope.limits import Limits
+from envelope.messaging import TIMESTAMP, PartInfo, Party, UserMessage, read_user_message
+from envelope.pmode import Quirk, SecurityPolicy
+from envelope.signals import SignalMessage, read_signals
+from envelope.soap import SoapDocument, parse_soap, read_fault
+from envelope.xml import scan
+
+if TYPE_CHECKING:
+    from lxml.etree import _Element
+
+_MOST_ELEMENTS: Final = 60
+_COMMENT: Final = re.compile(rb"<!--.*?-->", re.DOTALL)
+
+
+def show_envelope(
+    soap_part: bytes, parts: Mapping[str, bytes] | None, means: Means, policy: SecurityPolicy
+) -> tuple[Node, ...]:
+    """Look at an envelope and at the parts that came with it; `parts` is None where there is only the envelope."""
+    notes: list[Node] = []
+    try:
+        scanned = scan(soap_part, means.limits, allow_bom=True)
+    except RemoteProtocolError as refusal:
+        notes.append(broken("SOAP envelope", refusal))
+        if refusal.reason != "xml.comment":
+            return tuple(notes)
+        # A comment changes nothing that exclusive canonicalisation signs: what it hides may be looked at all the same.
+        try:
+            scanned = scan(_COMMENT.sub(b"", soap_part), means.limits, allow_bom=True)
+        except RemoteProtocolError:
+            return tuple(notes)
+        notes.append(Node("what follows", "was looked at with the comments taken out", Mark.NOTED))
+    fault = None
+    try:
+        fault = read_fault(scanned)
+        if fault is not None:
+            notes.append(Node("SOAP Fault", f"{fault.code}: {fault.reason}", Mark.NOTED))
+        document = parse_soap(scanned)
+    except RemoteProtocolError as refusal:
+        if notes and refusal.reason.startswith("soap."):
+            return (
+                *notes,
+                unseen("ebMS header", f"beside the Fault there is none ({refusal.detail})"),
+            )
+        return (*notes, broken("SOAP envelope", refusal, *_outline(scanned.root)))
+    return (*notes, *_show_document(document, parts, means, policy))
+
+
+def _show_document(
+    document: SoapDocument,
+    parts: Mapping[str, bytes] | None,
+    means: Means,
+    policy: SecurityPolicy,
+) -> tuple[Node, ...]:
+    nodes: list[Node] = []
+    infos: dict[str, PartInfo] = {}
+    at: datetime | None = None
+    for element in document.user_messages:
+        node, message = _read_user_message(element, means.limits, policy)
+        nodes.append(node)
+        if message is not None:
+            at = at or time_of(message.timestamp)
+            infos |= {info.content_id: info for info in message.parts}
+        else:
+            at = at or time_of(element.findtext(f".//{TIMESTAMP}") or "")
+    if document.signal_messages:
+        signals, refused = _read_signals(document, means.limits)
+        nodes += [*refused, *map(_show_signal, signals)]
+        at = at or next((time_of(signal.timestamp) for signal in signals), None)
+    unsigned_error = document.security is None and not document.user_messages
+    wire = Wire(parts, infos)
+    looked = show_security(document, wire, means, policy, at)
+    if unsigned_error:
+        nodes.append(
+            Node("Security", "none: the signal is not signed and proves nothing", Mark.NOTED)
+        )
+    else:
+        nodes.append(looked.node)
+    for content_id in {*infos, *(parts or {})}:
+        nodes.append(_show_payload(content_id, infos.get(content_id), looked.octets, parts, means))
+    return tuple(nodes)
+
+
+def _outline(root: "_Element") -> tuple[Node, ...]:
+    """The leaves of a tree that could not be read, by path, without the Security header and the Body."""
+    found: list[Node] = []
+    for element in root.iter():
+        if not isinstance(element.tag, str) or len(element):
+            continue
+        path = [element, *element.iterancestors()]
+        locals_ = [str(each.tag).rpartition("}")[2] for each in reversed(path)]
+        if "Messaging" not in locals_ or "Security" in locals_ or len(found) == _MOST_ELEMENTS:
+            continue
+        name = element.get("name")
+        found.append(
+            Node("/".join(locals_[locals_.index("Messaging") + 1 :]) + (f" {name}" if name else ""),
+                 (element.text or element.get("href") or "").strip())
+        )  # fmt: skip
+    return tuple(found)
+
+
+def _read_user_message(
+    element: "_Element", limits: Limits, policy: SecurityPolicy
+) -> tuple[Node, UserMessage | None]:
+    try:
+        loose = policy.allows(Quirk.LOOSE_MESSAGE_ID)
+        message = read_user_message(element, limits, loose_ids=loose)
+    except RemoteProtocolError as refusal:
+        return broken("UserMessage", refusal, *_outline(element)), None
+    info = message.collaboration_info
+    children = [
+        Node("Timestamp", message.timestamp),
+        Node("From", _party(message.from_party)),
+        Node("To", _party(message.to_party)),
+        Node("Service", _typed(info.service.value, info.service.type)),
+        Node("Action", info.action),
+        Node("ConversationId", info.conversation_id),
+    ]
+    if message.ref_to_message_id:
+        children.append(Node("RefToMessageId", message.ref_to_message_id))
+    if info.agreement_ref is not None:
+        children.append(
+            Node("AgreementRef", _typed(info.agreement_ref.value, info.agreement_ref.type))
+        )
+    children += [
+        Node(f"property {each.name}", _typed(each.value, each.type))
+        for each in message.message_properties
+    ]
+    children += [
+        Node(
+            f"part {part.content_id}",
+            ", ".join(f"{each.name} {each.value}" for each in part.properties) or "no properties",
+        )
+        for part in message.parts
+    ]
+    return Node("UserMessage", message.message_id, children=tuple(children)), message
+
+
+def _party(party: Party) -> str:
+    return f"{_typed(party.party_id.value, party.party_id.type)}, role {short(party.role)}"
+
+
+def _typed(value: str, type_: str | None) -> str:
+    return value if type_ is None else f"{value} (type {type_})"
+
+
+def _read_signals(
+    document: SoapDocument, limits: Limits
+) -> tuple[tuple[SignalMessage, ...], list[Node]]:
+    try:
+        return tuple(read_signals(document, limits)), []
+    except RemoteProtocolError as refusal:
+        return (), [broken("SignalMessage", refusal, *_outline(document.root))]
+
+
+def _show_signal(signal: SignalMessage) -> Node:
+    children = [Node("Timestamp", signal.timestamp)]
+    if signal.ref_to_message_id:
+        children.append(Node("RefToMessageId", signal.ref_to_message_id))
+    label = "SignalMessage"
+    if signal.receipt is not None:
+        label = "Receipt"
+        count = len(signal.receipt.references)
+        note = (
+            Node("non-repudiation", f"repeats {count} references of the message", Mark.HOLDS)
+            if count
+            else Node(
+                "non-repudiation",
+                "none: it says that something came, and proves nothing",
+                Mark.NOTED,
+            )
+        )
+        children.append(note)
+        children += [
+            Node(
+                f"reference {each.uri}", f"{short(each.digest_algorithm)} {each.digest_value.hex()}"
+            )
+            for each in signal.receipt.references
+        ]
+    for error in signal.errors:
+        label = "Error"
+        known = error.known
+        name = known.short_description if known else error.short_description or "not in the table"
+        children.append(
+            Node(
+                error.code,
+                f"{name}, severity {error.severity}",
+                Mark.NOTED,
+                tuple(
+                    Node(what, text)
+                    for what, text in (
+                        ("about", error.ref_to_message_in_error),
+                        ("says", error.description or error.short_description),
+                    )
+                    if text
+                ),
+            )
+        )
+    if signal.pull_request_mpc is not None:
+        label = "PullRequest"
+        children.append(Node("channel", signal.pull_request_mpc))
+    return Node(label, signal.message_id, children=tuple(children))
+
+
+def _show_payload(
+    content_id: str,
+    info: PartInfo | None,
+    octets: Mapping[str, bytes],
+    parts: Mapping[str, bytes] | None,
+    means: Means,
+) -> Node:
+    label = f"payload {content_id}"
+    if parts is None:
+        return unseen(label, "the MIME parts are not in this capture")
+    if content_id not in parts:
+        return Node(label, "the header lists it and no MIME part has its Content-ID", Mark.BROKEN)
+    if content_id not in octets:
+        return unseen(label, "it is encrypted and was not decrypted")
+    content = octets[content_id]
+    if info is None or info.compression_type is None:
+        return look(label, lambda: show_content(label, content, means))
+
+    def inflated() -> Node:
+        plain = b"".join(inflate(content, means.limits))
+        node = show_content(label, plain, means)
+        return Node(
+            node.label,
+            f"{node.value} (from {len(content)} octets of gzip)",
+            node.mark, node.children, node.refusal, node.octets,
+        )  # fmt: skip
+
+    return look(label, inflated)
