@@ -33,7 +33,7 @@ def explain(
         typer.Option("--show-payload", help="Print payloads too, which may be about a patient."),
     ] = False,
 ) -> None:
-    """Say what captured bytes hold, what is broken, and whose it is.
+    """Say what captured bytes are, and what is broken.
 
     Takes an HTTP request or answer, a multipart, a SOAP envelope, a StandardBusinessDocument, a FHIR
     message, an answer of an SMP, a delivery event. Sends nothing and asks nobody.
