@@ -1,6 +1,9 @@
 """The ebMS error codes that an access point raises or reads, as data.
 
-Spec: ebMS 3.0 Core section 6.7, AS4 Profile 1.0 section 5.1.
+Those of enhancements that we do not have (split and join, multi-hop, bundling) are never raised: they are here so
+that a partner that sends one is understood.
+
+Spec: ebMS 3.0 Core section 6.7, ebMS 3.0 Part 2, AS4 Profile 1.0 section 5.1.
 """
 
 from dataclasses import dataclass
@@ -136,6 +139,40 @@ DECOMPRESSION_FAILURE = EbmsCode(
     "A compressed part cannot be decompressed.",
 )
 
+
+def _read_only(
+    number: str, short: str, category: Category = _CONTENT, severity: Severity = _F
+) -> EbmsCode:
+    text = "An error of an enhancement that is not used here."
+    return EbmsCode(f"EBMS:{number}", short, severity, category, _EBMS, text)
+
+
+_OF_ENHANCEMENTS = (
+    _read_only("0020", "RoutingFailure", _PROC),
+    _read_only("0021", "MPCCapacityExceeded", _PROC),
+    _read_only("0022", "MessagePersistenceTimeout", _PROC),
+    _read_only("0023", "MessageExpired", _PROC, _W),
+    _read_only("0030", "BundlingError"),
+    _read_only("0031", "RelatedMessageFailed", _PROC),
+    _read_only("0040", "BadFragmentGroup"),
+    _read_only("0041", "DuplicateMessageSize"),
+    _read_only("0042", "DuplicateFragmentCount"),
+    _read_only("0043", "DuplicateMessageHeader"),
+    _read_only("0044", "DuplicateAction"),
+    _read_only("0045", "DuplicateCompressionInfo"),
+    _read_only("0046", "DuplicateFragment"),
+    _read_only("0047", "BadFragmentStructure", _UNPACK),
+    _read_only("0048", "BadFragmentNum"),
+    _read_only("0049", "BadFragmentCount"),
+    _read_only("0050", "FragmentSizeExceeded", _UNPACK, _W),
+    _read_only("0051", "ReceiveIntervalExceeded", _UNPACK),
+    _read_only("0052", "BadProperties", _UNPACK, _W),
+    _read_only("0053", "HeaderMismatch", _UNPACK),
+    _read_only("0054", "OutOfStorageSpace", _UNPACK),
+    _read_only("0055", "DecompressionError", _PROC),
+    _read_only("0060", "ResponseUsing-AlternateMEP", _PROC, _W),
+)
+
 CODES: dict[str, EbmsCode] = {
     row.code: row
     for row in (
@@ -158,5 +195,6 @@ CODES: dict[str, EbmsCode] = {
         MISSING_RECEIPT,
         INVALID_RECEIPT,
         DECOMPRESSION_FAILURE,
+        *_OF_ENHANCEMENTS,
     )
 }

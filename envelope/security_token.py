@@ -36,6 +36,7 @@ SECURITY_TOKEN_REFERENCE: Final = q(names.WSSE, "SecurityTokenReference")
 TOKEN_REFERENCE: Final = q(names.WSSE, "Reference")
 _KEY_IDENTIFIER: Final = q(names.WSSE, "KeyIdentifier")
 _X509_DATA: Final = q(names.DS, "X509Data")
+_X509_CERTIFICATE: Final = q(names.DS, "X509Certificate")
 _X509_ISSUER_SERIAL: Final = q(names.DS, "X509IssuerSerial")
 _X509_ISSUER_NAME: Final = q(names.DS, "X509IssuerName")
 _X509_SERIAL_NUMBER: Final = q(names.DS, "X509SerialNumber")
@@ -255,13 +256,17 @@ def read_binary_security_token(
         raise _unparsable("BinarySecurityToken of another ValueType")
     if element.get("EncodingType", names.BASE64_BINARY) != names.BASE64_BINARY:
         raise _unparsable("BinarySecurityToken of another EncodingType")
-    text = leaf_text(element, reason="cert.parse")
-    if len(text or "") > _MAXIMUM_TOKEN_CHARACTERS:
-        raise _unparsable("BinarySecurityToken too long")
-    der = decode_base64(text, what="wsse:BinarySecurityToken", reason="cert.parse")
+    der = _octets(element, "wsse:BinarySecurityToken")
     if form is TokenForm.PKI_PATH:
         return form, load_path(der)
     return form, (load_certificate(der),)
+
+
+def _octets(element: "_Element", what: str) -> bytes:
+    text = leaf_text(element, reason="cert.parse")
+    if len(text or "") > _MAXIMUM_TOKEN_CHARACTERS:
+        raise _unparsable(f"{what} too long")
+    return decode_base64(text, what=what, reason="cert.parse")
 
 
 def _refused(detail: str) -> PolicyNoncompliance:
@@ -321,15 +326,19 @@ def read_key_info(element: "_Element", tokens: Mapping[str, "_Element"]) -> Toke
             key_identifier=decode_base64(text, what="wsse:KeyIdentifier", reason="key.reference"),
         )
     if target.tag == _X509_DATA:
-        return _read_issuer_serial(target)
+        return _read_x509_data(target)
     raise _refused("SecurityTokenReference of another form")
 
 
-def _read_issuer_serial(data: "_Element") -> TokenReference:
+def _read_x509_data(data: "_Element") -> TokenReference:
+    """Issuer and serial number, or the certificate itself, which then is as good as a token of the header."""
     if len(data) > 1:
         raise _ambiguous("ds:X509Data names the certificate more than once")
+    if [child.tag for child in data] == [_X509_CERTIFICATE]:
+        certificate = load_certificate(_octets(data[0], "ds:X509Certificate"))
+        return TokenReference(TokenForm.BINARY_SECURITY_TOKEN, certificate)
     if [child.tag for child in data] != [_X509_ISSUER_SERIAL]:
-        raise _refused("ds:X509Data holds no X509IssuerSerial")
+        raise _refused("ds:X509Data holds neither X509IssuerSerial nor X509Certificate")
     pair = data[0]
     if [child.tag for child in pair] != [_X509_ISSUER_NAME, _X509_SERIAL_NUMBER]:
         raise _refused("ds:X509IssuerSerial is incomplete")

@@ -11,7 +11,7 @@ import re
 from base64 import b64decode
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lxml import etree
 from lxml.etree import _Element
@@ -101,6 +101,11 @@ class SignalMessage:
     receipt: Receipt | None = None
     errors: tuple[ErrorEntry, ...] = ()
     pull_request_mpc: str | None = None
+
+    @property
+    def failures(self) -> tuple[ErrorEntry, ...]:
+        """The errors that are no mere warnings."""
+        return tuple(error for error in self.errors if error.severity is not Severity.WARNING)
 
 
 def _signal_id(value: str, where: str) -> str:
@@ -199,8 +204,17 @@ def read_signals(
 
 
 def read_signal(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) -> SignalMessage:
-    """Read the only SignalMessage of an envelope; none or two raise `InvalidHeader` (`soap.cardinality`)."""
+    """Read the only SignalMessage of an envelope; a Receipt with warnings in a second one beside it is one, too.
+
+    Raises what `read_signals` raises, and `InvalidHeader` (`soap.cardinality`) for none or others.
+
+    Spec: ebMS 3.0 Core section 6.3 (a warning does not stop processing, so it may come with the receipt).
+    """
     signals = read_signals(document, limits)
+    receipts = [one for one in signals if one.receipt is not None]
+    others = [one for one in signals if one.receipt is None]
+    if len(receipts) == len(others) == 1 and others[0].errors and not others[0].failures:
+        return replace(receipts[0], errors=receipts[0].errors + others[0].errors)
     if len(signals) != 1:
         raise InvalidHeader(f"{len(signals)} SignalMessage", reason="soap.cardinality")
     return signals[0]

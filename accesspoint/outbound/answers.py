@@ -1,8 +1,8 @@
 """Reading what a partner answered to our push: acknowledged, refused, or try again, with the evidence or the reason.
 
 A message is acknowledged by one thing only: a receipt that its expected signer signed, that names our
-MessageId, and that repeats every digest we signed. A verified Error of a permanent class ends it; an
-unsigned one is recorded and changes nothing, unless this partner is known to send them so.
+MessageId, and that repeats every digest we signed; warnings beside it change nothing. A verified Error of a permanent
+class ends it; an unsigned one is recorded and changes nothing, unless this partner is known to send them so.
 
 Spec: decision D4; as4 digest 3 and 4.3.
 """
@@ -73,7 +73,7 @@ def judge(
         parsed = ParsedSignal.read(parse_soap(scanned), limits)
     except RemoteProtocolError as error:
         return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
-    if parsed.signal.errors:
+    if parsed.signal.failures or (parsed.signal.errors and parsed.signal.receipt is None):
         verdict = _error(parsed, message_id=message_id, mode=mode, check=check, limits=limits)
         code = verdict.detail.partition(" ")[0]
         if verdict.outcome is Outcome.REFUSED and arrived_before and code in _SAYS_DUPLICATE:

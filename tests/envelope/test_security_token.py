@@ -173,6 +173,23 @@ SERIAL = (
 )
 
 
+def test_the_certificate_itself_may_stand_in_the_reference(people):
+    """No product we have samples of writes this form; WS-Security allows it and a partner may."""
+    encoded = base64.encodebytes(der(people.sender.certificate)).decode()
+    reference = read_key_info(key_info(STR.format(X509.replace("AAAA", encoded))), {})
+
+    assert reference.certificate == people.sender.certificate
+    assert reference.matches(people.sender.certificate)
+
+
+@pytest.mark.parametrize("text", ["AAAA", "?", "", "A" * 70_000])
+def test_what_is_no_certificate_is_refused_where_one_stands_in_the_reference(text):
+    with pytest.raises(FailedAuthentication) as refused:
+        read_key_info(key_info(STR.format(X509.replace("AAAA", text))), {})
+
+    assert refused.value.reason == "cert.parse"
+
+
 @pytest.mark.parametrize(
     ("inner", "reason"),
     [
@@ -184,7 +201,6 @@ SERIAL = (
         ("<ds:KeyName>alpha</ds:KeyName>", "key.reference"),
         (STR.format(""), "key.reference"),
         (STR.format(STR.format(SKI)), "key.reference"),
-        (STR.format(X509), "key.reference"),
         (STR.format("<ds:X509Data/>"), "key.reference"),
         (STR.format(f"<ds:X509Data>{SERIAL.format('-1')}</ds:X509Data>"), "key.reference"),
         (STR.format(f"<ds:X509Data>{SERIAL.format('0x10')}</ds:X509Data>"), "key.reference"),
@@ -199,6 +215,10 @@ SERIAL = (
         (KEY_VALUE + X509, "key.ambiguous"),
         (STR.format(SKI + SKI), "key.ambiguous"),
         (STR.format(f"<ds:X509Data>{SERIAL.format(1) * 2}</ds:X509Data>"), "key.ambiguous"),
+        (
+            STR.format(X509.replace("</ds:X509Data>", SERIAL.format(1) + "</ds:X509Data>")),
+            "key.ambiguous",
+        ),
         ('<eb:Messaging xmlns:eb="urn:eb"/>', "sec.schema"),
         (STR.format(SKI) + '<eb:Messaging xmlns:eb="urn:eb"/>', "sec.schema"),
     ],

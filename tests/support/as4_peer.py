@@ -175,6 +175,7 @@ class Answers:
         references: Sequence[SignedReference] | None = None,
         signed: bool = True,
         signer: Signer | None = None,
+        change: Callable[[Any], None] = lambda messaging: None,
     ) -> bytes:
         ids = WireIds.new(uuid.uuid4().hex)
         chosen = arrived.references if references is None else references
@@ -185,6 +186,7 @@ class Answers:
             references=[parse_trusted(reference.xml) for reference in chosen],
             messaging_id=ids.messaging,
         )
+        change(messaging)
         return self._finish(messaging, ids, signed, signer)
 
     def error(

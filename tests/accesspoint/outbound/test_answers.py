@@ -17,6 +17,8 @@ from accesspoint.trust import MessageTrust
 from envelope import codes
 from envelope.codes import EbmsCode, Severity
 from envelope.pmode import DOMIBUS_LIKE, PMode, Quirk
+from envelope.soap import parse_soap
+from envelope.xml import scan
 from keys.certificate import der, fingerprint
 
 UNSIGNED_ERRORS = with_quirks(DOMIBUS_LIKE, frozenset({Quirk.UNSIGNED_ERRORS}))
@@ -138,6 +140,25 @@ def test_a_receipt_that_does_not_hold_acknowledges_nothing(exchange: Exchange, w
     verdict = exchange.judge(body)
     assert (verdict.outcome, verdict.problem) == (Outcome.RETRY, problem)
     assert (verdict.receipt, verdict.arrival_possible) == (None, True)
+
+
+def _with_error(exchange: Exchange, severity: Severity) -> bytes:
+    """A receipt and, in a second SignalMessage of the same signed header, an error."""
+    code = replace(codes.FEATURE_NOT_SUPPORTED, severity=severity)
+    error = exchange.error(code, signed=False)
+    (second,) = parse_soap(scan(error)).signal_messages
+    return exchange.answers.receipt(
+        exchange.arrived, change=lambda messaging: messaging.append(second)
+    )
+
+
+def test_a_warning_beside_a_receipt_changes_nothing(exchange: Exchange) -> None:
+    verdict = exchange.judge(_with_error(exchange, Severity.WARNING))
+    assert (verdict.outcome, verdict.problem) == (Outcome.ACKNOWLEDGED, None)
+
+
+def test_a_failure_beside_a_receipt_leaves_it_open(exchange: Exchange) -> None:
+    assert exchange.judge(_with_error(exchange, Severity.FAILURE)).outcome is Outcome.RETRY
 
 
 # Errors
