@@ -36,6 +36,7 @@ from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.doors import open_door
 from accesspoint.failpoints import failpoint
+from accesspoint.generation import default_generations, require_keys
 from accesspoint.identity import Identity, build_agreements
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.consumer import Consumer
@@ -154,12 +155,15 @@ class AccessPoint:
         """Load our keys and whom we trust."""
         configuration = self.configuration
         self.keystore = KeyStore.load(configuration.keys.directory)
-        self.identity = Identity(
-            signer=self.keystore.signing,
-            decrypter=self.keystore.decryption,
-            party=common_name(self.keystore.signing.certificate),
+        self.identity = Identity.of(self.keystore, common_name(self.keystore.signing.certificate))
+        directory = configuration.directory
+        default = default_generations(
+            self.keystore, None if directory is None else directory.transport_profiles
         )
-        self.agreements, self.partner_certificates = build_agreements(configuration.partners)
+        self.agreements, self.partner_certificates = build_agreements(
+            configuration.partners, default
+        )
+        require_keys(self.keystore, self.agreements.by_party)
         tls = configuration.trust.tls
         self.tls_anchors = (
             () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))

@@ -7,15 +7,17 @@ partners outside the directory, address and certificate.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from cryptography import x509
 
 from accesspoint.config_partner import Partner
 from envelope.messaging import Party, PartyId
-from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, Quirk
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, Generation, PMode, Quirk, SecuritySuite
 from envelope.wsse import Decrypter, Signer
 from keys.certificate import subject_facts
-from keys.store import load_certificate_files
+from keys.private import signs_with
+from keys.store import KeyStore, load_certificate_files
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,20 @@ class Identity:
     signer: Signer
     decrypter: Decrypter
     party: str
+    others: tuple[Signer, ...] = ()
+    """Signers of another generation, each with another kind of key."""
+
+    @classmethod
+    def of(cls, keystore: KeyStore, party: str) -> Self:
+        """The identity of `party` that a key directory gives."""
+        return cls(keystore.signing, keystore.decryption, party, keystore.others)
+
+    def signer_for(self, suite: SecuritySuite) -> Signer:
+        """The signer whose key fits; without one our first, which will say that it does not."""
+        for signer in self.others:
+            if signs_with(signer.certificate, suite.signature_algorithm):
+                return signer
+        return self.signer
 
     def from_party(self, mode: PMode) -> Party:
         """`eb:From` of what we send."""
@@ -54,20 +70,22 @@ class Agreements:
 
 def build_agreements(
     partners: Mapping[str, Partner],
+    default: tuple[Generation, ...] = (Generation.V1_15,),
 ) -> tuple[Agreements, dict[str, tuple[x509.Certificate, ...]]]:
     """The agreements that the configuration names, and the certificates agreed with partners, both by party id.
 
-    The party id of a partner is the common name of its configured certificate, else its name in the file.
+    The party id of a partner is the common name of its configured certificate, else its name in the file. `default`
+    are the generations for whom the directory finds.
     """
     modes: dict[str, PMode] = {}
     certificates: dict[str, tuple[x509.Certificate, ...]] = {}
     for name, partner in partners.items():
         agreed = partner_certificates(partner)
         party = party_of(name, agreed)
-        modes[party] = mode_of(partner)
+        modes[party] = mode_of(partner, default)
         if agreed:
             certificates[party] = (*certificates.get(party, ()), *agreed)
-    return Agreements(by_party=modes), certificates
+    return Agreements(DOMIBUS_LIKE.knowing(default), modes), certificates
 
 
 def partner_certificates(partner: Partner) -> tuple[x509.Certificate, ...]:
@@ -85,10 +103,11 @@ def party_of(name: str, agreed: Sequence[x509.Certificate]) -> str:
     return (subject_facts(agreed[0]).common_name if agreed else None) or name
 
 
-def mode_of(partner: Partner) -> PMode:
+def mode_of(partner: Partner, default: tuple[Generation, ...] = (Generation.V1_15,)) -> PMode:
     """The effective agreement with a partner: its preset, and what its table says besides."""
     mode = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
-    return replace(mode, mep=partner.mep)
+    unsaid = default if partner.certificate is None else (Generation.V1_15,)
+    return replace(mode.knowing(partner.generations or unsaid), mep=partner.mep)
 
 
 def with_quirks(mode: PMode, quirks: frozenset[Quirk]) -> PMode:

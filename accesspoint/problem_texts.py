@@ -212,6 +212,15 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
                 "send the receiver the reason that the timeline names, so that it corrects its registration",
             ),
         ),
+        "generation-not-agreed": ProblemText(
+            "The partner's endpoint speaks another generation of AS4",
+            "What {participant} publishes and what is agreed do not meet; nothing was sent.",
+            "the partner has moved to eDelivery AS4 2.0, or back, and our agreement with it has not.",
+            (
+                "rehearse the change with  accesspoint partner migrate NAME --dry-run",
+                "then name the generation in the partner's table, generations = [...]",
+            ),
+        ),
         "peer-unreachable": ProblemText(
             "The partner cannot be reached",
             "No connection to {peer} could be made. {attempt} did not reach it.",

@@ -290,6 +290,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("lookup-forbidden-network", _U, _L.LOOKUP, _X.FAILED, 502),
         Problem("smp-signature", _T, _L.LOOKUP, _X.TRUST, 502),
         Problem("smp-refused", _T, _L.LOOKUP, _X.FAILED, 502),
+        Problem("generation-not-agreed", _U, _L.LOOKUP, _X.FAILED, 502),
         # transport
         Problem("peer-unreachable", _N, _L.TRANSPORT, _X.UNREACHABLE, 503),
         Problem("peer-timeout", _N, _L.TRANSPORT, _X.TIMED_OUT, 504),

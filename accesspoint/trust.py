@@ -21,8 +21,7 @@ from accesspoint.clock import Clock
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
-from envelope.wsse import CertificateCheck
-from keys.certificate import fingerprint, load_certificate, subject_facts
+from keys.certificate import agrees_only, fingerprint, load_certificate, subject_facts
 from keys.crl import CrlStore
 from keys.errors import AmbiguousReference, CrlRefused, KeysError
 from keys.identity import PartyIdentity, check_party
@@ -87,9 +86,16 @@ class MessageTrust:
             raise CertificateRefused(str(error), reason=reason) from error
         return validated
 
-    def pinned(self, certificate: bytes) -> CertificateCheck:
-        """The check for a receipt: nothing but this certificate (DER) may have signed it."""
+    def pinned(self, certificate: bytes) -> "PinnedTrust":
+        """The check for a receipt of whom we encrypted for with this certificate (DER)."""
         return PinnedTrust(self, load_certificate(certificate))
+
+    def require_party(self, certificate: x509.Certificate, party: str) -> None:
+        """Hold a certificate against the party alone, trusted or not; raises `CertificateRefused`."""
+        try:
+            check_party(certificate, self._identity_of(PartyId(party, None)))
+        except (KeysError, ValueError) as error:
+            raise CertificateRefused(str(error), reason="cert.party") from error
 
     def validate_recipient(self, certificate: bytes) -> ValidatedCertificate:
         """Validate the certificate we are about to encrypt for; raises `CertificateRefused`."""
@@ -110,7 +116,11 @@ class MessageTrust:
 
 
 class PinnedTrust:
-    """Accepts one certificate only, and that only while it is good."""
+    """Accepts one certificate only, and that only while it is good.
+
+    A certificate for key agreement signs nothing: then what is accepted is a signing certificate of the same party,
+    the configured one where the party is configured. A directory of version 1.0 names no other.
+    """
 
     def __init__(self, trust: MessageTrust, expected: x509.Certificate) -> None:
         self._trust = trust
@@ -118,7 +128,18 @@ class PinnedTrust:
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
         """The expected certificate, when the reference names it."""
+        if agrees_only(self._expected):
+            return self._trust.find(reference)
         return find_certificate(reference, [self._expected])
+
+    def require(self, certificate: x509.Certificate) -> None:
+        """Refuse every certificate but the expected one; raises `CertificateRefused`."""
+        if agrees_only(self._expected):
+            self._trust.require_party(certificate, common_name(self._expected))
+        elif certificate != self._expected:
+            raise CertificateRefused(
+                "not the certificate that discovery gave for the receiver", reason="cert.party"
+            )
 
     def check(
         self,
@@ -127,11 +148,8 @@ class PinnedTrust:
         *,
         party: PartyId | None,
     ) -> ValidatedCertificate:
-        """Refuse every certificate but the expected one; raises `CertificateRefused`."""
-        if certificate != self._expected:
-            raise CertificateRefused(
-                "not the certificate that discovery gave for the receiver", reason="cert.party"
-            )
+        """Refuse every certificate but the expected one, good now; raises `CertificateRefused`."""
+        self.require(certificate)
         return self._trust.check(certificate, chain, party=None)
 
 

@@ -86,6 +86,7 @@ EHMI_MANIFEST: Final = "urn:ehmi-accesspoint:sealed-manifest:1"
 # SMP and BDXL
 SMP1: Final = "http://docs.oasis-open.org/bdxr/ns/SMP/2016/05"
 TRANSPORT_AS4_V1: Final = "bdxr-transport-ebms3-as4-v1p0"
+TRANSPORT_AS4_V2: Final = "bdxr-transport-ebms3-as4-v2p0"
 TRANSPORT_PEPPOL_AS4_V2: Final = "peppol-transport-as4-v2_0"
 
 # FHIR

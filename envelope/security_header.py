@@ -23,7 +23,14 @@ from envelope.security_token import (
     check_key_info,
     read_key_info,
 )
-from envelope.xmldsig import SIGNATURE, Signature, check_algorithms, read_signature
+from envelope.xmldsig import (
+    SIGNATURE,
+    SIGNATURE_METHOD,
+    SIGNED_INFO,
+    Signature,
+    check_algorithms,
+    read_signature,
+)
 from envelope.xmlenc import ENCRYPTED_DATA, ENCRYPTED_KEY, EncryptionHeader, read_encryption
 
 if TYPE_CHECKING:
@@ -104,6 +111,17 @@ def read_signer(document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> To
     signature = read_signature(_only_signature(blocks[SIGNATURE]), limits)
     check_key_info(signature.key_info)
     return read_key_info(signature.key_info, index_tokens(blocks[BINARY_SECURITY_TOKEN]))
+
+
+def claimed_algorithm(document: "SoapDocument") -> str | None:
+    """The algorithm that the first signature of the header claims, to choose the policy that it is then held to.
+
+    Nothing is checked: whichever policy this chooses refuses everything else.
+    """
+    if document.security is None:
+        return None
+    method = document.security.find(f"{SIGNATURE}/{SIGNED_INFO}/{SIGNATURE_METHOD}")
+    return None if method is None else method.get("Algorithm")
 
 
 def _blocks(security: "_Element") -> Mapping[object, list["_Element"]]:

@@ -215,6 +215,23 @@ def describe_key(certificate: x509.Certificate) -> str:
     return type(key).__name__.removesuffix("PublicKey")
 
 
+def agrees_only(certificate: x509.Certificate) -> bool:
+    """Tell whether this certificate is for key agreement and signs nothing: another one of its holder does that.
+
+    X25519 keys always are; keys on a named curve when keyUsage says so.
+    """
+    try:
+        key = certificate.public_key()
+        usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return isinstance(key, x25519.X25519PublicKey)
+    except (ValueError, UnsupportedAlgorithm):
+        return False
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return usage.key_agreement and not usage.digital_signature
+    return isinstance(key, x25519.X25519PublicKey)
+
+
 def check_key(certificate: x509.Certificate) -> None:
     """Refuse keys that are broken, too weak, or so large that checking them is an attack.
 

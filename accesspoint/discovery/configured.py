@@ -9,16 +9,19 @@ from cryptography import x509
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration
 from accesspoint.config import Directory as Settings
+from accesspoint.config_partner import Partner
 from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.discovery.directory import Directory
 from accesspoint.discovery.dynamic import DynamicDirectory
 from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.discovery.static import StaticDirectory, StaticPartner
+from accesspoint.generation import encryption_certificate, transport_profile_of
+from accesspoint.identity import mode_of, partner_certificates
 from accesspoint.networks import AllowedNetworks
 from keys.certificate import der
+from keys.errors import KeyStoreError
 from keys.path import Usage, Validator
-from keys.store import load_certificate_files
 
 _DNS_PORT: Final = 53
 
@@ -28,14 +31,25 @@ def build_directory(
 ) -> Directory:
     """Build the directory of one node; `publishers` says whose service metadata is believed."""
     partners = [
-        StaticPartner(name, one.gln, one.url, der(load_certificate_files([one.certificate])[0]))
+        _static(name, one.gln, one.url, one)
         for name, one in configuration.partners.items()
-        if one.gln is not None and one.url is not None and one.certificate is not None
+        if one.gln is not None and one.url is not None
     ]
     settings = configuration.directory
     if settings is None:
         return StaticDirectory(partners)
     return StaticDirectory(partners, otherwise=_build_dynamic(settings, stack, clock, publishers))
+
+
+def _static(name: str, gln: str, url: str, partner: Partner) -> StaticPartner:
+    """The partner under the preferred generation, with the certificate that this one encrypts for."""
+    generation = mode_of(partner).generations[0]
+    certificate = encryption_certificate(partner_certificates(partner), generation)
+    if certificate is None:
+        raise KeyStoreError(
+            f"{partner.certificate}: no certificate to encrypt for under eDelivery AS4 {generation}"
+        )
+    return StaticPartner(name, gln, url, der(certificate), transport_profile_of(generation))
 
 
 def _build_dynamic(

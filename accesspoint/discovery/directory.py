@@ -33,6 +33,7 @@ class LookupProblem(StrEnum):
     SIGNATURE = "smp-signature"
     REFUSED = "smp-refused"
     FORBIDDEN_NETWORK = "lookup-forbidden-network"
+    GENERATION = "generation-not-agreed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,13 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener
-from envelope.pmode import PMode, Quirk
+from envelope.pmode import PMode, Quirk, SecuritySuite
 from envelope.quirks import MET_EARLY
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
 from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import StandardBusinessDocumentHeader
+from envelope.security_header import claimed_algorithm
 from envelope.signals import read_signal
 from envelope.verified import (
     AuthenticatedUserMessage,
@@ -213,7 +214,7 @@ class Receiver:
             document, self._limits, loose_ids=Quirk.LOOSE_MESSAGE_ID in early
         )
         sender = parsed.user_message.from_party.party_id.value
-        mode = self._agreements.mode_for(sender)
+        mode = self._agreements.mode_for(sender).spoken_by(claimed_algorithm(document))
         authenticated = wsse.authenticate(
             parsed, policy=mode.policy, check=self._check, limits=self._limits
         )
@@ -221,6 +222,7 @@ class Receiver:
         intake.identify(
             parsed.user_message.message_id, sender, fingerprint(authenticated.certificate)
         )
+        intake.suite = mode.suite
         strange = {*met, *_met_in_header(soap_part, parsed.user_message)} - mode.policy.quirks
         if strange:
             raise ProcessingModeMismatch(
@@ -520,7 +522,8 @@ class Receiver:
             tx, new.id, verified.signature, certificate=der(verified.certificate), at=now
         )
         failpoint("R10")
-        signer = fingerprint(self._identity.signer.certificate)
+        suite = self._suite_for(verified)
+        signer = fingerprint(self._identity.signer_for(suite).certificate)
         await record_receipt(tx, new.id, receipt, signer=signer, at=now)
 
     async def _commit(
@@ -549,19 +552,24 @@ class Receiver:
         return Answer(200, SOAP_TYPE, receipt)
 
     def _build_receipt(self, verified: VerifiedUserMessage) -> bytes:
-        mode = self._agreements.mode_for(verified.user_message.from_party.party_id.value)
+        suite = self._suite_for(verified)
         return build_receipt(
             verified,
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._identity.signer,
-            suite=mode.suite,
+            signer=self._identity.signer_for(suite),
+            suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )
 
+    def _suite_for(self, message: AuthenticatedUserMessage | VerifiedUserMessage) -> SecuritySuite:
+        """What the answer is signed with: the generation of the message."""
+        mode = self._agreements.mode_for(message.user_message.from_party.party_id.value)
+        return mode.spoken_by(message.signature.algorithm).suite
+
     def _repeat_receipt(self, repetition: AuthenticatedUserMessage, first: bytes) -> bytes:
         """A receipt for a repetition that was signed anew; what was accepted stands in the first receipt."""
-        mode = self._agreements.mode_for(repetition.user_message.from_party.party_id.value)
+        suite = self._suite_for(repetition)
         receipt = read_signal(soap.parse_soap(scan(first)), self._limits).receipt
         accepted = () if receipt is None else receipt.references
         return repeat_receipt(
@@ -572,8 +580,8 @@ class Receiver:
             ],
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._identity.signer,
-            suite=mode.suite,
+            signer=self._identity.signer_for(suite),
+            suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )
 

@@ -37,6 +37,8 @@ class Intake:
     message_id: str | None = None
     party: str | None = None
     certificate: str | None = None
+    suite: SecuritySuite | None = None
+    """What an answer is signed with, once the generation of the message is known."""
 
     @property
     def authenticated(self) -> bool:
@@ -134,7 +136,9 @@ class Refuser:
             messaging_id=ids.messaging,
         )
         if known:
-            body = sign_signal(messaging, signer=self._identity.signer, suite=self._suite, ids=ids)
+            suite = intake.suite or self._suite
+            signer = self._identity.signer_for(suite)
+            body = sign_signal(messaging, signer=signer, suite=suite, ids=ids)
         else:
             body = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
         return Answer(200, SOAP_TYPE, body, close=True)

@@ -31,16 +31,21 @@ from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.evidence import Wire, find_receipt, find_wire
 from accesspoint.store.messages import StateMoved, find_sent, list_history
 from accesspoint.trust import MessageTrust, common_name
-from envelope.errors import Gate, InvalidReceipt, ProcessingModeMismatch
+from envelope.errors import (
+    CertificateRefused,
+    Gate,
+    InvalidReceipt,
+    ProcessingModeMismatch,
+)
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.pmode import Quirk
 from envelope.receipts import match_receipt
+from envelope.security_header import claimed_algorithm
 from envelope.sending import State
 from envelope.soap import parse_soap
 from envelope.verified import AuthenticatedSignal, ParsedSignal
 from envelope.wsse import authenticate_signal, find_signer
 from envelope.xml import scan
-from keys.certificate import der
 
 PATHS: Final = {
     State.SENDING: [State.ACKNOWLEDGED],
@@ -111,7 +116,7 @@ class LateReceipts:
             return None
         # Whose policy is asked is the signature's claim; that it is true is what is then verified.
         party = common_name(find_signer(parsed, check=self._trust, limits=self._limits))
-        policy = self._agreements.mode_for(party).policy
+        policy = self._agreements.mode_for(party).spoken_by(claimed_algorithm(document)).policy
         authenticated = authenticate_signal(
             parsed, policy=policy, check=self._trust, party=None, limits=self._limits
         )
@@ -149,8 +154,14 @@ class LateReceipts:
             return row, None if row is None else await find_wire(tx, row["id"])
 
         row, wire = await self._database.read(look)
-        if row is None or wire is None or wire.certificate != der(late.authenticated.certificate):
+        if row is None or wire is None:
             raise InvalidReceipt("no message of ours waits for this receipt", reason="rcp.other")
+        try:
+            self._trust.pinned(wire.certificate).require(late.authenticated.certificate)
+        except CertificateRefused:
+            raise InvalidReceipt(
+                "no message of ours waits for this receipt", reason="rcp.other"
+            ) from None
         return row, wire
 
     async def _path(self, row: Row) -> list[State]:

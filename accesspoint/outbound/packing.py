@@ -112,7 +112,7 @@ def build_wire(
     signed = build_user_message(
         user_message,
         [sealed],
-        signer=identity.signer,
+        signer=identity.signer_for(mode.suite),
         suite=mode.suite,
         recipient=recipient if mode.encrypt else None,
         content_key=content_key,

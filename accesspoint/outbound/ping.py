@@ -77,7 +77,7 @@ async def ping(
             ),
         ),
         [],
-        signer=identity.signer,
+        signer=identity.signer_for(mode.suite),
         suite=mode.suite,
         recipient=None,
         content_key=None,

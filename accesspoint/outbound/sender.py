@@ -27,6 +27,7 @@ from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
 from accesspoint.failpoints import failpoint
+from accesspoint.generation import mode_towards
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids, random_fraction
 from accesspoint.outbound.acknowledging import acknowledge, note
@@ -56,6 +57,7 @@ from accesspoint.store.messages import (
 from accesspoint.store.payloads import PayloadStore, PayloadUnreadable
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
+from envelope.pmode import PMode
 from envelope.sending import State
 from keys.certificate import load_certificate
 
@@ -198,7 +200,9 @@ class Sender:
                 str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
             )
             self._trust.validate_recipient(endpoint.certificate)
-            partner = common_name(load_certificate(endpoint.certificate))
+            certificate = load_certificate(endpoint.certificate)
+            partner = common_name(certificate)
+            mode = mode_towards(self._agreements.mode_for(partner), endpoint, certificate)
         except LookupFailed as failed:
             await self._lookup_failed(row, failed.slug, failed.detail, permanent=failed.permanent)
             return
@@ -211,8 +215,7 @@ class Sender:
         lane = lane_to(endpoint.url)
         if not await self._change_lane(row, lane, partner):
             return
-        mode = self._agreements.mode_for(partner)
-        wire = await self._prepare(row, endpoint, partner)
+        wire = await self._prepare(row, endpoint, partner, mode)
         failpoint("S7")
         try:
             request = build_request(row, wire, self._payloads)
@@ -291,14 +294,14 @@ class Sender:
             if not rows:
                 return
 
-    async def _prepare(self, row: Row, endpoint: Endpoint, partner: str) -> Wire:
+    async def _prepare(self, row: Row, endpoint: Endpoint, partner: str, mode: PMode) -> Wire:
         """Have the signed image for this endpoint in the store, and the row in SENDING."""
         earlier = await self._database.read(lambda tx: find_wire(tx, row["id"]))
         if earlier is not None and earlier.certificate == endpoint.certificate:
             wire = replace(earlier, url=endpoint.url)
         else:
             signed_at = timestamp(self._clock.now()) if earlier is None else earlier.signed_at
-            wire = await self._build(row, endpoint, partner, signed_at)
+            wire = await self._build(row, endpoint, partner, mode, signed_at)
             failpoint("S6")
         fresh = wire != earlier
 
@@ -341,11 +344,13 @@ class Sender:
             await self._payloads.aside(partial(self._payloads.delete, str(earlier.part)))
         return wire
 
-    async def _build(self, row: Row, endpoint: Endpoint, partner: str, signed_at: str) -> Wire:
+    async def _build(
+        self, row: Row, endpoint: Endpoint, partner: str, mode: PMode, signed_at: str
+    ) -> Wire:
         build = partial(
             build_wire,
             row,
-            mode=self._agreements.mode_for(partner),
+            mode=mode,
             endpoint=endpoint,
             partner=partner,
             signed_at=signed_at,

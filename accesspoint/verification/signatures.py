@@ -19,7 +19,9 @@ from accesspoint.store.evidence import content_digest, references_from_json, sig
 from accesspoint.verification.evidence import Evidence, Tally, name_message
 from envelope.errors import CertificateRefused, EnvelopeError, FailedAuthentication
 from envelope.messaging import PartyId
+from envelope.pmode import Generation, SecurityPolicy
 from envelope.receipts import match_receipt
+from envelope.security_header import claimed_algorithm
 from envelope.security_token import TokenReference
 from envelope.signals import SignalMessage
 from envelope.soap import parse_soap
@@ -32,7 +34,7 @@ from envelope.verified import (
 from envelope.wsse import authenticate_signal
 from envelope.xml import scan
 from envelope.xmldsig import verify_record
-from keys.certificate import fingerprint, load_certificate, subject_facts
+from keys.certificate import agrees_only, fingerprint, load_certificate, subject_facts
 from keys.errors import KeysError
 from keys.reference import find_certificate
 
@@ -62,7 +64,7 @@ class AsStored:
         """Hold the certificate against what is stored; raises `CertificateRefused`."""
         if fingerprint(certificate) != self.signer:
             raise CertificateRefused("not the signer that was stored", reason="cert.party")
-        if self.known is not None and certificate != self.known:
+        if self.known is not None and not _expected(self.known, certificate):
             raise CertificateRefused(
                 "not the certificate that was looked up for the receiver", reason="cert.party"
             )
@@ -70,6 +72,19 @@ class AsStored:
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
             raise CertificateRefused("not valid at the time of the receipt", reason="cert.time")
         return self.signer
+
+
+def _expected(known: x509.Certificate, certificate: x509.Certificate) -> bool:
+    """Whether a signer is the one whom we encrypted for; who agrees on keys signs with another certificate."""
+    if agrees_only(known):
+        return subject_facts(known).common_name == subject_facts(certificate).common_name
+    return known == certificate
+
+
+def _policy(evidence: Evidence, party: str, algorithm: str | None) -> SecurityPolicy:
+    """The policy of the generation that was signed in: what is agreed now may be another one."""
+    mode = evidence.setting.agreements.mode_for(party)
+    return mode.knowing(tuple(Generation)).spoken_by(algorithm).policy
 
 
 async def check_senders(evidence: Evidence, tally: Tally) -> None:
@@ -96,7 +111,7 @@ async def check_senders(evidence: Evidence, tally: Tally) -> None:
 
 def _verify_sender(evidence: Evidence, tally: Tally, row: Row, ids: dict[str, str]) -> None:
     record = SignatureRecord(row["algorithm"], bytes(row["signed_info"]), bytes(row["value"]))
-    policy = evidence.setting.agreements.mode_for(row["party"]).policy
+    policy = _policy(evidence, row["party"], record.algorithm)
     try:
         certificate = load_certificate(bytes(row["certificate"]))
         AsStored(row["signer"], int(row["at"]), None).check(certificate, (), party=None)
@@ -205,9 +220,10 @@ _OTHER_REFERENCES = frozenset({"rcp.digest", "rcp.missing", "rcp.extra"})
 def _authenticate(
     evidence: Evidence, row: Row, known: x509.Certificate | None
 ) -> AuthenticatedSignal:
+    document = parse_soap(scan(bytes(row["body"])))
     return authenticate_signal(
-        ParsedSignal.read(parse_soap(scan(bytes(row["body"])))),
-        policy=evidence.setting.agreements.mode_for(row["party"]).policy,
+        ParsedSignal.read(document),
+        policy=_policy(evidence, row["party"], claimed_algorithm(document)),
         check=AsStored(row["signer"], int(row["at"]), known),
         party=None,
     )
