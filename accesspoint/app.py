@@ -36,8 +36,8 @@ from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.doors import open_door
 from accesspoint.failpoints import failpoint
-from accesspoint.generation import default_generations, require_keys
-from accesspoint.identity import Identity, build_agreements
+from accesspoint.generation import agreements_of
+from accesspoint.identity import Identity
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.dispatch import Dispatcher
@@ -156,14 +156,7 @@ class AccessPoint:
         configuration = self.configuration
         self.keystore = KeyStore.load(configuration.keys.directory)
         self.identity = Identity.of(self.keystore, common_name(self.keystore.signing.certificate))
-        directory = configuration.directory
-        default = default_generations(
-            self.keystore, None if directory is None else directory.transport_profiles
-        )
-        self.agreements, self.partner_certificates = build_agreements(
-            configuration.partners, default
-        )
-        require_keys(self.keystore, self.agreements.by_party)
+        self.agreements, self.partner_certificates = agreements_of(configuration, self.keystore)
         tls = configuration.trust.tls
         self.tls_anchors = (
             () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))

@@ -13,7 +13,9 @@ from typing import Final
 
 from cryptography import x509
 
+from accesspoint.config import Configuration
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
+from accesspoint.identity import Agreements, build_agreements
 from envelope import names
 from envelope.pmode import SUITES, Generation, PMode
 from keys.certificate import agrees_only, describe_key
@@ -102,6 +104,23 @@ def default_generations(
             raise _missing(keystore, Generation.V2_0 if newer else Generation.V1_15, profile)
         found += [one for one in fitting if one not in found]
     return tuple(found)
+
+
+def agreements_of(
+    configuration: Configuration, keystore: KeyStore
+) -> tuple[Agreements, dict[str, tuple[x509.Certificate, ...]]]:
+    """The agreements of a node, and the certificates agreed with its partners, by party id.
+
+    Raises KeyStoreError when we hold no keys of a generation that is agreed, KeysError for a certificate that cannot
+    be read.
+    """
+    directory = configuration.directory
+    default = default_generations(
+        keystore, None if directory is None else directory.transport_profiles
+    )
+    agreements, certificates = build_agreements(configuration.partners, default)
+    require_keys(keystore, agreements.by_party)
+    return agreements, certificates
 
 
 def require_keys(keystore: KeyStore, agreed: Mapping[str, PMode]) -> None:
