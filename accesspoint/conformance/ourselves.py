@@ -16,17 +16,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from aiohttp import web
+from cryptography import x509
 
 from accesspoint.api.client import NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration, Retry, load
 from accesspoint.config_partner import Partner
 from accesspoint.config_values import Address
-from accesspoint.conformance.author import Author, Draft
+from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.drivers import PATH, RehearsalNode
 from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
-from accesspoint.conformance.reading import Message, expect_receipt
+from accesspoint.conformance.reading import Message, open_payloads
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Delivery, Notice, Sent, Target
 from accesspoint.conformance.test_service import TestService
@@ -105,6 +106,7 @@ class OurselvesTarget(Target):
         self.tls_client, kit_server = contexts(kit)
         _, our_server = contexts(ours)
         recipient = keys[ours.name].signing.certificate
+        self._decrypter = keys[kit.name].decryption
         self._author = Author(
             signer=keys[kit.name].signing,
             party=PartyId(
@@ -189,27 +191,19 @@ class OurselvesTarget(Target):
         """The kit's access point, writing to the node."""
         return self._author
 
-    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
-        """Send a message to the node and return its answer."""
-        self._begin(recorder)
-        return await self.line.send(self._author.write(draft), recorder, label)
+    @property
+    def signer(self) -> x509.Certificate:
+        """The node's certificate."""
+        return self._author.recipient
 
-    async def accepts(
-        self,
-        draft: Draft,
-        recorder: Recorder,
-        label: str = "message",
-    ) -> str:
-        """Send a message that must get its receipt; raises `Unmet`."""
+    async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
+        """Send a message to the node."""
         self._begin(recorder)
-        request = self._author.write(draft)
-        answer = await self.line.send(request, recorder, label)
-        return expect_receipt(
-            answer,
-            message_id=request.message_id,
-            references=request.references,
-            signer=self._author.recipient,
-        )
+        return await self.line.send(request, recorder, label)
+
+    def open(self, message: Message) -> Sequence[bytes]:
+        """Open with the kit's key."""
+        return open_payloads(message, self._decrypter, self._author.recipient)
 
     async def deliveries(self, message_id: str, recorder: Recorder) -> Sequence[Delivery]:
         """What the test service was delivered; one that is on its way is waited for."""

@@ -22,14 +22,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
+from cryptography import x509
 from pydantic import ValidationError
 
 from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_values import FilePath, HttpsUrl, Table, Text
-from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft
+from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft, Request
 from accesspoint.conformance.case import NotApplicable
 from accesspoint.conformance.line import Line
-from accesspoint.conformance.reading import Message, expect_receipt
+from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Target
 from accesspoint.trust import common_name
@@ -122,23 +123,16 @@ class PartnerTarget(Target):
         """Our own keys, writing to the partner."""
         return self._author
 
-    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
-        """Send a message and return the answer."""
-        request = self._author.write(self._agreed(draft))
+    @property
+    def signer(self) -> x509.Certificate:
+        """The certificate that was agreed."""
+        return self._author.recipient
+
+    async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
+        """Send a message over the wire."""
         return await self.line.send(request, recorder, label)
 
-    async def accepts(self, draft: Draft, recorder: Recorder, label: str = "message") -> str:
-        """Send a message that must get its receipt; raises `Unmet`."""
-        request = self._author.write(self._agreed(draft))
-        answer = await self.line.send(request, recorder, label)
-        return expect_receipt(
-            answer,
-            message_id=request.message_id,
-            references=request.references,
-            signer=self._author.recipient,
-        )
-
-    def _agreed(self, draft: Draft) -> Draft:
+    def agreed(self, draft: Draft) -> Draft:
         """The draft under the service and the action that were agreed, unless it is a ping."""
         agreed = self._description
         if draft.service.value == names.EB_TEST_SERVICE:

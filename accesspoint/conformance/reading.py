@@ -6,8 +6,10 @@ So the MIME framing is split by the standard library's parser and the SOAP part 
 Spec: RFC 2387; ebMS 3.0 Core 5.2; WSS SwA Profile 1.1.
 """
 
+import gzip
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from email.policy import HTTP
 from functools import cached_property
@@ -20,12 +22,13 @@ from accesspoint.conformance.case import Unmet, expect
 from envelope import names
 from envelope.codes import CODES
 from envelope.errors import EbmsError, RemoteProtocolError
+from envelope.parts import PartOpener
 from envelope.pmode import EDELIVERY_1_15
 from envelope.receipts import match_receipt
 from envelope.security_token import TokenReference
 from envelope.soap import parse_soap
-from envelope.verified import ParsedSignal, SignedReference
-from envelope.wsse import authenticate_signal
+from envelope.verified import ParsedSignal, ParsedUserMessage, SignedReference
+from envelope.wsse import Decrypter, authenticate, authenticate_signal, decrypt_key
 from envelope.xml import scan
 
 Q = names.q
@@ -217,3 +220,84 @@ def expect_error(answer: Message, *codes: str) -> str:
     expect("failure" in severities, wanted, answer.describe())
     expect(not codes or set(codes) & set(answer.errors), wanted, answer.describe())
     return answer.describe()
+
+
+def open_payloads(
+    message: Message, decrypter: Decrypter, signer: x509.Certificate
+) -> Sequence[bytes]:
+    """The payloads of a message, decrypted, proven and decompressed, in the order of PartInfo; raises `Unmet`."""
+    try:
+        parsed = ParsedUserMessage.read(parse_soap(scan(message.mime[0].octets)))
+        policy = replace(
+            EDELIVERY_1_15, encryption_required=bool(message.all(names.XENC, "EncryptedKey"))
+        )
+        authenticated = authenticate(parsed, policy=policy, check=SignedBy(signer))
+        decrypted = decrypt_key(authenticated, decrypter)
+        found = []
+        for info in message.part_infos:
+            opener = PartOpener(decrypted, info.content_id)
+            octets = opener.update(message.part_of(info).octets)
+            opener.finish()
+            if "CompressionType" in info.properties:
+                expect(octets[:2] == b"\x1f\x8b", "a gzip stream", f"octets {octets[:4].hex()} ...")
+                octets = gzip.decompress(octets)
+            found.append(octets)
+    except (RemoteProtocolError, OSError, EOFError, zlib.error) as error:
+        raise Unmet("payloads that open and are the signed ones", str(error)) from error
+    return found
+
+
+@dataclass(frozen=True)
+class SignedByAnybody:
+    """A certificate check for captures: whoever's certificate stands in the message may have signed it."""
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        """Know nobody: the message has to bring its certificate."""
+        return None
+
+    def check(
+        self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], *, party: object
+    ) -> object:
+        """Take any signer; that is what is said of it."""
+        return "the certificate in the message"
+
+
+def expect_signed(message: Message, signer: x509.Certificate | None) -> str:
+    """Hold the signature of a request against the profile; raises `Unmet`, returns what was seen.
+
+    The digests of the header and the body are recomputed, those of parts are the affair of who can decrypt
+    them. Without `signer` the certificate has to stand in the message.
+
+    Spec: eDelivery AS4 1.15, 4.2.
+    """
+    signatures = message.all(names.DS, "Signature")
+    expect(len(signatures) == 1, "exactly one signature", f"{len(signatures)}")
+    for name, expected in (("SignatureMethod", names.RSA_SHA256), ("DigestMethod", names.SHA256)):
+        found = {
+            one.get("Algorithm", "")
+            for one in signatures[0].find(Q(names.DS, "SignedInfo")).iter(Q(names.DS, name))
+        }
+        expect(found == {expected}, f"{name} {expected}", ", ".join(sorted(found)) or "none")
+    cited = [one.get("URI", "") for one in signatures[0].iter(Q(names.DS, "Reference"))]
+    (messaging,) = message.all(names.EB, "Messaging")
+    by_id = {
+        "the Messaging header": f"#{messaging.get(Q(names.WSU, 'Id'))}",
+        "the body": f"#{message.soap_body.get(Q(names.WSU, 'Id'))}",
+    }
+    by_id |= {f"part {info.content_id}": info.href for info in message.part_infos}
+    for what, uri in by_id.items():
+        expect(cited.count(uri) == 1, f"{what} signed once, by its id", f"references to {cited}")
+    expect(
+        len(message.payloads) == len(message.part_infos),
+        "a PartInfo, and so a reference, for every part",
+        f"{len(message.payloads)} parts, {len(message.part_infos)} PartInfo",
+    )
+    try:
+        parsed = ParsedUserMessage.read(parse_soap(scan(message.mime[0].octets)))
+        policy = replace(EDELIVERY_1_15, encryption_required=False)
+        check = SignedByAnybody() if signer is None else SignedBy(signer)
+        authenticate(parsed, policy=policy, check=check)
+    except (EbmsError, RemoteProtocolError) as error:
+        raise Unmet("a signature that holds", str(error)) from error
+    whose = "the certificate in the message" if signer is None else "the sender's certificate"
+    return f"RSA-SHA256 with {whose}, over the header, the body and {len(cited) - 2} part"

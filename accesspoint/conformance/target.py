@@ -9,10 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from accesspoint.conformance.author import Author, Draft
+from cryptography import x509
+
+from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.case import NotApplicable, Waiting, expect
 from accesspoint.conformance.interceptor import Script, undisturbed
-from accesspoint.conformance.reading import Message
+from accesspoint.conformance.reading import Message, expect_receipt
 from accesspoint.conformance.recorder import Recorder
 from envelope.messaging import UserMessage
 
@@ -75,13 +77,43 @@ class Target:
         """Who writes to the target; raises `NotApplicable` where nothing can be sent to it."""
         raise NotApplicable(f"nothing can be sent to {self.kind}")
 
-    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
-        """Send a message to the target and return its answer."""
+    @property
+    def signer(self) -> x509.Certificate | None:
+        """The certificate that the target signs with; None where only its messages tell."""
+        return None
+
+    def agreed(self, draft: Draft) -> Draft:
+        """The draft as it was agreed with the target; raises `NotApplicable` for what was not."""
+        return draft
+
+    async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
+        """Send a finished message to the target and return its answer."""
         raise NotApplicable(f"nothing can be sent to {self.kind}")
+
+    async def post(self, draft: Draft, recorder: Recorder, label: str = "message") -> Message:
+        """Write a message, send it to the target and return its answer."""
+        return await self.send(self.author.write(self.agreed(draft)), recorder, label)
 
     async def accepts(self, draft: Draft, recorder: Recorder, label: str = "message") -> str:
         """Send a message and hold the answer against what a receipt must be; raises `Unmet`."""
-        raise NotApplicable(f"nothing can be sent to {self.kind}")
+        request = self.author.write(self.agreed(draft))
+        return self.receipted(request, await self.send(request, recorder, label))
+
+    def receipted(self, request: Request, answer: Message) -> str:
+        """Hold an answer against a receipt of the target for this message; raises `Unmet`."""
+        return expect_receipt(
+            answer,
+            message_id=request.message_id,
+            references=request.references,
+            signer=self.author.recipient,
+        )
+
+    def open(self, message: Message) -> Sequence[bytes] | None:
+        """The payloads of a message that the target sent, decrypted and proven; None where there is no key for it.
+
+        Raises `Unmet` for one that does not open or whose digests differ.
+        """
+        return None
 
     async def deliveries(self, message_id: str, recorder: Recorder) -> Sequence[Delivery]:
         """What the consumer behind the target got of this message so far."""
