@@ -8,9 +8,10 @@ node's daily work: a MedCom message, which its ordinary sender sends and whose o
 
 import asyncio
 import json
+import ssl
 import tempfile
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -27,8 +28,10 @@ from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.drivers import PATH, RehearsalNode
 from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
+from accesspoint.conformance.publishing import make_signers, our_publisher
 from accesspoint.conformance.reading import Message, open_payloads
 from accesspoint.conformance.recorder import Recorder
+from accesspoint.conformance.smp_rules import Published
 from accesspoint.conformance.target import Delivery, Notice, Sent, Target
 from accesspoint.conformance.test_service import TestService
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, NodePlan, plan_nodes
@@ -40,6 +43,7 @@ from envelope import fhir, names
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
 from envelope.messaging import PartyId
 from envelope.pmode import Quirk
+from keys.devca import IssuedCertificate
 from keys.store import KeyStore, load_certificate_files
 from keys.tls import client_context, server_context
 
@@ -70,6 +74,8 @@ class OurselvesTarget(Target):
         self.outward: Interceptor
         self.service: TestService
         self._author: Author
+        self._new_context: Callable[[], ssl.SSLContext]
+        self._publishers: tuple[IssuedCertificate, IssuedCertificate] | None = None
 
     async def __aenter__(self) -> "OurselvesTarget":
         """Make keys and network, and start the node."""
@@ -98,12 +104,13 @@ class OurselvesTarget(Target):
         anchors = load_certificate_files([base / "anchors.pem", base / "intermediates.pem"])
         keys = {plan.name: KeyStore.load(plan.directory / "keys") for plan in plans}
 
-        def contexts(plan: NodePlan) -> Any:
+        def contexts(plan: NodePlan) -> tuple[ssl.SSLContext, ssl.SSLContext]:
             files = keys[plan.name].tls
             pair = files.certificate_file, files.key_file
             return client_context(*pair, anchors), server_context(*pair, anchors)
 
         self.tls_client, kit_server = contexts(kit)
+        self._new_context = lambda: contexts(kit)[0]
         _, our_server = contexts(ours)
         recipient = keys[ours.name].signing.certificate
         self._decrypter = keys[kit.name].decryption
@@ -195,6 +202,25 @@ class OurselvesTarget(Target):
     def signer(self) -> x509.Certificate:
         """The node's certificate."""
         return self._author.recipient
+
+    @property
+    def endpoint(self) -> str:
+        """The node's own door, without the interceptor."""
+        return f"https://{self.node.addresses['as4']}/as4"
+
+    def tls_context(self) -> ssl.SSLContext:
+        """A context with the kit's certificate."""
+        return self._new_context()
+
+    @asynccontextmanager
+    async def publisher(self) -> AsyncIterator[Published]:
+        """The publisher of our network, with something of every kind to ask for."""
+        if self._publishers is None:
+            self._publishers = await asyncio.to_thread(
+                make_signers, self.around.scenery.authority, self.node.clock.now()
+            )
+        async with our_publisher(*self._publishers) as published:
+            yield published
 
     async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
         """Send a message to the node."""

@@ -5,7 +5,9 @@ Three kinds: ourselves (`ourselves.py`: a throw-away node on loopback), a partne
 with `NotApplicable`, where nobody could, or with `Waiting`, where the other side has to act.
 """
 
+import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
@@ -16,6 +18,7 @@ from accesspoint.conformance.case import NotApplicable, Waiting, expect
 from accesspoint.conformance.interceptor import Script, undisturbed
 from accesspoint.conformance.reading import Message, expect_receipt
 from accesspoint.conformance.recorder import Recorder
+from accesspoint.conformance.smp_rules import Published
 from envelope.messaging import UserMessage
 
 
@@ -130,3 +133,18 @@ class Target:
     async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """Have the target send one message of its daily work, whatever that is; as `submit`."""
         raise Waiting(_NO_SENDING)
+
+    # What stands around it
+
+    @property
+    def endpoint(self) -> str:
+        """The address of the target's own TLS server, nothing in between; raises `NotApplicable` without one."""
+        raise NotApplicable(f"there is no connection to {self.kind}")
+
+    def tls_context(self) -> ssl.SSLContext:
+        """A new client context with which the target lets the kit in; raises `NotApplicable`."""
+        raise NotApplicable(f"there is no connection to {self.kind}")
+
+    def publisher(self) -> AbstractAsyncContextManager[Published]:
+        """The publisher that belongs to the target, and what it is known to publish; raises `NotApplicable`."""
+        raise NotApplicable(f"no publisher is known of {self.kind}")
