@@ -185,6 +185,8 @@ PEPPOL_LIKE = PMode(
     party_id_type=names.PARTY_PEPPOL_AP,
     agreement="urn:fdc:peppol.eu:2017:agreements:tia:ap_provider",
     service_type="cenbii-procid-ubl",
+    # Peers of this network read binary security tokens, some (the PyPI package as4) nothing else.
+    suite=SecuritySuite(encryption_token=TokenForm.BINARY_SECURITY_TOKEN),
 )
 PHASE4_LIKE = PMode(
     id="phase4-like",

@@ -5,15 +5,12 @@ standard input. Every test of this folder carries the marker `interop`; without 
 """
 
 import fcntl
-import json
 import os
-import queue
 import shutil
 import subprocess
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 from interop_cells import note_cells
+from interop_process import PeerProcess
 
 from accesspoint.demo.scenery import Organisation
 from keys.devca import DevelopmentAuthority, IssuedCertificate
@@ -33,7 +31,6 @@ from keys.devca import DevelopmentAuthority, IssuedCertificate
 PROJECT = Path(__file__).parent / "phase4"
 JAR = PROJECT / "target" / "phase4-peer.jar"
 PASSWORD = "interop"
-ANSWER_SECONDS = 90
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,85 +73,18 @@ def _up_to_date() -> bool:
     return JAR.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 
-@dataclass
-class JavaPeer:
-    """One running peer process; `ask` waits for the answer line of one job line."""
-
-    process: subprocess.Popen[str]
-    log: Path
-    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
-
-    def __post_init__(self) -> None:
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.put(line)
-        self.lines.put("")
-
-    def tell(self, job: dict[str, Any]) -> None:
-        """Write one job line."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-
-    def listen(self, seconds: float = ANSWER_SECONDS) -> dict[str, Any]:
-        """Wait for one line; a peer that died instead is an error that carries its log."""
-        line = self.lines.get(timeout=seconds)
-        if not line:
-            raise AssertionError(f"the peer ended: {self.log.read_text()[-2000:]}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Write one job and wait for its answer."""
-        self.tell(job)
-        return self.listen()
-
-    def forget(self) -> None:
-        """Drop what was said so far, so that one test does not hear another one's messages."""
-        while not self.silent():
-            self.listen()
-
-    def silent(self) -> bool:
-        """Say whether nothing more has been told so far."""
-        return self.lines.empty()
-
-    def close(self) -> None:
-        """End the process by ending its input; kill it when it does not go."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(timeout=15)
-
-
 @pytest.fixture(scope="session")
 def start_phase4(
     phase4_jar: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., JavaPeer]]:
+) -> Iterator[Callable[..., PeerProcess]]:
     """Start a peer in mode `send` or `receive`; all end with the test session."""
-    started: list[JavaPeer] = []
+    started: list[PeerProcess] = []
 
-    def start(mode: str) -> JavaPeer:
+    def start(mode: str) -> PeerProcess:
         folder = tmp_path_factory.mktemp("phase4")
-        log = folder / "log"
-        with log.open("w") as errors:
-            process = subprocess.Popen(
-                [
-                    *("java", "-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}"),
-                    *(f"-Duser.dir={folder}", "-jar", str(phase4_jar), mode),
-                ],
-                cwd=folder,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
-        peer = JavaPeer(process, log)
+        options = ("-Xmx512m", "-XX:TieredStopAtLevel=1", f"-Djava.io.tmpdir={folder}")
+        command = ("java", *options, f"-Duser.dir={folder}", "-jar", str(phase4_jar), mode)
+        peer = PeerProcess.start(command, folder)
         started.append(peer)
         return peer
 
@@ -277,17 +207,17 @@ def clinic(stations: tuple[Station, Station]) -> Station:
 
 
 @pytest.fixture(scope="session")
-def phase4_sender(start_phase4: Callable[..., JavaPeer]) -> JavaPeer:
+def phase4_sender(start_phase4: Callable[..., PeerProcess]) -> PeerProcess:
     """One phase4 that sends; keys and addresses come with each job."""
     return start_phase4("send")
 
 
 @pytest.fixture(scope="session")
 def phase4_receiver(
-    start_phase4: Callable[..., JavaPeer],
+    start_phase4: Callable[..., PeerProcess],
     clinic: Station,
     tmp_path_factory: pytest.TempPathFactory,
-) -> tuple[JavaPeer, str]:
+) -> tuple[PeerProcess, str]:
     """One phase4 that receives as the clinic over plain HTTP, and its address."""
     peer = start_phase4("receive")
     ready = peer.ask({**clinic.job, "folder": str(tmp_path_factory.mktemp("inbox"))})
@@ -296,12 +226,12 @@ def phase4_receiver(
 
 @pytest.fixture(scope="session")
 def secure_phase4(
-    start_phase4: Callable[..., JavaPeer], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[Station], tuple[JavaPeer, str]]:
+    start_phase4: Callable[..., PeerProcess], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Station], tuple[PeerProcess, str]]:
     """One phase4 per station that receives over mutual TLS, and its address."""
-    known: dict[str, tuple[JavaPeer, str]] = {}
+    known: dict[str, tuple[PeerProcess, str]] = {}
 
-    def receiver(station: Station) -> tuple[JavaPeer, str]:
+    def receiver(station: Station) -> tuple[PeerProcess, str]:
         name = station.job["keystore"]
         if name not in known:
             peer = start_phase4("receive")

@@ -28,7 +28,9 @@ def facts() -> dict[str, str]:
     maven = {element.tag.rpartition("}")[2]: element.text for element in pom.iter(etree.Element)}
     jars = (ROOT / "tests" / "interop" / "phase4" / "target" / "lib").glob("*.jar")
     built = [jar.stem for jar in sorted(jars) if jar.stem.startswith(("wss4j-", "xmlsec-"))]
+    packages = (ROOT / "tests" / "interop" / "pypi_as4" / "requirements.txt").read_text("utf-8")
     return {
+        "PyPI as4": f"{packages.splitlines()[0].replace('==', ' ')} (Python), a process in an environment of its own",
         "WSS4J": f"{', '.join(built) or 'not built'} (Java), a process of its own with nothing around it",
         "phase4": f"phase4-lib {maven['phase4.version']} (Java), a process of its own; the newest that Maven Central has",
         "xmlsec": f"xmlsec {version('xmlsec')} (libxmlsec1, C), in the test's process",

@@ -5,6 +5,7 @@ A few lines of aiohttp stand where the access point stands: everything that is d
 """
 
 import os
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -17,12 +18,12 @@ from aiohttp.test_utils import TestServer
 from cryptography import x509
 
 from envelope import names
-from envelope.codes import EbmsCode
 from envelope.compression import Decompressor
-from envelope.errors import CertificateRefused, EbmsError
+from envelope.errors import CertificateRefused, EbmsError, Gate
 from envelope.events import PartData, PartEnded, PartStarted
 from envelope.limits import DEFAULT_LIMITS
 from envelope.messaging import (
+    AgreementRef,
     CollaborationInfo,
     PartInfo,
     Party,
@@ -33,7 +34,7 @@ from envelope.messaging import (
 )
 from envelope.mime import MultipartParser, MultipartWriter, OutboundPart, parse_content_type
 from envelope.parts import PartOpener, PartSealer, SealedPart, verify_parts
-from envelope.pmode import EDELIVERY_1_15, SecurityPolicy, SecuritySuite
+from envelope.pmode import DOMIBUS_LIKE, EDELIVERY_1_15, PMode, SecurityPolicy, SecuritySuite
 from envelope.receipts import build_receipt, match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import build_error_messaging, read_signal
@@ -51,10 +52,12 @@ from envelope.wsse import (
     authenticate_signal,
     build_user_message,
     decrypt_key,
+    sign_signal,
 )
 from envelope.xml import scan
 
 SOAP = "application/soap+xml; charset=UTF-8"
+SERVICE = Service("urn:ehmi:sdn-emergence", "process")
 FOUR_CORNER = (
     Property("originalSender", "0088:5790000000012", names.ISO6523_ACTORID),
     Property("finalRecipient", "0088:5790000000029", names.ISO6523_ACTORID),
@@ -159,7 +162,7 @@ class Endpoint:
             )
         except EbmsError as error:
             self.refused.append(error)
-            return self.error(error.ebms)
+            return self.error(error, body)
         self.seen.append((verified, payloads))
         receipt = build_receipt(
             verified,
@@ -171,16 +174,23 @@ class Endpoint:
         )
         return web.Response(body=self.spoil(receipt), headers={"Content-Type": SOAP})
 
-    def error(self, code: EbmsCode) -> web.Response:
+    def error(self, error: EbmsError, body: bytes) -> web.Response:
+        """About the message in `body`; signed once the sender is known (decision D3)."""
+        message_id = re.search(rb"MessageId>([^<]+)<", body)
+        ids = WireIds.new(str(uuid.uuid4()))
         messaging = build_error_messaging(
             message_id=f"{uuid.uuid4()}@clinic.example",
             timestamp=timestamp(),
-            ref_to_message_id=None,
-            errors=[code],
-            messaging_id="id-messaging",
+            ref_to_message_id=message_id.group(1).decode() if message_id else None,
+            errors=[error.ebms],
+            messaging_id=ids.messaging,
         )
-        envelope = serialize(build_soap(messaging, security=None, body_id="id-body"))
-        return web.Response(body=envelope, headers={"Content-Type": SOAP})
+        if error.gate in (Gate.G7, Gate.G8, Gate.G9):
+            signer = self.station.issued.signer()
+            answer = sign_signal(messaging, signer=signer, suite=SecuritySuite(), ids=ids)
+        else:
+            answer = serialize(build_soap(messaging, security=None, body_id=ids.body))
+        return web.Response(body=answer, headers={"Content-Type": SOAP})
 
 
 @asynccontextmanager
@@ -212,6 +222,7 @@ def compose(
     mime_type: str = "application/xml",
     message_id: str | None = None,
     properties: Sequence[Property] = FOUR_CORNER,
+    **agreement: Any,
 ) -> Composed:
     """Seal, sign and write one message from the municipality to the clinic."""
     content_key = os.urandom(16) if encrypt and payloads else None
@@ -221,7 +232,7 @@ def compose(
         sealed.append(facts)
         wires[content_id] = wire
         parts.append(part_info(facts))
-    message = user_message(parts, message_id, properties)
+    message = user_message(parts, message_id, properties, **agreement)
     envelope = build_user_message(
         message,
         sealed,
@@ -246,16 +257,22 @@ def user_message(
     parts: Sequence[PartInfo],
     message_id: str | None = None,
     properties: Sequence[Property] = FOUR_CORNER,
+    *,
+    mode: PMode = DOMIBUS_LIKE,
+    service: Service = SERVICE,
+    action: str = "deliver",
 ) -> UserMessage:
-    """What the municipality says to the clinic about these parts."""
+    """What the municipality says to the clinic about these parts, in the words of an agreement."""
+    agreement = AgreementRef(mode.agreement, mode.agreement_type) if mode.agreement else None
     return UserMessage(
         message_id=message_id or f"{uuid.uuid4()}@municipality.example",
         timestamp=timestamp(),
-        from_party=Party(PartyId("municipality-ap", names.PARTY_UNREGISTERED), names.EB_INITIATOR),
-        to_party=Party(PartyId("clinic-ap", names.PARTY_UNREGISTERED), names.EB_RESPONDER),
+        from_party=Party(PartyId("municipality-ap", mode.party_id_type), mode.initiator_role),
+        to_party=Party(PartyId("clinic-ap", mode.party_id_type), mode.responder_role),
         collaboration_info=CollaborationInfo(
-            service=Service("urn:ehmi:sdn-emergence", "process"),
-            action="deliver",
+            service=service,
+            action=action,
+            agreement_ref=agreement,
             conversation_id="conversation-2",
         ),
         message_properties=tuple(properties),
