@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Final
 from aiohttp import web
 from cryptography import x509
 
+from accesspoint import __version__
 from accesspoint.api.client import NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration, Retry, load
@@ -65,7 +66,7 @@ class OurselvesTarget(Target):
     kind: ClassVar[str] = "a throw-away node of ours"
 
     def __init__(self) -> None:
-        super().__init__("accesspoint (this version)")
+        super().__init__(f"accesspoint {__version__}")
         self._stack = AsyncExitStack()
         self.around: Surroundings
         self.node: RehearsalNode

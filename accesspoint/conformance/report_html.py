@@ -89,7 +89,7 @@ def write(run: Run) -> str:
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
         f"<header><h1>{title}</h1>"
         f'<p class="soft">{run.kind}, {run.at:%d %B %Y, %H:%M} UTC, '
-        f"accesspoint {escape(run.version)}, {len(run.results)} assertions</p>"
+        f"kit {escape(run.version)}, {len(run.results)} assertions</p>"
         f"{_verdict(run)}{_counts(run)}</header>"
         f'<p class="soft">Each row opens to what the assertion asks, why it matters, and every octet exchanged.</p>'
         f"<main>{groups}</main><footer><p>{escape(DISCLAIMER)}</p></footer></body></html>\n"
@@ -180,8 +180,8 @@ def _figures(result: Result) -> Iterator[str]:
 
 
 def _shown(one: Octets) -> str:
-    """The head and as much of the octets as a person reads; what is no text shows as dots."""
+    """The head and as much of the octets as a person reads; elements begin new lines, what is no text shows as dots."""
     text = one.body.decode("utf-8", errors="replace")[:_SHOWN]
     clean = "".join(letter if letter.isprintable() or letter in "\n\t" else "·" for letter in text)
-    clean = clean.replace("\ufffd", "·")
+    clean = clean.replace("\ufffd", "·").replace("><", ">\n<")
     return f"{one.head}\n\n{clean}{'' if len(text) < _SHOWN else ' …'}"
