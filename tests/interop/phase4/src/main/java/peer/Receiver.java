@@ -44,7 +44,7 @@ final class Receiver implements AutoCloseable {
     server.addConnector(connector);
     final ServletContextHandler context = new ServletContextHandler();
     context.setContextPath("/");
-    context.addEventListener(new AccessPointListener(Keys.messageKeys(job), new Inbox(Path.of(job.getAsString("folder")))));
+    context.addEventListener(new AccessPointListener(Setting.of(job)));
     server.setHandler(context);
     server.start();
   }
@@ -72,21 +72,27 @@ final class Receiver implements AutoCloseable {
     return new ServerConnector(server, new SslConnectionFactory(factory, "http/1.1"), new HttpConnectionFactory(configuration));
   }
 
+  /** What requests are received with: the keys and the profile of the job's generation, and where payloads go. */
+  private record Setting(IAS4CryptoFactory signing, IAS4CryptoFactory decryption, String profile, Inbox inbox) {
+    static Setting of(final IJsonObject job) throws Exception {
+      final Inbox inbox = new Inbox(Path.of(job.getAsString("folder")));
+      return new Setting(EDelivery2.signing(job), EDelivery2.decryption(job), EDelivery2.profile(job), inbox);
+    }
+  }
+
   /** Opens phase4's scopes and managers with the servlet context and closes them with it; the servlet needs them. */
   private static final class AccessPointListener extends WebScopeListener {
-    private final IAS4CryptoFactory keys;
-    private final Inbox inbox;
+    private final Setting setting;
 
-    AccessPointListener(final IAS4CryptoFactory keys, final Inbox inbox) {
-      this.keys = keys;
-      this.inbox = inbox;
+    AccessPointListener(final Setting setting) {
+      this.setting = setting;
     }
 
     @Override
     public void contextInitialized(final ServletContextEvent event) {
       super.contextInitialized(event);
       AS4ServerInitializer.initAS4Server();
-      event.getServletContext().addServlet("as4", new Endpoint(keys, inbox)).addMapping("/as4");
+      event.getServletContext().addServlet("as4", new Endpoint(setting)).addMapping("/as4");
     }
 
     @Override
@@ -100,7 +106,7 @@ final class Receiver implements AutoCloseable {
   private static final class Endpoint extends AbstractXServlet {
     private static final long serialVersionUID = 1L;
 
-    Endpoint(final IAS4CryptoFactory keys, final Inbox inbox) {
+    Endpoint(final Setting setting) {
       settings().setMultipartEnabled(false);
       final AS4XServletHandler handler = new AS4XServletHandler();
       handler.setRequestHandlerCustomizer(new IAS4ServletRequestHandlerCustomizer() {
@@ -108,10 +114,11 @@ final class Receiver implements AutoCloseable {
         public void customizeBeforeHandling(final IRequestWebScopeWithoutResponse scope,
                                             final AS4UnifiedResponse response,
                                             final AS4RequestHandler request) {
-          request.setCryptoFactory(keys);
-          request.setPModeResolver(new AS4DefaultPModeResolver(EDeliveryProfile.ID));
-          request.setIncomingProfileSelector(new AS4IncomingProfileSelectorConstant(EDeliveryProfile.ID, true));
-          request.setProcessorSupplier(() -> new CommonsArrayList<>(inbox));
+          request.setCryptoFactorySign(setting.signing);
+          request.setCryptoFactoryCrypt(setting.decryption);
+          request.setPModeResolver(new AS4DefaultPModeResolver(setting.profile));
+          request.setIncomingProfileSelector(new AS4IncomingProfileSelectorConstant(setting.profile, true));
+          request.setProcessorSupplier(() -> new CommonsArrayList<>(setting.inbox));
         }
 
         @Override

@@ -93,6 +93,7 @@ final class Sender {
            .signalMsgConsumer((message, metadata, state) -> signal.take(message, state))
            .signalMsgValidationResultHdl(signal);
     final ECryptoKeyIdentifierType token = ECryptoKeyIdentifierType.valueOf(job.getAsString("token", "BST_DIRECT_REFERENCE"));
+    EDelivery2.prepare(builder, mode, job);
     builder.signingParams().setKeyIdentifierType(token);
     builder.cryptParams().setKeyIdentifierType(token);
     final IJsonObject properties = job.getAsObject("properties");
