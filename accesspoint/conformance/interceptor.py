@@ -119,7 +119,7 @@ class Interceptor:
     async def _pass_on(self, message: Message) -> Message:
         if self._session is None:
             raise RuntimeError("the interceptor is used outside its async with")
-        headers = {"Content-Type": message.content_type}
+        headers = {"Content-Type": message.content_type, "Accept-Encoding": "identity"}
         async with self._session.post(
             self.target, data=message.body, headers=headers, allow_redirects=False
         ) as response:

@@ -49,7 +49,7 @@ class Line:
         """Post octets and return the answer; raises `Unmet` when none comes."""
         if self._session is None:
             raise RuntimeError("the line is used outside its async with")
-        headers = {"Content-Type": content_type, **(fields or {})}
+        headers = {"Content-Type": content_type, "Accept-Encoding": "identity", **(fields or {})}
         recorder.sent(label, f"POST {self.url}\nContent-Type: {content_type}", body)
         try:
             async with self._session.post(

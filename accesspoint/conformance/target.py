@@ -19,16 +19,14 @@ from accesspoint.conformance.interceptor import Script, undisturbed
 from accesspoint.conformance.reading import Message, expect_receipt
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.smp_rules import Published
-from envelope.messaging import UserMessage
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a consumer got: the facts of the message by name, its payloads, and the Deliver itself."""
+    """What a consumer got: the facts and properties of the message by name, and its payloads."""
 
     properties: Mapping[str, str]
     payloads: tuple[bytes, ...]
-    message: UserMessage
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ class TestService:
         facts = _facts(header)
         if action == DELIVER:
             payloads = tuple(push.part_of(info).octets for info in push.part_infos)
-            self.delivered.append(Delivery(facts, payloads, header))
+            self.delivered.append(Delivery(facts, payloads))
         elif action == NOTIFY:
             self.told.append(
                 Notice(
