@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from accesspoint.config_partner import Partner
+from accesspoint.config_partner import Partner, no_gln_twice
 from accesspoint.config_values import (
     Address,
     Duration,
@@ -380,7 +380,9 @@ class Configuration(Table):
     retention: Retention = Retention()
     trust: Trust = Trust()
     directory: Directory | None = None
-    partners: Mapping[str, Partner] = Field(default_factory=dict)
+    partners: Annotated[Mapping[str, Partner], AfterValidator(no_gln_twice)] = Field(
+        default_factory=dict
+    )
     delivery_status: DeliveryStatus | None = None
     sending: Sending = Sending()
     links: Links = Links()
@@ -456,16 +458,20 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Configurat
 def model_at(location: tuple[Any, ...]) -> type[Table] | None:
     """Return the table that holds the key at a path of the file, or None when it is no table of ours."""
     model: Any = Configuration
+    named = False
     for part in location:
         if isinstance(part, int):
             continue
+        if named:
+            # The name of a partner or a P-Mode leads to the same table as the key before it.
+            named = False
+            continue
         fields = getattr(model, "model_fields", None)
         if fields is None or part not in fields:
-            # The name of a partner leads to the same table as `partners` itself.
-            if model is Partner and part == location[1]:
-                continue
             return None
-        model = _table_of(fields[part].annotation)
+        annotation = fields[part].annotation
+        model = _table_of(annotation)
+        named = get_origin(annotation) is Mapping
     return model if isinstance(model, type) and issubclass(model, Table) else None
 
 

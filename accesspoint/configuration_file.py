@@ -146,7 +146,7 @@ class _Reporter:
         place: Place | None = None
         known = location
         while place is None and known:
-            place = self._places.get(known)
+            place = self._places.get(known) or self._first_below(known)
             known = known if place else known[:-1]
         if place is None:
             name = ".".join(str(part) for part in location)
@@ -158,6 +158,11 @@ class _Reporter:
         self.findings.append(
             (place.line, self._shown(place, known, text, mark_key=mark_key, secret=secret))
         )
+
+    def _first_below(self, location: Location) -> Place | None:
+        """Where a table begins that only its own tables name, as `[a.b]` begins `a`."""
+        below = (place for at, place in self._places.items() if at[: len(location)] == location)
+        return min(below, key=lambda place: place.line, default=None)
 
     def _shown(
         self, place: Place, known: Location, text: str, *, mark_key: bool, secret: bool

@@ -7,10 +7,11 @@ partners outside the directory, address and certificate.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Any, Self
 
 from cryptography import x509
 
+from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_partner import Partner
 from envelope.messaging import Party, PartyId
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, Generation, PMode, Quirk, SecuritySuite
@@ -57,6 +58,8 @@ class Agreements:
 
     default: PMode = DOMIBUS_LIKE
     by_party: Mapping[str, PMode] = field(default_factory=dict)
+    exchanges: Mapping[str, tuple[PMode, ...]] = field(default_factory=dict)
+    """The P-Modes of partners that have several; all of one partner share its security."""
 
     @property
     def modes(self) -> tuple[PMode, ...]:
@@ -66,6 +69,17 @@ class Agreements:
     def mode_for(self, party: str) -> PMode:
         """The agreement with this party."""
         return self.by_party.get(party, self.default)
+
+    def agreed_with(self, party: str) -> tuple[PMode, ...]:
+        """Every P-Mode that a message from this party may belong to."""
+        return self.exchanges.get(party) or (self.mode_for(party),)
+
+    def mode_to(self, party: str, *, service: str, action: str) -> PMode | None:
+        """The P-Mode to send such a message to this party under, or None where none is agreed."""
+        for mode in self.agreed_with(party):
+            if mode.service in (None, service) and mode.action in (None, action):
+                return mode
+        return None
 
 
 def build_agreements(
@@ -78,14 +92,25 @@ def build_agreements(
     are the generations for whom the directory finds.
     """
     modes: dict[str, PMode] = {}
+    exchanges: dict[str, tuple[PMode, ...]] = {}
     certificates: dict[str, tuple[x509.Certificate, ...]] = {}
     for name, partner in partners.items():
         agreed = partner_certificates(partner)
         party = party_of(name, agreed)
-        modes[party] = mode_of(partner, default)
+        mode = mode_of(partner, default)
+        if modes.setdefault(party, mode) != mode:
+            raise ConfigurationProblem(
+                (
+                    Finding(
+                        "[partners]",
+                        f"{name} is the access point {party} like another partner, but agreed otherwise",
+                    ),
+                )
+            )
+        exchanges[party] = (*exchanges.get(party, ()), *modes_of(name, partner, mode))
         if agreed:
             certificates[party] = (*certificates.get(party, ()), *agreed)
-    return Agreements(DOMIBUS_LIKE.knowing(default), modes), certificates
+    return Agreements(DOMIBUS_LIKE.knowing(default), modes, exchanges), certificates
 
 
 def partner_certificates(partner: Partner) -> tuple[x509.Certificate, ...]:
@@ -107,7 +132,23 @@ def mode_of(partner: Partner, default: tuple[Generation, ...] = (Generation.V1_1
     """The effective agreement with a partner: its preset, and what its table says besides."""
     mode = with_quirks(PRESETS[partner.preset], frozenset(partner.quirks))
     unsaid = default if partner.certificate is None else (Generation.V1_15,)
-    return replace(mode.knowing(partner.generations or unsaid), mep=partner.mep)
+    mode = mode.knowing(partner.generations or unsaid)
+    said = partner.said()
+    if partner.party_id_type is not None:
+        said["party_id_type"] = partner.party_id_type
+    tokens: dict[str, Any] = {
+        name: getattr(partner, name)
+        for name in ("signing_token", "encryption_token")
+        if getattr(partner, name) is not None
+    }
+    return replace(mode, mep=partner.mep, suite=replace(mode.suite, **tokens), **said)
+
+
+def modes_of(name: str, partner: Partner, mode: PMode) -> tuple[PMode, ...]:
+    """The P-Modes of the partner `name`: those of its table, else `mode` alone, open for every service."""
+    return tuple(
+        replace(mode, id=f"{name}.{key}", **values.said()) for key, values in partner.pmodes.items()
+    ) or (replace(mode, id=name),)
 
 
 def with_quirks(mode: PMode, quirks: frozenset[Quirk]) -> PMode:

@@ -183,6 +183,15 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the receiver has not registered the document in this version, or its registration has ended.",
             ("ask the receiver to register the document",),
         ),
+        "pmode-missing": ProblemText(
+            "Nothing is agreed about this kind of message",
+            "No P-Mode of the receiver's access point fits the message; nothing was sent.",
+            "the partner's pmodes in accesspoint.toml lack this service and action.",
+            (
+                "compare: accesspoint partner show NAME --config FILE",
+                "add the P-Mode to [partners.NAME.pmodes], or remove pmodes to exchange every kind, and start again",
+            ),
+        ),
         "lookup-unreachable": ProblemText(
             "The directory did not answer",
             "The directory could not be asked about {participant}.",

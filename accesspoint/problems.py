@@ -286,6 +286,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         # look-up
         Problem("lookup-no-participant", _T, _L.LOOKUP, _X.FAILED, 422),
         Problem("lookup-no-endpoint", _T, _L.LOOKUP, _X.FAILED, 422),
+        Problem("pmode-missing", _O, _L.LOOKUP, _X.CONFIGURATION),
         Problem("lookup-unreachable", _N, _L.LOOKUP, _X.UNREACHABLE, 503),
         Problem("lookup-forbidden-network", _U, _L.LOOKUP, _X.FAILED, 502),
         Problem("smp-signature", _T, _L.LOOKUP, _X.TRUST, 502),

@@ -35,6 +35,7 @@ class Quirk(StrEnum):
     UNSIGNED_BODY = "unsigned-body"
     HKDF_DIALECT = "hkdf-dialect"
     LOOSE_MESSAGE_ID = "loose-message-id"
+    ANY_PARTY_TYPE = "any-party-type"
 
 
 class TokenForm(StrEnum):
@@ -136,7 +137,7 @@ class Mep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PMode:
-    """The agreement for one direction between two access points.
+    """The agreement for one direction between two access points; without service and action it is open for all.
 
     `policy` and `suite` are those of the first of `generations`; `under` and `spoken_by` give the agreement as it is
     in another one.
@@ -148,7 +149,9 @@ class PMode:
     responder_role: str = names.EB_RESPONDER
     agreement: str | None = None
     agreement_type: str | None = None
+    service: str | None = None
     service_type: str | None = None
+    action: str | None = None
     mep: Mep = Mep.ONE_WAY
     encrypt: bool = True
     compress: bool = True

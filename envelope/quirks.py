@@ -111,6 +111,12 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "it keeps one spelling, and duplicates are looked for under the sender that signed",
             "ebMS 3.0 Core section 5.2.2.1; RFC 2822 section 3.6.4",
         ),
+        Quirk.ANY_PARTY_TYPE: QuirkNote(
+            "party ids of another type than the agreed one, or of none",
+            "Domibus and phase4, whose types are free configuration",
+            "the id itself is compared, and the certificate must be that party's",
+            "eDelivery AS4 1.15 section 5.1; ebCore Party Id Type 1.0",
+        ),
     }
 )
 

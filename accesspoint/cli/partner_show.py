@@ -18,7 +18,7 @@ from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.config_partner import Partner
-from accesspoint.identity import mode_of, partner_certificates, party_of
+from accesspoint.identity import mode_of, modes_of, partner_certificates, party_of
 from accesspoint.problems import ExitStatus
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode
 from envelope.quirks import NOTES
@@ -166,7 +166,12 @@ def _details(one: Named) -> Json:
         name: {"value": value, "origin": str(origin)}
         for name, value, origin in values(one.mode, one.partner)
     }
-    return _summary(one) | {"p_mode": p_mode, "quirks": quirks}
+    pmodes = [
+        {"id": mode.id} | one.partner.pmodes[mode.id.removeprefix(f"{one.name}.")].said()
+        for mode in modes_of(one.name, one.partner, one.mode)
+        if one.partner.pmodes
+    ]
+    return _summary(one) | {"p_mode": p_mode, "pmodes": pmodes, "quirks": quirks}
 
 
 def _render(one: Named) -> str:
@@ -185,6 +190,13 @@ def _render(one: Named) -> str:
     width = max(map(len, written))
     for name, (value, origin) in written.items():
         lines.append(f"    {name:{width}}  {value}  [{origin}]")
+    lines += [
+        "",
+        "  P-Modes: only these" if details["pmodes"] else "  P-Modes: one for every service",
+    ]
+    for pmode in details["pmodes"]:
+        said = ", ".join(f"{key} {value}" for key, value in pmode.items() if key != "id")
+        lines.append(f"    {pmode['id']}: {said or 'every service'}")
     lines += ["", "  quirks" if details["quirks"] else "  quirks: none"]
     for quirk in details["quirks"]:
         lines += [

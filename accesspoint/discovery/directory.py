@@ -34,6 +34,7 @@ class LookupProblem(StrEnum):
     REFUSED = "smp-refused"
     FORBIDDEN_NETWORK = "lookup-forbidden-network"
     GENERATION = "generation-not-agreed"
+    PMODE = "pmode-missing"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ from accesspoint.store.evidence import (
 )
 from accesspoint.store.messages import NewMessage, advance, find_message, insert_message
 from accesspoint.store.payloads import PayloadStore, TemporaryPayload
-from envelope import names, soap, wsse
+from envelope import soap, wsse
 from envelope.compression import Decompressor
 from envelope.ehmi import check_addressing
 from envelope.errors import (
@@ -77,13 +77,14 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener
-from envelope.pmode import PMode, Quirk, SecuritySuite
+from envelope.pmode import Quirk, SecuritySuite
 from envelope.quirks import MET_EARLY
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
 from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import StandardBusinessDocumentHeader
 from envelope.security_header import claimed_algorithm
+from envelope.selection import is_test_service, select_mode
 from envelope.signals import read_signal
 from envelope.verified import (
     AuthenticatedUserMessage,
@@ -311,9 +312,8 @@ class Receiver:
         """G9 to G11: inflate, hold against the agreement, store, answer."""
         failpoint("R3")
         message = verified.user_message
-        mode = self._agreements.mode_for(message.from_party.party_id.value)
-        self._check_agreement(verified, mode)
-        if _is_test_service(verified):
+        self._check_agreement(message)
+        if is_test_service(message):
             return await self._accept_apart(verified, files, "test-service")
         if self._consumer is not None and self._consumer.takes(message):
             return await self._accept_apart(verified, files, "consumer", self._consumer)
@@ -329,27 +329,16 @@ class Receiver:
         )
         return await self._store(verified, header, facts, payload)
 
-    def _check_agreement(self, verified: VerifiedUserMessage, mode: PMode) -> None:
-        """G10, the part that the ebMS header decides."""
-        message = verified.user_message
+    def _check_agreement(self, message: UserMessage) -> None:
+        """G10, the part that the ebMS header decides: one of the P-Modes agreed with the sender must fit."""
+        sender = message.from_party.party_id.value
         if message.to_party.party_id.value != self._identity.party:
             raise ProcessingModeMismatch(
                 "the message is for another access point", reason="pmode.to"
             )
-        if message.from_party.party_id.value == self._identity.party:
+        if sender == self._identity.party:
             raise ProcessingModeMismatch("the message names us as its sender", reason="pmode.from")
-        agreement = message.collaboration_info.agreement_ref
-        if mode.agreement is not None and (agreement is None or agreement.value != mode.agreement):
-            raise ProcessingModeMismatch(
-                "the agreement reference is another one", reason="pmode.agreement"
-            )
-        if (message.from_party.role, message.to_party.role) != (
-            mode.initiator_role,
-            mode.responder_role,
-        ):
-            raise ProcessingModeMismatch(
-                "the roles are not those of the agreement", reason="pmode.role"
-            )
+        select_mode(self._agreements.agreed_with(sender), message)
 
     def _open_business_document(
         self, verified: VerifiedUserMessage, files: dict[str, TemporaryPayload]
@@ -592,8 +581,3 @@ def _met_in_header(soap_part: bytes, message: UserMessage) -> Iterator[Quirk]:
         yield Quirk.BYTE_ORDER_MARK
     if any("@" not in id_ for id_ in (message.message_id, message.ref_to_message_id) if id_):
         yield Quirk.LOOSE_MESSAGE_ID
-
-
-def _is_test_service(verified: VerifiedUserMessage) -> bool:
-    info = verified.user_message.collaboration_info
-    return info.service.value == names.EB_TEST_SERVICE and info.action == names.EB_TEST_ACTION

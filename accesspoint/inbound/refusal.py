@@ -15,6 +15,7 @@ import structlog
 from accesspoint.clock import Clock, timestamp
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
+from accesspoint.log import scrub
 from accesspoint.store.database import Database, Transaction
 from accesspoint.store.evidence import Refusal, record_refusal
 from envelope import soap
@@ -94,6 +95,7 @@ class Refuser:
             certificate=intake.certificate,
             input_sha256=intake.digest.hexdigest(),
             input_bytes=intake.size,
+            detail=scrub(error.detail),
         )
 
         async def work(tx: Transaction) -> None:

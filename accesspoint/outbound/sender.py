@@ -25,7 +25,7 @@ import structlog
 
 from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
-from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed
+from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed, LookupProblem
 from accesspoint.failpoints import failpoint
 from accesspoint.generation import mode_towards
 from accesspoint.identity import Agreements, Identity
@@ -202,7 +202,7 @@ class Sender:
             self._trust.validate_recipient(endpoint.certificate)
             certificate = load_certificate(endpoint.certificate)
             partner = common_name(certificate)
-            mode = mode_towards(self._agreements.mode_for(partner), endpoint, certificate)
+            mode = mode_towards(self._mode_to(partner, row), endpoint, certificate)
         except LookupFailed as failed:
             await self._lookup_failed(row, failed.slug, failed.detail, permanent=failed.permanent)
             return
@@ -246,6 +246,15 @@ class Sender:
             self._lanes.answered(lane)
         elif self._lanes.failed(lane, now=self._clock.now()):
             await self._give_up_overdue(lane, verdict)
+
+    def _mode_to(self, partner: str, row: Row) -> PMode:
+        """The P-Mode agreed for this service and action; raises LookupFailed when there is none."""
+        service, action = str(row["process_id"]), str(row["document_id"])
+        mode = self._agreements.mode_to(partner, service=service, action=action)
+        if mode is None:
+            detail = f"{partner}: service {service}, action {action}"
+            raise LookupFailed(LookupProblem.PMODE, detail, permanent=False)
+        return mode
 
     async def _change_lane(self, row: Row, lane: str, partner: str) -> bool:
         """Hold a slot where the look-up led; without room there the message waits in that lane, with all of its kind."""

@@ -35,7 +35,7 @@ class Wire:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is kept of a refused message: facts about it, nothing of it."""
+    """What is kept of a refused message: facts about it, nothing of it; `detail` is our own sentence, scrubbed."""
 
     gate: str
     reason: str
@@ -44,6 +44,7 @@ class Refusal:
     certificate: str | None
     input_sha256: str
     input_bytes: int
+    detail: str | None = None
 
 
 def content_digest(references: Sequence[SignedReference]) -> str:
@@ -174,10 +175,10 @@ async def find_duplicate(tx: Transaction, *, party: str, message_id: str) -> Row
 async def record_refusal(tx: Transaction, refusal: Refusal, *, at: datetime) -> None:
     """Store that something was refused, and why."""
     await tx.execute(
-        "INSERT INTO refusals (at, gate, reason, code, peer, certificate, input_sha256, input_bytes)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+        "INSERT INTO refusals (at, gate, reason, code, peer, certificate, input_sha256, input_bytes, detail)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
         to_microseconds(at), refusal.gate, refusal.reason, refusal.code, refusal.peer, refusal.certificate,
-        refusal.input_sha256, refusal.input_bytes,
+        refusal.input_sha256, refusal.input_bytes, refusal.detail,
     )  # fmt: skip
 
 

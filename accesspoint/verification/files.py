@@ -160,6 +160,7 @@ async def check_personal_data(evidence: Evidence, tally: Tally) -> None:
         ("journal", "detail"),
         ("history", "note"),
         ("refusals", "reason"),
+        ("refusals", "detail"),
         ("refusals", "peer"),
     ):
         async for row in evidence.rows(

@@ -453,3 +453,63 @@ def test_the_models_behind_paths_are_found() -> None:
 
 def test_what_the_writer_writes_the_loader_reads(tmp_path: Path) -> None:
     assert tomllib.loads(write(tmp_path).read_text()) == document()
+
+
+def test_every_mistake_about_partners_is_told_in_one_go_at_its_line(tmp_path: Path) -> None:
+    text = write_toml({**document(), "partners": {}}).rstrip()
+    head = text.count("\n") + 1
+    text += """
+[partners.one]
+gln = "5790000000028"
+preset = "domibus-lik"
+quirks = ["base64-part"]
+agreement_type = "t"
+
+[partners.two]
+url = "https://two.example/as4"
+agreement = "no uri"
+
+[partners.three]
+signing_tokn = "ski"
+
+[partners.three.pmodes.results]
+service = "results"
+acton = "send"
+
+[partners.four.pmodes.a]
+service = "urn:s"
+
+[partners.four.pmodes.b]
+service = "urn:s"
+"""
+    rendered = problems(write(tmp_path, text=text))
+    for offset, words in (
+        (2, "check digit"),
+        (3, "must be 'domibus-like'"),
+        (4, "must be 'byte-order-mark'"),
+        (1, "agreement_type belongs to an agreement"),
+        (7, "certificate: url and certificate go together"),
+        (7, "pmodes: agreement is no URI, so it needs agreement_type"),
+        (12, 'Did you mean "signing_token"?'),
+        (16, 'Did you mean "action"?'),
+        (18, "a and b say the same"),
+    ):
+        told = [each for each in rendered.split("\naccesspoint.toml:") if words in each]
+        assert [each.split()[0].removeprefix("accesspoint.toml:") for each in told] == [
+            str(head + offset)
+        ], rendered
+    assert "9 problems" in rendered, rendered
+
+
+def test_two_partners_for_one_receiver_are_refused(tmp_path: Path) -> None:
+    gln = "5790000000029"
+    path = write(tmp_path, {"partners": {"one": {"gln": gln}, "two": {"gln": gln}}})
+    assert "one and two have the same gln" in problems(path)
+
+
+def test_values_of_the_header_are_taken_as_the_standard_shapes_them(tmp_path: Path) -> None:
+    pmodes = {"results": {"service": "results", "service_type": "urn:t", "action": "send it"}}
+    path = write(tmp_path, {"partners": {"one": {"pmodes": pmodes}}})
+    assert load(path, {}).partners["one"].pmodes["results"].said() == pmodes["results"]
+    pmodes["results"]["action"] = "send\tit"
+    assert "visible ASCII" in problems(write(tmp_path, {"partners": {"one": {"pmodes": pmodes}}}))

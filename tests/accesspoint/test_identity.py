@@ -7,12 +7,13 @@ import pytest
 from as4_parts import identity_of
 from as4_stage import Pki
 
+from accesspoint.config import ConfigurationProblem
 from accesspoint.config_partner import Partner
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.identity import Agreements, build_agreements, with_quirks
 from envelope import names
 from envelope.messaging import Party, PartyId
-from envelope.pmode import DOMIBUS_LIKE, PRESETS, Quirk
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, Quirk, TokenForm
 
 
 def partner(**settings: Any) -> Partner:
@@ -80,3 +81,34 @@ def test_two_receivers_behind_one_access_point_keep_both_certificates(pki: Pki) 
 def test_every_preset_of_the_configuration_is_a_mode(preset: str) -> None:
     agreements, _ = build_agreements({"ap": partner(preset=preset)})
     assert agreements.mode_for("ap").id == preset
+
+
+def test_a_partner_says_what_differs_from_its_preset() -> None:
+    said = {"party_id_type": "urn:t", "agreement": "urn:a", "initiator_role": "urn:r"}
+    agreements, _ = build_agreements({"ap": partner(signing_token="pkipath", **said)})
+    mode = agreements.mode_for("ap")
+    assert (mode.party_id_type, mode.agreement, mode.initiator_role) == tuple(said.values())
+    assert mode.responder_role == names.EB_RESPONDER
+    assert mode.suite.signing_token is TokenForm.PKI_PATH
+    assert mode.suite.encryption_token is DOMIBUS_LIKE.suite.encryption_token
+
+
+def test_p_modes_of_a_partner_take_over_what_its_table_says() -> None:
+    pmodes = {"results": {"service": "urn:s", "action": "a"}, "letters": {"service": "urn:l"}}
+    agreements, _ = build_agreements({"ap": partner(agreement="urn:a", pmodes=pmodes)})
+    results, letters = agreements.agreed_with("ap")
+    assert (results.id, letters.id) == ("ap.results", "ap.letters")
+    assert results.agreement == letters.agreement == "urn:a"
+    assert agreements.mode_to("ap", service="urn:s", action="a") is results
+    assert agreements.mode_to("ap", service="urn:l", action="x") is letters
+    assert agreements.mode_to("ap", service="urn:s", action="x") is None
+
+
+def test_two_entries_for_one_access_point_must_agree_about_it(pki: Pki) -> None:
+    entry = partner(certificate=Path(pki.file_of(pki.clinic)))
+    other = partner(certificate=Path(pki.file_of(pki.clinic)), quirks=["bare-line-feeds"])
+    agreements, _ = build_agreements({"one": entry, "two": entry})
+    assert [mode.id for mode in agreements.agreed_with(CLINIC.access_point)] == ["one", "two"]
+    with pytest.raises(ConfigurationProblem) as caught:
+        build_agreements({"one": entry, "two": other})
+    assert "two is the access point" in caught.value.render()

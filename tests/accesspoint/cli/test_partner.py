@@ -92,3 +92,16 @@ def test_an_unknown_partner_is_answered_with_those_that_are_known(
 def test_a_node_without_partners_says_so(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
     path = Stage(pki, tmp_path).write_node(MUNICIPALITY, pki.municipality, partners={})
     assert invoke("partner", "list", "-c", path).out.startswith("no partner is configured")
+
+
+def test_the_p_modes_of_a_partner_are_listed(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
+    pmodes = {"results": {"service": "urn:s", "action": "urn:a"}}
+    partner = Partner(CLINIC, pki.clinic, URL, {"agreement": "urn:agreed", "pmodes": pmodes})
+    path = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+    ended = invoke("partner", "show", "clinic", "-c", path)
+    assert "clinic.results: service urn:s, action urn:a" in ended.out
+    assert "urn:agreed  [partner clinic]" in ended.out
+    shown = json.loads(invoke("partner", "show", "clinic", "-c", path, "--format", "json").out)
+    assert shown["pmodes"] == [{"id": "clinic.results", **pmodes["results"]}]

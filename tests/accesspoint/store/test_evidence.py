@@ -121,7 +121,9 @@ async def test_a_duplicate_key_is_sender_and_message_id(packaged: Database) -> N
 async def test_a_refusal_keeps_facts_about_the_message_and_nothing_of_it(
     packaged: Database,
 ) -> None:
-    refusal = Refusal("G6", "sig.value", "EBMS:0101", "127.0.0.1", None, "ab" * 32, 17)
+    refusal = Refusal(
+        "G6", "sig.value", "EBMS:0101", "127.0.0.1", None, "ab" * 32, 17, "no reference"
+    )
     await packaged.run(lambda tx: record_refusal(tx, refusal, at=AT))
     (row,) = await packaged.fetch("SELECT * FROM refusals")
     assert row == {
@@ -134,6 +136,7 @@ async def test_a_refusal_keeps_facts_about_the_message_and_nothing_of_it(
         "certificate": None,
         "input_sha256": "ab" * 32,
         "input_bytes": 17,
+        "detail": "no reference",
     }
 
 
