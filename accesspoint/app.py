@@ -35,6 +35,7 @@ from accesspoint.delivery.token import TokenSource
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.doors import open_door
+from accesspoint.evidence.gather import Bundles
 from accesspoint.failpoints import failpoint
 from accesspoint.generation import agreements_of
 from accesspoint.identity import Identity
@@ -67,14 +68,12 @@ from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.reserve import Reserve
-from accesspoint.trust import MessageTrust, RevocationRefresher, common_name
+from accesspoint.trust import MessageTrust, RevocationRefresher, common_name, open_validator
 from envelope.limits import DEFAULT_LIMITS, MIB
-from keys.crl import CrlStore
 from keys.path import Validator
-from keys.revocation import RevocationPolicy
 from keys.store import KeyStore, load_certificate_files
 from keys.tls import client_context, server_context
-from keys.trust import Purpose, TrustStore
+from keys.trust import Purpose
 
 INTERRUPTED_SECONDS: Final = 1.0
 EVENT_ATTEMPT: Final = 0.7
@@ -97,6 +96,7 @@ class AccessPoint:
         self.bells = Bells()
         self.outbox: Outbox | None = None
         self.desk: PullDesk | None = None
+        self.bundles: Bundles | None = None
         self.consumer: Consumer | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
@@ -167,18 +167,10 @@ class AccessPoint:
 
     def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
         """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
-        if settings is None:
-            return Validator(TrustStore(purpose))
-        trust = TrustStore(
-            purpose,
-            load_certificate_files(settings.anchors),
-            load_certificate_files(settings.intermediates),
-        )
-        crls = CrlStore(trust.authorities)
-        if settings.crl_urls:
-            self._refreshers.append(RevocationRefresher(crls, settings.crl_urls, clock=self.clock))
-        policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
-        return Validator(trust, revocation=policy, crls=crls)
+        validator, refresher = open_validator(purpose, settings, clock=self.clock)
+        if refresher is not None:
+            self._refreshers.append(refresher)
+        return validator
 
     async def refresh_revocation(self) -> None:
         """Fetch the revocation lists once: without them the first messages would be refused.
@@ -330,6 +322,9 @@ class AccessPoint:
             self.build_validator(Purpose.MESSAGE, configuration.trust.message),
             clock=self.clock,
             partners=self.partner_certificates,
+        )
+        self.bundles = Bundles(
+            database=self.database, payloads=self.payloads, identity=self.identity, trust=trust
         )
         receipts = LateReceipts(
             database=self.database,
@@ -484,7 +479,11 @@ class AccessPoint:
             application=self.application,
             token=token,
             exchanges=Exchanges(
-                database=self.database, reporter=self.reporter, bells=self.bells, clock=self.clock
+                database=self.database,
+                reporter=self.reporter,
+                bells=self.bells,
+                clock=self.clock,
+                bundles=self.bundles,
             ),
             admit=self.reserve.require,
             desk=self.desk,

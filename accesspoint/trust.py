@@ -9,7 +9,7 @@ Revocation lists are fetched in the background; a request never waits for one.
 import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import aiohttp
@@ -18,6 +18,7 @@ from cryptography import x509
 
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
+from accesspoint.config import TrustPurpose
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
@@ -25,13 +26,17 @@ from keys.certificate import agrees_only, fingerprint, load_certificate, subject
 from keys.crl import CrlStore
 from keys.errors import AmbiguousReference, CrlRefused, KeysError
 from keys.identity import PartyIdentity, check_party
-from keys.path import Usage, ValidatedCertificate, Validator
+from keys.path import Usage, ValidatedCertificate, Validator, validate
 from keys.reference import find_certificate
+from keys.revocation import RevocationMode, RevocationPolicy
+from keys.store import load_certificate_files
+from keys.trust import Purpose, TrustStore
 
 REFRESH: Final = timedelta(minutes=10)
 RETRY: Final = timedelta(seconds=2)
 CRL_BYTES: Final = 16 * 1024 * 1024
 _PARTY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
+_UNASKED: Final = RevocationPolicy(RevocationMode.OFF, "evidence holds the lists themselves")
 _log = structlog.get_logger("accesspoint.trust")
 
 
@@ -105,6 +110,36 @@ class MessageTrust:
             )
         except KeysError as error:
             raise CertificateRefused(str(error), reason=error.reason) from error
+
+    @property
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """Anchors and intermediates, as configured."""
+        return self._validator.trust.authorities
+
+    def issuers(
+        self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], at: datetime
+    ) -> tuple[x509.Certificate, ...]:
+        """The authorities above a certificate as at `at`, the anchor last; what was sent with it where no path holds.
+
+        For evidence, which is judged by whoever reads it: revocation is not asked.
+        """
+        try:
+            found = validate(
+                certificate,
+                chain,
+                trust=self._validator.trust,
+                at=at,
+                usage=Usage.SIGNING,
+                revocation=_UNASKED,
+            )
+        except KeysError:
+            return tuple(chain)
+        return found.path[1:]
+
+    def revocation_lists(self, issuer: x509.Certificate) -> tuple[bytes, ...]:
+        """The revocation lists of an authority that are at hand, DER."""
+        crls = self._validator.crls
+        return () if crls is None else crls.lists_of(issuer)
 
     def _identity_of(self, party: PartyId) -> PartyIdentity:
         agreed = self._partners.get(party.value)
@@ -188,3 +223,25 @@ class RevocationRefresher:
         while True:
             wait = REFRESH if await self.refresh() else RETRY
             await asyncio.sleep(wait.total_seconds())
+
+
+def open_validator(
+    purpose: Purpose, settings: TrustPurpose | None, *, clock: Clock
+) -> tuple[Validator, RevocationRefresher | None]:
+    """The certificate rules for one purpose, and what keeps its revocation lists fresh where there are any.
+
+    Raises: KeysError for a certificate that cannot be read, or is no authority.
+    """
+    if settings is None:
+        return Validator(TrustStore(purpose)), None
+    trust = TrustStore(
+        purpose,
+        load_certificate_files(settings.anchors),
+        load_certificate_files(settings.intermediates),
+    )
+    crls = CrlStore(trust.authorities)
+    policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
+    refresher = (
+        RevocationRefresher(crls, settings.crl_urls, clock=clock) if settings.crl_urls else None
+    )
+    return Validator(trust, revocation=policy, crls=crls), refresher

@@ -10,7 +10,7 @@ Spec: RFC 5280 5, 6.3; hostile.md 1.7 (KEY-04, KEY-05); reliability.md 6.5.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, cast
 
@@ -59,6 +59,7 @@ class CrlAnswer:
 @dataclass(frozen=True, slots=True)
 class _Held:
     facts: CrlFacts
+    octets: bytes = field(repr=False)
     revoked: dict[int, datetime]
 
 
@@ -109,7 +110,9 @@ class CrlStore:
                     reason="crl.older",
                 )
         of_authority[scope] = _Held(
-            facts, {entry.serial_number: entry.revocation_date_utc for entry in crl}
+            facts,
+            crl.public_bytes(Encoding.DER),
+            {entry.serial_number: entry.revocation_date_utc for entry in crl},
         )
         self.generation += 1
         return facts
@@ -128,6 +131,10 @@ class CrlStore:
             if best is None or held.facts.next_update > best.facts.next_update:
                 best = held
         return CrlAnswer(None, best.facts if best else None)
+
+    def lists_of(self, issuer: x509.Certificate) -> tuple[bytes, ...]:
+        """The lists at hand of one authority (DER), to be kept as evidence of what was known."""
+        return tuple(held.octets for held in self._held.get(_authority_key(issuer), {}).values())
 
     def facts(self) -> list[CrlFacts]:
         """List what is held, for people and gauges, ordered by issuer."""

@@ -95,6 +95,11 @@ class NodeClient:
         """`retry`, `release` or `cancel` an exchange; raises `ApiProblem` where that does not fit."""
         return await self._call("POST", f"/api/v1/exchanges/{quote(id_, safe='')}/{act}", {})
 
+    async def evidence(self, id_: str, *, with_payload: bool = False) -> bytes:
+        """The evidence bundle of an exchange, a ZIP archive; raises `ApiProblem` for none."""
+        query = {"payload": "1"} if with_payload else {}
+        return await self._fetch("GET", f"/api/v1/exchanges/{quote(id_, safe='')}/evidence", query)
+
     async def about(self) -> Json:
         """Who the node is."""
         return await self._call("GET", "/api/v1/about", {})
@@ -120,17 +125,30 @@ class NodeClient:
         data: bytes | None = None,
         headers: dict[str, str] | None = None,
     ) -> Json:
+        answer: Json = json.loads(await self._fetch(method, path, query, data, headers))
+        return answer
+
+    async def _fetch(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> bytes:
+        """What the node answers; raises `ApiProblem` for a refusal."""
         if self._session is None:
             raise RuntimeError("the client is used outside its async with")
         try:
             async with self._session.request(
                 method, self._address.url + path, params=query, data=data, headers=headers
             ) as response:
-                body: Json = json.loads(await response.read())
+                body = await response.read()
+                problem: Json = json.loads(body) if response.status >= 400 else {}
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise NodeUnreachable(
                 f"{self._address.url} does not answer: {type(error).__name__}"
             ) from error
         if response.status >= 400:
-            raise ApiProblem(response.status, body)
+            raise ApiProblem(response.status, problem)
         return body

@@ -11,6 +11,7 @@ from typing import Final
 
 from accesspoint.api.queries import Json, describe_exchange, time_text
 from accesspoint.clock import Clock, to_microseconds
+from accesspoint.evidence.gather import Bundles
 from accesspoint.outbound.acknowledging import note
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
@@ -45,12 +46,20 @@ class Exchanges:
     """The exchanges of one node, for whoever operates it."""
 
     def __init__(
-        self, *, database: Database, reporter: Reporter, bells: Bells, clock: Clock
+        self,
+        *,
+        database: Database,
+        reporter: Reporter,
+        bells: Bells,
+        clock: Clock,
+        bundles: Bundles | None = None,
     ) -> None:
+        """`bundles` is None where no access point runs, which has the signatures."""
         self._database = database
         self._reporter = reporter
         self._bells = bells
         self._clock = clock
+        self._bundles = bundles
         self._acts: Mapping[str, Callable[[Transaction, Row], Awaitable[None]]] = {
             "retry": self._retry,
             "release": self._release,
@@ -80,6 +89,18 @@ class Exchanges:
             return await describe_exchange(tx, await _find(tx, id_))
 
         return await self._database.read(look)
+
+    async def evidence(self, id_: str, *, with_payload: bool) -> bytes:
+        """The evidence bundle of one exchange, a ZIP archive.
+
+        Raises: UnknownExchange; NotPossible where this node has no access point.
+        """
+        if self._bundles is None:
+            raise NotPossible("no access point runs here; ask the node that signs and receives")
+        bundle = await self._bundles.build(id_, with_payload=with_payload)
+        if bundle is None:
+            raise UnknownExchange(id_)
+        return bundle
 
     async def act(self, id_: str, verb: str) -> Json:
         """Do `retry`, `release` or `cancel`; the exchange as it is afterwards.

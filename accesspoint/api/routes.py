@@ -87,6 +87,7 @@ class Api:
         if self._exchanges is not None:
             app.router.add_get("/api/v1/exchanges", self._list_exchanges)
             app.router.add_get("/api/v1/exchanges/{id}", self._describe_exchange)
+            app.router.add_get("/api/v1/exchanges/{id}/evidence", self._export_evidence)
             app.router.add_post("/api/v1/exchanges/{id}/{act:retry|release|cancel}", self._act)
         return app
 
@@ -168,6 +169,12 @@ class Api:
     async def _describe_exchange(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
         return web.json_response(await self._exchanges.describe(request.match_info["id"]))
+
+    async def _export_evidence(self, request: web.Request) -> web.Response:
+        assert self._exchanges is not None  # noqa: S101 - the route exists only then
+        with_payload = request.query.get("payload") == "1"
+        bundle = await self._exchanges.evidence(request.match_info["id"], with_payload=with_payload)
+        return web.Response(body=bundle, content_type="application/zip")
 
     async def _act(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then

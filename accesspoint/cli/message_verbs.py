@@ -112,3 +112,32 @@ def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
     from accesspoint.cli import messages as verb
 
     raise typer.Exit(verb.act(id_, "cancel", config=config))
+
+
+@messages.command("evidence")
+def messages_evidence(
+    id_: IdArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new file; default: evidence-ID.zip.")
+    ] = None,
+    with_payload: Annotated[
+        bool, typer.Option("--with-payload", help="With the payload, which is about a patient.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Write what proves one message into a file to keep or to mail.
+
+    Signed headers, receipt, certificates, revocation lists, history, and a script that verifies all of
+    it years later without this program.
+
+    \b
+    Examples:
+      accesspoint messages evidence 01K...
+      accesspoint messages evidence 01K... -o proof.zip --config accesspoint.toml
+
+    \b
+    Exit codes: 0 written, 1 no such message, 2 usage, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.evidence(id_, output=output, with_payload=with_payload, config=config))

@@ -1,13 +1,18 @@
 """`accesspoint messages`: what stands still at a node, and what a person does about it."""
 
 import asyncio
+import os
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient
 from accesspoint.cli.current import address_of, find_config
 from accesspoint.problems import ExitStatus
+
+_SAFE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 def list_standing(state: str | None, *, config: Path | None) -> int:
@@ -39,6 +44,27 @@ def act(id_: str, verb: str, *, config: Path | None) -> int:
         _print(await node.act(id_, verb))
 
     return _with_node(config, ask)
+
+
+def evidence(id_: str, *, output: Path | None, with_payload: bool, config: Path | None) -> int:
+    """Write the evidence bundle of one exchange to a new file; the exit status."""
+    if output is None and not _SAFE_ID.fullmatch(id_):
+        sys.stderr.write("an id that is no file name: say with -o where the bundle goes\n")
+        return ExitStatus.USAGE
+    target = output or Path(f"evidence-{id_}.zip")
+
+    async def ask(node: NodeClient) -> None:
+        bundle = await node.evidence(id_, with_payload=with_payload)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(bundle)
+        sys.stdout.write(f"{target}: {len(bundle)} octets; unpack it and run: python verify.py\n")
+
+    try:
+        return _with_node(config, ask)
+    except OSError as error:
+        sys.stderr.write(f"{target} cannot be written: {error.strerror}\n")
+        return ExitStatus.FAILED
 
 
 def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]) -> int:

@@ -1,10 +1,12 @@
 """`docs` and `messages`: what they print, and how they end."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from accesspoint.docs import read_page
+from accesspoint.evidence import verify
 
 from .conftest import Ended, Network
 
@@ -45,7 +47,26 @@ def test_one_message_is_shown_with_every_step(network: Network, invoke: Invoke) 
     assert "signed by" in shown.out
 
 
-@pytest.mark.parametrize("verb", ["show", "retry", "release", "cancel"])
+def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke) -> None:
+    node = ["--config", network.config("municipality")]
+    assert invoke("send", network.message("proven.json"), *node).status == 0
+    listed = [
+        invoke("messages", "list", "--state", state, *node).out
+        for state in ("ACKNOWLEDGED", "NOTIFIED")
+    ]
+    id_ = "".join(listed).split()[0]
+    ended = invoke("messages", "evidence", id_, *node)
+    assert (ended.status, ended.err) == (0, "")
+    bundle = Path(f"evidence-{id_}.zip")
+    assert ended.out.startswith(f"{bundle}: ")
+    assert bundle.stat().st_mode & 0o077 == 0
+    assert verify.main(bundle) == 0
+    again = invoke("messages", "evidence", id_, *node)
+    assert (again.status, "cannot be written" in again.err) == (1, True)
+    assert invoke("messages", "evidence", "../up", *node).status == 2
+
+
+@pytest.mark.parametrize("verb", ["show", "evidence", "retry", "release", "cancel"])
 def test_a_message_that_is_not_here(network: Network, invoke: Invoke, verb: str) -> None:
     ended = invoke("messages", verb, "nobody", "--config", network.config("clinic"))
     assert ended == Ended(1, "", "No exchange with this id is here.\n")

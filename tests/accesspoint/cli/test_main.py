@@ -33,6 +33,7 @@ VERBS = [
     ("messages", "retry"),
     ("messages", "release"),
     ("messages", "cancel"),
+    ("messages", "evidence"),
     ("partner", "list"),
     ("partner", "show"),
     ("verify",),

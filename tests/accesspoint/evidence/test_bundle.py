@@ -1,0 +1,322 @@
+"""The evidence bundle of a real exchange, verified by the script inside it in a bare process; and every way to spoil it."""
+
+import asyncio
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from as4_stage import Node, Pki, Stage
+from as4_wire import CANARY
+from cryptography.hazmat.primitives.asymmetric import rsa
+from exchange import exchange
+from lxml import etree
+
+from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
+from accesspoint.clock import SystemClock
+from accesspoint.evidence import verify
+from accesspoint.evidence.bundle import Item, pack
+from accesspoint.evidence.verify import Broken, check_path
+from envelope import names
+from envelope.fhir.synthetic import TEST_CPR
+from keys.certificate import pem
+from keys.devca import DevelopmentAuthority
+
+Files = dict[str, bytes]
+_KEYS = tuple(rsa.generate_private_key(65537, 2048) for _ in range(2))
+
+
+@dataclass
+class Proof:
+    """The bundles of one message: as its sender exports it, and as its receiver does."""
+
+    sent: bytes
+    received: bytes
+    with_payload: bytes
+    again: bytes
+
+
+def unpack(bundle: bytes) -> Files:
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(files: Files, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, octets in files.items():
+            archive.writestr(name, octets)
+    return path
+
+
+def verified(bundle: Path, script: Path) -> tuple[int, str]:
+    """What the script says in a process that knows nothing of the project."""
+    ended = subprocess.run(
+        [sys.executable, "-I", str(script), str(bundle)],
+        capture_output=True, text=True, timeout=30, check=False, cwd=bundle.parent,
+        env={"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stdout
+
+
+def judged(files: Files, path: Path) -> tuple[int, str]:
+    """What the script's own `main` says of these files, in this process: for the many ways to spoil a bundle."""
+    with redirect_stdout(io.StringIO()) as said:
+        status = verify.main(write(files, path))
+    return status, said.getvalue()
+
+
+async def export(node: Node, direction: str, *, with_payload: bool = False) -> bytes:
+    (row, *_) = await node.rows(
+        "SELECT id FROM messages WHERE direction = $1 ORDER BY created_at", direction
+    )
+    async with NodeClient(NodeAddress.load(node.point.configuration.store.directory)) as client:
+        return await client.evidence(row["id"], with_payload=with_payload)
+
+
+@pytest.fixture(scope="module")
+def proof(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Proof:
+    return asyncio.run(prove(Stage(pki, tmp_path_factory.mktemp("evidence"))))
+
+
+async def prove(stage: Stage) -> Proof:
+    """Exchange one message and its acknowledgements, and export it at both ends."""
+    async with stage.pair(acknowledging={"fhir": "automatic"}) as (sender, receiver):
+        await exchange(sender, receiver)
+        for node in (sender, receiver):
+            crls = node.point.trust._validator.crls
+            for made in (stage.pki.authority.crl, stage.pki.authority.root_crl):
+                crls.add(made(stage.pki.now), at=SystemClock().now())
+        async with NodeClient(
+            NodeAddress.load(sender.point.configuration.store.directory)
+        ) as client:
+            with pytest.raises(ApiProblem, match="No exchange with this id"):
+                await client.evidence("../nobody")
+        return Proof(
+            sent=await export(sender, "out"),
+            received=await export(receiver, "in"),
+            with_payload=await export(receiver, "in", with_payload=True),
+            again=await export(sender, "out"),
+        )
+
+
+@pytest.fixture
+def script(proof: Proof, tmp_path: Path) -> Path:
+    path = tmp_path / "checker" / "verify.py"
+    path.parent.mkdir()
+    path.write_bytes(unpack(proof.sent)["verify.py"])
+    return path
+
+
+def test_both_sides_prove_the_message(proof: Proof, script: Path, tmp_path: Path) -> None:
+    for name, bundle in (("sent", proof.sent), ("received", proof.received)):
+        path = tmp_path / f"{name}.zip"
+        path.write_bytes(bundle)
+        status, said = verified(path, script)
+        assert status == 0, said
+        assert "the receipt's signature verifies, and it repeats the message's references" in said
+        assert "anchor" in said
+        assert "everything held" in said
+
+
+def test_an_unpacked_bundle_verifies_in_its_place(proof: Proof, tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(proof.sent)) as archive:
+        archive.extractall(tmp_path / "proof")
+    status, said = verified(tmp_path / "proof", tmp_path / "proof" / "verify.py")
+    assert status == 0, said
+
+
+def test_the_bundle_says_what_it_is_in_words(proof: Proof) -> None:
+    files = unpack(proof.sent)
+    told = files["explanation.txt"].decode()
+    assert "✓ signature value  verifies with the signer's key" in told
+    assert "✓ non-repudiation" in told
+    states = [step["to_state"] for step in json.loads(files["history.json"])]
+    assert "ACKNOWLEDGED" in states
+    assert "receipt" in {entry["event"] for entry in json.loads(files["journal.json"])}
+    assert any(name.startswith("revocation/") for name in files)
+
+
+def test_the_same_message_gives_the_same_octets(proof: Proof) -> None:
+    assert proof.sent == proof.again
+    with zipfile.ZipFile(io.BytesIO(proof.sent)) as archive:
+        assert archive.namelist() == sorted(archive.namelist())
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
+def test_no_patient_is_in_it_unless_asked(proof: Proof) -> None:
+    number = TEST_CPR.encode()
+    for bundle in (proof.sent, proof.received):
+        files = unpack(bundle)
+        assert "payload.xml" not in files
+        assert not [name for name, octets in files.items() if number in octets]
+        assert not [name for name, octets in files.items() if CANARY.encode() in octets]
+    assert "payload.xml" in unpack(proof.with_payload)
+
+
+def test_the_payload_is_held_against_its_digest(proof: Proof, script: Path, tmp_path: Path) -> None:
+    path = tmp_path / "whole.zip"
+    path.write_bytes(proof.with_payload)
+    assert verified(path, script)[0] == 0
+
+
+def test_each_file_that_is_changed_missing_or_added_is_named(proof: Proof, tmp_path: Path) -> None:
+    files = unpack(proof.with_payload)
+    for name in files.keys() - {"manifest.json", "manifest.signature.json"}:
+        changed = files | {name: files[name][:-1] + bytes([files[name][-1] ^ 1])}
+        status, said = judged(changed, tmp_path / "changed.zip")
+        assert status == 1, name
+        assert f"✗ {name}" in said
+    for name in files.keys() - {"manifest.signature.json"}:
+        missing = {each: octets for each, octets in files.items() if each != name}
+        status, said = judged(missing, tmp_path / "missing.zip")
+        assert (status, f"✗ {name} is missing" in said) == (1, True), said
+    status, said = judged(files | {"more.txt": b"x"}, tmp_path / "more.zip")
+    assert (status, "✗ more.txt" in said) == (1, True)
+
+
+def test_a_manifest_that_is_changed_is_named(proof: Proof, script: Path, tmp_path: Path) -> None:
+    files = unpack(proof.sent)
+    files["manifest.json"] = files["manifest.json"].replace(b'"party"', b'"Party"')
+    status, said = verified(write(files, tmp_path / "manifest.zip"), script)
+    assert (status, "✗ manifest.json: the signature does not verify" in said) == (1, True)
+
+
+def test_a_name_that_leads_out_of_the_bundle_is_refused(proof: Proof, tmp_path: Path) -> None:
+    for name in ("../out.txt", "/out.txt", "a/../../out.txt", "a\\..\\out.txt"):
+        status, said = judged(unpack(proof.sent) | {name: b""}, tmp_path / "out.zip")
+        assert status == 1
+        assert "leads out of the bundle" in said
+    assert not (tmp_path / "out.txt").exists()
+
+
+def _edit(octets: bytes, change: Callable[[etree._Element], None]) -> bytes:
+    root = etree.fromstring(octets)
+    change(root)
+    return etree.tostring(root)
+
+
+def _other_digest(root: etree._Element) -> None:
+    receipt = next(root.iter(names.q(names.EB, "Receipt")))
+    next(receipt.iter(names.q(names.DS, "DigestValue"))).text = "A" * 43 + "="
+
+
+def _other_time(root: etree._Element) -> None:
+    next(root.iter(names.q(names.EB, "Timestamp"))).text = "2020-01-01T00:00:00Z"
+
+
+def _no_signature(root: etree._Element) -> None:
+    signature = next(root.iter(names.q(names.DS, "Signature")))
+    parent = signature.getparent()
+    assert parent is not None
+    parent.remove(signature)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("receipt.xml", _other_digest),
+        ("receipt.xml", _other_time),
+        ("receipt.xml", _no_signature),
+        ("message.xml", _other_time),
+        ("message.xml", _no_signature),
+    ],
+)
+def test_an_exporter_cannot_make_evidence_up(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path, name: str, change: Callable[..., None]
+) -> None:
+    """With the manifest made and signed anew the digests fit; the signatures of the two sides do not."""
+    files = unpack(proof.sent)
+    files[name] = _edit(files[name], change)
+    status, said = verified(_made_anew(files, pki, tmp_path), script)
+    assert status == 1
+    assert f"✗ {name}" in said
+
+
+def test_a_receipt_of_another_message_is_refused(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    """A sound receipt beside a sound message that it does not answer."""
+    files = unpack(proof.sent)
+    manifest = json.loads(files["manifest.json"])
+    manifest["message"]["message_id"] = "another@message.example"
+    files["manifest.json"] = json.dumps(manifest).encode()
+    status, said = verified(_made_anew(files, pki, tmp_path), script)
+    assert (status, "message.xml: has another MessageId" in said) == (1, True), said
+
+
+def test_a_certificate_of_another_is_refused(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    files = unpack(proof.sent)
+    signer = "certificates/receipt-signer.pem"
+    files[signer] = files["certificates/message-signer.pem"]
+    status, said = verified(_made_anew(files, pki, tmp_path), script)
+    assert (status, "✗ receipt.xml: the signature does not verify" in said) == (1, True), said
+
+
+def _made_anew(files: Files, pki: Pki, tmp_path: Path) -> Path:
+    """A bundle of these files with a manifest that fits them, signed by whoever exports it."""
+    manifest = json.loads(files["manifest.json"])
+    roles = {name: role for role, name in manifest["roles"].items()}
+    items = [
+        Item(entry["name"], entry["what"], files[entry["name"]], roles.get(entry["name"]))
+        for entry in manifest["files"]
+        if entry["name"] != "verify.py"
+    ]
+    path = tmp_path / "anew.zip"
+    exporter = pki.municipality.signer()
+    path.write_bytes(pack(items, message=manifest["message"], at=manifest["at"], exporter=exporter))
+    return path
+
+
+def test_a_certificate_that_was_revoked_or_not_valid_then_is_named() -> None:
+    """The path of a signer, judged at the time of the receipt: before its revocation it was good."""
+    now = datetime.now(UTC)
+    authority = DevelopmentAuthority.create(at=now - timedelta(days=2), private_keys=_KEYS)
+    issued = authority.issue_system_certificate(
+        "partner", "Partner", "10000009", uuid="u", not_before=now - timedelta(days=1),
+        private_key=_KEYS[0],
+    )  # fmt: skip
+    authority.revoke(issued.certificate, at=now - timedelta(hours=2))
+    name = "certificates/receipt-signer.pem"
+    path = [issued.certificate, *authority.intermediates, *authority.anchors]
+    lists = {
+        "revocation/list-1.crl": authority.crl(now),
+        "revocation/list-2.crl": authority.root_crl(now),
+    }
+    files = {name: pem(*path), **lists}
+    assert "3 certificates, 2 revocation lists, anchor" in check_path(
+        files, name, now - timedelta(hours=3)
+    )
+    with pytest.raises(Broken, match=f"{name}: .* was revoked at"):
+        check_path(files, name, now)
+    with pytest.raises(Broken, match=f"{name}: .* was not valid at"):
+        check_path(files, name, now - timedelta(days=30))
+    with pytest.raises(Broken, match=f"{name}: .* was not issued by the next certificate"):
+        check_path({name: pem(path[0], path[2])}, name, now)
+
+
+@pytest.mark.parametrize("name", ["../up.txt", "/etc/x.txt", "a\\b.txt", "A.txt", "a/b/c.txt", "x"])
+def test_a_bundle_takes_its_own_names_only(name: str) -> None:
+    with pytest.raises(ValueError, match="own words"):
+        Item(name, "", b"")
+
+
+def test_the_script_is_small_and_stands_alone(script: Path) -> None:
+    text = script.read_text("utf-8")
+    assert len(text.splitlines()) < 250
+    imported = {
+        line.split()[1].split(".")[0]
+        for line in text.splitlines()
+        if line.startswith(("import ", "from "))
+    }
+    third = imported - set(sys.stdlib_module_names)
+    assert third == {"cryptography", "lxml"}
