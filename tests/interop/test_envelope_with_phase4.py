@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interop_envelopes import Composed, Endpoint, compose, match, post, serving
+from interop_envelopes import IN_CLEAR, Composed, Endpoint, compose, match, post, serving
 
 from envelope import names
 from envelope.errors import InvalidReceipt
 from envelope.messaging import Property, Service
-from envelope.pmode import EDELIVERY_1_15, Quirk, SecuritySuite, TokenForm
+from envelope.pmode import EDELIVERY_1_15, SecuritySuite, TokenForm
 from envelope.signals import read_signal
 from envelope.soap import parse_soap
 from envelope.xml import scan
@@ -33,7 +33,6 @@ pytestmark = [
 ]
 
 Job = Callable[..., dict[str, Any]]
-IN_CLEAR = replace(EDELIVERY_1_15, encryption_required=False, quirks=frozenset({Quirk.UNENCRYPTED}))
 
 SHAPES = pytest.mark.parametrize(
     ("parts", "encrypt", "compress"),

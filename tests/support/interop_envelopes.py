@@ -9,7 +9,7 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,7 +34,7 @@ from envelope.messaging import (
 )
 from envelope.mime import MultipartParser, MultipartWriter, OutboundPart, parse_content_type
 from envelope.parts import PartOpener, PartSealer, SealedPart, verify_parts
-from envelope.pmode import DOMIBUS_LIKE, EDELIVERY_1_15, PMode, SecurityPolicy, SecuritySuite
+from envelope.pmode import DOMIBUS_LIKE, EDELIVERY_1_15, PMode, Quirk, SecurityPolicy, SecuritySuite
 from envelope.receipts import build_receipt, match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import build_error_messaging, read_signal
@@ -57,6 +57,7 @@ from envelope.wsse import (
 from envelope.xml import scan
 
 SOAP = "application/soap+xml; charset=UTF-8"
+IN_CLEAR = replace(EDELIVERY_1_15, encryption_required=False, quirks=frozenset({Quirk.UNENCRYPTED}))
 SERVICE = Service("urn:ehmi:sdn-emergence", "process")
 FOUR_CORNER = (
     Property("originalSender", "0088:5790000000012", names.ISO6523_ACTORID),
