@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from accesspoint.cli.message_verbs import ConfigOption
+from envelope.pmode import Generation
 
 partner = typer.Typer(
     help="What is agreed with other access points.",
@@ -66,3 +67,42 @@ def partner_show(
     from accesspoint.cli import partner_show as verb
 
     raise typer.Exit(verb.show(name, config, as_json=form is Format.JSON))
+
+
+@partner.command("migrate")
+def partner_migrate(
+    name: Annotated[
+        str, typer.Argument(help="The name in the configuration, a GLN or a party id.")
+    ],
+    config: ConfigOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build, sign, encrypt and read back; send nothing.")
+    ] = False,
+    to: Annotated[
+        Generation | None, typer.Option(help="The generation; from the partner's key unless given.")
+    ] = None,
+    document: Annotated[
+        str | None, typer.Option(help="The DOCUMENTID whose endpoint is looked up.")
+    ] = None,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Rehearse a partner's move to eDelivery AS4 2.0.
+
+    Messages are made under both generations with the real certificates and read back. What is missing is told,
+    and whose it is: our keys, the partner's certificates, its endpoint in the directory. Nothing is sent.
+
+    \b
+    Examples:
+      accesspoint partner migrate their-ap --dry-run --config accesspoint.toml
+      accesspoint partner migrate their-ap --dry-run --to 2.0-p256 --format json
+
+    \b
+    Exit codes: 0 ready, 1 something is missing, 2 usage, 3 configuration, 7 certificates.
+    """
+    from accesspoint.cli import partner_migrate as verb
+
+    raise typer.Exit(
+        verb.migrate(
+            name, config, dry_run=dry_run, to=to, document=document, as_json=form is Format.JSON
+        )
+    )

@@ -13,13 +13,14 @@ from accesspoint.as4.client import As4Client
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
+from accesspoint.generation import encryption_certificate
+from accesspoint.identity import mode_of, partner_certificates
 from accesspoint.ids import SystemIds
 from accesspoint.outbound.ping import Ping, ping
 from accesspoint.problems import ExitStatus, Occurrence, find_problem
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from keys.certificate import der
-from keys.store import load_certificate_files
 from keys.trust import Purpose
 
 _CERTIFICATE: Final = {
@@ -40,7 +41,15 @@ def run(partner: str, *, config: Path | None, seconds: float, as_json: bool) -> 
             f"{path} has no partner {partner} with url and certificate; it has: {known}\n"
         )
         return ExitStatus.USAGE
-    certificate = load_certificate_files([agreed.certificate])[0]
+    generation = mode_of(agreed).generations[0]
+    certificate = encryption_certificate(partner_certificates(agreed), generation)
+    if certificate is None:
+        return _fail(
+            partner,
+            "generation-not-agreed",
+            f"{agreed.certificate} holds no certificate to encrypt for under {generation}",
+            as_json=as_json,
+        )
     try:
         came_to = asyncio.run(_ping(configuration, agreed.url, certificate, seconds=seconds))
     except CertificateRefused as refused:

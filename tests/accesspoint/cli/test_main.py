@@ -35,6 +35,7 @@ VERBS = [
     ("messages", "cancel"),
     ("messages", "evidence"),
     ("partner", "list"),
+    ("partner", "migrate"),
     ("partner", "show"),
     ("verify",),
     ("network", "serve"),
