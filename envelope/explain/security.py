@@ -23,9 +23,11 @@ from envelope.errors import (
     PolicyNoncompliance,
     ReferenceDigestMismatch,
     RemoteProtocolError,
+    SignatureValueInvalid,
 )
 from envelope.explain.certificate import show_certificate, show_token, show_trust
 from envelope.explain.gates import Means
+from envelope.explain.hints import why_element_differs, why_part_differs, without_white_space
 from envelope.explain.node import Mark, Node, broken, look, unseen
 from envelope.messaging import PartInfo
 from envelope.names import q
@@ -175,8 +177,8 @@ def _show_reference(reference: Reference, scene: _Scene) -> Node:
     except KeyError:
         return unseen(label, f"digest algorithm {short(reference.digest_algorithm)}")
     except ReferenceDigestMismatch as refusal:
-        text = f"{_local(element)}: the digest of what came is another one"
-        return Node(label, text, Mark.BROKEN, refusal=refusal)
+        why = why_element_differs(reference, element)
+        return _differs(label, _local(element), refusal, why)
     return Node(label, f"{_local(element)}: digest matches", Mark.HOLDS)
 
 
@@ -207,10 +209,15 @@ def _show_part_digest(label: str, reference: Reference, scene: _Scene) -> Node:
         return unseen(label, f"digest algorithm {short(reference.digest_algorithm)}")
     if digest != reference.digest_value:
         refusal = ReferenceDigestMismatch("the digest of a part differs")
-        return Node(
-            label, "part: the digest of what came is another one", Mark.BROKEN, refusal=refusal
-        )
+        octets = scene.octets[content_id]
+        why = why_part_differs(octets, wire.parts[content_id], reference.digest_value)
+        return _differs(label, "part", refusal, why)
     return Node(label, "part: digest matches", Mark.HOLDS)
+
+
+def _differs(label: str, what: str, refusal: RemoteProtocolError, why: str | None) -> Node:
+    text = f"{what}: the digest of what came is another one"
+    return Node(label, f"{text}; {why}" if why else text, Mark.BROKEN, refusal=refusal)
 
 
 def _show_uncovered(signature: Signature, scene: _Scene) -> list[Node]:
@@ -257,7 +264,21 @@ def _show_value(
         verify_signature(signature, certificate, policy)
     except KeyError:
         return unseen("signature value", f"algorithm {short(signature.algorithm)}")
+    except SignatureValueInvalid as refusal:
+        text = f"{refusal.detail}{_why_value_differs(signature, certificate, policy)}"
+        return Node("signature value", text, Mark.BROKEN, refusal=refusal)
     return Node("signature value", "verifies with the signer's key", Mark.HOLDS)
+
+
+def _why_value_differs(
+    signature: Signature, certificate: x509.Certificate, policy: SecurityPolicy
+) -> str:
+    plain = replace(signature, signed_info=without_white_space(signature.signed_info))
+    try:
+        verify_signature(plain, certificate, policy)
+    except SignatureValueInvalid:
+        return ""
+    return "; it does without the white space between elements: somebody indented it"
 
 
 def _show_encryption(

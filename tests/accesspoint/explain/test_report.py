@@ -1,5 +1,6 @@
 """What is said about a capture: the verdict of the gates, every further fault, whose it is, and nothing about a patient."""
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from as4_stage import STRANGER, Pki
 from as4_wire import Author, Tree, Wire, business_document
+from lxml import etree
 
 from accesspoint.explain.means import GivenTrust
 from accesspoint.explain.page import render_html
@@ -18,6 +20,7 @@ from accesspoint.explain.text import render_text
 from accesspoint.problems import Whose
 from envelope import names
 from envelope.explain import Mark, Means
+from envelope.explain.hints import why_part_differs
 from envelope.fhir.synthetic import TEST_CPR
 from envelope.pmode import Quirk
 from envelope.wsse import Decrypter
@@ -122,6 +125,58 @@ def test_each_fault_names_its_gate_its_answer_and_whose_it_is(
     assert lines["write to the partner"].startswith(("Please", "The Messaging header"))
     assert lines["rule"]
     assert lines["we answer"].startswith(answer)
+
+
+def _indent(tree: Tree) -> None:
+    etree.indent(tree.messaging)
+
+
+def _indent_signed_info(tree: Tree) -> None:
+    etree.indent(tree.find(names.DS, "SignedInfo"))
+
+
+def _drop_must_understand(tree: Tree) -> None:
+    tree.messaging.attrib.pop(names.q(names.S12, "mustUnderstand"))
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (_indent, "it matches without the white space between elements"),
+        (_indent_signed_info, "it does without the white space between elements"),
+        (_drop_must_understand, "which somebody took away"),
+    ],
+)
+def test_what_a_gateway_did_to_the_header_is_found_out(
+    author: Author, means: Means, change: Callable[[Tree], None], hint: str
+) -> None:
+    report = explained(author.compose().with_tree(change), means)
+    assert any(hint in each.value for each in branches(report.tree))
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda octets: octets + b"\r\n", "without the last line end"),
+        (lambda octets: octets + b"\n", "without the last line end"),
+        (lambda octets: octets[:-2], "with one more line end"),
+        (lambda octets: octets.replace(b"\r\n", b"\n"), "with CRLF line ends"),
+        (lambda octets: octets + b"more", None),
+    ],
+)
+def test_what_a_mime_writer_did_to_a_part_is_found_out(
+    change: Callable[[bytes], bytes], hint: str | None
+) -> None:
+    signed = b"first\r\nsecond\r\n"
+    came = change(signed)
+    told = why_part_differs(came, came, hashlib.sha256(signed).digest())
+    assert (told is None) if hint is None else (told is not None and hint in told)
+
+
+def test_the_hint_stands_where_the_digest_differs(author: Author, means: Means) -> None:
+    wire = author.test_message([b"octets"], encrypt=False).with_part(0, lambda part: part + b"\r\n")
+    told = [each.value for each in branches(explained(wire, means).tree)]
+    assert any("part: the digest" in each and "a MIME writer added one" in each for each in told)
 
 
 def test_one_fault_does_not_hide_the_next(author: Author, means: Means) -> None:
