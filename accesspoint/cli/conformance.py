@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint import log
+from accesspoint.cli.current import load_given
+from accesspoint.cli.run import serve
+from accesspoint.config_values import Address
 from accesspoint.conformance import cases, report_html, report_json, report_junit, report_markdown
 from accesspoint.conformance.assertion import Assertion, catalogue
 from accesspoint.conformance.case import Result, Status, registered
 from accesspoint.conformance.comparison import compare, render
+from accesspoint.conformance.drivers import rehearse
 from accesspoint.conformance.opening import open_target
 from accesspoint.conformance.runner import Run, choose
 from accesspoint.conformance.runner import run as run_cases
@@ -51,6 +55,19 @@ def run(target: str, only: list[str], report: Path | None) -> int:
 async def _run(target: str, chosen: list[Assertion]) -> Run:
     async with open_target(target) as opened:
         return await run_cases(opened, chosen, progress=_show)
+
+
+def serve_behind_test_service(config: Path, test_service: str, listen: str) -> int:
+    """Run a node whose applications are the test service, until it is asked to stop; the exit status."""
+    host, _, port = listen.rpartition(":")
+    if not host or not port.isdigit():
+        sys.stderr.write('write --listen as host:port, such as "127.0.0.1:8403"\n')
+        return ExitStatus.USAGE
+    configuration = load_given(config)
+    log.configure(format=log.Format.JSON)
+    address = Address(host.strip("[]"), int(port))
+    node = rehearse(configuration, test_service=test_service, listen=address)
+    return asyncio.run(serve(node, configuration.label))
 
 
 def list_assertions(*, without_case: bool) -> int:

@@ -54,6 +54,36 @@ def conformance_run(
     raise typer.Exit(verb.run(target, only or [], report))
 
 
+@conformance.command("serve")
+def conformance_serve(
+    config: Annotated[Path, typer.Option("--config", "-c", help="accesspoint.toml of this node.")],
+    test_service: Annotated[
+        str, typer.Option("--test-service", help="The URL that Deliver and Notify are pushed to.")
+    ],
+    listen: Annotated[
+        str, typer.Option("--listen", help="Where Submit comes to, as /conformance.")
+    ] = "127.0.0.1:8403",
+) -> None:
+    """Run a node behind the official test service.
+
+    The test service plays the applications: what it submits is sent, what comes of its service is
+    delivered to it, and it is notified of receipts and errors. Its messages are kept in memory, and
+    pushes to and from it have no security: for tests only, and refused in the profile production.
+
+    \b
+    Examples:
+      accesspoint conformance serve -c test.toml --test-service https://test.example/as4
+      accesspoint conformance serve -c test.toml --test-service http://[::1]:9000/ --listen [::]:8403
+
+    \b
+    Exit codes: 0 stopped, 2 usage, 3 configuration, taken port or unusable store,
+      7 keys or certificates.
+    """
+    from accesspoint.cli import conformance as verb
+
+    raise typer.Exit(verb.serve_behind_test_service(config, test_service, listen))
+
+
 @conformance.command("list")
 def conformance_list(
     without_case: Annotated[

@@ -4,14 +4,15 @@ import asyncio
 import json
 import signal
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import structlog
 
 from accesspoint import failpoints, log
-from accesspoint.app import start
+from accesspoint.app import AccessPoint, start
 from accesspoint.cli.current import load_given
-from accesspoint.config import Configuration, Profile
+from accesspoint.config import Profile
 from accesspoint.problems import ExitStatus, ProblemRaised
 
 
@@ -25,17 +26,18 @@ def run(path: Path) -> int:
     if configuration.node.name is not None:
         # Of several nodes each line of the log says which.
         structlog.contextvars.bind_contextvars(node=configuration.node.name)
-    return asyncio.run(_serve(configuration))
+    return asyncio.run(serve(start(configuration), configuration.label))
 
 
-async def _serve(configuration: Configuration) -> int:
+async def serve(starting: AbstractAsyncContextManager[AccessPoint], label: str) -> int:
+    """Run a node until it is asked to stop; the exit status."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with start(configuration) as node:
+    async with starting as node:
         # The one line of standard output: whoever started us reads where we listen.
-        sys.stdout.write(json.dumps({"ready": node.addresses, "label": configuration.label}) + "\n")
+        sys.stdout.write(json.dumps({"ready": node.addresses, "label": label}) + "\n")
         sys.stdout.flush()
         waiting = asyncio.create_task(stop.wait())
         working = asyncio.create_task(node.wait())

@@ -32,6 +32,7 @@ class Status(StrEnum):
     WAITING = "waiting for the other side"
     NOT_APPLICABLE = "not applicable"
     NOT_TESTABLE = "not testable"
+    NO_CASE = "no case"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ Spec: eDelivery AS4 conformance testing, user guide; ebMS 3.0 Core.
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,13 +26,13 @@ from aiohttp import web
 
 from accesspoint.app import AccessPoint
 from accesspoint.as4.client import PostFailed
-from accesspoint.clock import Clock, timestamp
-from accesspoint.config import Configuration
+from accesspoint.clock import Clock, SystemClock, timestamp
+from accesspoint.config import Configuration, ConfigurationProblem, Finding, Profile
 from accesspoint.config_values import Address
 from accesspoint.conformance.author import CONFORMANCE_SERVICE
 from accesspoint.conformance.reading import Message
 from accesspoint.doors import open_door
-from accesspoint.ids import Ids, random_fraction
+from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.store.evidence import Wire
 from accesspoint.trust import common_name
@@ -388,6 +388,27 @@ class RehearsalNode(AccessPoint):
             references=signed.references,
         )
         return wire, content_type, body
+
+
+@asynccontextmanager
+async def rehearse(
+    configuration: Configuration, *, test_service: str, listen: Address
+) -> AsyncIterator[RehearsalNode]:
+    """Run a node behind the test service for the length of the context.
+
+    Raises:
+        ConfigurationProblem: the node is one in production, whose messages nobody else may take.
+    """
+    if configuration.profile is Profile.PRODUCTION:
+        text = 'a node in production is not put behind a test service: set "test"'
+        raise ConfigurationProblem((Finding("profile", text),))
+    clock = SystemClock()
+    node = RehearsalNode(
+        configuration, clock=clock, ids=SystemIds(clock), test_service=test_service, listen=listen
+    )
+    async with AsyncExitStack() as stack:
+        await node.begin(stack)
+        yield node
 
 
 def _frame(

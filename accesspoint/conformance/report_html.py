@@ -23,6 +23,7 @@ _CLASSES: Final = {
     Status.WAITING: "wait",
     Status.NOT_APPLICABLE: "none",
     Status.NOT_TESTABLE: "none",
+    Status.NO_CASE: "none",
 }
 _MARKS: Final = {
     Status.PASS: "✓",
@@ -31,6 +32,7 @@ _MARKS: Final = {
     Status.WAITING: "…",
     Status.NOT_APPLICABLE: "–",
     Status.NOT_TESTABLE: "–",
+    Status.NO_CASE: "–",
 }
 _SHOWN: Final = 20_000
 """Characters of an exchange that are shown; the whole of it can be saved."""
@@ -63,7 +65,7 @@ summary::-webkit-details-marker { display: none; } summary:hover { background: v
 summary:focus-visible { outline: 2px solid var(--wait); }
 summary .mark, summary .status { color: var(--tone); font-weight: 600; } summary code { font-size: .85rem; }
 summary .level, summary .status { font-size: .85rem; } summary .status { text-align: right; }
-.open { padding: .3rem .3rem 1.2rem 2.5rem; } dl { display: grid; grid-template-columns: 7rem 1fr; gap: .25rem .8rem; margin: 0 0 .8rem; }
+.open { padding: .3rem .3rem 1.2rem 2.5rem; } dl { display: grid; grid-template-columns: 8.5rem 1fr; gap: .25rem .8rem; margin: 0 0 .8rem; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 figure { margin: .8rem 0 0; border: 1px solid var(--line); border-radius: .4rem; overflow: hidden; }
 figcaption { display: flex; flex-wrap: wrap; gap: .3rem 1rem; padding: .35rem .7rem; background: var(--panel); font-size: .85rem; }
@@ -100,18 +102,18 @@ def _verdict(run: Run) -> str:
     obliging = (Level.MANDATORY, Level.PREFERRED)
     table = run.counts()
     passed = sum(table[level][Status.PASS] for level in obliging)
-    total = sum(table[level].total() for level in obliging)
+    total = sum(table[level].total() - table[level][Status.NOT_APPLICABLE] for level in obliging)
     if run.broken:
         kind, words = (
             "fail",
-            f"{len(run.broken)} of {total} mandatory and preferred assertions do not hold",
+            f"{len(run.broken)} of {total} mandatory and preferred assertions that apply do not hold",
         )
     elif passed == total:
-        kind, words = "pass", f"All {total} mandatory and preferred assertions hold"
+        kind, words = "pass", f"All {total} mandatory and preferred assertions that apply hold"
     else:
         kind, words = (
             "wait",
-            f"None fails; {passed} of {total} mandatory and preferred assertions were shown to hold",
+            f"None fails; {passed} of {total} mandatory and preferred assertions that apply were shown to hold",
         )
     return f'<p class="verdict {kind}">{words}</p>'
 
@@ -146,7 +148,6 @@ def _counts(run: Run) -> str:
 def _row(result: Result) -> str:
     assertion = result.assertion
     facts = [
-        ("Requirement", assertion.text),
         ("Why it matters", assertion.why),
         ("Stands in", assertion.section),
         ("About", f"the {assertion.role}"),
@@ -183,5 +184,5 @@ def _shown(one: Octets) -> str:
     """The head and as much of the octets as a person reads; elements begin new lines, what is no text shows as dots."""
     text = one.body.decode("utf-8", errors="replace")[:_SHOWN]
     clean = "".join(letter if letter.isprintable() or letter in "\n\t" else "·" for letter in text)
-    clean = clean.replace("\ufffd", "·").replace("><", ">\n<")
+    clean = clean.replace("·\n", "\n").replace("\ufffd", "·").replace("><", ">\n<")
     return f"{one.head}\n\n{clean}{'' if len(text) < _SHOWN else ' …'}"

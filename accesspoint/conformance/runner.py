@@ -85,7 +85,7 @@ async def run_one(target: Target, assertion: Assertion) -> Result:
         return Result(assertion, Status.NOT_TESTABLE, reason=assertion.untestable)
     case = registered().get(assertion.id)
     if case is None:
-        return Result(assertion, Status.NOT_APPLICABLE, reason="the kit has no case for it yet")
+        return Result(assertion, Status.NO_CASE, reason="the kit has no case for it")
     recorder = Recorder()
     began = recorder.monotonic()
     result = await _judge(target, assertion, case, recorder)

@@ -42,6 +42,7 @@ VERBS = [
     ("config", "check"),
     ("db", "backup"),
     ("conformance", "run"),
+    ("conformance", "serve"),
     ("conformance", "list"),
     ("conformance", "compare"),
 ]
