@@ -28,7 +28,7 @@ _REPORTS: Final = {
 }
 
 
-def run(target: str, only: list[str], report: Path | None) -> int:
+def run(target: str, only: list[str], report: Path | None, certificate: Path | None) -> int:
     """Run the chosen cases against a target, show each as it ends, write the reports; the exit status."""
     try:
         chosen = choose(only)
@@ -39,7 +39,7 @@ def run(target: str, only: list[str], report: Path | None) -> int:
         return ExitStatus.USAGE
     log.configure(level="critical")
     try:
-        finished = asyncio.run(_run(target, chosen))
+        finished = asyncio.run(_run(target, chosen, certificate))
         sys.stdout.write(_summary(finished))
         if report is not None:
             report.mkdir(parents=True, exist_ok=True)
@@ -52,8 +52,8 @@ def run(target: str, only: list[str], report: Path | None) -> int:
     return ExitStatus.CONFORMANCE if finished.broken else ExitStatus.OK
 
 
-async def _run(target: str, chosen: list[Assertion]) -> Run:
-    async with open_target(target) as opened:
+async def _run(target: str, chosen: list[Assertion], certificate: Path | None) -> Run:
+    async with open_target(target, certificate=certificate) as opened:
         return await run_cases(opened, chosen, progress=_show)
 
 

@@ -25,6 +25,13 @@ def conformance_run(
         list[str] | None,
         typer.Option("--only", help="An assertion, such as TA12 or AS4_4CT_TA01; may be repeated."),
     ] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--certificate",
+            help="Who signed the recorded message, where it does not say so itself.",
+        ),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -51,7 +58,7 @@ def conformance_run(
     """
     from accesspoint.cli import conformance as verb
 
-    raise typer.Exit(verb.run(target, only or [], report))
+    raise typer.Exit(verb.run(target, only or [], report, certificate))
 
 
 @conformance.command("serve")

@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from accesspoint.conformance.case import NotApplicable
+from cryptography import x509
+
+from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.interceptor import Script, undisturbed
 from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Sent, Target
+from envelope import names
+from keys.store import load_certificate_files
 
 _HEAD: Final = re.compile(
     rb"\A(?:[A-Z]+ \S+ HTTP/1\.[01]|HTTP/1\.[01] ([0-9]{3})[^\r\n]*)\r?\n", re.A
@@ -32,7 +36,9 @@ def read_capture(octets: bytes) -> Message:
         body = octets
         fields = {"content-type": _guess(octets)}
     status = int(head[1]) if head is not None and head[1] else 0
-    return Message(fields.get("content-type", _guess(body)), body, status)
+    content_type = fields.get("content-type", _guess(body))
+    is_lone = not content_type.lower().startswith("multipart/") and b":PartInfo" in body
+    return Message(content_type, body, status, is_lone=is_lone)
 
 
 def _fields(octets: bytes) -> tuple[Mapping[str, str], bytes]:
@@ -57,18 +63,29 @@ class CaptureTarget(Target):
     """A file with one recorded message; everything that needs a living access point is not applicable."""
 
     kind = "a capture"
+    is_recorded = True
 
-    def __init__(self, path: Path) -> None:
-        """Read the file; raises OSError."""
+    def __init__(self, path: Path, certificate: Path | None = None) -> None:
+        """Read the file, and the certificate that its sender signs with; raises OSError, `KeysError`."""
         super().__init__(path.name)
         self._message = read_capture(path.read_bytes())
+        self._signer = None if certificate is None else load_certificate_files([certificate])[0]
+
+    @property
+    def signer(self) -> x509.Certificate | None:
+        """The certificate given, if one was."""
+        return self._signer
 
     async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """Show the message that was recorded."""
         message = self._message
-        if message.status:
-            raise NotApplicable("what was recorded is an answer, and this is about a request")
         recorder.received("recorded message", message.content_type, message.body)
+        try:
+            found = message.all(names.EB, "UserMessage")
+        except Unmet as unmet:
+            raise NotApplicable(f"no AS4 message in it: {unmet.seen}") from unmet
+        if not found:
+            raise NotApplicable(f"no user message in it, but {message.describe()}")
         return Sent(message.message_id, (message,))
 
     async def submit(self, draft: object, recorder: Recorder, script: Script = undisturbed) -> Sent:

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from cryptography import x509
 
-from accesspoint.conformance.case import Unmet, expect
+from accesspoint.conformance.case import NotApplicable, Unmet, expect
 from envelope import names
 from envelope.codes import CODES
 from envelope.errors import EbmsError, RemoteProtocolError
@@ -51,6 +51,8 @@ class Message:
     body: bytes = field(repr=False)
     status: int = 0
     """The HTTP status of an answer; 0 for a request."""
+    is_lone: bool = False
+    """Whether it is a recorded SOAP envelope whose parts were not recorded."""
 
     @cached_property
     def mime(self) -> Sequence[Part]:
@@ -113,7 +115,9 @@ class Message:
         return [PartInfo.of(element) for element in self.all(names.EB, "PartInfo")]
 
     def part_of(self, info: "PartInfo") -> Part:
-        """The MIME part that a PartInfo names."""
+        """The MIME part that a PartInfo names; raises `NotApplicable` where parts were not recorded."""
+        if self.is_lone:
+            raise NotApplicable("only the SOAP envelope was recorded, its parts were not")
         for part in self.payloads:
             if part.content_id == info.content_id:
                 return part
@@ -252,8 +256,8 @@ class SignedByAnybody:
     """A certificate check for captures: whoever's certificate stands in the message may have signed it."""
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
-        """Know nobody: the message has to bring its certificate."""
-        return None
+        """Know nobody: the message has to bring its certificate; raises `NotApplicable`."""
+        raise NotApplicable("the signer's certificate is not in the message: give --certificate")
 
     def check(
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], *, party: object
@@ -288,7 +292,7 @@ def expect_signed(message: Message, signer: x509.Certificate | None) -> str:
     for what, uri in by_id.items():
         expect(cited.count(uri) == 1, f"{what} signed once, by its id", f"references to {cited}")
     expect(
-        len(message.payloads) == len(message.part_infos),
+        message.is_lone or len(message.payloads) == len(message.part_infos),
         "a PartInfo, and so a reference, for every part",
         f"{len(message.payloads)} parts, {len(message.part_infos)} PartInfo",
     )

@@ -62,6 +62,8 @@ class Target:
     """An access point under test; used as an asynchronous context."""
 
     kind: ClassVar[str]
+    is_recorded: ClassVar[bool] = False
+    """Whether its messages are what somebody happened to record, so that not each of them shows everything."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -1,0 +1,83 @@
+"""`accesspoint conformance`: what is listed, judged, written and compared, and with which exit status."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from accesspoint.conformance import report_json
+from accesspoint.conformance.assertion import catalogue
+
+from .conftest import Ended
+
+Invoke = Callable[..., Ended]
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    """A recorded request without security: a user message with two senders."""
+    path = tmp_path / "message.mime"
+    path.write_text(
+        '<S:Envelope xmlns:S="http://www.w3.org/2003/05/soap-envelope"'
+        ' xmlns:eb="http://docs.oasis-open.org/ebxml-msg/ebms/v3.0/ns/core/200704/"><S:Header><eb:Messaging>'
+        "<eb:UserMessage><eb:From><eb:PartyId/><eb:PartyId/></eb:From></eb:UserMessage></eb:Messaging>"
+        "</S:Header><S:Body/></S:Envelope>"
+    )
+    return path
+
+
+def test_every_assertion_is_listed(invoke: Invoke) -> None:
+    ended = invoke("conformance", "list")
+    assert ended.status == 0
+    assert [line.split()[0] for line in ended.out.splitlines()] == list(catalogue())
+    lacking = invoke("conformance", "list", "--without-case").out
+    assert "AS4_CP_TA11" in lacking
+    assert "AS4_CP_TA01 " not in lacking
+
+
+def test_a_failure_ends_with_9_and_stands_in_every_report(
+    invoke: Invoke, capture: Path, tmp_path: Path
+) -> None:
+    reports = tmp_path / "reports"
+    ended = invoke("conformance", "run", "--target", capture, "--only", "TA03", "--report", reports)
+    assert ended.status == 9
+    assert "✗ AS4_CP_TA03" in ended.out
+    for ending in ("html", "json", "xml", "md"):
+        assert "one PartyId in From" in (reports / f"report.{ending}").read_text()
+
+
+def test_only_what_failed_counts(invoke: Invoke, capture: Path) -> None:
+    assert invoke("conformance", "run", "--target", capture, "--only", "TA01").status == 0
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["run", "--only", "TA99"],
+        ["run", "--target", "nothing-here.mime"],
+        ["compare", "nothing-here.json", "nothing-here.json"],
+        ["serve", "-c", "x.toml", "--test-service", "http://127.0.0.1/", "--listen", "8403"],
+    ],
+)
+def test_what_is_wrong_is_usage(invoke: Invoke, typed: list[str]) -> None:
+    ended = invoke("conformance", *typed)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err
+
+
+def test_what_got_worse_ends_with_9(invoke: Invoke, capture: Path, tmp_path: Path) -> None:
+    invoke("conformance", "run", "--target", capture, "--only", "TA03", "--report", tmp_path)
+    worse = tmp_path / "report.json"
+    better = tmp_path / "better.json"
+    raw = json.loads(worse.read_text())
+    raw["results"][0]["status"] = "pass"
+    better.write_text(json.dumps(raw))
+    assert invoke("conformance", "compare", better, worse).status == 9
+    healed = invoke("conformance", "compare", worse, better)
+    assert healed.status == 0
+    assert "✓ AS4_CP_TA03      fail → pass" in healed.out
+    assert "no assertion differs" in invoke("conformance", "compare", worse, worse).out
+    better.write_text("{}")
+    assert invoke("conformance", "compare", better, worse).status == 2
+    assert report_json.read(worse.read_text()).results[0].seen == "2"
