@@ -1,4 +1,4 @@
-"""The parts of the manual that the program's own tables write: state diagrams and the list of invariants.
+"""The parts of the manual that the program's own tables write: state diagrams, the list of invariants, quirks and presets.
 
 `python -m accesspoint.docs.generated` writes them into the pages of a checkout.
 """
@@ -13,6 +13,8 @@ import envelope.receiving
 import envelope.sending
 from accesspoint.verification import INVARIANTS
 from envelope import states
+from envelope.pmode import PRESETS
+from envelope.quirks import NOTES
 
 _BLOCK: Final = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -59,10 +61,39 @@ def list_invariants() -> str:
     return "\n".join(lines)
 
 
+def list_presets() -> str:
+    """Write the agreements that a partner's table may start from as a Markdown table."""
+    lines = [
+        "| preset | type of party ids | encryption names its certificate | quirks |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{mode.id}` | `{mode.party_id_type}` | {mode.suite.encryption_token} |"
+        f" {', '.join(f'`{quirk}`' for quirk in sorted(mode.policy.quirks)) or 'none'} |"
+        for mode in PRESETS.values()
+    ]
+    return "\n".join(lines)
+
+
+def list_quirks() -> str:
+    """Write what each quirk permits as a Markdown table."""
+    lines = [
+        "| quirk | permits | seen with | why it can be borne | relaxes |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| `{quirk}` | {note.permits} | {note.seen} | {note.bearable} | {note.section} |"
+        for quirk, note in NOTES.items()
+    ]
+    return "\n".join(lines)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "sending": lambda: draw(envelope.sending.FIRST, envelope.sending.CAUSES),  # type: ignore[arg-type]
     "receiving": lambda: draw(envelope.receiving.FIRST, envelope.receiving.CAUSES),  # type: ignore[arg-type]
     "invariants": list_invariants,
+    "presets": list_presets,
+    "quirks": list_quirks,
 }
 
 

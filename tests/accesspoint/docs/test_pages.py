@@ -10,6 +10,7 @@ import envelope.sending
 from accesspoint.docs import read_page, topics
 from accesspoint.docs.generated import PROOFS, refresh
 from accesspoint.verification import INVARIANTS
+from envelope.pmode import PRESETS, Quirk
 
 ROOT = Path(__file__).parents[3]
 
@@ -45,3 +46,11 @@ def test_a_topic_without_a_page_is_a_key_error() -> None:
     for topic in ("nothing", "../app", "__init__.py"):
         with pytest.raises(KeyError):
             read_page(topic)
+
+
+def test_every_quirk_and_preset_is_in_the_page_about_partners() -> None:
+    page = read_page("partners")
+    for quirk in Quirk:
+        assert f"| `{quirk}` | " in page
+    for name in PRESETS:
+        assert f"| `{name}` | " in page
