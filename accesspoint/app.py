@@ -148,8 +148,6 @@ class AccessPoint:
     def _hear(self, words: list[str]) -> None:
         """Ring what another node rang; one of another version may have bells that we lack."""
         self.bells.ring(*(bell for bell in Bell if bell in words))
-        if self.outbox is not None and Bell.OUTBOX in words:
-            self.outbox.woken.set()
 
     def load_keys(self) -> None:
         """Load our keys and whom we trust."""
@@ -195,7 +193,9 @@ class AccessPoint:
         if status is not None:
             glns = [organisation.gln for organisation in configuration.organisations]
             lease = self.leases.duration
-            self.outbox = Outbox(self.database, clock=self.clock, glns=glns, lease=lease)
+            self.outbox = Outbox(
+                self.database, clock=self.clock, glns=glns, lease=lease, woken=self.bells.event(Bell.OUTBOX)
+            )  # fmt: skip
             devices = configuration.stations.device_ids
             tokens = {
                 devices[station]: TokenSource(

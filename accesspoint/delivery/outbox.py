@@ -128,13 +128,17 @@ class Outbox:
         clock: Clock,
         glns: Collection[str],
         lease: timedelta = LEASE,
+        woken: asyncio.Event | None = None,
     ) -> None:
-        """`glns` are the organisations this node acts for; tokens are asked for in their name."""
+        """`glns` are the organisations this node acts for; tokens are asked for in their name.
+
+        `woken` is set by whoever has committed an event: the one who records it cannot know when that is.
+        """
         self._database = database
         self._lease = lease
         self._clock = clock
         self._glns = frozenset(glns)
-        self.woken = asyncio.Event()
+        self.woken = woken or asyncio.Event()
 
     async def record(self, tx: Transaction, event: DeliveryEvent) -> None:
         """Write the event in the caller's unit of work; one that is already there is left as it is.
@@ -160,8 +164,6 @@ class Outbox:
             now,
             now,
         )
-        # Set before the commit: waking for a work that is then rolled back costs one empty look.
-        self.woken.set()
 
     def _acting_for(self, event: DeliveryEvent) -> tuple[str, str] | None:
         facts = event.facts

@@ -94,6 +94,10 @@ class Bells:
             self._events[bell].set()
         self._events[Bell.JOURNAL].set()
 
+    def event(self, bell: Bell) -> asyncio.Event:
+        """What is set when the bell rings, for one who waits for more than that; he clears it."""
+        return self._events[bell]
+
     async def wait(self, bell: Bell, *, at_most_seconds: float | None) -> None:
         """Return when the bell rings or the time is over; a ring while nobody waited counts."""
         event = self._events[bell]

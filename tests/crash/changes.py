@@ -12,12 +12,10 @@ def short_waits(_: str) -> None:
     """Try again after a moment what production tries again after seconds: delivery events and hand-overs."""
     import accesspoint.app as app
     import accesspoint.delivery.relay as relay
-    from accesspoint.delivery.outbox import Outbox
     from accesspoint.retry import RetrySchedule
 
     back_off = relay.BackOff(first=0.05, longest=0.5)
     relay.BackOff = lambda: back_off  # type: ignore[assignment,misc]
-    Outbox.__init__.__kwdefaults__["lease"] = timedelta(seconds=2)
     moment = timedelta(milliseconds=50)
     app.HANDOVER_SCHEDULE = RetrySchedule(moment, 2.0, 10 * moment, timedelta(days=60))  # type: ignore[misc]
 

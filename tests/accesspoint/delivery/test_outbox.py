@@ -13,6 +13,7 @@ from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, SubType, event_id
 from accesspoint.delivery.outbox import LEASE, ClaimedEvent, Fate, Outbox, Settlement
 from accesspoint.problems import PROBLEMS
+from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.store.database import Database, IntegrityViolation, Transaction, sqlite_url
 
 Make = Callable[..., DeliveryEvent]
@@ -111,9 +112,19 @@ async def test_an_event_recorded_again_after_it_was_sent_stays_sent(
     assert (backlog.sent, backlog.waiting) == (1, 0)
 
 
-async def test_a_record_wakes_the_relay(database: Database, outbox: Outbox, event_of: Make) -> None:
-    assert not outbox.woken.is_set()
-    await record(database, outbox, event_of())
+async def test_the_relay_is_woken_after_the_commit_and_not_before(
+    database: Database, clock: ManualClock, event_of: Make
+) -> None:
+    bells = Bells()
+    outbox = Outbox(database, clock=clock, glns=["5790009990010"], woken=bells.event(Bell.OUTBOX))
+    woken_early: list[bool] = []
+
+    async def work(tx: Transaction) -> None:
+        await outbox.record(tx, event_of())
+        woken_early.append(outbox.woken.is_set())
+
+    await bells.run(database, Commit(work, frozenset({Bell.OUTBOX})))
+    assert woken_early == [False]
     assert outbox.woken.is_set()
 
 

@@ -67,6 +67,7 @@ async def record(database: Database, outbox: Outbox, *events: DeliveryEvent) -> 
             await outbox.record(tx, event)
 
     await database.run(work)
+    outbox.woken.set()
 
 
 async def rows(database: Database) -> list[Row]:
@@ -287,7 +288,7 @@ async def test_an_event_the_component_already_has_counts_as_sent(
     assert len(central_services.store.reports) == 1
 
 
-async def test_a_running_relay_is_woken_by_a_record_and_survives_being_stopped(
+async def test_a_running_relay_is_woken_after_the_commit_and_survives_being_stopped(
     relay: Relay, database: Database, outbox: Outbox, central_services: Any, event_of: Make,
     facts: DeliveryFacts,
 ) -> None:  # fmt: skip
