@@ -33,6 +33,8 @@ MAX_RSA_EXPONENT_BITS: Final = 64
 
 _CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _PEM: Final = b"-----BEGIN "
+OCES_SYSTEM_POLICY: Final = "1.2.208.169.1.1.1.3.7.1"
+"""The certificate policy of OCES3 system certificates."""
 _REMEMBERED: Final = 256
 """Certificates never change and partners show the same ones with every message."""
 
@@ -182,6 +184,15 @@ def subject_facts(certificate: x509.Certificate) -> SubjectFacts:
         serial_number=_only(certificate, NameOID.SERIAL_NUMBER),
         country=_only(certificate, NameOID.COUNTRY_NAME),
     )
+
+
+def certificate_policies(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the dotted identifiers of the certificate policies, none when there is no such extension."""
+    try:
+        present = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(policy.policy_identifier.dotted_string for policy in present)
 
 
 def describe(certificate: x509.Certificate) -> str:

@@ -38,10 +38,10 @@ from cryptography.x509.oid import (
     ObjectIdentifier,
 )
 
-from keys.certificate import pem
+from keys.certificate import OCES_SYSTEM_POLICY, pem
 from keys.private import FileDecrypter, FileSigner
 
-OCES_POLICIES: Final = ("0.4.0.2042.1.1", "1.2.208.169.1.1.1.3.7.1")
+OCES_POLICIES: Final = ("0.4.0.2042.1.1", OCES_SYSTEM_POLICY)
 """Certificate policies of an OCES3 system certificate: ETSI NCP and OCES itself."""
 
 RSA_BITS: Final = 3072

@@ -42,7 +42,13 @@ from cryptography.x509.verification import (
     VerificationError,
 )
 
-from keys.certificate import check_key, describe, fingerprint, require_readable
+from keys.certificate import (
+    certificate_policies,
+    check_key,
+    describe,
+    fingerprint,
+    require_readable,
+)
 from keys.crl import CrlStore
 from keys.errors import (
     BadPath,
@@ -424,11 +430,10 @@ def _check_extended_usage(certificate: x509.Certificate, usage: Usage) -> None:
 def _check_policies(certificate: x509.Certificate, policies: Collection[str]) -> None:
     if not policies:
         return
-    try:
-        present = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except x509.ExtensionNotFound:
-        raise WrongPolicy(f"no certificate policy: {describe(certificate)}") from None
-    if not {policy.policy_identifier.dotted_string for policy in present} & set(policies):
+    present = certificate_policies(certificate)
+    if not present:
+        raise WrongPolicy(f"no certificate policy: {describe(certificate)}")
+    if not set(present) & set(policies):
         raise WrongPolicy(f"no certificate policy on the list: {describe(certificate)}")
 
 

@@ -63,7 +63,7 @@ def server_context(
     if ask is not ClientCertificate.NONE and not anchors:
         raise KeyStoreError("client certificates are asked for, but no anchor for them is given")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _harden(context)
+    harden(context)
     _load_pair(context, certificate_file, key_file)
     if ask is ClientCertificate.NONE:
         context.verify_mode = ssl.CERT_NONE
@@ -98,7 +98,7 @@ def client_context(
     if bool(authorities) == bool(pins):
         raise KeyStoreError("a TLS client needs either anchors or pinned certificates")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    _harden(context)
+    harden(context)
     if certificate_file is not None and key_file is not None:
         _load_pair(context, certificate_file, key_file)
     elif certificate_file is not None or key_file is not None:
@@ -138,7 +138,8 @@ def check_pinned_peer(
     return certificate
 
 
-def _harden(context: ssl.SSLContext) -> None:
+def harden(context: ssl.SSLContext) -> None:
+    """Set versions, suites and options that every context of ours has."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE

@@ -106,3 +106,39 @@ def partner_migrate(
             name, config, dry_run=dry_run, to=to, document=document, as_json=form is Format.JSON
         )
     )
+
+
+@partner.command("probe")
+def partner_probe(
+    name: Annotated[
+        str, typer.Argument(help="The name in the configuration, a party id, or any GLN.")
+    ],
+    config: ConfigOption = None,
+    document: Annotated[
+        str | None,
+        typer.Option("--document", help="DOCUMENTID to look up; default: acknowledgements."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option("--timeout", min=0.1, max=600, help="How long each hop may take.")
+    ] = 10.0,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Walk the way to a partner hop by hop.
+
+    Look-up, name, TCP, TLS, certificate, agreement, ping: it stops at the hop that does not hold, and says
+    whose that is and what to write. The ping goes to the test service, which delivers nothing.
+
+    \b
+    Examples:
+      accesspoint partner probe their-ap --config accesspoint.toml
+      accesspoint partner probe 5790000000029 --format json
+
+    \b
+    Exit codes: 0 every hop holds, 1 look-up failed, 2 usage, 3 configuration, 4 refused by peer,
+      5 not reachable or no network runs, 6 timed out, 7 trust.
+    """
+    from accesspoint.cli import partner_probe as verb
+
+    raise typer.Exit(
+        verb.run(name, config, document=document, seconds=seconds, as_json=form is Format.JSON)
+    )

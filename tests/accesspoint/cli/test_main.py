@@ -37,6 +37,7 @@ VERBS = [
     ("partner", "list"),
     ("partner", "migrate"),
     ("partner", "show"),
+    ("partner", "probe"),
     ("verify",),
     ("network", "serve"),
     ("config", "check"),
