@@ -17,7 +17,7 @@ from exchange import exchange
 
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.verification import verify_node
-from envelope.pmode import POLICIES, SUITES, Generation
+from envelope.pmode import POLICIES, SUITES, Generation, PMode
 from envelope.security_header import claimed_algorithm
 from envelope.soap import parse_soap
 from envelope.verified import ParsedSignal
@@ -240,6 +240,17 @@ async def test_a_partner_is_refused_the_generations_that_are_not_agreed(
         others = len(Generation) - 1
         assert await refusals(node) == [("G5", "alg.signature", "EBMS:0103")] * others
         await delivered(node, 1)
+
+
+async def test_a_downgrade_would_be_seen(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The case above goes red when the signature alone chooses the policy, whatever is agreed."""
+
+    def unbound(mode: PMode, algorithm: str | None) -> PMode:
+        return next(mode.under(one) for one, name in ALGORITHMS.items() if name == algorithm)
+
+    monkeypatch.setattr(PMode, "spoken_by", unbound)
+    with pytest.raises(AssertionError):
+        await test_a_partner_is_refused_the_generations_that_are_not_agreed(both, Generation.V2_0)
 
 
 async def test_a_node_that_has_agreed_to_all_takes_none_of_their_mixtures(

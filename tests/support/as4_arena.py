@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from as4_peer import Client, HttpAnswer, Server, SignedBy, verify_receipt
 from as4_stage import LogLines, Node, Pki
 from as4_wire import Author, Wire, as_json, leaks
+from cryptography import x509
 
 from envelope.codes import CODES, Severity
-from envelope.pmode import EDELIVERY_1_15
+from envelope.pmode import EDELIVERY_1_15, SecurityPolicy
 from envelope.verified import ParsedSignal
 from envelope.wsse import authenticate_signal
 
@@ -74,6 +75,16 @@ class Arena:
         """The municipality's access point, as it should be."""
         return Author(self.pki.municipality.signer(), self.node.certificate)
 
+    @property
+    def certificate(self) -> x509.Certificate:
+        """What the clinic signs its answers with."""
+        return self.node.certificate
+
+    @property
+    def policy(self) -> SecurityPolicy:
+        """What the clinic's answers are held to."""
+        return EDELIVERY_1_15
+
     async def refuses(self, attack: Attack, verdict: Verdict, *, twin: Wire) -> HttpAnswer:
         """Post the attack, hold all nine things, and have the twin accepted."""
         await self.node.idle()
@@ -99,7 +110,7 @@ class Arena:
         """Post a message that must be accepted: its receipt verifies and it reaches the backend once."""
         answer = await self.client.post(wire)
         assert answer.status == 200, answer
-        verify_receipt(answer, wire, self.node.certificate)
+        verify_receipt(answer, wire, self.certificate, policy=self.policy)
         assert (await self.node.message(wire.message_id))["direction"] == "in"
         await self.node.idle()
         assert (await self.node.message(wire.message_id))["state"] == "DELIVERED"
@@ -161,8 +172,8 @@ class Arena:
         if verdict.authenticated:
             authenticate_signal(
                 ParsedSignal.read(document),
-                policy=EDELIVERY_1_15,
-                check=SignedBy(self.node.certificate),
+                policy=self.policy,
+                check=SignedBy(self.certificate),
                 party=None,
             )
             if isinstance(attack, Wire):

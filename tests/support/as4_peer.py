@@ -26,7 +26,7 @@ from envelope.errors import CertificateRefused
 from envelope.events import PartData
 from envelope.messaging import PartyId, parse_user_message
 from envelope.mime import MultipartParser, parse_content_type
-from envelope.pmode import EDELIVERY_1_15, SecuritySuite
+from envelope.pmode import EDELIVERY_1_15, SecurityPolicy, SecuritySuite
 from envelope.receipts import match_receipt
 from envelope.security_token import TokenReference
 from envelope.signals import (
@@ -125,11 +125,17 @@ class SignedBy:
         return "the certificate expected"
 
 
-def verify_receipt(answer: HttpAnswer, wire: Wire, signer: x509.Certificate) -> ReceiptEvidence:
+def verify_receipt(
+    answer: HttpAnswer,
+    wire: Wire,
+    signer: x509.Certificate,
+    *,
+    policy: SecurityPolicy = EDELIVERY_1_15,
+) -> ReceiptEvidence:
     """A signed receipt of `signer` for every reference of `wire`; raises what the sender's gate raises."""
     document, _ = answer.signal()
     authenticated = authenticate_signal(
-        ParsedSignal.read(document), policy=EDELIVERY_1_15, check=SignedBy(signer), party=None
+        ParsedSignal.read(document), policy=policy, check=SignedBy(signer), party=None
     )
     return match_receipt(authenticated, message_id=wire.message_id, expected=wire.references)
 

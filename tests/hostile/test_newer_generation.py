@@ -1,0 +1,328 @@
+"""eDelivery AS4 2.0 has weaknesses of its own: each is refused by name, and each of these cases can go red.
+
+The clinic has agreed to every generation with the municipality, so what is refused here is refused for what it is.
+"""
+
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from as4_arena import Arena, Verdict
+from as4_generations import NEW, KeySet, key_set
+from as4_peer import Client, Server
+from as4_stage import LogLines, Partner, Pki, Stage
+from as4_wire import Author, Tree, Wire
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import envelope.key_agreement
+import keys.path
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from envelope import names
+from envelope.names import q
+from envelope.pmode import POLICIES, SUITES, Generation, PMode, SecurityPolicy
+from envelope.xmldsig import _Ecdsa
+from keys.private import FileDecrypter
+
+MORE, D11 = names.DSIG_MORE_2021, names.DSIG11
+FAILED = Verdict("G7", "enc.failed", "EBMS:0102")
+X25519_PREFIX = bytes.fromhex("302a300506032b656e032100")
+
+
+@dataclass
+class NewArena(Arena):
+    """The same judge for messages of one newer generation."""
+
+    generation: Generation = Generation.V2_0
+    theirs: dict[Generation, KeySet] = field(default_factory=dict)
+    ours: dict[Generation, KeySet] = field(default_factory=dict)
+
+    @property
+    def author(self) -> Author:
+        return Author(
+            self.theirs[self.generation].signing.signer(),
+            self.ours[self.generation].agreement.certificate,
+        )
+
+    @property
+    def certificate(self) -> x509.Certificate:
+        return self.ours[self.generation].signing.certificate
+
+    @property
+    def policy(self) -> SecurityPolicy:
+        return POLICIES[self.generation]
+
+    def compose(self, **changes: Any) -> Wire:
+        return self.author.compose(**({"suite": SUITES[self.generation]} | changes))
+
+    async def refuses_change(self, change: Callable[[Tree], None], verdict: Verdict) -> None:
+        """Refuse a message after a change on the way, and take it without."""
+        wire = self.compose()
+        await self.refuses(wire.with_tree(change), verdict, twin=wire)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def new_arena(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
+) -> AsyncIterator[NewArena]:
+    """The clinic's node with the keys of all generations; it answers the municipality in the oldest one."""
+    stage = Stage(pki, tmp_path_factory.mktemp("generations"))
+    as_client, as_server = pki.tls_contexts("municipality")
+    theirs = {one: key_set(pki, MUNICIPALITY.access_point, one) for one in NEW}
+    ours = {one: key_set(pki, CLINIC.access_point, one) for one in NEW}
+    file = stage.directory / "municipality.pem"
+    file.write_bytes(
+        pki.municipality.certificate_pem + b"".join(one.certificates for one in theirs.values())
+    )
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(Server.start(pki.municipality.signer(), as_server))
+        settings = {"certificate": str(file), "generations": [str(one) for one in Generation]}
+        partner = Partner(MUNICIPALITY, pki.municipality, server.url, settings)
+        path = stage.write_node(CLINIC, pki.clinic, partners={"municipality": partner})
+        for one in ours.values():
+            one.write(path.parent / "keys")
+        node = await stack.enter_async_context(stage.run(path))
+        client = await stack.enter_async_context(Client.connect(node.url, as_client))
+        yield NewArena(pki, node, client, log_lines, server, theirs=theirs, ours=ours)
+
+
+@pytest.fixture
+def ed(new_arena: NewArena) -> NewArena:
+    """Ed25519 with X25519."""
+    return replace(new_arena, generation=Generation.V2_0)
+
+
+@pytest.fixture
+def p256(new_arena: NewArena) -> NewArena:
+    """ECDSA with ECDH-ES on P-256."""
+    return replace(new_arena, generation=Generation.V2_0_P256)
+
+
+def set_text(local: str, octets: bytes, namespace: str = D11) -> Callable[[Tree], None]:
+    def change(tree: Tree) -> None:
+        tree.find(namespace, local).text = base64.b64encode(octets).decode()
+
+    return change
+
+
+def low_order(wire: Wire, own: x25519.X25519PrivateKey) -> Wire:
+    """The same content key under the secret that the zero point leads every key to: all zeros."""
+
+    def change(tree: Tree) -> None:
+        element = tree.find(D11, "DEREncodedKeyValue")
+        salt = base64.b64decode(tree.find(MORE, "Salt").text)
+        value = tree.find(names.XENC, "CipherValue")
+        peer = x25519.X25519PublicKey.from_public_bytes(base64.b64decode(element.text)[12:])
+
+        def key(secret: bytes) -> bytes:
+            return HKDF(hashes.SHA256(), 16, salt, b"").derive(secret)
+
+        wrapped = base64.b64decode(value.text)
+        content_key = aes_key_unwrap(key(own.exchange(peer)), wrapped)
+        element.text = base64.b64encode(X25519_PREFIX + bytes(32)).decode()
+        value.text = base64.b64encode(aes_key_wrap(key(bytes(32)), content_key)).decode()
+
+    return wire.with_tree(change)
+
+
+async def case_low_order_point(ed: NewArena) -> None:
+    """Whoever sees the message could open it, and so could write one."""
+    own = ed.ours[Generation.V2_0].agreement.private_key
+    assert isinstance(own, x25519.X25519PrivateKey)
+    wire = ed.compose()
+    await ed.refuses(low_order(wire, own), FAILED, twin=wire)
+
+
+async def case_other_hash_in_the_derivation(arena: NewArena) -> None:
+    def change(tree: Tree) -> None:
+        tree.find(MORE, "PRF").set("Algorithm", names.DS + "hmac-sha1")
+
+    await arena.refuses_change(change, Verdict("G5", "alg.derivation", "EBMS:0103"))
+
+
+async def case_derivation_without_parameters(arena: NewArena) -> None:
+    def change(tree: Tree) -> None:
+        element = tree.find(MORE, "HKDFParams")
+        element.getparent().remove(element)
+
+    await arena.refuses_change(change, Verdict("G5", "alg.derivation", "EBMS:0103"))
+
+
+async def case_mixed_generations(arena: NewArena) -> None:
+    """Signed in the newer generation, encrypted for our RSA key as in the older one."""
+    suite = SUITES[arena.generation]
+    mixed = replace(suite, key_transport=SUITES[Generation.V1_15].key_transport)
+    recipient = arena.pki.clinic.certificate
+    attack = replace(arena.author, recipient=recipient).compose(suite=mixed)
+    verdict = Verdict("G5", "alg.transport", "EBMS:0103")
+    await arena.refuses(attack, verdict, twin=arena.compose())
+
+
+async def case_another_curve(p256: NewArena) -> None:
+    point = ec.generate_private_key(ec.SECP384R1()).public_key()
+    octets = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    def change(tree: Tree) -> None:
+        tree.find(D11, "NamedCurve").set("URI", "urn:oid:1.3.132.0.34")
+        tree.find(D11, "PublicKey").text = base64.b64encode(octets).decode()
+
+    await p256.refuses_change(change, Verdict("G5", "alg.curve", "EBMS:0103"))
+
+
+async def case_point_beside_the_curve(p256: NewArena) -> None:
+    point = ec.generate_private_key(ec.BrainpoolP256R1()).public_key()
+    octets = point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    await p256.refuses_change(set_text("PublicKey", octets), FAILED)
+
+
+async def case_signature_in_der(p256: NewArena) -> None:
+    def change(tree: Tree) -> None:
+        value = tree.find(names.DS, "SignatureValue")
+        octets = base64.b64decode(value.text)
+        r, s = (int.from_bytes(half, "big") for half in (octets[:32], octets[32:]))
+        value.text = base64.b64encode(encode_dss_signature(r, s)).decode()
+
+    await p256.refuses_change(change, Verdict("G6", "sig.value", "EBMS:0101"))
+
+
+async def case_certificate_for_another_use(ed: NewArena) -> None:
+    """An Ed25519 key that the authority certified for key agreement signs in the municipality's name."""
+    pki, key = ed.pki, ed25519.Ed25519PrivateKey.generate()
+    issued = pki.authority.issue(
+        ed.theirs[Generation.V2_0].signing.certificate.subject,
+        key,
+        not_before=pki.now - timedelta(hours=1),
+        not_after=pki.now + timedelta(days=9),
+        extensions=pki.authority.system_extensions(key, agrees=True),
+    )
+    attack = replace(ed.author, signer=issued.signer()).compose(suite=SUITES[Generation.V2_0])
+    verdict = Verdict("G6", "cert.usage", "EBMS:0101")
+    await ed.refuses(attack, verdict, twin=ed.compose())
+
+
+ED = [
+    case_low_order_point,
+    case_other_hash_in_the_derivation,
+    case_derivation_without_parameters,
+    case_mixed_generations,
+    case_certificate_for_another_use,
+]
+P256 = [
+    case_other_hash_in_the_derivation,
+    case_derivation_without_parameters,
+    case_mixed_generations,
+    case_another_curve,
+    case_point_beside_the_curve,
+    case_signature_in_der,
+]
+Case = Callable[[NewArena], Any]
+
+
+@pytest.mark.parametrize("case", ED, ids=lambda case: case.__name__)
+async def test_weakness_of_the_common_profile(ed: NewArena, case: Case) -> None:
+    await case(ed)
+
+
+@pytest.mark.parametrize("case", P256, ids=lambda case: case.__name__)
+async def test_weakness_of_the_alternative(p256: NewArena, case: Case) -> None:
+    await case(p256)
+
+
+# Planted faults
+
+
+def zero_secret_taken(patch: pytest.MonkeyPatch) -> None:
+    """Agree on whatever comes out, as a library without the check would."""
+    original = FileDecrypter._unwrap_agreed
+
+    def unwrap(own: FileDecrypter, algorithm: str, agreement: Any, value: bytes) -> bytes:
+        try:
+            return original(own, algorithm, agreement, value)
+        except ValueError:
+            key = HKDF(hashes.SHA256(), 16, agreement.salt, agreement.info).derive(bytes(32))
+            return aes_key_unwrap(key, value)
+
+    patch.setattr(FileDecrypter, "_unwrap_agreed", unwrap)
+
+
+def any_derivation(patch: pytest.MonkeyPatch) -> None:
+    """Take HKDF for granted and read only the salt."""
+
+    def read(element: Any, _policy: Any) -> tuple[bytes, bytes]:
+        salt = next(element.iter(q(MORE, "Salt")), None)
+        return (b"" if salt is None else base64.b64decode(salt.text)), b""
+
+    patch.setattr(envelope.key_agreement, "_read_derivation", read)
+
+
+def one_list_of_algorithms(patch: pytest.MonkeyPatch) -> None:
+    """Everything agreed is allowed together."""
+
+    def spoken(mode: PMode, _algorithm: str | None) -> PMode:
+        policies = [POLICIES[one] for one in mode.generations]
+        policy = replace(
+            mode.policy,
+            signature_algorithms=frozenset().union(*(p.signature_algorithms for p in policies)),
+            key_transports=frozenset().union(*(p.key_transports for p in policies)),
+            curves=frozenset().union(*(p.curves for p in policies)),
+        )
+        return replace(mode, policy=policy)
+
+    patch.setattr(PMode, "spoken_by", spoken)
+
+
+def any_form_of_ecdsa(patch: pytest.MonkeyPatch) -> None:
+    original = _Ecdsa.verify
+
+    def verify(scheme: _Ecdsa, key: Any, value: bytes, octets: bytes, policy: Any) -> None:
+        try:
+            original(scheme, key, value, octets, policy)
+        except InvalidSignature:
+            key.verify(value, octets, ec.ECDSA(scheme.digest))
+
+    patch.setattr(_Ecdsa, "verify", verify)
+
+
+def any_use(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(keys.path, "_check_usage", lambda *_arguments, **_named: None)
+    patch.setattr("accesspoint.trust.check_party", lambda *_arguments, **_named: None)
+
+
+@pytest.mark.parametrize(
+    ("generation", "fault", "case"),
+    [
+        (Generation.V2_0, zero_secret_taken, case_low_order_point),
+        (Generation.V2_0, any_derivation, case_other_hash_in_the_derivation),
+        (Generation.V2_0_P256, any_derivation, case_derivation_without_parameters),
+        (Generation.V2_0, one_list_of_algorithms, case_mixed_generations),
+        (Generation.V2_0_P256, one_list_of_algorithms, case_another_curve),
+        (Generation.V2_0_P256, any_form_of_ecdsa, case_signature_in_der),
+        (Generation.V2_0, any_use, case_certificate_for_another_use),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+async def test_case_goes_red(
+    new_arena: NewArena,
+    monkeypatch: pytest.MonkeyPatch,
+    generation: Generation,
+    fault: Callable[[pytest.MonkeyPatch], None],
+    case: Case,
+) -> None:
+    stage = replace(new_arena, generation=generation)
+    await stage.node.idle()
+    with monkeypatch.context() as patch:
+        fault(patch)
+        with pytest.raises(AssertionError):
+            await case(stage)
+        await stage.node.idle()
