@@ -194,7 +194,7 @@ def sends_in_reverse(target: BreakableTarget, patch: pytest.MonkeyPatch) -> None
 
 
 def delivers_pings(target: BreakableTarget, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(receiver, "_is_test_service", lambda verified: False)
+    patch.setattr(receiver, "is_test_service", lambda message: False)
     patch.setattr(target.node, "takes", lambda message: True)
 
 
