@@ -160,14 +160,14 @@ class AccessPoint:
             () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))
         )
         files = self.keystore.tls
-        self.client_tls = client_context(files.certificate_file, files.key_file, self.tls_anchors)
-        self.server_tls = server_context(files.certificate_file, files.key_file, self.tls_anchors)
+        pair = (files.certificate_file, files.key_file, self.tls_anchors)
+        self.client_tls = client_context(*pair, settings=configuration.tls.settings())
+        self.server_tls = server_context(*pair, settings=configuration.tls.settings())
 
     def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
         """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
         validator, refresher = open_validator(purpose, settings, clock=self.clock)
-        if refresher is not None:
-            self._refreshers.append(refresher)
+        self._refreshers += [refresher] if refresher else []
         return validator
 
     async def refresh_revocation(self) -> None:
@@ -322,6 +322,7 @@ class AccessPoint:
             self.build_validator(Purpose.MESSAGE, configuration.trust.message),
             clock=self.clock,
             partners=self.partner_certificates,
+            unknown_senders=configuration.trust.lets_unknown_in,
         )
         self.bundles = Bundles(
             database=self.database, payloads=self.payloads, identity=self.identity, trust=trust

@@ -9,6 +9,7 @@ read as TOML, any other as text.
 """
 
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +39,7 @@ from accesspoint.config_values import (
 from accesspoint.retry import RetrySchedule
 from envelope.names import TRANSPORT_AS4_V1
 from keys.revocation import RevocationMode
+from keys.tls import ALLOWED, TlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +221,17 @@ class Retention(Table):
 
 
 class TrustPurpose(Table):
-    """Whom we believe for one purpose, and how sure we must be that a certificate is not revoked."""
+    """Whom we believe for one purpose, and how sure we must be that a certificate is not revoked.
+
+    A certificate must have one of the certificate `policies`, which are dotted numbers; none asks nothing.
+    """
 
     anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
     intermediates: tuple[FilePath, ...] = ()
     revocation: RevocationMode = RevocationMode.REQUIRE
     revocation_reason: Text | None = None
     crl_urls: tuple[Url, ...] = ()
+    policies: tuple[Annotated[str, Field(pattern=r"^[0-2](\.[0-9]+)+$")], ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -238,7 +244,46 @@ class TrustPurpose(Table):
         return self
 
 
+class MessageTrust(TrustPurpose):
+    """Whose messages we believe; `unknown_senders` says whether partners that are not configured may send to us.
+
+    In a network with a directory everybody is configured nowhere, so there it is `accept`. Whoever is let in so has
+    a certificate that leads to an anchor, has one of the policies, and names the party.
+    """
+
+    unknown_senders: Literal["refuse", "accept"] = "refuse"
+
+    @model_validator(mode="after")
+    def _check_policies(self) -> Self:
+        if self.unknown_senders == "accept" and not self.policies:
+            raise ValueError(
+                'unknown_senders = "accept" needs policies: an authority certifies for many purposes'
+            )
+        return self
+
+
 _NO_TLS_REVOCATION: Final = "revocation is not checked for TLS certificates yet, so nothing may be said about it here; remove the key"
+
+
+class Tls(Table):
+    """What TLS is spoken, as client and as server: the oldest version, and cipher suites of 1.2 by OpenSSL's names."""
+
+    minimum: Literal["1.2", "1.3"] = "1.2"
+    ciphers: tuple[Text, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        strangers = sorted(set(self.ciphers) - ALLOWED)
+        if strangers:
+            raise ValueError(
+                f"ciphers names {', '.join(strangers)}; allowed are {', '.join(sorted(ALLOWED))}"
+            )
+        return self
+
+    def settings(self) -> TlsSettings:
+        """The same for `keys.tls`."""
+        minimum = ssl.TLSVersion.TLSv1_3 if self.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
+        return TlsSettings(minimum, self.ciphers)
 
 
 class TlsTrust(Table):
@@ -255,9 +300,14 @@ class TlsTrust(Table):
 class Trust(Table):
     """Trust by purpose; a purpose that is not configured trusts nobody."""
 
-    message: TrustPurpose | None = None
+    message: MessageTrust | None = None
     tls: TlsTrust | None = None
     smp: TrustPurpose | None = None
+
+    @property
+    def lets_unknown_in(self) -> bool:
+        """Whether senders that are not configured may send messages."""
+        return self.message is not None and self.message.unknown_senders == "accept"
 
 
 class Directory(Table):
@@ -379,6 +429,7 @@ class Configuration(Table):
     store: Store
     retention: Retention = Retention()
     trust: Trust = Trust()
+    tls: Tls = Tls()
     directory: Directory | None = None
     partners: Annotated[Mapping[str, Partner], AfterValidator(no_gln_twice)] = Field(
         default_factory=dict

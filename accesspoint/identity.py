@@ -88,8 +88,8 @@ def build_agreements(
 ) -> tuple[Agreements, dict[str, tuple[x509.Certificate, ...]]]:
     """The agreements that the configuration names, and the certificates agreed with partners, both by party id.
 
-    The party id of a partner is the common name of its configured certificate, else its name in the file. `default`
-    are the generations for whom the directory finds.
+    The party id of a partner is the common name of its configured certificate, else its name in the file; without one
+    it has no certificates. `default` are the generations for whom the directory finds.
     """
     modes: dict[str, PMode] = {}
     exchanges: dict[str, tuple[PMode, ...]] = {}
@@ -108,8 +108,7 @@ def build_agreements(
                 )
             )
         exchanges[party] = (*exchanges.get(party, ()), *modes_of(name, partner, mode))
-        if agreed:
-            certificates[party] = (*certificates.get(party, ()), *agreed)
+        certificates[party] = (*certificates.get(party, ()), *agreed)
     return Agreements(DOMIBUS_LIKE.knowing(default), modes, exchanges), certificates
 
 

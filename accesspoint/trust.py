@@ -2,7 +2,7 @@
 
 For a message the signing certificate must lead to an anchor, be good now, and belong to the party that
 the header names: the configured certificate of a known partner, else a certificate whose common name is
-the party id. For a receipt it must be the very certificate that discovery gave for the receiver.
+the party id. A party that nothing in the configuration names is let in only where `unknown_senders` says so. For a receipt it must be the very certificate that discovery gave for the receiver.
 Revocation lists are fetched in the background; a request never waits for one.
 """
 
@@ -59,10 +59,13 @@ class MessageTrust:
         *,
         clock: Clock,
         partners: Mapping[str, Sequence[x509.Certificate]],
+        unknown_senders: bool = False,
     ) -> None:
+        """A partner without certificates is known and has one of its name; `unknown_senders` lets others in."""
         self._validator = validator
         self._clock = clock
         self._partners = partners
+        self._unknown_senders = unknown_senders
         self._known = [certificate for several in partners.values() for certificate in several]
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
@@ -86,6 +89,7 @@ class MessageTrust:
             )
             if party is not None:
                 check_party(certificate, self._identity_of(party))
+                self._check_known(party)
         except (KeysError, ValueError) as error:
             reason = error.reason if isinstance(error, KeysError) else "cert.party"
             raise CertificateRefused(str(error), reason=reason) from error
@@ -140,6 +144,14 @@ class MessageTrust:
         """The revocation lists of an authority that are at hand, DER."""
         crls = self._validator.crls
         return () if crls is None else crls.lists_of(issuer)
+
+    def _check_known(self, party: PartyId) -> None:
+        """The dynamic receiver: a P-Mode whose initiator is open is an agreement with whoever passed everything else.
+
+        Spec: eDelivery AS4 1.15, dynamic receiver.
+        """
+        if party.value not in self._partners and not self._unknown_senders:
+            raise CertificateRefused("the sender is not configured here", reason="cert.unknown")
 
     def _identity_of(self, party: PartyId) -> PartyIdentity:
         agreed = self._partners.get(party.value)
@@ -244,4 +256,5 @@ def open_validator(
     refresher = (
         RevocationRefresher(crls, settings.crl_urls, clock=clock) if settings.crl_urls else None
     )
-    return Validator(trust, revocation=policy, crls=crls), refresher
+    validator = Validator(trust, revocation=policy, crls=crls, policies=settings.policies)
+    return validator, refresher

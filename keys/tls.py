@@ -10,6 +10,7 @@ Spec: ehmi.md 3.3 (TLS), 7.1 (mutual TLS, BCP 195); decisions D14.
 
 import ssl
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, Protocol
@@ -21,6 +22,39 @@ from keys.errors import KeyStoreError, UnknownIssuer, WrongSubject
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """For TLS 1.2: forward secrecy and authenticated encryption only; TLS 1.3 knows nothing else."""
+ALLOWED: Final = frozenset(
+    {
+        "ECDHE-ECDSA-AES128-GCM-SHA256",
+        "ECDHE-ECDSA-AES256-GCM-SHA384",
+        "ECDHE-ECDSA-CHACHA20-POLY1305",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "ECDHE-RSA-AES256-GCM-SHA384",
+        "ECDHE-RSA-CHACHA20-POLY1305",
+    }
+)
+"""What `CIPHERS` stands for, by OpenSSL's names: a configuration may choose among these, and no others."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """The oldest version that is spoken, and the cipher suites of TLS 1.2, by OpenSSL's names; none means all allowed.
+
+    Raises:
+        KeyStoreError: an older version than 1.2, or a suite that is not allowed.
+    """
+
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    ciphers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.minimum < ssl.TLSVersion.TLSv1_2:
+            raise KeyStoreError("TLS before 1.2 is not spoken")
+        strangers = sorted(set(self.ciphers) - ALLOWED)
+        if strangers:
+            raise KeyStoreError(f"not an allowed cipher suite: {', '.join(strangers)}")
+
+
+_USUAL: Final = TlsSettings()
 
 
 class ClientCertificate(StrEnum):
@@ -43,6 +77,7 @@ def server_context(
     client_anchors: Iterable[x509.Certificate] | None = None,
     *,
     client_certificate: ClientCertificate | None = None,
+    settings: TlsSettings = _USUAL,
 ) -> ssl.SSLContext:
     """Return a context for a server.
 
@@ -52,6 +87,7 @@ def server_context(
         client_anchors: authorities (and intermediates) whose client certificates are accepted; leaf
             certificates among them are accepted as they are.
         client_certificate: required when anchors are given and none otherwise, unless said.
+        settings: versions and cipher suites.
 
     Raises:
         KeyStoreError: the files cannot be used, or client certificates are asked for without anchors.
@@ -63,7 +99,7 @@ def server_context(
     if ask is not ClientCertificate.NONE and not anchors:
         raise KeyStoreError("client certificates are asked for, but no anchor for them is given")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    harden(context)
+    harden(context, settings)
     _load_pair(context, certificate_file, key_file)
     if ask is ClientCertificate.NONE:
         context.verify_mode = ssl.CERT_NONE
@@ -81,6 +117,7 @@ def client_context(
     anchors: Iterable[x509.Certificate] = (),
     *,
     pinned: Iterable[x509.Certificate] = (),
+    settings: TlsSettings = _USUAL,
 ) -> ssl.SSLContext:
     """Return a context for a client.
 
@@ -90,6 +127,7 @@ def client_context(
         anchors: authorities (and intermediates) for servers, whose names are checked.
         pinned: server certificates that are accepted as they are, whatever name they carry, instead of
             anchors. Call `check_pinned_peer` after the handshake.
+        settings: versions and cipher suites.
 
     Raises:
         KeyStoreError: the files cannot be used; or neither or both of anchors and pins are given.
@@ -98,7 +136,7 @@ def client_context(
     if bool(authorities) == bool(pins):
         raise KeyStoreError("a TLS client needs either anchors or pinned certificates")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    harden(context)
+    harden(context, settings)
     if certificate_file is not None and key_file is not None:
         _load_pair(context, certificate_file, key_file)
     elif certificate_file is not None or key_file is not None:
@@ -138,10 +176,10 @@ def check_pinned_peer(
     return certificate
 
 
-def harden(context: ssl.SSLContext) -> None:
+def harden(context: ssl.SSLContext, settings: TlsSettings = _USUAL) -> None:
     """Set versions, suites and options that every context of ours has."""
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(CIPHERS)
+    context.minimum_version = settings.minimum
+    context.set_ciphers(":".join(settings.ciphers) or CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_SINGLE_ECDH_USE
     context.set_alpn_protocols(["http/1.1"])
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from accesspoint.stations.document import Address
 from accesspoint.toml import write_toml
-from keys.devca import DevelopmentAuthority, new_rsa_keys
+from keys.devca import OCES_POLICIES, DevelopmentAuthority, new_rsa_keys
 from keys.store import load_authority, write_authority, write_certificates, write_keystore
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1")
@@ -186,6 +186,9 @@ class Scenery:
                     **trust,
                     "revocation": "require",
                     "crl_urls": network["crl_urls"].split(),
+                    # Partners are found in the directory, so nobody is configured.
+                    "unknown_senders": "accept",
+                    "policies": list(OCES_POLICIES),
                 },
                 "tls": trust,
                 "smp": {**trust, "revocation": "require", "crl_urls": network["crl_urls"].split()},

@@ -110,6 +110,8 @@ RULES: Final = _table(
     ("cert.untrusted", _U, "RFC 5280 section 6.1",
      "Please tell us which authority issued your signing certificate; we hold no anchor for it."),
     ("cert.party", _T, f"{_AS4} section 4.3", "Please sign with the certificate of the party that you name in From."),
+    ("cert.unknown", Whose.OURS, f"{_AS4} section 4.4 (dynamic receiver)",
+     "Nothing is needed from you: you are not configured here, and we let in only whom we have configured."),
     # encryption
     ("enc.missing", _T, f"{_AS4} section 4.2.2", "Please encrypt every payload part for our certificate."),
     ("enc.schema enc.reference enc.placement", _T, "WSS SwA Profile 1.1 section 5.5; XML Encryption 1.1 section 3",

@@ -1,4 +1,5 @@
 import ipaddress
+import ssl
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from accesspoint.config_values import Address
 from accesspoint.toml import write_toml
 from envelope.pmode import Quirk
 from keys.revocation import RevocationMode
+from keys.tls import TlsSettings
 
 
 def document() -> dict[str, Any]:
@@ -194,6 +196,30 @@ def test_revocation_is_switched_off_only_with_a_reason(tmp_path: Path) -> None:
     assert "needs a revocation_reason" in problems(write(tmp_path, text=write_toml(changed)))
     changed["trust"]["message"]["revocation_reason"] = "loopback"
     load(write(tmp_path, text=write_toml(changed)), {})
+
+
+def test_unknown_senders_are_let_in_only_by_word_and_with_a_policy(tmp_path: Path) -> None:
+    message = load(write(tmp_path), {}).trust.message
+    assert message is not None
+    assert (message.unknown_senders, message.policies) == ("refuse", ())
+    changed = document()
+    changed["trust"]["message"]["unknown_senders"] = "accept"
+    assert "needs policies" in problems(write(tmp_path, text=write_toml(changed)))
+    changed["trust"]["message"]["policies"] = ["OCES"]
+    assert "another form" in problems(write(tmp_path, text=write_toml(changed)))
+    changed["trust"]["message"]["policies"] = ["1.2.208.169.1"]
+    load(write(tmp_path, text=write_toml(changed)), {})
+
+
+def test_tls_is_narrowed_and_never_widened(tmp_path: Path) -> None:
+    assert load(write(tmp_path), {}).tls.settings() == TlsSettings()
+    narrow = {"minimum": "1.3", "ciphers": ["ECDHE-ECDSA-AES256-GCM-SHA384"]}
+    settings = load(write(tmp_path, {"tls": narrow}), {}).tls.settings()
+    assert settings.minimum is ssl.TLSVersion.TLSv1_3
+    assert settings.ciphers == ("ECDHE-ECDSA-AES256-GCM-SHA384",)
+    assert "1.2" in problems(write(tmp_path, {"tls": {"minimum": "1.1"}}))
+    weak = {"ciphers": ["AES128-SHA"]}
+    assert "names AES128-SHA; allowed are ECDHE" in problems(write(tmp_path, {"tls": weak}))
 
 
 @pytest.mark.parametrize("revocation", [{"revocation": "require"}, {}])

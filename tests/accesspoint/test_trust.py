@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from accesspoint.clock import ManualClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from accesspoint.trust import CRL_BYTES, RevocationRefresher, common_name
+from accesspoint.trust import CRL_BYTES, MessageTrust, RevocationRefresher, common_name
 from envelope import names
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
@@ -63,6 +63,25 @@ def test_a_certificate_speaks_for_the_party_of_its_name(pki: Pki, clock: ManualC
     with pytest.raises(CertificateRefused) as refused:
         trust.check(pki.clinic.certificate, (), party=party(MUNICIPALITY.access_point))
     assert refused.value.reason == "cert.party"
+
+
+def test_who_is_not_configured_is_let_in_only_where_that_is_said(
+    pki: Pki, clock: ManualClock
+) -> None:
+    validator = trust_in(pki, clock)._validator
+    certificate, name = pki.clinic.certificate, CLINIC.access_point
+    closed = MessageTrust(validator, clock=clock, partners={})
+    with pytest.raises(CertificateRefused) as refused:
+        closed.check(certificate, (), party=party(name))
+    assert refused.value.reason == "cert.unknown"
+    # A receipt is pinned to what discovery gave: who sends nothing to us need not be known.
+    assert closed.pinned(der(certificate)).check(certificate, (), party=None)
+    for known in (
+        MessageTrust(validator, clock=clock, partners={}, unknown_senders=True),
+        MessageTrust(validator, clock=clock, partners={name: ()}),
+        MessageTrust(validator, clock=clock, partners={name: [certificate]}),
+    ):
+        assert known.check(certificate, (), party=party(name))
 
 
 def test_a_configured_partner_has_the_agreed_certificate_and_no_other(

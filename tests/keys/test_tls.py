@@ -8,6 +8,7 @@ from keys.errors import KeyStoreError, UnknownIssuer, WrongSubject
 from keys.store import write_pair
 from keys.tls import (
     ClientCertificate,
+    TlsSettings,
     check_pinned_peer,
     client_context,
     peer_certificate,
@@ -191,6 +192,23 @@ def test_tls_1_2_peer_still_works(files, long_lived):
     client.maximum_version = ssl.TLSVersion.TLSv1_2
     at_server, _ = shake_hands(server_context(*server_files, authority.anchors), client)
     assert at_server.version() == "TLSv1.2"
+
+
+def test_versions_and_suites_are_narrowed_and_never_widened(files, long_lived):
+    authority, _ = long_lived
+    _, server_files = files.issue(authority)
+    client = client_context(anchors=authority.anchors)
+    client.maximum_version = ssl.TLSVersion.TLSv1_2
+    suite = "ECDHE-ECDSA-AES256-GCM-SHA384"
+    one = server_context(*server_files, settings=TlsSettings(ciphers=(suite,)))
+    assert shake_hands(one, client)[0].cipher()[0] == suite
+    newest = server_context(*server_files, settings=TlsSettings(ssl.TLSVersion.TLSv1_3))
+    with pytest.raises(ssl.SSLError):
+        shake_hands(newest, client)
+    with pytest.raises(KeyStoreError, match="AES128-SHA"):
+        TlsSettings(ciphers=(suite, "AES128-SHA"))
+    with pytest.raises(KeyStoreError, match="TLS before"):
+        TlsSettings(ssl.TLSVersion.TLSv1_1)
 
 
 def test_nothing_from_the_operating_system_is_trusted(files, long_lived):

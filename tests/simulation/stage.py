@@ -21,7 +21,7 @@ from accesspoint.toml import write_toml
 from envelope import fhir
 from envelope.fhir import synthetic
 from envelope.fhir.synthetic import SampleFacts
-from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.devca import OCES_POLICIES, DevelopmentAuthority, IssuedCertificate
 from keys.trust import Purpose, TrustStore
 from tests.simulation.machine import Credentials, make_template
 from tests.simulation.plan import GIVE_UP_SECONDS
@@ -141,6 +141,8 @@ def _configure(directory: Path, organisation: Organisation) -> Configuration:
                         "anchors": ["anchors.pem"],
                         "revocation": "off",
                         "revocation_reason": "no lists in the simulation",
+                        "unknown_senders": "accept",
+                        "policies": list(OCES_POLICIES),
                     },
                     "tls": {"anchors": ["anchors.pem"]},
                 },

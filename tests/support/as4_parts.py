@@ -45,7 +45,7 @@ def trust_in(
         for made in (pki.authority.crl, pki.authority.root_crl):
             crls.add(made(pki.now), at=clock.now() + timedelta(seconds=1))
         validator = Validator(trust, crls=crls)
-    return MessageTrust(validator, clock=clock, partners=partners or {})
+    return MessageTrust(validator, clock=clock, partners=partners or {}, unknown_senders=True)
 
 
 def directory_of(url: str, certificate: x509.Certificate, **changes: Any) -> Directory:

@@ -28,7 +28,7 @@ from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY, Organisation
 from accesspoint.network.listening import Listeners
 from accesspoint.toml import write_toml
-from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.devca import OCES_POLICIES, DevelopmentAuthority, IssuedCertificate
 from keys.store import write_certificates, write_keystore, write_pair
 from keys.tls import client_context, server_context
 
@@ -214,7 +214,15 @@ class Stage:
             "listen": {"as4": listen, "api": "127.0.0.1:0"},
             "keys": {"directory": "keys"},
             "store": {"directory": "store"},
-            "trust": {"message": {**self.pki.trust, **revocation}, "tls": dict(self.pki.trust)},
+            "trust": {
+                "message": {
+                    **self.pki.trust,
+                    **revocation,
+                    "unknown_senders": "accept",
+                    "policies": list(OCES_POLICIES),
+                },
+                "tls": dict(self.pki.trust),
+            },
             "partners": {
                 name: {
                     "gln": partner.organisation.address.gln,
