@@ -22,7 +22,7 @@ from cryptography import x509
 from accesspoint import __version__
 from accesspoint.api.client import NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
-from accesspoint.config import Configuration, Retry, load
+from accesspoint.config import Configuration, Retry, Tls, load
 from accesspoint.config_partner import Partner
 from accesspoint.config_values import Address
 from accesspoint.conformance.author import Author, Draft, Request
@@ -33,7 +33,8 @@ from accesspoint.conformance.publishing import make_signers, our_publisher
 from accesspoint.conformance.reading import Message, open_payloads
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.smp_rules import Published
-from accesspoint.conformance.target import Delivery, Notice, Sent, Target
+from accesspoint.conformance.strangers import Strangers
+from accesspoint.conformance.target import Delivery, Notice, Sent, Stranger, Target
 from accesspoint.conformance.test_service import TestService
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, NodePlan, plan_nodes
 from accesspoint.demo.surroundings import Surroundings
@@ -56,6 +57,7 @@ RETRY: Final = Retry(
 )
 """The waits of the node under test: short, so that spent retries are seen within a second."""
 _END_SECONDS: Final = 15.0
+_BACKDATED: Final = timedelta(hours=1)
 _SETTLE_SECONDS: Final = 0.25
 """How long a delivery or a notice that must not come is waited for."""
 
@@ -76,6 +78,7 @@ class OurselvesTarget(Target):
         self.service: TestService
         self._author: Author
         self._new_context: Callable[[], ssl.SSLContext]
+        self._strangers: Strangers | None = None
         self._publishers: tuple[IssuedCertificate, IssuedCertificate] | None = None
 
     async def __aenter__(self) -> "OurselvesTarget":
@@ -161,7 +164,10 @@ class OurselvesTarget(Target):
         self._outcomes = ours.inbox / "outcomes"
 
     def _configure(self, ours: NodePlan, kit: NodePlan) -> Configuration:
-        """The configuration of the demo, with the kit as a partner and with short waits."""
+        """The configuration of the demo, with the kit as a partner and with short waits.
+
+        The partner has no GLN: who is behind it is looked up at the publisher, as for any other.
+        """
         self.around.scenery.write_config(
             ours,
             network=self.around.addresses(),
@@ -173,7 +179,6 @@ class OurselvesTarget(Target):
         made = load(ours.config, {})
         partner = Partner.model_validate(
             {
-                "gln": MUNICIPALITY.address.gln,
                 "url": self.outward.url,
                 "certificate": str(kit.certificate),
                 # The mode ONEWAY_ONLY_SIGN of the test service has no encryption.
@@ -212,6 +217,34 @@ class OurselvesTarget(Target):
     def tls_context(self) -> ssl.SSLContext:
         """A context with the kit's certificate."""
         return self._new_context()
+
+    @asynccontextmanager
+    async def reconfigured(self, tls: Tls) -> AsyncIterator[str]:
+        """A second door of the node, as it would be with this table in its configuration."""
+        files = self.node.keystore.tls
+        context = server_context(
+            files.certificate_file,
+            files.key_file,
+            self.node.tls_anchors,
+            settings=tls.settings(),
+        )
+        application = web.Application()
+        application.router.add_post("/as4", self.node.as4.handle)
+        listeners = Listeners()
+        try:
+            yield await listeners.start(application, tls=context) + "/as4"
+        finally:
+            await listeners.stop()
+
+    async def stranger(self, which: Stranger) -> Author:
+        """A sender certified by the network's authority, or by nobody."""
+        if self._strangers is None:
+            self._strangers = await asyncio.to_thread(
+                lambda: Strangers(
+                    self.around.scenery.authority, at=self.node.clock.now() - _BACKDATED
+                )
+            )
+        return self._strangers.author(which, self._author)
 
     @asynccontextmanager
     async def publisher(self) -> AsyncIterator[Published]:

@@ -9,10 +9,12 @@ import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from cryptography import x509
 
+from accesspoint.config import Tls
 from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.case import NotApplicable, Waiting, expect
 from accesspoint.conformance.interceptor import Script, undisturbed
@@ -56,6 +58,15 @@ class Sent:
 _NO_SENDING: Final = (
     "have the access point send one message to the kit, record it, and run with --target FILE"
 )
+
+
+class Stranger(StrEnum):
+    """Senders that are not configured at a target, by what is wrong with them; nothing is with the first."""
+
+    WELCOME = "with a good certificate"
+    UNCHAINED = "with a certificate of an unknown authority"
+    WITHOUT_POLICY = "with a certificate without policy"
+    IN_ANOTHER_NAME = "in another name"
 
 
 class Target:
@@ -144,6 +155,16 @@ class Target:
     def tls_context(self) -> ssl.SSLContext:
         """A new client context with which the target lets the kit in; raises `NotApplicable`."""
         raise NotApplicable(f"there is no connection to {self.kind}")
+
+    def reconfigured(self, tls: Tls) -> AbstractAsyncContextManager[str]:
+        """The address of the target's server when it is configured so; raises `Waiting` where somebody has to do that."""
+        raise Waiting(
+            "configure your server for TLS 1.3 alone, then for one suite of TLS 1.2, and try both"
+        )
+
+    async def stranger(self, which: Stranger) -> Author:
+        """A sender that is not configured at the target; raises `NotApplicable` where none can be made."""
+        raise NotApplicable(f"no certificate can be issued that {self.kind} would trust")
 
     def publisher(self) -> AbstractAsyncContextManager[Published]:
         """The publisher that belongs to the target, and what it is known to publish; raises `NotApplicable`."""
