@@ -31,8 +31,12 @@ class Table:
         return sorted(found, key=lambda column: (column[0], list(Direction).index(column[1])))
 
     @property
-    def cases(self) -> list[str]:
-        return list(dict.fromkeys(cell.case for cell in self.cells))
+    def cases(self) -> dict[str, list[str]]:
+        """The variants of each case, both in the order of the tests."""
+        found: dict[str, dict[str, None]] = {}
+        for cell in self.cells:
+            found.setdefault(cell.case, {})[cell.variant] = None
+        return {case: list(variants) for case, variants in found.items()}
 
     @property
     def reasons(self) -> list[str]:
@@ -40,9 +44,9 @@ class Table:
             dict.fromkeys(why for verdict in self.cells.values() for why in verdict.reasons)
         )
 
-    def verdict(self, column: Column, case: str) -> Verdict | None:
+    def verdict(self, column: Column, case: str, variant: str) -> Verdict | None:
         profile, direction = column
-        return self.cells.get(Cell(self.peer, profile, direction, case))
+        return self.cells.get(Cell(self.peer, profile, direction, case, variant))
 
     def notes(self, verdict: Verdict) -> list[int]:
         return [self.reasons.index(why) + 1 for why in verdict.reasons]
@@ -100,9 +104,11 @@ def write_markdown(matrix: Matrix) -> str:
         heads = [f"{column[0]}: {table.title(column)}" for column in table.columns]
         lines.append(f"| {_row(['case', *heads])} |")
         lines.append("|---|" + ":-:|" * len(heads))
-        for case in table.cases:
-            found = (table.verdict(column, case) for column in table.columns)
-            lines.append(f"| {_row([case, *(_mark(table, verdict) for verdict in found)])} |")
+        for case, variants in table.cases.items():
+            for variant in variants:
+                found = (table.verdict(column, case, variant) for column in table.columns)
+                marks = [_mark(table, verdict) for verdict in found]
+                lines.append(f"| {_row([f'{case}: {variant}' if variant else case, *marks])} |")
         lines += [""] if table.reasons else []
         lines += [f"{number}. {why}" for number, why in enumerate(table.reasons, 1)]
     return "\n".join(lines) + "\n"
@@ -137,7 +143,7 @@ th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align
 thead th { color: var(--soft); font-weight: 600; font-size: .82rem; } thead th small { display: block; font-weight: 400; }
 th.mark, td.mark { text-align: center; width: 9rem; } tbody th { font-weight: 400; }
 tbody tr:hover { background: color-mix(in srgb, var(--line) 35%, transparent); }
-.case { display: inline-block; } .case code { color: var(--soft); font-size: .85em; margin-left: .35rem; }
+tbody th[rowspan] { vertical-align: top; max-width: 24rem; } code { color: var(--soft); font-size: .88em; }
 .chip { display: inline-block; min-width: 2rem; padding: 0 .5rem; border-radius: 999px; font-weight: 600; text-align: center; }
 .held { color: var(--held); background: var(--held-soft); } .failed { color: var(--failed); background: var(--failed-soft); }
 .not-run { color: var(--grey); background: var(--grey-soft); } .chip + .chip { margin-left: .3rem; }
@@ -195,7 +201,11 @@ def _section(table: Table) -> str:
         f'<th class="mark">{escape(table.title(column))}<small>{escape(column[0])}</small></th>'
         for column in table.columns
     )
-    rows = "".join(_html_row(table, case) for case in table.cases)
+    rows = "".join(
+        _html_row(table, case, variants, at)
+        for case, variants in table.cases.items()
+        for at in range(len(variants))
+    )
     anchor = _anchor(table)
     reasons = "".join(
         f'<li id="{anchor}-{number}">{escape(why)}</li>'
@@ -203,18 +213,20 @@ def _section(table: Table) -> str:
     )
     return (
         f'<section id="{anchor}"><h2>{escape(table.peer)}</h2><p>{escape(table.fact)}</p>'
-        f"<table><thead><tr><th>case</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        f'<table><thead><tr><th colspan="2">case</th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
         + (f"<ol>{reasons}</ol>" if reasons else "")
         + "</section>"
     )
 
 
-def _html_row(table: Table, case: str) -> str:
-    sentence, _, parameters = case.partition(": ")
-    shown = escape(sentence) + (f" <code>{escape(parameters)}</code>" if parameters else "")
+def _html_row(table: Table, case: str, variants: list[str], at: int) -> str:
+    """One variant; the first one carries the sentence for all of its case."""
+    heads = [f"<th><code>{escape(variants[at])}</code></th>"]
+    if at == 0:
+        heads.insert(0, f'<th rowspan="{len(variants)}">{escape(case)}</th>')
     marks = []
     for column in table.columns:
-        verdict = table.verdict(column, case)
+        verdict = table.verdict(column, case, variants[at])
         if verdict is None:
             marks.append('<td class="mark"></td>')
             continue
@@ -225,7 +237,7 @@ def _html_row(table: Table, case: str) -> str:
         title = "; ".join([f"{len(verdict.outcomes)} test(s) {verdict.outcome}", *verdict.reasons])
         chip = _chip(verdict.outcome, MARKS[verdict.outcome] + notes, title)
         marks.append(f'<td class="mark">{chip}</td>')
-    return f'<tr><th><span class="case">{shown}</span></th>{"".join(marks)}</tr>'
+    return f"<tr>{''.join(heads)}{''.join(marks)}</tr>"
 
 
 def _chip(outcome: Outcome, content: str, title: str = "") -> str:

@@ -223,9 +223,7 @@ class TestPhase4SendsToUs:
         assert answer["result"] == "AS4_ERROR_MESSAGE_RECEIVED", answer
         assert [error["code"] for error in answer["errors"]] == ["EBMS:0102"]
 
-    @pytest.mark.matrix(
-        case="message that breaks the agreement is refused: no signature or in clear"
-    )
+    @pytest.mark.matrix(case="message that breaks the agreement is refused")
     @pytest.mark.parametrize(
         ("job", "reason", "code"),
         [

@@ -257,7 +257,34 @@ def take_in(sample: Sample) -> str:
     return f"verified {len(verified.parts)} parts"
 
 
-@pytest.mark.parametrize("sample", TABLE, ids=str)
+PRODUCTS = {
+    "as4net/as4-encrypted-signed-keyidentifier.as4": "Holodeck B2B",
+    "as4net/signed_holodeck_message.as4": "Holodeck B2B",
+    "as4net/8.1.22-message.as4": "Holodeck B2B",
+    "as4net/rssbus_message.as4": "n/software",
+    "as4net/as4_flame_envelope.as4": "Flame",
+    "as4net": "AS4.NET",
+    "domibus": "Domibus",
+    "phase4/dataport1": "Dataport",
+    "phase4": "phase4",
+}
+
+
+def product_of(sample: Sample) -> str:
+    """Who wrote the sample; the folders are those of the projects that kept it."""
+    return next(name for path, name in PRODUCTS.items() if sample.file.startswith(path))
+
+
+@pytest.mark.matrix(profile="captured messages", direction="peer to us", case="captured message")
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(
+            row, id=f"{row} comes to {row.outcome}", marks=pytest.mark.matrix(peer=product_of(row))
+        )
+        for row in TABLE
+    ],
+)
 def test_sample(sample: Sample) -> None:
     try:
         outcome = take_in(sample)

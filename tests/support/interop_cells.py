@@ -5,8 +5,8 @@ A test claims a cell with the marker `matrix`:
     @pytest.mark.matrix(peer="phase4", profile="eDelivery AS4 1.15", direction="us to peer", case="repetition")
 
 Values given on the module, the class, the function and one parameter complete each other, the nearest wins. The case
-is the marker's sentence, or the test's name in words, followed by the id of its parameters without the peer's name. A
-test without a direction claims nothing. Nothing is kept by hand: a cell exists because a test of that run claimed it.
+is the marker's sentence, or the test's name in words; the variant is the id of its parameters without the peer's name.
+A test without a direction claims nothing. Nothing is kept by hand: a cell exists because a test of that run claimed it.
 """
 
 import json
@@ -45,6 +45,7 @@ class Cell:
     profile: str
     direction: Direction
     case: str
+    variant: str = ""
 
 
 @dataclass
@@ -78,13 +79,12 @@ def cell_of(item: pytest.Item) -> Cell | None:
     name = getattr(item, "originalname", None) or item.name
     said.setdefault("case", name.removeprefix("test_").replace("_", " "))
     callspec = getattr(item, "callspec", None)
-    if callspec is not None:
-        named = [part for part in callspec.id.split("-") if part != said.get("peer")]
-        said["case"] += f": {'-'.join(named)}" if named else ""
+    ids = callspec.id.split("-") if callspec is not None else []
+    variant = "-".join(part for part in ids if part != said.get("peer"))
     missing = [key for key in KEYS if key not in said]
     if missing or said["direction"] not in list(Direction):
         raise pytest.UsageError(f"{item.nodeid}: the marker matrix needs {missing or Direction}")
-    return Cell(said["peer"], said["profile"], Direction(said["direction"]), said["case"])
+    return Cell(said["peer"], said["profile"], Direction(said["direction"]), said["case"], variant)
 
 
 def note_cells(items: Iterable[pytest.Item]) -> None:
