@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final
 
+from accesspoint import log
 from accesspoint.app import AccessPoint
 from accesspoint.as4.client import As4Client
 from accesspoint.cli.current import find_config, load_given
@@ -18,7 +19,8 @@ from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from accesspoint.ids import SystemIds
 from accesspoint.networks import AllowedNetworks
 from accesspoint.outbound.probe import Asked, Probe, Step
-from accesspoint.problems import ExitStatus, Occurrence, Whose
+from accesspoint.problem_texts import TRIED_AGAIN
+from accesspoint.problems import ExitStatus, Whose, fill, find_problem
 from accesspoint.trust import MessageTrust
 from envelope import names
 from envelope.ehmi import SBDH_ACKNOWLEDGEMENT, check_gln
@@ -39,6 +41,7 @@ def run(
     name: str, config: Path | None, *, document: str | None, seconds: float, as_json: bool
 ) -> int:
     """Walk the way to a partner or a GLN; the exit status is that of the hop that does not hold."""
+    log.configure(level="error")
     configuration = load_given(find_config(config))
     partner = find_partner(configuration, name)
     gln = name if partner is None else partner.partner.gln
@@ -50,7 +53,8 @@ def run(
         return ExitStatus.USAGE
     asked = Asked(f"{PARTICIPANT_PREFIX}{gln}", document or DOCUMENT, names.EHMI_PROCESS)
     steps = asyncio.run(_walk(configuration, asked, seconds=seconds))
-    status = ExitStatus.OK if steps[-1].problem is None else _met(steps[-1]).exit_status
+    slug = steps[-1].problem
+    status = ExitStatus.OK if slug is None else find_problem(slug).exit_status
     sys.stdout.write(_to_json(asked, steps) if as_json else _render(asked, steps))
     return status
 
@@ -99,11 +103,6 @@ async def build_probe(configuration: Configuration, *, seconds: float) -> AsyncI
         )
 
 
-def _met(step: Step) -> Occurrence:
-    # A probe is made again by a person or never.
-    return Occurrence.of(step.problem or "", step.detail, given_up=True)
-
-
 def _render(asked: Asked, steps: Sequence[Step]) -> str:
     lines = [f"{asked.participant}  {asked.document_id}"]
     width = max(len(step.name) for step in steps)
@@ -118,10 +117,10 @@ def _render(asked: Asked, steps: Sequence[Step]) -> str:
     if last.letter and last.whose is not Whose.OURS:
         lines += ["write to the partner:", f"  {last.letter}"]
     # Whose it is was found out by walking; the catalogue's general answer might be another.
-    told = (
-        line for line in _met(last).render().splitlines() if line.startswith(("  why:", "  do:"))
-    )
-    return "\n".join([*lines, f"{last.problem}:", *told, ""])
+    words = find_problem(last.problem or "").text()
+    lines += [f"{last.problem}: {words.title}", f"  why, most likely: {fill(words.why, {})}"]
+    lines += [f"  do: {fill(step, {})}" for step in words.do if step != TRIED_AGAIN]
+    return "\n".join([*lines, ""])
 
 
 def _to_json(asked: Asked, steps: Sequence[Step]) -> str:

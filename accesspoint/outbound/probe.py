@@ -1,7 +1,7 @@
 """Walks the way to a partner hop by hop, as a message would go, and stops at the first that does not hold.
 
-The hops are those of a message: look-up (the name server of the SML, the publisher, its signature), name, TCP, TLS,
-the certificate to encrypt for, the agreement, and a ping of the test service whose receipt must verify. Each says
+The hops are those of a message: look-up (the name server of the SML, the publisher, its signature), name, TCP, TLS
+in both directions, the certificate to encrypt for, the agreement, and a ping of the test service whose receipt must verify. Each says
 what it found and how long it took. The one that fails carries a problem of the catalogue, whose it is, and the
 sentence to write to the partner; what lies behind it is not tried, since it would fail for the same cause.
 
@@ -11,7 +11,6 @@ Spec: decisions D3, D4, D14; eDelivery AS4 1.15 section 3.2.5 (test service); OA
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import ssl
@@ -28,7 +27,7 @@ from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from accesspoint.outbound.ping import ping
-from accesspoint.problems import Whose, find_problem
+from accesspoint.problems import Whose, find_problem, refine
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from envelope.pmode import PMode
@@ -61,6 +60,7 @@ _LETTERS: Final = {
     "peer-unavailable": "Your access point at {url} answers that it takes no messages now: {detail}. When will it again?",
     "peer-answer": "Your access point at {url} answers a message of the test service with something that is no AS4 signal: {detail}.",
     "peer-refused": "Your access point refuses our message {message_id} to the test service: {detail}. Your log has the reason.",
+    "peer-refused-decryption": "Your access point cannot decrypt our message {message_id}: {detail}. Is the published certificate yours?",
     "peer-refused-signature": "Your access point does not accept our signature on message {message_id}: {detail}. Do you have our current certificate and its authority?",
     "receipt-invalid": "Your receipt for message {message_id} cannot be used: {detail}.",
     "receipt-signer": "Your receipt for message {message_id} is signed by another certificate than the one published: {detail}.",
@@ -142,6 +142,7 @@ class Probe:
         self._domain = domain
         self._seconds = seconds
         self._facts: dict[str, str] = {}
+        self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def walk(self, asked: Asked) -> list[Step]:
         """Take the hops in order; the last step is the one that does not hold, or the ping that was receipted."""
@@ -158,6 +159,7 @@ class Probe:
             ("name", lambda: self._resolve(host, port, addresses, endpoint)),
             ("TCP", lambda: self._connect(addresses, port)),
             ("TLS", lambda: self._shake_hands(addresses[0], host, port)),
+            ("mutual TLS", self._be_taken),
             ("certificate", lambda: self._check_certificate(endpoint)),
             ("agreement", lambda: self._agree(endpoint, mode)),
             ("ping", lambda: self._ping(endpoint, mode[0])),
@@ -207,13 +209,14 @@ class Probe:
         return self._broken(Step(name, broken.detail, self._since(started)), broken)
 
     def _broken(self, step: Step, broken: _Broken) -> Step:
+        slug = refine(broken.slug, broken.detail)
         facts = {"detail": broken.detail, "url": "", "message_id": "", **self._facts}
         return replace(
             step,
             detail=broken.detail,
-            problem=broken.slug,
-            whose=broken.whose or find_problem(broken.slug).who,
-            letter=_LETTERS.get(broken.slug, _NOTHING_TO_WRITE).format(**facts),
+            problem=slug,
+            whose=broken.whose or find_problem(slug).who,
+            letter=_LETTERS.get(slug, _NOTHING_TO_WRITE).format(**facts),
         )
 
     def _since(self, started: float) -> float:
@@ -266,28 +269,37 @@ class Probe:
 
     async def _shake_hands(self, address: str, host: str, port: int) -> tuple[str, tuple[str, ...]]:
         try:
-            reader, writer = await self._open_tls(address, host, port, self._tls)
-            with contextlib.suppress(TimeoutError):
-                # Under TLS 1.3 our certificate is refused after the handshake; a server that takes it waits for us.
-                async with asyncio.timeout(_REFUSAL_SECONDS):
-                    if not await reader.read(1):
-                        raise EOFError
+            self._connection = await self._open_tls(address, host, port, self._tls)
         except ssl.SSLCertVerificationError as error:
             shown = await self._shown(address, host, port)
             raise _Broken(
                 "peer-tls", f"{error.verify_message}{shown}", whose=Whose.THEIRS
             ) from error
-        except EOFError as error:
-            text = "the connection ends right after the handshake, as when our certificate is not taken"
-            raise _Broken("peer-tls", text) from error
-        except OSError as error:
+        except (OSError, EOFError) as error:
             raise _Broken("peer-tls", _words(error)) from error
-        connection = writer.get_extra_info("ssl_object")
+        connection = self._connection[1].get_extra_info("ssl_object")
         certificate = peer_certificate(connection)
         suite = connection.cipher()[0]
-        writer.close()
         left = remaining(certificate, self._clock.now()).sentence
         return f"{connection.version()} with {suite}", (f"{describe(certificate)}; {left}",)
+
+    async def _be_taken(self) -> tuple[str, tuple[str, ...]]:
+        """Wait a moment: under TLS 1.3 our certificate is refused after the handshake; who takes it waits for us."""
+        if self._connection is None:
+            raise RuntimeError("there was no handshake")
+        reader, writer = self._connection
+        try:
+            async with asyncio.timeout(_REFUSAL_SECONDS):
+                ended = not await reader.read(1)
+        except TimeoutError:
+            ended = False
+        except OSError as error:
+            raise _Broken("peer-tls", f"after the handshake: {_words(error)}") from error
+        finally:
+            writer.close()
+        if ended:
+            raise _Broken("peer-tls", "the connection ends right after the handshake")
+        return "our certificate is taken, or none is asked for", ()
 
     async def _open_tls(
         self, address: str, host: str, port: int, context: ssl.SSLContext

@@ -31,11 +31,25 @@ from envelope.smp import bdxl_owner_name
 from keys.store import write_pair
 from keys.tls import server_context
 
+from .conftest import Ended
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PARTICIPANT = f"0088:{CLINIC.address.gln}"
 ASKED = Asked(PARTICIPANT, DOCUMENT, names.EHMI_PROCESS)
 SECONDS = 1.5
-HOPS = ["SML", "SMP", "SMP signature", "name", "TCP", "TLS", "certificate", "agreement", "ping"]
+Invoke = Callable[..., Ended]
+HOPS = [
+    "SML",
+    "SMP",
+    "SMP signature",
+    "name",
+    "TCP",
+    "TLS",
+    "mutual TLS",
+    "certificate",
+    "agreement",
+    "ping",
+]
 
 
 @dataclass
@@ -202,7 +216,7 @@ async def test_our_client_certificate_is_refused(street: Street, tmp_path: Path)
     files = (pki.directory / "tls-clinic" / f"tls.{kind}.pem" for kind in ("cert", "key"))
     context = server_context(*files, pki.untrusted_authority.anchors)
     async with other_server(street, context):
-        stopped(await street.walk(), "TLS", "peer-tls", Whose.UNKNOWN)
+        stopped(await street.walk(), "mutual TLS", "peer-tls", Whose.UNKNOWN)
 
 
 @asynccontextmanager
@@ -238,14 +252,22 @@ async def test_no_generation_is_agreed(street: Street) -> None:
     assert "1.15" in last.letter
 
 
-async def test_the_ping_is_refused(street: Street) -> None:
+@pytest.mark.parametrize(
+    ("code", "slug", "whose"),
+    [
+        (codes.PROCESSING_MODE_MISMATCH, "peer-refused", Whose.UNKNOWN),
+        (codes.FAILED_AUTHENTICATION, "peer-refused-signature", Whose.OURS),
+    ],
+)
+async def test_the_ping_is_refused(
+    street: Street, code: codes.EbmsCode, slug: str, whose: Whose
+) -> None:
     async def refuse(arrived: Arrived, request: web.Request) -> web.StreamResponse:
-        code = codes.PROCESSING_MODE_MISMATCH
         return answered(street.server.answers.error(code, message_id=arrived.message_id))
 
     street.server.behaviour = refuse
-    last = stopped(await street.walk(), "ping", "peer-refused", Whose.UNKNOWN)
-    assert "EBMS:0010" in last.letter
+    last = stopped(await street.walk(), "ping", slug, whose)
+    assert code.code in last.letter
     assert street.server.arrived[-1].message_id in last.letter
 
 
@@ -259,7 +281,7 @@ async def test_the_receipt_is_signed_by_somebody_else(street: Street) -> None:
 
 @pytest.mark.parametrize("broken", [False, True])
 async def test_the_command_ticks_each_hop_and_ends_with_the_status_of_the_culprit(
-    street: Street, broken: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    street: Street, broken: bool, monkeypatch: pytest.MonkeyPatch, invoke: Invoke
 ) -> None:
     if broken:
         street.network.faults.add(Fault.DOCUMENT_MISSING)
@@ -268,16 +290,14 @@ async def test_the_command_ticks_each_hop_and_ends_with_the_status_of_the_culpri
     monkeypatch.setattr(verb, "_walk", lambda *_, **__: steps)
     monkeypatch.setattr("asyncio.run", lambda walked: walked)
 
-    def run(as_json: bool) -> tuple[int, str]:
-        status = verb.run(
-            CLINIC.address.gln, street.config, document=None, seconds=SECONDS, as_json=as_json
-        )
-        return status, capsys.readouterr().out
+    def run(*more: str) -> tuple[int, str]:
+        ended = invoke("partner", "probe", CLINIC.address.gln, "--config", street.config, *more)
+        return ended.status, ended.out
 
-    status, text = run(False)
+    status, text = run()
     assert status == (ExitStatus.FAILED if broken else ExitStatus.OK)
     assert text.count("✓") == len(steps) - broken
-    said = json.loads(run(True)[1])
+    said = json.loads(run("--format", "json")[1])
     assert [step["name"] for step in said["steps"]] == [step.name for step in steps]
     if broken:
         assert "✗ SMP" in text
@@ -289,7 +309,9 @@ async def test_the_command_ticks_each_hop_and_ends_with_the_status_of_the_culpri
         assert (said["holds"], said["stopped_at"]) == (True, None)
 
 
-async def test_who_is_no_partner_and_no_gln_is_not_looked_up(street: Street, capsys: Any) -> None:
-    status = verb.run("klinik", street.config, document=None, seconds=SECONDS, as_json=False)
-    assert status == ExitStatus.USAGE
-    assert "no partner is called 'klinik'" in capsys.readouterr().err
+async def test_who_is_no_partner_and_no_gln_is_not_looked_up(
+    street: Street, invoke: Invoke
+) -> None:
+    ended = invoke("partner", "probe", "klinik", "--config", street.config)
+    assert (ended.status, ended.out) == (ExitStatus.USAGE, "")
+    assert "no partner is called 'klinik'" in ended.err
