@@ -54,6 +54,7 @@ def run(target: str, only: list[str], report: Path | None, certificate: Path | N
 
 async def _run(target: str, chosen: list[Assertion], certificate: Path | None) -> Run:
     async with open_target(target, certificate=certificate) as opened:
+        opened.ask = _ask
         return await run_cases(opened, chosen, progress=_show)
 
 
@@ -106,6 +107,12 @@ def _show(done: int, total: int, result: Result) -> None:
     if sys.stderr.isatty():
         sys.stdout.flush()
         sys.stderr.write(f"  {done} of {total}\r")
+
+
+def _ask(text: str) -> None:
+    """What somebody has to do while the run waits."""
+    sys.stdout.write(f"  … {text}\n")
+    sys.stdout.flush()
 
 
 def _summary(finished: Run) -> str:

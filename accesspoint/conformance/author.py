@@ -157,6 +157,10 @@ class Author:
         )
         return sign_signal(messaging, signer=self.signer, suite=self.suite, ids=ids)
 
+    def answer(self, request: Message) -> Message:
+        """An honest access point's answer to a message: its receipt."""
+        return Message("application/soap+xml; charset=UTF-8", self.receipt(request), 200)
+
     def _seal(
         self, payload: Payload, content_id: str, content_key: bytes | None, order: Order
     ) -> tuple[SealedPart, bytes]:

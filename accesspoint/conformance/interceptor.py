@@ -7,15 +7,18 @@ stands in front of, which the kit has for its own access point and for a throw-a
 import asyncio
 import ssl
 from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
 import aiohttp
 from aiohttp import web
 
+from accesspoint.config_values import Address
 from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Recorder
-from accesspoint.network.listening import Listeners
+from accesspoint.doors import open_door
+from accesspoint.network.listening import LOOPBACK
 
 LARGEST: Final = 64 * 1024 * 1024
 
@@ -46,18 +49,24 @@ def undisturbed(_number: int) -> Act:
     return PASS
 
 
+Answering = Callable[[Message], Message]
+
+
 class Interceptor:
     """One HTTPS address in front of `target`; requests are noted by what they are to the access point under test."""
 
     def __init__(
         self,
-        target: str,
+        target: str | Answering,
         *,
         server: ssl.SSLContext,
         client: ssl.SSLContext,
         from_target: bool,
+        listen: Address = Address(LOOPBACK, 0),  # noqa: B008 - it never changes
     ) -> None:
-        """`from_target` says that the requests are those of the access point under test, not those to it."""
+        """`target` is a URL, or who answers here; `from_target` says that the requests are those of the access point
+        under test, not those to it.
+        """
         self.target = target
         self.url = ""
         self.script: Script = undisturbed
@@ -66,31 +75,42 @@ class Interceptor:
         self._server = server
         self._client = client
         self._from_target = from_target
-        self._listeners = Listeners()
+        self._listen = listen
+        self._news = asyncio.Event()
+        self._stack = AsyncExitStack()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         """Take connections from here on."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._client),
-            trust_env=False,
-            auto_decompress=False,
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._client),
+                trust_env=False,
+                auto_decompress=False,
+            )
         )
         application = web.Application(client_max_size=LARGEST)
         application.router.add_post("/as4", self._handle)
-        self.url = await self._listeners.start(application, tls=self._server) + "/as4"
+        where = await open_door(self._stack, application, self._listen, self._server)
+        self.url = f"https://{where}/as4"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Break every connection."""
-        await self._listeners.stop()
-        if self._session is not None:
-            await self._session.close()
+        await self._stack.aclose()
 
     def begin(self, recorder: Recorder, script: Script = undisturbed) -> None:
         """Forget what passed, and count requests from 0 again."""
         self.recorder, self.script = recorder, script
         self.requests = []
+
+    async def wait(self, count: int, *, seconds: float) -> None:
+        """Wait until so many requests have come; after `seconds` return in any case."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while len(self.requests) < count:
+                    self._news.clear()
+                    await self._news.wait()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         content_type = request.headers.get("Content-Type", "")
@@ -99,6 +119,7 @@ class Interceptor:
         act = self.script(number)
         going = act.request(came)
         self.requests.append(going)
+        self._news.set()
         self._note(going, f"request {number + 1}", is_request=True)
         if act.delay:
             await asyncio.sleep(act.delay)
@@ -117,6 +138,8 @@ class Interceptor:
         )
 
     async def _pass_on(self, message: Message) -> Message:
+        if not isinstance(self.target, str):
+            return self.target(message)
         if self._session is None:
             raise RuntimeError("the interceptor is used outside its async with")
         headers = {"Content-Type": message.content_type, "Accept-Encoding": "identity"}

@@ -16,7 +16,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from aiohttp import web
 from cryptography import x509
 
 from accesspoint import __version__
@@ -39,7 +38,7 @@ from accesspoint.conformance.test_service import TestService
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, NodePlan, plan_nodes
 from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import SystemIds
-from accesspoint.network.listening import LOOPBACK, Listeners
+from accesspoint.network.listening import LOOPBACK
 from accesspoint.trust import common_name
 from envelope import fhir, names
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
@@ -126,13 +125,10 @@ class OurselvesTarget(Target):
             recipient=recipient,
             to_party=PartyId(common_name(recipient), names.PARTY_UNREGISTERED),
         )
-        listeners = Listeners()
-        stack.push_async_callback(listeners.stop)
-        application = web.Application(client_max_size=64 * 1024 * 1024)
-        application.router.add_post("/as4", self._answer)
-        counterpart = await listeners.start(application, tls=kit_server) + "/as4"
         self.outward = await stack.enter_async_context(
-            Interceptor(counterpart, server=kit_server, client=self.tls_client, from_target=True)
+            Interceptor(
+                self._author.answer, server=kit_server, client=self.tls_client, from_target=True
+            )
         )
         self.service = await stack.enter_async_context(TestService())
         self.node = RehearsalNode(
@@ -188,14 +184,6 @@ class OurselvesTarget(Target):
         )
         sending = made.sending.model_copy(update={"retry": RETRY, "timeout": timedelta(seconds=3)})
         return made.model_copy(update={"partners": {kit.name: partner}, "sending": sending})
-
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
-        """The kit's own access point: an honest receipt for every message."""
-        came = Message(request.headers.get("Content-Type", ""), await request.read())
-        return web.Response(
-            body=self._author.receipt(came),
-            headers={"Content-Type": "application/soap+xml; charset=UTF-8"},
-        )
 
     # What a case asks for
 

@@ -14,11 +14,16 @@ It is described by a TOML file; names of files are relative to it.
     service = "http://www.esens.eu/as4/conformancetest"     service_type = ""      action = "SIMPLE_ONEWAY"
     only_sign_action = ""                       the action of a mode without encryption, if there is one
     original_sender = ""    final_recipient = ""    corner_type = ""
+    listen = ""                                 where we wait for its messages, as host:port; without it they are
+                                                judged from captures
+    wait = "30 s"                               how long
 """
 
 import tomllib
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,18 +31,19 @@ from cryptography import x509
 from pydantic import ValidationError
 
 from accesspoint.config import ConfigurationProblem, Finding
-from accesspoint.config_values import FilePath, HttpsUrl, Table, Text
+from accesspoint.config_values import Duration, Endpoint, FilePath, HttpsUrl, Table, Text
 from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft, Request
-from accesspoint.conformance.case import NotApplicable
+from accesspoint.conformance.case import NotApplicable, Waiting
+from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
-from accesspoint.conformance.reading import Message
+from accesspoint.conformance.reading import Message, open_payloads
 from accesspoint.conformance.recorder import Recorder
-from accesspoint.conformance.target import Target
+from accesspoint.conformance.target import Sent, Target
 from accesspoint.trust import common_name
 from envelope import names
 from envelope.messaging import PartyId, Property, Service
 from keys.store import KeyStore, load_certificate_files
-from keys.tls import client_context
+from keys.tls import client_context, server_context
 
 
 class Description(Table):
@@ -59,6 +65,8 @@ class Description(Table):
     original_sender: str = ""
     final_recipient: str = ""
     corner_type: str = ""
+    listen: Endpoint | None = None
+    wait: Duration = timedelta(seconds=30)
 
     @classmethod
     def load(cls, path: Path) -> "Description":
@@ -105,13 +113,24 @@ class PartnerTarget(Target):
             four_corners=corners,
         )
         anchors = load_certificate_files(description.tls_anchors)
-        tls = client_context(keys.tls.certificate_file, keys.tls.key_file, anchors)
+        pair = keys.tls.certificate_file, keys.tls.key_file
+        tls = client_context(*pair, anchors)
         self.line = Line(description.url, tls)
+        self.inbox: Interceptor | None = None
+        if description.listen is not None:
+            self.inbox = Interceptor(
+                self._author.answer, server=server_context(*pair, anchors), client=tls, from_target=True,
+                listen=description.listen,
+            )  # fmt: skip
+        self._decrypter = keys.decryption
+        self._seen: Message | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> "PartnerTarget":
         """Open the line."""
         await self._stack.enter_async_context(self.line)
+        if self.inbox is not None:
+            await self._stack.enter_async_context(self.inbox)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -131,6 +150,27 @@ class PartnerTarget(Target):
     async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
         """Send a message over the wire."""
         return await self.line.send(request, recorder, label)
+
+    def open(self, message: Message) -> Sequence[bytes]:
+        """Open with our key."""
+        return open_payloads(message, self._decrypter, self._author.recipient)
+
+    async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """Wait for a message of the partner; one that came undisturbed serves every case that needs no other."""
+        if self.inbox is None:
+            return await super().send_business(recorder, script)
+        if script is undisturbed and self._seen is not None:
+            recorder.received("message", self._seen.content_type, self._seen.body)
+            return Sent(self._seen.message_id, (self._seen,), None)
+        self.inbox.begin(recorder, script)
+        self.ask(f"have {self.name} send one message to {self.inbox.url}")
+        wanted = 1 if script is undisturbed else 2
+        await self.inbox.wait(wanted, seconds=self._description.wait.total_seconds())
+        if not self.inbox.requests:
+            raise Waiting(f"send one message to {self.inbox.url} while the case waits")
+        if script is undisturbed:
+            self._seen = self.inbox.requests[0]
+        return Sent(self.inbox.requests[0].message_id, tuple(self.inbox.requests), None)
 
     def agreed(self, draft: Draft) -> Draft:
         """The draft under the service and the action that were agreed, unless it is a ping."""

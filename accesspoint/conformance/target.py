@@ -6,7 +6,7 @@ with `NotApplicable`, where nobody could, or with `Waiting`, where the other sid
 """
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,7 +46,15 @@ class Sent:
 
     message_id: str
     requests: Sequence[Message]
-    notices: Sequence[Notice] = ()
+    known_notices: Sequence[Notice] | None = ()
+    """What was told; None where only the other side knows."""
+
+    @property
+    def notices(self) -> Sequence[Notice]:
+        """What was told; raises `Waiting` where only the other side knows."""
+        if self.known_notices is None:
+            raise Waiting(f"say what your application was told about message {self.message_id}")
+        return self.known_notices
 
     @property
     def first(self) -> Message:
@@ -78,6 +86,8 @@ class Target:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.ask: Callable[[str], None] = lambda text: None
+        """Tells a person what the other side has to do now."""
 
     async def __aenter__(self) -> "Target":
         """Have the target at hand."""

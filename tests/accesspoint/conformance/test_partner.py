@@ -1,6 +1,8 @@
 """A partner over the wire, described by a file: what is wrong with the file, and what only the other side can say."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,12 +11,16 @@ from as4_peer import Server
 from as4_stage import Pki
 
 from accesspoint.config import ConfigurationProblem
-from accesspoint.conformance.author import Draft
-from accesspoint.conformance.case import Status
+from accesspoint.conformance.author import Author, Draft
+from accesspoint.conformance.case import Status, Unmet
+from accesspoint.conformance.line import Line
 from accesspoint.conformance.opening import open_target
 from accesspoint.conformance.partner import Description, PartnerTarget
+from accesspoint.conformance.reading import expect_receipt
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.runner import choose, run
+from envelope import names
+from envelope.messaging import PartyId
 from keys.store import write_keystore
 
 FILE = """
@@ -63,6 +69,62 @@ async def test_what_a_partner_answers_is_judged_and_what_it_delivers_is_asked(
     assert "say whether your consumer got message" in found["TA32"].reason
     assert "no mode without encryption" in found["TA34"].reason
     assert len(found["TA32"].exchanged) == 2, "a receipt came before the question"
+
+
+async def test_what_a_partner_sends_is_waited_for(
+    description: Path, pki: Pki, clinic: Server
+) -> None:
+    """The clinic sends once when it is asked, and again only where its receipt was lost; one message serves all."""
+    with description.open("a") as file:
+        file.write('listen = "127.0.0.1:0"\nwait = "1 s"\n')
+    sender = Author(
+        pki.clinic.signer(),
+        PartyId("laegehuset-ap-test", names.PARTY_UNREGISTERED),
+        pki.municipality.certificate,
+        PartyId("eksempel-kommune-ap-test", names.PARTY_UNREGISTERED),
+    )
+    request = sender.write(Draft())
+    asked: list[str] = []
+    running: set[asyncio.Task[None]] = set()
+
+    async def send(url: str) -> None:
+        async with Line(url, pki.tls_contexts("clinic")[0]) as line:
+            for _ in range(3):
+                with suppress(Unmet):
+                    answer = await line.send(request, Recorder(), "message")
+                    expect_receipt(
+                        answer, message_id=request.message_id, references=request.references,
+                        signer=pki.municipality.certificate,
+                    )  # fmt: skip
+                    return
+
+    def ask(text: str) -> None:
+        asked.append(text)
+        running.add(asyncio.create_task(send(text.rpartition(" ")[2])))
+
+    async with open_target(str(description)) as target:
+        target.ask = ask
+        finished = await run(
+            target, choose(["TA03", "TA05", "TA09", "TA12", "TA13", "TA15", "TA22", "TA23", "TA24"])
+        )
+        await asyncio.gather(*running)
+    waiting = {"AS4_CP_TA15", "AS4_CP_TA22"}
+    for result in finished.results:
+        expected = Status.WAITING if result.assertion.id in waiting else Status.PASS
+        assert result.status is expected, (result.assertion.id, result.seen, result.reason)
+        assert result.exchanged
+    assert len(asked) == 3, (
+        "asked once for all, once for the lost answer, once for all answers lost"
+    )
+
+
+async def test_a_partner_that_sends_nothing_is_waited_for_in_vain(description: Path) -> None:
+    with description.open("a") as file:
+        file.write('listen = "127.0.0.1:0"\nwait = "10 ms"\n')
+    async with open_target(str(description)) as target:
+        finished = await run(target, choose(["TA12"]))
+    assert finished.results[0].status is Status.WAITING
+    assert "send one message to https://127.0.0.1:" in finished.results[0].reason
 
 
 async def test_a_line_that_is_down_is_no_pass(description: Path) -> None:
