@@ -16,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from aiohttp import web
 from cryptography import x509
 
 from accesspoint import __version__
@@ -38,7 +39,7 @@ from accesspoint.conformance.test_service import TestService
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, NodePlan, plan_nodes
 from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import SystemIds
-from accesspoint.network.listening import LOOPBACK
+from accesspoint.network.listening import LOOPBACK, Listeners
 from accesspoint.trust import common_name
 from envelope import fhir, names
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
