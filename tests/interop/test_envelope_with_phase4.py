@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from interop_envelopes import IN_CLEAR, Composed, Endpoint, compose, match, post, serving
+from interop_envelopes import IN_CLEAR, SOAP, Composed, Endpoint, compose, match, post, serving
 
 from envelope import names
 from envelope.errors import InvalidReceipt
@@ -402,3 +402,20 @@ class TestWeSendToPhase4:
         """Not a second receipt: EBMS:0004, which must not be taken for proof that nothing arrived."""
         sent, _ = await exchange(b"<once/>")
         assert await refused(sent.content_type, sent.body) == ["EBMS:0004"]
+
+    @pytest.mark.matrix(case="ping is receipted")
+    async def test_phase4_receipts_a_ping(self, phase4_receiver, municipality, clinic) -> None:
+        """A message without payload, signed only; phase4 leaves it to the application not to deliver it."""
+        receiver, url = phase4_receiver
+        sent = compose(
+            municipality,
+            clinic.issued.certificate,
+            service=Service(names.EB_TEST_SERVICE),
+            action=names.EB_TEST_ACTION,
+        )
+        status, answer = await post(url, SOAP, sent.envelope.data)
+        assert status == 200, answer
+        receipt = match(answer, sent, clinic.issued.certificate)
+        assert receipt.message_id == sent.message.message_id
+        heard = await asyncio.to_thread(receiver.listen)
+        assert (heard["received"], heard["payloads"]) == (sent.message.message_id, [])

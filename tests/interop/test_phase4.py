@@ -5,6 +5,7 @@ is the verdict of another code base; what the access point says is read from its
 """
 
 import asyncio
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 from as4_peer import Client
 from as4_stage import Node, Partner
 from as4_wire import business_document, medcom_message
@@ -80,6 +81,32 @@ async def recording() -> AsyncIterator[tuple[str, list[tuple[str, bytes]]]]:
     listeners = Listeners()
     try:
         yield f"{await listeners.start(application)}/as4", recorded
+    finally:
+        await listeners.stop()
+
+
+@asynccontextmanager
+async def losing_the_first_answer(target: str, tls: ssl.SSLContext) -> AsyncIterator[str]:
+    """An address in front of `target` that passes every request on, and breaks off instead of the first answer."""
+    lost: list[bytes] = []
+
+    async def pass_on(request: web.Request) -> web.Response:
+        headers = {"Content-Type": request.headers["Content-Type"]}
+        async with ClientSession() as client:
+            posted = client.post(target, data=await request.read(), headers=headers)
+            async with posted as answer:
+                body, content_type = await answer.read(), answer.headers["Content-Type"]
+        if not lost:
+            lost.append(body)
+            assert request.transport is not None
+            request.transport.abort()
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    application = web.Application(client_max_size=1024**2)
+    application.router.add_post("/as4", pass_on)
+    listeners = Listeners()
+    try:
+        yield f"{await listeners.start(application, tls=tls)}/as4"
     finally:
         await listeners.stop()
 
@@ -276,6 +303,26 @@ class TestPhase4SendsToTheAccessPoint:
             assert (refusal["gate"], refusal["reason"]) == ("G10", "pmode.recipient")
             assert await node.rows("SELECT * FROM messages") == []
 
+    async def test_ping_is_receipted_and_nobody_is_handed_it(
+        self, clinic_node, phase4_sender, edelivery_job, municipality
+    ) -> None:
+        _, running = clinic_node
+        document = business_document(str(uuid.uuid4()), str(uuid.uuid4()))
+        async with running as node:
+            job = edelivery_job(
+                node.url,
+                municipality,
+                document,
+                service={"value": names.EB_TEST_SERVICE},
+                action=names.EB_TEST_ACTION,
+            )
+            answer = await asyncio.to_thread(phase4_sender.ask, job)
+            await node.idle()
+            assert answer["result"] == "SUCCESS", answer
+            assert answer["receipt"] | VERIFIED == answer["receipt"], answer
+            assert not node.delivered()
+            assert await node.rows("SELECT * FROM refusals") == []
+
     async def test_stranger_does_not_get_past_the_handshake(
         self, clinic_node, phase4_sender, edelivery_job, municipality, make_stations
     ) -> None:
@@ -366,6 +413,35 @@ class TestTheAccessPointSendsToPhase4:
             [sent] = await node.rows("SELECT * FROM envelopes WHERE direction = 'out'")
             assert sent["envelope_id"] == header.instance_identifier
             assert sent["acknowledgement"] == "positive"
+
+    async def test_lost_receipt_leaves_the_message_uncertain_and_delivered_once(
+        self, run_node, phase4_receiver, stage_pki, municipality, clinic
+    ) -> None:
+        """phase4 answers the retry with a signed EBMS:0004: it has the message, and only the proof is missing."""
+        peer, target = phase4_receiver
+        identifier = str(uuid.uuid4())
+        content, _ = medcom_message(identifier, str(uuid.uuid4()))
+        _, tls = stage_pki.tls_contexts("clinic")
+        async with (
+            losing_the_first_answer(target, tls) as url,
+            run_node(
+                MUNICIPALITY,
+                municipality,
+                Partner(CLINIC, clinic.issued, url),
+                sending={"retry": {"first": "100 ms", "give_up_after": "5 min"}},
+            ) as node,
+        ):
+            await submit(node, content)
+            heard = await asyncio.to_thread(peer.listen)
+            await node.idle()
+            row = await outbound(node, identifier)
+            assert heard["received"] == row["message_id"]
+            assert (row["attempt"], row["problem"]) == (2, "receipt-missing")
+            journal = await node.rows("SELECT event, detail FROM journal")
+            assert "uncertain" in [entry["event"] for entry in journal]
+            assert any("EBMS:0004" in (entry["detail"] or "") for entry in journal)
+            assert await node.rows("SELECT * FROM receipts") == []
+            assert peer.silent()
 
     @pytest.mark.parametrize("quirks", [[], ["unsigned-errors"]], ids=["default", "quirk"])
     async def test_message_for_another_key_is_refused_and_never_acknowledged(
