@@ -6,12 +6,13 @@ Spec: experience section 7 (anatomy of an error); decision D3.
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.explain.rules import Rule, answer_to, rule_of
 from accesspoint.log import scrub
+from accesspoint.problems import Whose
 from envelope.errors import RemoteProtocolError
 from envelope.explain import Inspection, Mark, Means, Node, Verdict, inspect
 from envelope.quirks import NOTES
@@ -85,6 +86,9 @@ def build_report(
         refusal = verdict.strict.refusal
         where = next((each.where for each in found if each.reason == refusal.reason), "")
         first = _broken(refusal, where)
+        if verdict.lenient.refusal is None and verdict.profile != verdict.usual:
+            ask = f"Please agree with us on {verdict.profile}: under it your message is sound."
+            first = replace(first, rule=replace(first.rule, whose=Whose.UNKNOWN, ask=ask))
     others = _unique(each for each in found if first is None or each.reason != first.reason)
     if first is None and others:
         # The gates stopped for want of something; what the tree shows broken is what they would have come to.

@@ -92,8 +92,9 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gates say under the usual profile, and where others or quirks lead further, which those are."""
+    """What the gates say under the `usual` profile, and where another `profile` or quirks lead further, which those are."""
 
+    usual: str
     strict: Course
     lenient: Course
     profile: str
@@ -116,19 +117,19 @@ def judge(capture: Capture, means: Means) -> Verdict:
     """Run the gates over a capture, and again under more lenient agreements where they refuse it."""
     usual, policy = next(iter(means.policies.items()))
     strict = run(capture, policy, means)
-    best = Verdict(strict, strict, usual, policy)
+    best = Verdict(usual, strict, strict, usual, policy)
     if strict.refusal is None:
         return best
     for name, policy in means.policies.items():
         wide = replace(policy, quirks=EVERY_QUIRK)
         course = run(capture, wide, means)
         if course.rank > best.lenient.rank:
-            best = Verdict(strict, course, name, wide)
+            best = replace(best, lenient=course, profile=name, policy=wide)
     for quirk in best.quirks:
         narrower = replace(best.policy, quirks=best.policy.quirks - {quirk})
         course = run(capture, narrower, means)
         if course.rank >= best.lenient.rank:
-            best = Verdict(strict, course, best.profile, narrower)
+            best = replace(best, lenient=course, policy=narrower)
     return best
 
 
