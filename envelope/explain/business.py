@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 
 from envelope import fhir, names, xml
-from envelope.ehmi import check_envelope
+from envelope.acknowledgement import read_acknowledgement
+from envelope.ehmi import check_envelope, is_acknowledgement
 from envelope.errors import CertificateRefused, RemoteProtocolError, SmpRefused
 from envelope.explain.capture import describe_octets
 from envelope.explain.certificate import show_certificate, show_trust
@@ -21,7 +22,7 @@ from envelope.explain.gates import Means, is_business_document
 from envelope.explain.node import Mark, Node, broken, look
 from envelope.names import q
 from envelope.sbd_splitter import SbdSplitter
-from envelope.sbdh import ScopeType
+from envelope.sbdh import ScopeType, StandardBusinessDocumentHeader
 from envelope.seal import verify_service_metadata
 from envelope.security_token import load_certificate
 from envelope.smp import Redirect, read_service_group, read_service_metadata
@@ -94,10 +95,21 @@ def _show_document(label: str, octets: bytes, means: Means) -> Node:
         children.append(Node("ehmiSBDH rules", "hold", Mark.HOLDS))
     except RemoteProtocolError as refusal:
         children.append(broken("ehmiSBDH rules", refusal))
+    if is_acknowledgement(header):
+        children.append(look("acknowledgement", lambda: _show_acknowledgement(header, payload)))
     children.append(show_content("BinaryContent", payload, means))
     return Node(
         f"{label}: StandardBusinessDocument", describe_octets(octets), children=tuple(children)
     )
+
+
+def _show_acknowledgement(header: StandardBusinessDocumentHeader, payload: bytes) -> Node:
+    said = read_acknowledgement(header, payload)
+    about = f"of envelope {said.original_instance_identifier}"
+    if said.exception is None:
+        return Node("acknowledgement", f"positive, {about}", Mark.HOLDS)
+    kind = f"{said.exception.kind} {said.exception.value}"
+    return Node("acknowledgement", f"negative, {about}: {kind}", Mark.NOTED)
 
 
 def _show_fhir(label: str, octets: bytes, means: Means) -> Node:

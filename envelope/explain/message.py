@@ -19,7 +19,7 @@ from envelope.limits import Limits
 from envelope.messaging import TIMESTAMP, PartInfo, Party, UserMessage, read_user_message
 from envelope.pmode import Quirk, SecurityPolicy
 from envelope.signals import SignalMessage, read_signals
-from envelope.soap import SoapDocument, parse_soap, read_fault
+from envelope.soap import HEADER, SoapDocument, parse_soap, read_fault
 from envelope.xml import scan
 
 if TYPE_CHECKING:
@@ -53,11 +53,8 @@ def show_envelope(
             notes.append(Node("SOAP Fault", f"{fault.code}: {fault.reason}", Mark.NOTED))
         document = parse_soap(scanned)
     except RemoteProtocolError as refusal:
-        if notes and refusal.reason.startswith("soap."):
-            return (
-                *notes,
-                unseen("ebMS header", f"beside the Fault there is none ({refusal.detail})"),
-            )
+        if fault is not None and scanned.root.find(HEADER) is None:
+            return (*notes, unseen("ebMS header", "beside the Fault there is none"))
         return (*notes, broken("SOAP envelope", refusal, *_outline(scanned.root)))
     return (*notes, *_show_document(document, parts, means, policy))
 
