@@ -57,9 +57,14 @@ async def serving(tls: ssl.SSLContext) -> AsyncIterator[int]:
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
     # A handshake that breaks off is what these tests are about, nothing to print.
-    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _loop, _context: None)
+    try:
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.set_exception_handler(handler)
 
 
 async def ask(port: int, version: Version, suites: tuple[str, ...]) -> Offer:
