@@ -17,13 +17,20 @@ It is described by a TOML file; names of files are relative to it.
     listen = ""                                 where we wait for its messages, as host:port; without it they are
                                                 judged from captures
     wait = "30 s"                               how long
+    [publisher]                                 its service metadata publisher, where it has one that is to be judged
+    url = "http://smp.region.example"
+    participant = "iso6523-actorid-upis::0088:5790000000012"    document = "busdox-docid-qns::urn:dk:..."
+    # of that participant a document that is redirected; others, to show what is compared how
+    redirected = ""    schemeless = ""    sensitive_participant = ""    sensitive_document = ""
 """
 
+import ssl
 import tomllib
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,19 +38,54 @@ from cryptography import x509
 from pydantic import ValidationError
 
 from accesspoint.config import ConfigurationProblem, Finding
-from accesspoint.config_values import Duration, Endpoint, FilePath, HttpsUrl, Table, Text
+from accesspoint.config_values import Duration, Endpoint, FilePath, HttpsUrl, Table, Text, Url
 from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft, Request
 from accesspoint.conformance.case import NotApplicable, Waiting
 from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
 from accesspoint.conformance.reading import Message, open_payloads
 from accesspoint.conformance.recorder import Recorder
+from accesspoint.conformance.smp_rules import Published
 from accesspoint.conformance.target import Sent, Target
 from accesspoint.trust import common_name
 from envelope import names
 from envelope.messaging import PartyId, Property, Service
+from envelope.smp import SmpIdentifier
 from keys.store import KeyStore, load_certificate_files
 from keys.tls import client_context, server_context
+
+
+class PublisherDescription(Table):
+    """What a publisher is known to publish; identifiers are `scheme::value`, and empty where there is none."""
+
+    url: Url
+    participant: Text
+    document: Text
+    redirected: str = ""
+    schemeless: str = ""
+    sensitive_participant: str = ""
+    sensitive_document: str = ""
+
+    def published(self) -> Published:
+        """The same for the rules."""
+        return Published(
+            self.url,
+            _identifier(self.participant),
+            _identifier(self.document),
+            redirected=_known(self.redirected),
+            schemeless=_known(self.schemeless),
+            sensitive_participant=_known(self.sensitive_participant),
+            sensitive_document=_known(self.sensitive_document),
+        )
+
+
+def _identifier(text: str) -> SmpIdentifier:
+    scheme, separator, value = text.partition("::")
+    return SmpIdentifier(scheme or None, value) if separator else SmpIdentifier(None, text)
+
+
+def _known(text: str) -> SmpIdentifier | None:
+    return _identifier(text) if text else None
 
 
 class Description(Table):
@@ -67,6 +109,7 @@ class Description(Table):
     corner_type: str = ""
     listen: Endpoint | None = None
     wait: Duration = timedelta(seconds=30)
+    publisher: PublisherDescription | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Description":
@@ -114,7 +157,8 @@ class PartnerTarget(Target):
         )
         anchors = load_certificate_files(description.tls_anchors)
         pair = keys.tls.certificate_file, keys.tls.key_file
-        tls = client_context(*pair, anchors)
+        self._new_context = partial(client_context, *pair, anchors)
+        tls = self._new_context()
         self.line = Line(description.url, tls)
         self.inbox: Interceptor | None = None
         if description.listen is not None:
@@ -146,6 +190,22 @@ class PartnerTarget(Target):
     def signer(self) -> x509.Certificate:
         """The certificate that was agreed."""
         return self._author.recipient
+
+    @property
+    def endpoint(self) -> str:
+        """The partner's address."""
+        return self._description.url
+
+    def tls_context(self) -> ssl.SSLContext:
+        """A context with our certificate."""
+        return self._new_context()
+
+    @asynccontextmanager
+    async def publisher(self) -> AsyncIterator[Published]:
+        """The publisher that its file describes."""
+        if self._description.publisher is None:
+            raise NotApplicable("the partner's file describes no publisher")
+        yield self._description.publisher.published()
 
     async def send(self, request: Request, recorder: Recorder, label: str = "message") -> Message:
         """Send a message over the wire."""

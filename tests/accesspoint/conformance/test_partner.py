@@ -16,11 +16,14 @@ from accesspoint.conformance.case import Status, Unmet
 from accesspoint.conformance.line import Line
 from accesspoint.conformance.opening import open_target
 from accesspoint.conformance.partner import Description, PartnerTarget
+from accesspoint.conformance.publishing import our_publisher
 from accesspoint.conformance.reading import expect_receipt
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.runner import choose, run
+from accesspoint.toml import write_toml
 from envelope import names
 from envelope.messaging import PartyId
+from envelope.smp import SmpIdentifier
 from keys.store import write_keystore
 
 FILE = """
@@ -116,6 +119,43 @@ async def test_what_a_partner_sends_is_waited_for(
     assert len(asked) == 3, (
         "asked once for all, once for the lost answer, once for all answers lost"
     )
+
+
+async def test_the_transport_and_the_publisher_of_a_partner_are_judged(
+    clinic: Server, description: Path, pki: Pki
+) -> None:
+    def text(one: SmpIdentifier | None) -> str:
+        return "" if one is None else f"{one.scheme or ''}::{one.value}"
+
+    wanted = ["TA40", "TA41", "TA42", "TA43", "SMP_TA03", "SMP_TA09B", "SMP_TA22", "SMP_TA25"]
+    async with our_publisher(pki.third, pki.municipality) as published:
+        described = {
+            name: text(getattr(published, name))
+            for name in ("participant", "document", "redirected", "schemeless",
+                         "sensitive_participant", "sensitive_document")
+        }  # fmt: skip
+        table = write_toml({"publisher": {"url": published.base_url, **described}})
+        own = description.read_text().replace("https://127.0.0.1:1/as4", clinic.url)
+        description.write_text(f"{own}{table}", encoding="utf-8")
+        async with open_target(str(description)) as target:
+            finished = await run(target, choose(wanted))
+    for result in finished.results:
+        assert result.status is Status.PASS, (result.assertion.id, result.seen, result.reason)
+
+
+async def test_what_the_file_of_a_partner_does_not_describe_is_not_judged(
+    clinic: Server, description: Path
+) -> None:
+    description.write_text(
+        description.read_text().replace("https://127.0.0.1:1/as4", clinic.url), encoding="utf-8"
+    )
+    async with open_target(str(description)) as target:
+        finished = await run(target, choose(["SMP_TA01", "AS4_DR_TA01", "TA39"]))
+    assert [one.status for one in finished.results] == [
+        Status.NOT_APPLICABLE,
+        Status.NOT_APPLICABLE,
+        Status.WAITING,
+    ]
 
 
 async def test_a_partner_that_sends_nothing_is_waited_for_in_vain(description: Path) -> None:
