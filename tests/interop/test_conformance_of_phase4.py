@@ -30,8 +30,7 @@ KNOWN = {
     "TA10": (Status.FAIL, "a repetition gets an ebMS error, not the receipt once more; our sender knows (UNCERTAIN)"),
     "TA14": (Status.WAITING, "the peer program does not begin an exchange by itself"),
     "TA17": (Status.FAIL, "the library gives a ping to its processors like any message; leaving it out is theirs"),
-    "TA30": (Status.FAIL, "decompressed when the processor reads; the peer program's failure is EBMS:0004"),
-    "TA31": (Status.FAIL, "as TA30"),
+    "TA31": (Status.WAITING, "the peer program tells nobody of what it refused; the error itself is held"),
     "TA34": (Status.NOT_APPLICABLE, "the profile of the peer program always encrypts"),
 }  # fmt: skip
 

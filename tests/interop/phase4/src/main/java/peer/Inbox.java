@@ -11,6 +11,7 @@ import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.util.HexFormat;
 import java.util.List;
+import java.util.Locale;
 import java.util.concurrent.atomic.AtomicInteger;
 
 import org.w3c.dom.Node;
@@ -32,6 +33,7 @@ import com.helger.phase4.incoming.IAS4IncomingMessageState;
 import com.helger.phase4.incoming.spi.AS4MessageProcessorResult;
 import com.helger.phase4.incoming.spi.AS4SignalMessageProcessorResult;
 import com.helger.phase4.incoming.spi.IAS4IncomingMessageProcessorSPI;
+import com.helger.phase4.model.error.EEbmsError;
 import com.helger.phase4.model.pmode.IPMode;
 
 /** Writes each received payload into a folder and says one line per message; it never decides anything. */
@@ -64,7 +66,15 @@ final class Inbox implements IAS4IncomingMessageProcessorSPI {
     line.add("properties", properties(message));
     line.add("signature_verified", state.isSoapSignatureChecked());
     line.add("decrypted", state.isSoapDecrypted());
-    line.add("payloads", payloads(attachments));
+    try {
+      line.add("payloads", payloads(attachments));
+    } catch (final UncheckedIOException problem) {
+      // phase4 decompresses while a processor reads, and leaves it to the processor to say what failed.
+      errors.add(EEbmsError.EBMS_DECOMPRESSION_FAILURE.errorBuilder(Locale.ENGLISH)
+                                                      .refToMessageInError(message.getMessageInfo().getMessageId())
+                                                      .build());
+      return AS4MessageProcessorResult.createFailure();
+    }
     Main.say(line);
     return AS4MessageProcessorResult.createSuccess();
   }
