@@ -29,11 +29,11 @@ _ENCRYPTS: Final[Mapping[Generation, str]] = {
     Generation.V2_0_P256: "EC secp256r1",
 }
 """How the kind of key that a content key is wrapped for begins its description."""
-_FILES: Final[Mapping[Generation, str]] = {
-    Generation.V1_15: "message.* with an RSA key",
-    Generation.V2_0: "signing-ed25519.* and decryption-x25519.*",
-    Generation.V2_0_P256: "signing-p256.* and decryption-p256.*",
+KEY_ROLES: Final[Mapping[Generation, tuple[str, str]]] = {
+    Generation.V2_0: ("signing-ed25519", "decryption-x25519"),
+    Generation.V2_0_P256: ("signing-p256", "decryption-p256"),
 }
+"""The files of a key directory that hold a newer generation's keys, beside `message`: what signs, what decrypts."""
 
 
 def encryption_certificate(
@@ -133,7 +133,8 @@ def require_keys(keystore: KeyStore, agreed: Mapping[str, PMode]) -> None:
 
 
 def _missing(keystore: KeyStore, generation: Generation, wanted_by: str) -> KeyStoreError:
+    roles = " and ".join(f"{role}.*" for role in KEY_ROLES.get(generation, ("message",)))
     return KeyStoreError(
         f"{keystore.directory}: no keys for eDelivery AS4 {generation}, which {wanted_by} asks for;"
-        f" add {_FILES[generation]}"
+        f" add {roles}"
     )

@@ -20,6 +20,7 @@ from accesspoint.demo.stage import BREAKS, Break, Stage
 from accesspoint.demo.timeline import Timeline
 from accesspoint.ids import SystemIds
 from accesspoint.problems import ExitStatus
+from envelope.pmode import Generation
 
 ARRANGEMENTS: Final = ("together", "apart")
 
@@ -32,6 +33,7 @@ def run(
     broken: str | None,
     list_breaks: bool,
     seconds: float,
+    generation: Generation = Generation.V1_15,
 ) -> int:
     """Run the demo; the exit status."""
     if list_breaks:
@@ -54,12 +56,25 @@ def run(
     log.configure(level="error")
     step = None if broken is None else Break(broken)
     return asyncio.run(
-        _run(keep=keep, apart=stations == "apart", message=message, broken=step, seconds=seconds)
+        _run(
+            keep=keep,
+            apart=stations == "apart",
+            message=message,
+            broken=step,
+            seconds=seconds,
+            generation=generation,
+        )
     )
 
 
 async def _run(
-    *, keep: bool, apart: bool, message: bytes | None, broken: Break | None, seconds: float
+    *,
+    keep: bool,
+    apart: bool,
+    message: bytes | None,
+    broken: Break | None,
+    seconds: float,
+    generation: Generation,
 ) -> int:
     out = Timeline(sys.stdout)
     clock = SystemClock()
@@ -67,9 +82,17 @@ async def _run(
     started = time.monotonic()
     out.say(
         f"  EHMI access point {__version__}   TEST network on loopback, throw-away certificates"
+        + ("" if generation is Generation.V1_15 else f", eDelivery AS4 {generation}")
     )
     with tempfile.TemporaryDirectory(prefix="ehmi-demo-") as place:
-        stage = Stage(Path(place), apart=apart, clock=clock, ids=SystemIds(clock), broken=broken)
+        stage = Stage(
+            Path(place),
+            apart=apart,
+            clock=clock,
+            ids=SystemIds(clock),
+            broken=broken,
+            generation=generation,
+        )
         keeping = asyncio.Event()
         playing = asyncio.create_task(
             _play(

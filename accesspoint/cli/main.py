@@ -13,6 +13,7 @@ from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, messages
 from accesspoint.cli.partner import partner
+from envelope.pmode import Generation
 
 app = typer.Typer(
     name="accesspoint",
@@ -76,6 +77,9 @@ def demo(
         bool, typer.Option("--list-breaks", help="Say which steps can be broken, and end.")
     ] = False,
     seconds: Annotated[float, _seconds("Give up after this many seconds.")] = 30.0,
+    generation: Annotated[
+        Generation, typer.Option(help="The generation of eDelivery AS4 that is spoken.")
+    ] = Generation.V1_15,
 ) -> None:
     """Send one test result to a GP, verified step by step.
 
@@ -85,6 +89,7 @@ def demo(
       accesspoint demo --stations apart        EUA, MSH and AP in processes of their own
       accesspoint demo --break smp-signature   see what a failure looks like, and who is named
       accesspoint demo --keep                  and leave the network running
+      accesspoint demo --generation 2.0        with Ed25519 and X25519 instead of RSA
 
     \b
     Exit codes: 0 every step held, 1 failed, 2 usage, 4 refused by peer, 5 not reachable,
@@ -100,6 +105,7 @@ def demo(
             broken=break_step,
             list_breaks=list_breaks,
             seconds=seconds,
+            generation=generation,
         )
     )
 

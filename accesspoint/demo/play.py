@@ -260,7 +260,7 @@ async def _verify(
         expected_events=EVENTS_APART if apart else EVENTS_TOGETHER,
         acknowledgement=followed.acknowledgement,
         signer=fingerprint(
-            load_certificate_files([stage.of(CLINIC.key, "AP").plan.certificate])[0]
+            load_certificate_files([stage.of(CLINIC.key, "AP").plan.signing_certificate])[0]
         ),
         stopped=followed.stopped,
     )

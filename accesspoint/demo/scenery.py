@@ -3,6 +3,9 @@
 Two organisations that do not exist, with GLNs whose check digits hold. Together, each runs one node; apart,
 each runs three, joined over mutual TLS with sealed manifests. Everything listens on loopback, on ports the
 system gives, and says TEST.
+
+A network speaks one generation of eDelivery AS4. In the newer ones the access points hold their RSA keys as well, as
+partners that migrate do, and publish only what is new.
 """
 
 import uuid
@@ -12,10 +15,21 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+
+from accesspoint.generation import KEY_ROLES, transport_profile_of
 from accesspoint.stations.document import Address
 from accesspoint.toml import write_toml
-from keys.devca import OCES_POLICIES, DevelopmentAuthority, new_rsa_keys
-from keys.store import load_authority, write_authority, write_certificates, write_keystore
+from envelope.pmode import Generation
+from keys.devca import OCES_POLICIES, DevelopmentAuthority, IssuedCertificate, new_rsa_keys
+from keys.store import (
+    load_authority,
+    write_authority,
+    write_certificates,
+    write_keystore,
+    write_pair,
+)
 
 LOOPBACK_NAMES: Final = ("localhost", "127.0.0.1")
 BACKDATED: Final = timedelta(hours=1)
@@ -56,6 +70,7 @@ class NodePlan:
     organisation: Organisation
     stations: tuple[str, ...]
     directory: Path
+    generation: Generation = Generation.V1_15
 
     @property
     def config(self) -> Path:
@@ -74,8 +89,20 @@ class NodePlan:
 
     @property
     def certificate(self) -> Path:
-        """Its message certificate, as a neighbour or a publisher needs it."""
+        """Its message certificate, as a neighbour needs it."""
         return self.directory / "keys" / "message.cert.pem"
+
+    @property
+    def signing_certificate(self) -> Path:
+        """The certificate that it signs messages and receipts with."""
+        role, _ = KEY_ROLES.get(self.generation, ("message", "message"))
+        return self.directory / "keys" / f"{role}.cert.pem"
+
+    @property
+    def published_certificate(self) -> Path:
+        """The certificate that others encrypt for, as a publisher needs it."""
+        _, role = KEY_ROLES.get(self.generation, ("message", "message"))
+        return self.directory / "keys" / f"{role}.cert.pem"
 
     @property
     def tls_certificate(self) -> Path:
@@ -83,14 +110,20 @@ class NodePlan:
         return self.directory / "keys" / "tls.cert.pem"
 
 
-def plan_nodes(base: Path, *, apart: bool) -> list[NodePlan]:
+def _curve_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def plan_nodes(
+    base: Path, *, apart: bool, generation: Generation = Generation.V1_15
+) -> list[NodePlan]:
     """The processes of the demo: one per organisation, or three."""
     groups = (("EUA",), ("MSH",), ("AP",)) if apart else (("EUA", "MSH", "AP"),)
     plans = []
     for organisation in ORGANISATIONS:
         for group in groups:
             name = organisation.key if len(group) > 1 else f"{organisation.key}-{group[0].lower()}"
-            plans.append(NodePlan(name, organisation, group, base / name))
+            plans.append(NodePlan(name, organisation, group, base / name, generation))
     return plans
 
 
@@ -128,23 +161,17 @@ class Scenery:
         return cls(base, authority, at=at)
 
     def write_keys(self, plans: Iterable[NodePlan]) -> None:
-        """Issue what is missing: for each node one certificate for messages and one for TLS, RSA-3072 as OCES3 has it."""
+        """Issue what is missing: for each node one certificate for messages and one for TLS, RSA-3072 as OCES3 has it.
+
+        An access point of a newer generation gets the keys of that one besides.
+        """
         missing = [plan for plan in plans if not (plan.directory / "keys").exists()]
         private_keys = iter(new_rsa_keys(2 * len(missing)))
         for plan in missing:
             plan.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             organisation = plan.organisation
             name = organisation.address.name or organisation.key
-            message = self.authority.issue_system_certificate(
-                organisation.access_point if "AP" in plan.stations else f"{plan.name}-test",
-                name,
-                organisation.cvr,
-                uuid=str(
-                    uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:{plan.name}:message")
-                ),
-                not_before=self._at - BACKDATED,
-                private_key=next(private_keys),
-            )
+            message = self._certify(plan, next(private_keys))
             tls = self.authority.issue_tls_certificate(
                 f"{plan.name}-tls-test",
                 san=LOOPBACK_NAMES,
@@ -154,7 +181,31 @@ class Scenery:
                 uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:{plan.name}:tls")),
                 private_key=next(private_keys),
             )
-            write_keystore(plan.directory / "keys", message=message, tls=tls)
+            keys = write_keystore(plan.directory / "keys", message=message, tls=tls)
+            if "AP" in plan.stations and plan.generation in KEY_ROLES:
+                made: tuple[PrivateKeyTypes, PrivateKeyTypes] = (
+                    (ed25519.Ed25519PrivateKey.generate(), x25519.X25519PrivateKey.generate())
+                    if plan.generation is Generation.V2_0
+                    else (_curve_key(), _curve_key())
+                )
+                signing, agreement = KEY_ROLES[plan.generation]
+                write_pair(keys, signing, self._certify(plan, made[0]))
+                write_pair(keys, agreement, self._certify(plan, made[1], agrees=True))
+
+    def _certify(
+        self, plan: NodePlan, private_key: PrivateKeyTypes, *, agrees: bool = False
+    ) -> IssuedCertificate:
+        """A certificate for the messages of one node."""
+        organisation = plan.organisation
+        return self.authority.issue_system_certificate(
+            organisation.access_point if "AP" in plan.stations else f"{plan.name}-test",
+            organisation.address.name or organisation.key,
+            organisation.cvr,
+            uuid=str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:{plan.name}:message")),
+            not_before=self._at - BACKDATED,
+            private_key=private_key,
+            agrees=agrees,
+        )
 
     def write_config(
         self,
@@ -197,6 +248,7 @@ class Scenery:
                 "sml": network["zone"],
                 "nameserver": network["nameserver"],
                 "networks": ["127.0.0.0/8"],
+                "transport_profiles": [transport_profile_of(plan.generation)],
             },
             "delivery_status": {
                 "endpoint": network["status"],

@@ -28,6 +28,7 @@ from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import Ids
 from accesspoint.network.faults import Fault
 from accesspoint.network.listening import LOOPBACK
+from envelope.pmode import Generation
 from keys.store import load_certificate_files
 
 PATIENT: Final = "24 h"
@@ -100,9 +101,10 @@ class Stage:
         ids: Ids,
         broken: Break | None = None,
         keep_data: bool = False,
+        generation: Generation = Generation.V1_15,
     ) -> None:
         self.base = base
-        self.plans = plan_nodes(base, apart=apart)
+        self.plans = plan_nodes(base, apart=apart, generation=generation)
         self.nodes: list[Node] = []
         self._clock = clock
         self._ids = ids
@@ -153,9 +155,9 @@ class Stage:
         revoked = _REVOKED[self.broken]
         for plan in self.plans:
             if plan.organisation is revoked and "AP" in plan.stations:
-                scenery.authority.revoke(
-                    load_certificate_files([plan.certificate])[0], at=self._clock.now()
-                )
+                for file in {plan.signing_certificate, plan.published_certificate}:
+                    certificate = load_certificate_files([file])[0]
+                    scenery.authority.revoke(certificate, at=self._clock.now())
 
     async def _start_nodes(self, around: Surroundings) -> None:
         """Write the configuration of every node, then start them all at once."""

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from accesspoint.clock import Clock
 from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Organisation, Scenery, device_ids
+from accesspoint.generation import transport_profile_of
 from accesspoint.ids import Ids
 from accesspoint.network.faults import Fault
 from accesspoint.network.miniature import ANY_PORTS, MiniatureNetwork, Ports
@@ -83,9 +84,16 @@ class Surroundings:
         documents = [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)]
         for organisation in ORGANISATIONS:
             address = organisation.address
-            certificate = load_certificate_files([self.plan_of(organisation, "AP").certificate])[0]
+            node = self.plan_of(organisation, "AP")
+            certificate = load_certificate_files([node.published_certificate])[0]
             url = f"https://{access_points[organisation.key]}/as4"
-            self.network.register(f"0088:{address.gln}", documents, url, certificate)
+            self.network.register(
+                f"0088:{address.gln}",
+                documents,
+                url,
+                certificate,
+                transport_profile=transport_profile_of(node.generation),
+            )
             context = OrganisationContext(name=address.name or "", sor=address.sor, gln=address.gln)
             for station, device in device_ids(organisation).items():
                 plan = self.plan_of(organisation, station)

@@ -35,6 +35,7 @@ from accesspoint.network.revocation_point import PATH as REVOCATION_PATH
 from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PATH
 from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.network.status import ReportStore, StatusComponent
+from envelope import names
 from envelope.smp import bdxl_owner_name
 from keys.certificate import der
 from keys.devca import DevelopmentAuthority, new_rsa_keys
@@ -166,7 +167,13 @@ class MiniatureNetwork:
         await self.stop()
 
     def register(
-        self, participant: str, documents: Sequence[str], url: str, certificate: x509.Certificate
+        self,
+        participant: str,
+        documents: Sequence[str],
+        url: str,
+        certificate: x509.Certificate,
+        *,
+        transport_profile: str = names.TRANSPORT_AS4_V1,
     ) -> None:
         """Publish where a participant (`0088:` and GLN) takes these documents, in locator and publisher.
 
@@ -175,7 +182,14 @@ class MiniatureNetwork:
         if self._publisher is None:
             raise RuntimeError("the network has not been started")
         self._publish(
-            self._publisher, Registration(participant, tuple(documents), url, der(certificate))
+            self._publisher,
+            Registration(
+                participant,
+                tuple(documents),
+                url,
+                der(certificate),
+                transport_profile=transport_profile,
+            ),
         )
 
     def register_station(
