@@ -13,7 +13,7 @@ from typing import Final
 
 from cryptography import x509
 
-from accesspoint.config import Configuration
+from accesspoint.config import Configuration, Station
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
 from accesspoint.identity import Agreements, build_agreements
 from envelope import names
@@ -111,9 +111,12 @@ def agreements_of(
 ) -> tuple[Agreements, dict[str, tuple[x509.Certificate, ...]]]:
     """The agreements of a node, and the certificates agreed with its partners, by party id.
 
+    A node that does not run the access point itself needs no keys for what it agrees.
     Raises KeyStoreError when we hold no keys of a generation that is agreed, KeysError for a certificate that cannot
     be read.
     """
+    if Station.AP not in configuration.stations.runs:
+        return build_agreements(configuration.partners)
     directory = configuration.directory
     default = default_generations(
         keystore, None if directory is None else directory.transport_profiles

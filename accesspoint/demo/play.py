@@ -249,6 +249,7 @@ async def _verify(
     identifiers = [one for one in (followed.message_identifier, followed.acknowledgement) if one]
     sender = await _gather(stage, clients, MUNICIPALITY, identifiers)
     receiver = await _gather(stage, clients, CLINIC, identifiers)
+    plan = stage.of(CLINIC.key, "AP").plan
     exchange = Exchange(
         message_identifier=followed.message_identifier,
         sent=message,
@@ -259,10 +260,9 @@ async def _verify(
         reports=reports,
         expected_events=EVENTS_APART if apart else EVENTS_TOGETHER,
         acknowledgement=followed.acknowledgement,
-        signer=fingerprint(
-            load_certificate_files([stage.of(CLINIC.key, "AP").plan.signing_certificate])[0]
-        ),
+        signer=fingerprint(load_certificate_files([plan.signing_certificate])[0]),
         stopped=followed.stopped,
+        signer_published=plan.signing_certificate == plan.published_certificate,
     )
     failed: str | None = None
     for check in verify(exchange):

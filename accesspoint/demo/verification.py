@@ -60,7 +60,8 @@ class Exchange:
 
     `sender` and `receiver` hold, per message identifier, what the nodes of both sides tell; `received` is
     what the receiver's backend got, and `answered` what the sender's did; `reports` are the delivery events
-    in the order of arrival; `stopped` says where the message came to its end, when it did.
+    in the order of arrival; `stopped` says where the message came to its end, when it did. `signer` is the
+    fingerprint of the receiver's signing certificate, which is the one that is published only where one key does both.
     """
 
     message_identifier: str
@@ -74,6 +75,7 @@ class Exchange:
     acknowledgement: str | None
     signer: str
     stopped: str | None = None
+    signer_published: bool = True
 
 
 def verify(exchange: Exchange) -> Iterator[Check]:
@@ -96,8 +98,9 @@ def _verify_transport(exchange: Exchange) -> Iterator[Check]:
         held=acknowledged,
     )
     signer = out[0]["receipt"]["signer"] if acknowledged and out[0]["receipt"] else ""
+    whose = "the certificate" if exchange.signer_published else "the access point"
     yield Check.of(
-        f"AS4: the receipt was signed by the certificate the SMP named ({exchange.signer[:16]}…)",
+        f"AS4: the receipt was signed by {whose} the SMP named ({exchange.signer[:16]}…)",
         "receipt-signer",
         held=bool(signer) and signer == exchange.signer,
         reached=acknowledged,

@@ -8,16 +8,13 @@ from typing import Any
 from as4_stage import Pki
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 
+from accesspoint.generation import KEY_ROLES
 from envelope.pmode import Generation
 from keys.certificate import pem
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.store import write_pair
 
 NEW = (Generation.V2_0, Generation.V2_0_P256)
-ROLES = {
-    Generation.V2_0: ("signing-ed25519", "decryption-x25519"),
-    Generation.V2_0_P256: ("signing-p256", "decryption-p256"),
-}
 _UUID = "00000000-0000-4000-8000-000000000002"
 
 
@@ -32,7 +29,7 @@ class KeySet:
     def write(self, keys: Path) -> None:
         """Put the set beside what the key directory holds."""
         for role, issued in zip(
-            ROLES[self.generation], (self.signing, self.agreement), strict=True
+            KEY_ROLES[self.generation], (self.signing, self.agreement), strict=True
         ):
             write_pair(keys, role, issued)
 
