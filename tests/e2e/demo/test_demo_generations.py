@@ -3,6 +3,8 @@
 import pytest
 from command_line import Home
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("generation", "stations"), [("2.0", "together"), ("2.0-p256", "apart")], ids=str
@@ -19,7 +21,6 @@ def test_the_demo_holds_in_a_newer_generation(
     assert "✗" not in command.out
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "status", "problem"),
     [
