@@ -303,6 +303,7 @@ class AccessPoint:
             reporter=self.reporter,
             clock=self.clock,
             ids=self.ids,
+            peppol_receivers=self.configuration.peppol_receivers,
         )
 
     def _build_submit(self) -> Submit:

@@ -486,6 +486,12 @@ class Configuration(Table):
         return self.node.name or self.label
 
     @property
+    def peppol_receivers(self) -> frozenset[str]:
+        """The GLNs of partners that expect BinaryContent in Peppol's namespace."""
+        partners = self.partners.values()
+        return frozenset(one.gln for one in partners if one.gln and one.binary_content == "peppol")
+
+    @property
     def organisations(self) -> tuple[Organisation, ...]:
         """Every organisation this node sends and receives for, its own first."""
         return (self.organisation, *self.participants)

@@ -53,7 +53,7 @@ class BusinessValues(Table):
 class Partner(BusinessValues):
     """Another access point, as far as it differs from what the directory says.
 
-    With `pmodes` only messages of one of them are exchanged with it; each takes over what the partner's table says.
+    `binary_content` says in which namespace the content of envelopes for its receiver stands. With `pmodes` only messages of one of them are exchanged with it; each takes over what the partner's table says.
 
     `generations` are those of eDelivery AS4 that are agreed, the preferred one first; unsaid it is 1.15 for a
     configured certificate, else what the directory looks for. For 2.0 the certificate file holds two, one that signs
@@ -70,6 +70,9 @@ class Partner(BusinessValues):
     party_id_type: Phrase | None = None
     signing_token: TokenForm | None = None
     encryption_token: TokenForm | None = None
+    inclusive_prefixes: bool | None = None
+    signed_errors: bool | None = None
+    binary_content: Literal["sbdh", "peppol"] = "sbdh"
     pmodes: Mapping[str, BusinessValues] = Field(default_factory=dict, validate_default=True)
 
     # Checked field by field, so that one mistake in a table does not hide the others.
@@ -86,6 +89,13 @@ class Partner(BusinessValues):
     def _with_url(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if "url" in info.data and (info.data["url"] is None) != (value is None):
             raise ValueError("url and certificate go together")
+        return value
+
+    @field_validator("binary_content")
+    @classmethod
+    def _with_gln(cls, value: str, info: ValidationInfo) -> str:
+        if value != "sbdh" and "gln" in info.data and info.data["gln"] is None:
+            raise ValueError("an envelope is addressed to a GLN, so this needs gln")
         return value
 
     @field_validator("pmodes")

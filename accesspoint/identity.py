@@ -137,7 +137,7 @@ def mode_of(partner: Partner, default: tuple[Generation, ...] = (Generation.V1_1
         said["party_id_type"] = partner.party_id_type
     tokens: dict[str, Any] = {
         name: getattr(partner, name)
-        for name in ("signing_token", "encryption_token")
+        for name in ("signing_token", "encryption_token", "inclusive_prefixes", "signed_errors")
         if getattr(partner, name) is not None
     }
     return replace(mode, mep=partner.mep, suite=replace(mode.suite, **tokens), **said)

@@ -108,6 +108,8 @@ class SecuritySuite:
     key_transport: KeyTransport = KeyTransport.RSA_OAEP
     signing_token: TokenForm = TokenForm.BINARY_SECURITY_TOKEN
     encryption_token: TokenForm = TokenForm.KEY_IDENTIFIER
+    inclusive_prefixes: bool = False
+    signed_errors: bool = True
 
 
 SUITES: Final[Mapping[Generation, SecuritySuite]] = {

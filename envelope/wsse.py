@@ -393,13 +393,17 @@ def _sign(
         raise LocalProtocolError("the Messaging header has another id")
     envelope = build_soap(messaging, security=None, body_id=ids.body)
     header, body = envelope
+    prefix = "S12" if suite.inclusive_prefixes else ""
+    listed = (prefix,) if prefix else ()
     digests = [
-        (f"#{ids.messaging}", hashlib.sha256(canonicalize(messaging)).digest()),
-        (f"#{ids.body}", hashlib.sha256(canonicalize(body)).digest()),
+        (f"#{ids.messaging}", hashlib.sha256(canonicalize(messaging, listed)).digest()),
+        (f"#{ids.body}", hashlib.sha256(canonicalize(body, listed)).digest()),
         *parts,
     ]
-    references = tuple(write_signed_reference(uri, digest) for uri, digest in digests)
-    signed_info = write_signed_info(references, suite.signature_algorithm)
+    references = tuple(
+        write_signed_reference(uri, digest, prefixes=prefix) for uri, digest in digests
+    )
+    signed_info = write_signed_info(references, suite.signature_algorithm, soap_prefix=prefix)
     form = suite.signing_token
     token = write_binary_security_token(form, signer.certificate, signer.chain, token_id=ids.token)
     signature = write_signature(

@@ -421,23 +421,39 @@ def verify_reference(reference: Reference, element: "_Element") -> None:
         )
 
 
-def write_reference(uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256) -> str:
-    """One `ds:Reference` in canonical form, without the namespace declaration that an ancestor carries."""
-    transform = names.ATTACHMENT_CONTENT_SIGNATURE if uri.startswith("cid:") else names.EXC_C14N
+def write_reference(
+    uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256, *, prefixes: str = ""
+) -> str:
+    """One `ds:Reference` in canonical form, without the namespace declaration that an ancestor carries.
+
+    `prefixes` is the PrefixList of an element's transform, by which its digest must have been made.
+    """
+    is_part = uri.startswith("cid:")
+    transform = names.ATTACHMENT_CONTENT_SIGNATURE if is_part else names.EXC_C14N
+    listed = "" if is_part else _write_prefixes(prefixes)
     value = base64.b64encode(digest_value).decode("ascii")
     return (
         f"<ds:Reference URI={attribute(uri)}><ds:Transforms>"
-        f'<ds:Transform Algorithm="{transform}"></ds:Transform></ds:Transforms>'
+        f'<ds:Transform Algorithm="{transform}">{listed}</ds:Transform></ds:Transforms>'
         f'<ds:DigestMethod Algorithm="{digest_algorithm}"></ds:DigestMethod>'
         f"<ds:DigestValue>{value}</ds:DigestValue></ds:Reference>"
     )
 
 
+def _write_prefixes(prefixes: str) -> str:
+    if not prefixes:
+        return ""
+    return (
+        f'<ec:InclusiveNamespaces xmlns:ec="{names.EC}" PrefixList="{prefixes}">'
+        "</ec:InclusiveNamespaces>"
+    )
+
+
 def write_signed_reference(
-    uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256
+    uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256, *, prefixes: str = ""
 ) -> SignedReference:
     """The reference that `write_reference` writes, as a value to store until the receipt comes."""
-    xml = write_reference(uri, digest_value, digest_algorithm)
+    xml = write_reference(uri, digest_value, digest_algorithm, prefixes=prefixes)
     transform = names.ATTACHMENT_CONTENT_SIGNATURE if uri.startswith("cid:") else names.EXC_C14N
     return SignedReference(
         uri=uri,
@@ -448,20 +464,30 @@ def write_signed_reference(
     )
 
 
-def write_signed_info(references: Sequence[SignedReference], algorithm: str) -> str:
+def write_signed_info(
+    references: Sequence[SignedReference], algorithm: str, *, soap_prefix: str = ""
+) -> str:
     """`ds:SignedInfo` in canonical form with its namespace declaration: the very octets to sign.
 
-    No InclusiveNamespaces is written: nothing signed holds a qualified name in its content.
+    InclusiveNamespaces is written only for partners that demand it, with the prefix of the SOAP namespace: nothing
+    signed holds a qualified name in its content.
 
     Spec: XML Signature 1.1 section 4.4; Exclusive XML Canonicalization 1.0.
     """
     listed = "".join(
-        write_reference(reference.uri, reference.digest_value, reference.digest_algorithm)
+        write_reference(
+            reference.uri,
+            reference.digest_value,
+            reference.digest_algorithm,
+            prefixes=soap_prefix,
+        )
         for reference in references
     )
+    inclusive = f' xmlns:{soap_prefix}="{names.S12}"' if soap_prefix else ""
     return (
-        f'<ds:SignedInfo xmlns:ds="{names.DS}">'
-        f'<ds:CanonicalizationMethod Algorithm="{names.EXC_C14N}"></ds:CanonicalizationMethod>'
+        f'<ds:SignedInfo{inclusive} xmlns:ds="{names.DS}">'
+        f'<ds:CanonicalizationMethod Algorithm="{names.EXC_C14N}">{_write_prefixes(soap_prefix)}'
+        "</ds:CanonicalizationMethod>"
         f'<ds:SignatureMethod Algorithm="{algorithm}"></ds:SignatureMethod>'
         f"{listed}</ds:SignedInfo>"
     )

@@ -137,6 +137,7 @@ def _summary(one: Named) -> Json:
         "party": one.party,
         "url": one.partner.url,
         "preset": one.partner.preset,
+        "binary_content": one.partner.binary_content,
         "quirks": sorted(one.mode.policy.quirks),
         "certificates": [
             {
@@ -180,6 +181,7 @@ def _render(one: Named) -> str:
         f"{one.name}   party {one.party}   GLN {one.partner.gln or 'not given'}",
         f"  url     {one.partner.url or 'from the directory'}",
         f"  preset  {one.partner.preset}",
+        f"  content of envelopes in the namespace of {one.partner.binary_content}",
         "",
         "  P-Mode",
     ]

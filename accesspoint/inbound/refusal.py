@@ -137,8 +137,8 @@ class Refuser:
             errors=[error.ebms],
             messaging_id=ids.messaging,
         )
-        if known:
-            suite = intake.suite or self._suite
+        suite = intake.suite or self._suite
+        if known and suite.signed_errors:
             signer = self._identity.signer_for(suite)
             body = sign_signal(messaging, signer=signer, suite=suite, ids=ids)
         else:

@@ -9,6 +9,7 @@ Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi diges
 """
 
 import hashlib
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -76,13 +77,16 @@ class MessageServiceHandler:
         reporter: Reporter,
         clock: Clock,
         ids: Ids,
+        peppol_receivers: Collection[str] = (),
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """`peppol_receivers` are the GLNs that expect BinaryContent in Peppol's namespace."""
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
         self._clock = clock
         self._ids = ids
+        self._peppol_receivers = frozenset(peppol_receivers)
         self._limits = limits
         self.down: Link[Envelope]
         self.up: Link[Document]
@@ -97,8 +101,7 @@ class MessageServiceHandler:
             document, instance_identifier=self._ids.uuid(), created_at=now
         )
         facts = DeliveryFacts.from_header(header, with_envelope=True)
-        write = partial(write_sbd, self._payloads, header, document.stored)
-        sbd = await self._payloads.aside(write)
+        sbd = await self._write_sbd(header, document.stored)
         envelope = Envelope(document.message_identifier, sbd, header)
         with withdrawing(self._payloads, sbd.payload):
             passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
@@ -118,6 +121,14 @@ class MessageServiceHandler:
 
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(passed)
         return commit.publishing(self._payloads, sbd.payload)
+
+    async def _write_sbd(
+        self, header: StandardBusinessDocumentHeader, content: Stored | bytes
+    ) -> Stored:
+        """Write an envelope as its receiver expects it."""
+        peppol = header.receiver_gln in self._peppol_receivers
+        write = partial(write_sbd, self._payloads, header, content, peppol_binary_content=peppol)
+        return await self._payloads.aside(write)
 
     async def take_envelope(self, envelope: Envelope) -> Commit:
         """Take an envelope over from the access point and do what it asks for.
@@ -226,7 +237,7 @@ class MessageServiceHandler:
             created_at=now,
             exception=exception,
         )
-        sbd = await self._payloads.aside(partial(write_sbd, self._payloads, header, signal))
+        sbd = await self._write_sbd(header, signal)
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         envelope = Envelope(facts.message_identifier, sbd, header)
         with withdrawing(self._payloads, sbd.payload):

@@ -23,10 +23,14 @@ def stored(reference: PayloadRef) -> Stored:
 
 
 def write_sbd(
-    payloads: PayloadStore, header: StandardBusinessDocumentHeader, content: Stored | bytes
+    payloads: PayloadStore,
+    header: StandardBusinessDocumentHeader,
+    content: Stored | bytes,
+    *,
+    peppol_binary_content: bool = False,
 ) -> Stored:
     """Wrap a stored message, or a small signal, in an envelope file and return where it stands."""
-    prefix, suffix = build_sbd(header)
+    prefix, suffix = build_sbd(header, peppol_binary_content=peppol_binary_content)
     encoder = Base64Stream()
     with payloads.create() as writer:
         writer.write(prefix)

@@ -496,6 +496,7 @@ url = "https://two.example/as4"
 agreement = "no uri"
 
 [partners.three]
+binary_content = "peppol"
 signing_tokn = "ski"
 
 [partners.three.pmodes.results]
@@ -516,15 +517,22 @@ service = "urn:s"
         (1, "agreement_type belongs to an agreement"),
         (7, "certificate: url and certificate go together"),
         (7, "pmodes: agreement is no URI, so it needs agreement_type"),
-        (12, 'Did you mean "signing_token"?'),
-        (16, 'Did you mean "action"?'),
-        (18, "a and b say the same"),
+        (12, "so this needs gln"),
+        (13, 'Did you mean "signing_token"?'),
+        (17, 'Did you mean "action"?'),
+        (19, "a and b say the same"),
     ):
         told = [each for each in rendered.split("\naccesspoint.toml:") if words in each]
         assert [each.split()[0].removeprefix("accesspoint.toml:") for each in told] == [
             str(head + offset)
         ], rendered
-    assert "9 problems" in rendered, rendered
+    assert "10 problems" in rendered, rendered
+
+
+def test_receivers_that_expect_content_in_peppol_s_namespace_are_known(tmp_path: Path) -> None:
+    one = {"gln": "5790000000029", "binary_content": "peppol"}
+    path = write(tmp_path, {"partners": {"one": one, "two": {"gln": "5790000000012"}}})
+    assert load(path, {}).peppol_receivers == {"5790000000029"}
 
 
 def test_two_partners_for_one_receiver_are_refused(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_partner_is_known_by_the_common_name_of_its_certificate(pki: Pki) -> N
 def test_a_partner_without_certificate_is_known_by_its_name_in_the_file() -> None:
     agreements, certificates = build_agreements({"some-ap": partner(preset="peppol-like")})
     assert agreements.mode_for("some-ap").id == "peppol-like"
-    assert certificates == {}
+    assert certificates == {"some-ap": ()}
 
 
 def test_two_receivers_behind_one_access_point_keep_both_certificates(pki: Pki) -> None:
@@ -85,11 +85,13 @@ def test_every_preset_of_the_configuration_is_a_mode(preset: str) -> None:
 
 def test_a_partner_says_what_differs_from_its_preset() -> None:
     said = {"party_id_type": "urn:t", "agreement": "urn:a", "initiator_role": "urn:r"}
-    agreements, _ = build_agreements({"ap": partner(signing_token="pkipath", **said)})
+    suite = {"signing_token": "pkipath", "inclusive_prefixes": True, "signed_errors": False}
+    agreements, _ = build_agreements({"ap": partner(**suite, **said)})
     mode = agreements.mode_for("ap")
     assert (mode.party_id_type, mode.agreement, mode.initiator_role) == tuple(said.values())
     assert mode.responder_role == names.EB_RESPONDER
     assert mode.suite.signing_token is TokenForm.PKI_PATH
+    assert (mode.suite.inclusive_prefixes, mode.suite.signed_errors) == (True, False)
     assert mode.suite.encryption_token is DOMIBUS_LIKE.suite.encryption_token
 
 

@@ -10,6 +10,7 @@ from signxml.verifier import SignatureConfiguration
 
 from envelope import names
 from envelope.names import q
+from envelope.pmode import SecuritySuite
 from envelope.xmldsig import read_signature
 
 
@@ -121,3 +122,26 @@ def test_we_verify_what_xmlsec_signs(workshop, people):
 
     assert b"\n" in next(etree.fromstring(made).iter(q(names.DS, "SignatureValue"))).text.encode()
     workshop.authenticate(made)
+
+
+def test_inclusive_prefixes_are_listed_and_held_to_by_xmlsec_and_by_us(workshop, people):
+    """For partners that demand the list: in SignedInfo and in each transform, and the digests are made by it."""
+    sent = workshop.send((), suite=SecuritySuite(inclusive_prefixes=True))
+    root = etree.fromstring(sent.data)
+    listed = [each.get("PrefixList") for each in root.iter(q(names.EC, "InclusiveNamespaces"))]
+    assert listed == ["S12"] * 3
+    xmlsec.tree.add_ids(root, ["Id"])
+    context = xmlsec.SignatureContext()
+    context.key = xmlsec_key(people.sender.certificate)
+
+    context.verify(header_signature(root))
+
+    assert workshop.receive(sent).user_message == sent.user_message
+
+
+def test_inclusive_prefixes_round_trip_with_parts(workshop):
+    sent = workshop.send(suite=SecuritySuite(inclusive_prefixes=True))
+
+    verified = workshop.receive(sent)
+
+    assert verified.references == sent.envelope.references

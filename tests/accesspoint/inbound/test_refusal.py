@@ -22,7 +22,7 @@ from envelope.errors import (
     TransportRefused,
     ValueNotRecognized,
 )
-from envelope.pmode import EDELIVERY_1_15
+from envelope.pmode import EDELIVERY_1_15, SecuritySuite
 from envelope.verified import ParsedSignal
 from envelope.wsse import authenticate_signal
 
@@ -112,6 +112,15 @@ async def test_a_known_sender_gets_a_signed_error_about_its_message(
     )
     assert signal.ref_to_message_id == "1@a.example"
     assert signal.errors[0].description == error.ebms.description
+
+
+async def test_a_partner_that_reads_no_signed_errors_gets_plain_ones(inbound: "Inbound") -> None:
+    intake = known()
+    intake.suite = SecuritySuite(signed_errors=False)
+    answer = await refused(inbound, ValueNotRecognized(SECRET), intake)
+    document, signal = HttpAnswer(200, answer.content_type, answer.body).signal()
+    assert document.security is None
+    assert (signal.ref_to_message_id, signal.errors[0].code) == ("1@a.example", "EBMS:0001")
 
 
 async def test_one_text_per_code_whatever_was_wrong(inbound: "Inbound") -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from as4_wire import medcom_message
@@ -27,6 +28,7 @@ from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reporting import Act
 from accesspoint.stations.sbd_file import open_sbd, write_sbd
 from accesspoint.store.database import IntegrityViolation
+from envelope import names
 from envelope.acknowledgement import (
     Acknowledgement,
     ReceiptException,
@@ -46,7 +48,7 @@ Change = Callable[[StandardBusinessDocumentHeader], StandardBusinessDocumentHead
 class Handler:
     """A message service handler between an access point below and an application above."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, **options: Any) -> None:
         self.parts = parts
         self.down: Neighbour[Envelope] = Neighbour()
         self.up: Neighbour[Document] = Neighbour()
@@ -56,6 +58,7 @@ class Handler:
             reporter=parts.reporter,
             clock=parts.clock,
             ids=parts.ids,
+            **options,
         )
         self.station.down = self.down
         self.station.up = self.up
@@ -541,3 +544,15 @@ async def test_a_fhir_acknowledgement_names_what_it_answers(parts: Parts, handle
     assert header.scope("PATIENTID") is None
     row = await parts.one("SELECT * FROM journal")
     assert (row["subject"], row["message_identifier"]) == (OTHER_MESSAGE, "answer")
+
+
+@pytest.mark.parametrize("expected", [True, False])
+async def test_content_stands_in_the_namespace_that_the_receiver_expects(
+    parts: Parts, expected: bool
+) -> None:
+    handler = Handler(parts, peppol_receivers=[RECEIVER.gln] if expected else [])
+    await handler.send(document(parts))
+    octets = parts.read(handler.down.taken[-1].stored)
+    assert (names.PEPPOL_ENVELOPE.encode() in octets) is expected
+    with open_sbd(parts.payloads, handler.down.taken[-1].stored) as opened:
+        assert opened.header.receiver_gln == RECEIVER.gln
