@@ -9,7 +9,7 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,6 +37,12 @@ SELECT (SELECT count(*) FROM messages WHERE direction = 'out'
        (SELECT count(*) FROM handovers WHERE state = 'waiting') AS deliveries
 """
 _GOOD_ENDS: Final = frozenset({"ACKNOWLEDGED", "NOTIFIED", "PURGED"})
+_OWED: Final = """
+SELECT 'delivery events' AS what, max(problem) AS problem, max(attempts) AS attempts, count(*) AS n
+FROM outbox WHERE state = 'waiting'
+UNION ALL
+SELECT 'hand-overs', max(problem), max(attempts), count(*) FROM handovers WHERE state = 'waiting'
+"""
 _ENDS: Final = "SELECT state, count(*) AS n FROM messages WHERE direction = 'out' GROUP BY state"
 
 
@@ -241,6 +247,9 @@ class Drill:
             findings.append(f"{arrived} of {due} delivery events arrived")
         if ledger.samples[-1].waiting:
             findings.append(f"{ledger.samples[-1].waiting} things still wait at the end")
+            findings += [
+                line for machine in self._machines.values() async for line in _owed(machine)
+            ]
         return Result(
             plan=self._plan,
             ledger=ledger,
@@ -250,6 +259,18 @@ class Drill:
             starts={name: machine.starts for name, machine in self._machines.items()},
             ended_after=ended,
         )
+
+
+async def _owed(machine: Machine) -> AsyncIterator[str]:
+    """Tell what a node still owes, and what it met when it last tried."""
+    if machine.node is None:
+        return
+    for row in await machine.node.database.fetch(_OWED):
+        if row["n"]:
+            yield (
+                f"the {machine.name} owes {row['n']} {row['what']}, tried {row['attempts']} times at most:"
+                f" {row['problem'] or 'no problem'}"
+            )
 
 
 def play(plan: Plan, *, progress: Callable[[timedelta, Ledger], None]) -> Result:

@@ -14,7 +14,8 @@ from accesspoint.demo.scenery import CLINIC
 from accesspoint.drill.picture import draw
 from accesspoint.drill.plan import HOUR, Outage, Part, Plan, standard_plan
 from accesspoint.drill.play import Result, play
-from accesspoint.drill.surroundings import DrillBackend
+from accesspoint.drill.redirected import Response
+from accesspoint.drill.surroundings import DrillBackend, StatusComponent
 from accesspoint.drill.virtual_time import Standstill, VirtualClock, VirtualLoop
 from accesspoint.stations.document import Document
 
@@ -89,6 +90,20 @@ def test_a_backend_that_forgets_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(DrillBackend, "deliver", forgetful)
     found = play(Plan((), HOUR, 3 * HOUR), progress=silent)
     assert found.findings == (f"{forgotten[0][0]} was accepted and never delivered",)
+
+
+def test_what_is_still_owed_at_the_end_is_told_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def broken(self: StatusComponent, url: str, options: Any) -> Response:
+        return Response(500)
+
+    monkeypatch.setattr(StatusComponent, "answer", broken)
+    found = play(Plan((), HOUR, HOUR), progress=silent)
+    assert "0 of 16 delivery events arrived" in found.findings
+    owed = [line for line in found.findings if " owes 8 delivery events, tried " in line]
+    assert len(owed) == 2
+    assert all(line.endswith("times at most: token-unreachable") for line in owed)
 
 
 def test_time_passes_without_waiting() -> None:
