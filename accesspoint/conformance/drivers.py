@@ -7,7 +7,7 @@ node with all its gates; only who takes its messages is another one. What is sub
 keys, agreements, client and judgement of receipts. It lives as long as the process: this is for tests, and no
 configuration of a node in operation leads here.
 
-A message is given to the test service before its receipt goes out; if that fails its sender gets an error and
+A message is given to the test service before its receipt goes out; if that fails its sender is told 503 and
 tries again. Actions name the modes: `ONEWAY_ONLY_SIGN` is not encrypted, `PING` goes to the test service of ebMS.
 
 Spec: eDelivery AS4 conformance testing, user guide; ebMS 3.0 Core.
@@ -37,7 +37,7 @@ from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.store.evidence import Wire
 from accesspoint.trust import common_name
 from envelope import names, soap
-from envelope.errors import DeliveryFailure, EbmsError, RemoteProtocolError
+from envelope.errors import EbmsError, Gate, RemoteProtocolError, TransportRefused
 from envelope.messaging import (
     CollaborationInfo,
     PartInfo,
@@ -197,7 +197,7 @@ class RehearsalNode(AccessPoint):
         return message.collaboration_info.service.value == CONFORMANCE_SERVICE
 
     async def deliver(self, message: UserMessage, payloads: Sequence[bytes]) -> None:
-        """Give a message to the test service; raises `DeliveryFailure` when it does not take it."""
+        """Give a message to the test service; raises `TransportRefused` when it does not take it now."""
         info = message.collaboration_info
         facts = {
             "MessageId": message.message_id,
@@ -215,7 +215,12 @@ class RehearsalNode(AccessPoint):
             for info, payload in zip(message.parts, payloads, strict=True)
         ]
         if not await self._push(DELIVER, [*properties, *message.message_properties], parts):
-            raise DeliveryFailure("the test service does not take it", reason="consumer.refused")
+            raise TransportRefused(
+                "the test service does not take it",
+                reason="consumer.away",
+                gate=Gate.G11,
+                status=503,
+            )
 
     async def tell_refused(self, message_id: str, error: RemoteProtocolError) -> None:
         """Notify the consumer's side that a message was refused."""

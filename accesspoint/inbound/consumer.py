@@ -18,7 +18,9 @@ class Consumer(Protocol):
         """Whether messages of this service and action are for this consumer."""
 
     async def deliver(self, message: UserMessage, payloads: Sequence[bytes]) -> None:
-        """Take a message, its payloads decompressed and in the order of the header; raises `DeliveryFailure`."""
+        """Take a message, its payloads decompressed and in the order of the header; raises
+        `TransportRefused` with status 503 when it does not take it now, and the sender tries again.
+        """
 
     async def tell_refused(self, message_id: str, error: RemoteProtocolError) -> None:
         """Hear that a message of an authenticated sender was refused."""
