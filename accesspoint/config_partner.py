@@ -30,7 +30,7 @@ Phrase = Annotated[Text, AfterValidator(_phrase)]
 class BusinessValues(Table):
     """The values of an ebMS header that are agreed; what is not given is the preset's, or open.
 
-    Spec: AS4 Profile 1.0 section 4.1; ebMS 3.0 Core section 5.2.2: a value without a type is a URI.
+    Spec: AS4 Profile 1.0 section 4; ebMS 3.0 Core section 5.2.2: a value without a type is a URI.
     """
 
     agreement: Phrase | None = None

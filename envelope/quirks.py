@@ -37,7 +37,7 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "parts in base64 or quoted-printable instead of binary",
             "phase4 (2019 samples), older Java mail libraries",
             "digests are of the decoded octets, and the decoder takes one spelling only",
-            "eDelivery AS4 1.15 section 4.2: Content-Transfer-Encoding binary; RFC 2045 section 6",
+            "eDelivery AS4 1.15, packaging: binary transfer encoding; RFC 2045 section 6",
         ),
         Quirk.BARE_LINE_FEEDS: QuirkNote(
             "MIME lines that end in LF alone",
@@ -61,7 +61,7 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "RSA-OAEP with SHA-1 as its digest or mask digest",
             "flame, as4.net before 2018, which leave the parameters out",
             "OAEP does not rest on collisions of its digest; signatures stay SHA-256",
-            "eDelivery AS4 1.15 section 4.2.3; XML Encryption 1.1 section 5.5.2",
+            "eDelivery AS4 1.15, encryption; XML Encryption 1.1 section 5.5.2",
         ),
         Quirk.OAEP_MGF1P: QuirkNote(
             "the older key transport rsa-oaep-mgf1p, whose mask digest is SHA-1 by name",
@@ -73,31 +73,31 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "signatures RSA-SHA384",
             "Holodeck B2B, by configuration",
             "it is stronger than what the profile asks for",
-            "eDelivery AS4 1.15 section 4.2.2",
+            "eDelivery AS4 1.15, signature",
         ),
         Quirk.SMALL_RSA: QuirkNote(
             "RSA keys of less than 2048 bits, down to 1024",
             "as4.net (test keys)",
             "it is not, outside tests: never agree to it with a partner that sends health data",
-            "eDelivery AS4 1.15 section 4.2.2",
+            "eDelivery AS4 1.15, signature",
         ),
         Quirk.UNSIGNED_ERRORS: QuirkNote(
             "an unsigned Error signal ends our message as refused",
             "phase4 and Oxalis in their defaults",
             "TLS names who answered; at worst a message is called refused that had arrived",
-            "decision D4; eDelivery AS4 1.15 section 4.2.6",
+            "decision D4; eDelivery AS4 1.15, error handling",
         ),
         Quirk.UNENCRYPTED: QuirkNote(
             "messages that are signed and not encrypted",
             "as4.net and Holodeck B2B (samples), test networks",
             "TLS still hides them on the way; only for exchanges without personal data",
-            "eDelivery AS4 1.15 section 4.2.3",
+            "eDelivery AS4 1.15, encryption",
         ),
         Quirk.UNSIGNED_BODY: QuirkNote(
             "a signature that leaves the SOAP Body out",
             "Domibus (samples)",
             "the Body of an AS4 message is empty, and one that is not is refused",
-            "eDelivery AS4 1.15 section 4.2.2",
+            "eDelivery AS4 1.15, signature",
         ),
         Quirk.HKDF_DIALECT: QuirkNote(
             "HKDF parameters in spellings that other texts of eDelivery 2.0 show",
@@ -107,15 +107,15 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
         ),
         Quirk.LOOSE_MESSAGE_ID: QuirkNote(
             "a MessageId or RefToMessageId without @ and host, such as a bare UUID",
-            "Oxalis and older phase4",
+            "only reported: Oxalis; phase4 made its refusal of such ids optional",
             "it keeps one spelling, and duplicates are looked for under the sender that signed",
-            "ebMS 3.0 Core section 5.2.2.1; RFC 2822 section 3.6.4",
+            "ebMS 3.0 Core section 5.2.2; RFC 2822 section 3.6.4",
         ),
         Quirk.ANY_PARTY_TYPE: QuirkNote(
             "party ids of another type than the agreed one, or of none",
-            "Domibus and phase4, whose types are free configuration",
+            "networks with types of their own, such as the EIC codes of ENTSOG; no product forces one",
             "the id itself is compared, and the certificate must be that party's",
-            "eDelivery AS4 1.15 section 5.1; ebCore Party Id Type 1.0",
+            "eDelivery AS4 1.15, party identification; ebCore Party Id Type 1.0",
         ),
     }
 )

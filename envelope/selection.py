@@ -4,7 +4,7 @@ A partner has one P-Mode or several, told apart by what the ebMS header says: ag
 value that a P-Mode leaves open fits every message. The test service belongs to every P-Mode whatever its service and
 action are, since each agreement has to be testable.
 
-Spec: AS4 Profile 1.0 section 4.1; eDelivery AS4 1.15 sections 3.2.5 and 5.1: `AgreementRef/@pmode` is not relied on.
+Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile: test service, `AgreementRef/@pmode` is not relied on.
 """
 
 from collections.abc import Sequence

@@ -7,7 +7,7 @@ sentence to write to the partner; what lies behind it is not tried, since it wou
 
 Nothing is stored and nothing that a partner could take for business is sent.
 
-Spec: decisions D3, D4, D14; eDelivery AS4 1.15 section 3.2.5 (test service); OASIS SMP 1.0.
+Spec: decisions D3, D4, D14; eDelivery AS4 1.15 (test service); OASIS SMP 1.0.
 """
 
 import asyncio

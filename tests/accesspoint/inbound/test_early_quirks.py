@@ -18,6 +18,7 @@ from accesspoint.identity import Agreements, with_quirks
 from accesspoint.inbound.refusal import Intake
 from envelope import names
 from envelope.errors import Gate, ProcessingModeMismatch, RemoteProtocolError
+from envelope.mime import MultipartParser
 from envelope.pmode import DOMIBUS_LIKE, Quirk
 from envelope.quirks import MET_EARLY
 
@@ -169,3 +170,32 @@ async def test_later_parts_are_read_by_the_agreement_of_the_sender_alone(
         assert refused.value.reason == reason
         assert intake.authenticated
     assert len(await inbound.messages()) == 1
+
+
+# Planted faults: with one of the two looks taken away, the cases above go red.
+
+
+async def test_without_the_look_back_at_the_soap_part_a_case_goes_red(
+    inbound: "Inbound", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accesspoint.inbound.receiver._met_in_header", lambda *_: ())
+    with pytest.raises((TypeError, pytest.fail.Exception)):
+        await test_what_another_partner_may_send_is_refused_once_the_sender_is_known(
+            inbound, Quirk.BYTE_ORDER_MARK, byte_order_mark
+        )
+
+
+async def test_with_the_early_quirks_kept_for_later_parts_a_case_goes_red(
+    inbound: "Inbound", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold_to = MultipartParser.hold_to
+
+    def at_the_start_only(parser: MultipartParser, quirks: frozenset[Quirk]) -> None:
+        if not hasattr(parser, "met"):
+            hold_to(parser, quirks)
+
+    monkeypatch.setattr(MultipartParser, "hold_to", at_the_start_only)
+    with pytest.raises(pytest.fail.Exception):
+        await test_later_parts_are_read_by_the_agreement_of_the_sender_alone(
+            inbound, Quirk.BASE64_PARTS, base64_part, "mime.cte"
+        )
