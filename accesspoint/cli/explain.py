@@ -13,6 +13,8 @@ from accesspoint.explain.page import render_html
 from accesspoint.explain.report import Report, build_report, to_json
 from accesspoint.explain.text import render_text
 from accesspoint.problems import ExitStatus
+from envelope.errors import RemoteProtocolError
+from envelope.explain import read_sent
 from keys.errors import KeysError
 
 LARGEST: Final = 256 * 1024 * 1024
@@ -24,6 +26,7 @@ def run(
     *,
     key: Path | None,
     trust: Sequence[Path],
+    against: Path | None,
     content_type: str | None,
     at: datetime | None,
     format_: str,
@@ -38,13 +41,21 @@ def run(
     except OSError as error:
         sys.stderr.write(f"{file} cannot be read: {error.strerror}\n")
         return ExitStatus.FAILED
+    try:
+        sent = None if against is None else read_sent(_read(str(against)))
+    except OSError as error:
+        sys.stderr.write(f"{against} cannot be read: {error.strerror}\n")
+        return ExitStatus.FAILED
+    except RemoteProtocolError as refusal:
+        sys.stderr.write(f"{against} is no signed message: {refusal.reason}\n")
+        return ExitStatus.FAILED
     if len(data) > LARGEST:
         sys.stderr.write(f"{file} is larger than {LARGEST} octets\n")
         return ExitStatus.FAILED
     try:
         if at is not None and at.tzinfo is None:
             at = at.replace(tzinfo=UTC)
-        means = build_means(key=key, trust=trust, at=at)
+        means = build_means(key=key, trust=trust, at=at, sent=sent)
     except KeysError as error:
         sys.stderr.write(f"{error.detail}\n")
         return ExitStatus.TRUST

@@ -19,6 +19,12 @@ def explain(
         list[Path] | None,
         typer.Option("--trust", help="Certificates to trust; may be given several times."),
     ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against", help="The message, as it was sent, that a receipt should answer."
+        ),
+    ] = None,
     content_type: Annotated[
         str | None,
         typer.Option("--content-type", help="Of the body, where the capture has no head."),
@@ -41,7 +47,7 @@ def explain(
     \b
     Examples:
       accesspoint explain request.bin --key ./keys --trust partner-ca.pem
-      accesspoint explain receipt.xml --format html
+      accesspoint explain receipt.xml --against message.bin --format html
 
     \b
     Exit codes: 0 nothing broken was found, 1 the file cannot be read, 4 a rule is broken,
@@ -55,6 +61,7 @@ def explain(
             file,
             key=key,
             trust=trust or [],
+            against=against,
             content_type=content_type,
             at=at,
             format_=format_,

@@ -30,7 +30,7 @@ from accesspoint.store.evidence import Wire, find_wire
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.trust import MessageTrust
 from envelope.errors import EnvelopeError
-from envelope.explain import Means
+from envelope.explain import Means, SentMessage
 from envelope.security_header import read_signer
 from envelope.security_token import TokenReference
 from envelope.soap import parse_soap
@@ -93,7 +93,9 @@ class Bundles:
             ),
             Item("journal.json", "what the stations wrote down about it", _as_json(rows.journal)),
             Item(
-                "explanation.txt", "what the signed documents say, in words", self._explain(items)
+                "explanation.txt",
+                "what the signed documents say, in words",
+                self._explain(rows, items),
             ),
         ]
         if with_payload and message["payload"]:
@@ -171,7 +173,7 @@ class Bundles:
             for number, octets in enumerate(sorted(found), 1)
         ]
 
-    def _explain(self, items: Sequence[Item]) -> bytes:
+    def _explain(self, rows: _Rows, items: Sequence[Item]) -> bytes:
         """The text of `accesspoint explain` on the signed documents of the bundle."""
         given = [
             one
@@ -179,7 +181,12 @@ class Bundles:
             if item.name.startswith("certificates/")
             for one in x509.load_pem_x509_certificates(item.octets)
         ]
-        means = Means(GivenTrust(self._trust.authorities, known=list(dict.fromkeys(given))))
+        wire = rows.wire
+        sent = None
+        if wire is not None and wire.references:
+            sent = SentMessage(str(rows.message["message_id"]), wire.references)
+        trust = GivenTrust(self._trust.authorities, known=list(dict.fromkeys(given)))
+        means = Means(trust, sent=sent)
         texts = [
             render_text(build_report(item.octets, means, name=item.name))
             for item in items

@@ -17,7 +17,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from envelope.errors import CertificateRefused
-from envelope.explain import Means, Unseen
+from envelope.explain import Means, SentMessage, Unseen
 from envelope.security_token import TokenReference
 from keys.errors import AmbiguousReference, KeysError, KeyStoreError
 from keys.path import Usage, validate
@@ -84,15 +84,21 @@ class GivenTrust:
         return f"{found.why}; revocation was not asked"
 
 
-def build_means(*, key: Path | None, trust: Sequence[Path], at: datetime | None) -> Means:
-    """Read what the person named.
+def build_means(
+    *,
+    key: Path | None,
+    trust: Sequence[Path],
+    at: datetime | None,
+    sent: SentMessage | None = None,
+) -> Means:
+    """Read what the person named; `sent` is the message that a receipt should answer.
 
     Raises: KeysError for a file that cannot be read or does not hold what it should.
     """
     trusted = load_certificate_files(trust)
     ring = None if key is None else _load_key(key)
     known = () if ring is None else ring.certificates
-    return Means(trust=GivenTrust(trusted, known=known, at=at), decrypter=ring)
+    return Means(trust=GivenTrust(trusted, known=known, at=at), decrypter=ring, sent=sent)
 
 
 def _load_key(path: Path) -> KeyRing:

@@ -10,6 +10,7 @@ Spec: experience section 6 (explain); decisions D1, D3 and D9.
 
 from dataclasses import dataclass
 
+from envelope.errors import FailedAuthentication, TransportRefused
 from envelope.events import ContentType
 from envelope.explain.business import root_name, show_content
 from envelope.explain.capture import describe_octets, peel, read_parts, show_part
@@ -18,6 +19,7 @@ from envelope.explain.gates import (
     Capture,
     Course,
     Means,
+    SentMessage,
     Trust,
     Unseen,
     Verdict,
@@ -25,9 +27,25 @@ from envelope.explain.gates import (
 )
 from envelope.explain.message import show_envelope
 from envelope.explain.node import Mark, Node, broken, look
+from envelope.limits import DEFAULT_LIMITS, Limits
+from envelope.messaging import parse_user_message
+from envelope.soap import parse_soap
+from envelope.xml import scan
+from envelope.xmldsig import SIGNATURE, read_signature
 
 __all__ = [
-    "Capture", "Course", "Inspection", "Mark", "Means", "Node", "Trust", "Unseen", "Verdict", "inspect",
+    "Capture",
+    "Course",
+    "Inspection",
+    "Mark",
+    "Means",
+    "Node",
+    "SentMessage",
+    "Trust",
+    "Unseen",
+    "Verdict",
+    "inspect",
+    "read_sent",
 ]  # fmt: skip
 
 
@@ -59,6 +77,28 @@ def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> In
         nodes.append(look("document", lambda: show_content("document", layers.body, means)))
         kind = "document"
     return Inspection(Node(kind, describe_octets(data), children=tuple(nodes)), verdict)
+
+
+def read_sent(data: bytes, limits: Limits = DEFAULT_LIMITS) -> SentMessage:
+    """What a receipt has to repeat, from a capture of the message itself, with or without its parts.
+
+    Raises what the gates G3 and G4 raise, and `FailedAuthentication` for a message without one readable signature.
+    """
+    layers = peel(data, None)
+    soap_part = layers.body
+    if layers.content_type is not None and layers.content_type.media_type == "multipart/related":
+        parts, refusal = read_parts(layers.content_type, layers.body, limits, EVERY_QUIRK)
+        if not parts:
+            raise refusal or TransportRefused("no part", reason="mime.truncated")
+        soap_part = parts[0].octets
+    document = parse_soap(scan(soap_part, limits, allow_bom=True))
+    message = parse_user_message(document, limits, loose_ids=True)
+    security = document.security
+    signatures = [] if security is None else security.findall(SIGNATURE)
+    if len(signatures) != 1:
+        raise FailedAuthentication("the message has no signature", reason="sig.missing")
+    signature = read_signature(signatures[0], limits)
+    return SentMessage(message.message_id, tuple(each.signed() for each in signature.references))
 
 
 def _show_multipart(

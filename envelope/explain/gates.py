@@ -27,10 +27,17 @@ from envelope.messaging import PartyId
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener, verify_parts
 from envelope.pmode import POLICIES, Quirk, SecurityPolicy
+from envelope.receipts import match_receipt
 from envelope.sbd_splitter import SbdSplitter
 from envelope.security_token import TokenReference
 from envelope.soap import HEADER, parse_soap, read_fault
-from envelope.verified import DecryptedUserMessage, ParsedSignal, ParsedUserMessage, PartEvidence
+from envelope.verified import (
+    DecryptedUserMessage,
+    ParsedSignal,
+    ParsedUserMessage,
+    PartEvidence,
+    SignedReference,
+)
 from envelope.wsse import Decrypter, authenticate, authenticate_signal, decrypt_key
 from envelope.xml import scan
 from envelope.xmlenc import WrappedKey
@@ -67,6 +74,14 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class SentMessage:
+    """The message that a receipt should answer: its id, and what its signature is over."""
+
+    message_id: str
+    references: tuple[SignedReference, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Means:
     """What a person gave to look with; `policies` are the generations of the profile by name, the usual one first."""
 
@@ -74,6 +89,7 @@ class Means:
     decrypter: Decrypter | None = None
     policies: Mapping[str, SecurityPolicy] = field(default_factory=lambda: PROFILES)
     limits: Limits = DEFAULT_LIMITS
+    sent: SentMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +180,11 @@ def _pass(capture: Capture, policy: SecurityPolicy, means: Means, passed: list[G
         if unsigned and policy.allows(Quirk.UNSIGNED_ERRORS):
             return
         check = _Check(means.trust, time_of(signal.signal.timestamp))
-        authenticate_signal(signal, policy=policy, check=check, party=None, limits=limits)
+        answer = authenticate_signal(signal, policy=policy, check=check, party=None, limits=limits)
         passed += (Gate.G5, Gate.G6)
+        if means.sent is not None and signal.signal.receipt is not None:
+            match_receipt(answer, message_id=means.sent.message_id, expected=means.sent.references)
+            passed.append(Gate.G10)
         return
     loose = policy.allows(Quirk.LOOSE_MESSAGE_ID)
     parsed = ParsedUserMessage.read(document, limits, loose_ids=loose)

@@ -15,6 +15,7 @@ from envelope.explain.business import show_content
 from envelope.explain.gates import Means, inflate, time_of
 from envelope.explain.node import Mark, Node, broken, look, unseen
 from envelope.explain.security import Wire, short, show_security
+from envelope.explain.signal import show_signal
 from envelope.limits import Limits
 from envelope.messaging import TIMESTAMP, PartInfo, Party, UserMessage, read_user_message
 from envelope.pmode import Quirk, SecurityPolicy
@@ -78,7 +79,7 @@ def _show_document(
             at = at or time_of(element.findtext(f".//{TIMESTAMP}") or "")
     if document.signal_messages:
         signals, refused = _read_signals(document, means.limits)
-        nodes += [*refused, *map(_show_signal, signals)]
+        nodes += [*refused, *(show_signal(signal, means.sent) for signal in signals)]
         at = at or next((time_of(signal.timestamp) for signal in signals), None)
     unsigned_error = document.security is None and not document.user_messages
     wire = Wire(parts, infos)
@@ -164,55 +165,6 @@ def _read_signals(
         return tuple(read_signals(document, limits)), []
     except RemoteProtocolError as refusal:
         return (), [broken("SignalMessage", refusal, *_outline(document.root))]
-
-
-def _show_signal(signal: SignalMessage) -> Node:
-    children = [Node("Timestamp", signal.timestamp)]
-    if signal.ref_to_message_id:
-        children.append(Node("RefToMessageId", signal.ref_to_message_id))
-    label = "SignalMessage"
-    if signal.receipt is not None:
-        label = "Receipt"
-        count = len(signal.receipt.references)
-        note = (
-            Node("non-repudiation", f"repeats {count} references of the message", Mark.HOLDS)
-            if count
-            else Node(
-                "non-repudiation",
-                "none: it says that something came, and proves nothing",
-                Mark.NOTED,
-            )
-        )
-        children.append(note)
-        children += [
-            Node(
-                f"reference {each.uri}", f"{short(each.digest_algorithm)} {each.digest_value.hex()}"
-            )
-            for each in signal.receipt.references
-        ]
-    for error in signal.errors:
-        label = "Error"
-        known = error.known
-        name = known.short_description if known else error.short_description or "not in the table"
-        children.append(
-            Node(
-                error.code,
-                f"{name}, severity {error.severity}",
-                Mark.NOTED,
-                tuple(
-                    Node(what, text)
-                    for what, text in (
-                        ("about", error.ref_to_message_in_error),
-                        ("says", error.description or error.short_description),
-                    )
-                    if text
-                ),
-            )
-        )
-    if signal.pull_request_mpc is not None:
-        label = "PullRequest"
-        children.append(Node("channel", signal.pull_request_mpc))
-    return Node(label, signal.message_id, children=tuple(children))
 
 
 def _show_payload(
