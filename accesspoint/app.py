@@ -171,10 +171,7 @@ class AccessPoint:
         return validator
 
     async def refresh_revocation(self) -> None:
-        """Fetch the revocation lists once: without them the first messages would be refused.
-
-        A list that does not come is fetched again later.
-        """
+        """Fetch the revocation lists once, without which the first messages would be refused; what lacks comes later."""
         await asyncio.gather(*(refresher.refresh() for refresher in self._refreshers))
 
     def build_directory(self, stack: AsyncExitStack) -> Directory:
