@@ -166,13 +166,31 @@ class PMode:
         return replace(self.under(generations[0]), generations=generations)
 
     def under(self, generation: Generation) -> "PMode":
-        """The same agreement in one generation alone; the partner's quirks stay."""
-        if generation is self.generations[0]:
+        """The same agreement in one generation alone: other algorithms, and another token form unless one is agreed.
+
+        The partner's quirks, and whatever else is agreed with it, stay.
+        """
+        current = self.generations[0]
+        if generation is current:
             return replace(self, generations=(generation,))
+        policy, suite = POLICIES[generation], SUITES[generation]
+        form = self.suite.signing_token
         return replace(
             self,
-            policy=replace(POLICIES[generation], quirks=self.policy.quirks),
-            suite=SUITES[generation],
+            policy=replace(
+                self.policy,
+                signature_algorithms=policy.signature_algorithms,
+                key_transports=policy.key_transports,
+                curves=policy.curves,
+            ),
+            suite=replace(
+                self.suite,
+                signature_algorithm=suite.signature_algorithm,
+                key_transport=suite.key_transport,
+                signing_token=suite.signing_token
+                if form is SUITES[current].signing_token
+                else form,
+            ),
             generations=(generation,),
         )
 

@@ -270,6 +270,21 @@ def test_an_agreement_of_several_generations_holds_each_message_to_one():
     assert quirky.spoken_by(names.RSA_SHA256).policy.allows(Quirk.OAEP_SHA1)
 
 
+def test_what_else_is_agreed_holds_in_every_generation():
+    """Only what a generation defines changes with it, and its token form only where none is agreed."""
+    plain = DOMIBUS_LIKE.knowing(tuple(Generation))
+    for generation in Generation:
+        mode = plain.under(generation)
+        assert (mode.policy, mode.suite) == (POLICIES[generation], SUITES[generation])
+        assert mode.generations == (generation,)
+    suite = replace(plain.suite, signed_errors=False, signing_token=TokenForm.ISSUER_SERIAL)
+    policy = replace(plain.policy, encryption_required=False)
+    mode = replace(plain, suite=suite, policy=policy).under(Generation.V2_0)
+    assert (mode.suite.signed_errors, mode.suite.signing_token) == (False, TokenForm.ISSUER_SERIAL)
+    assert not mode.policy.encryption_required
+    assert mode.suite.signature_algorithm == names.EDDSA_ED25519
+
+
 # The structure of the agreement
 
 
