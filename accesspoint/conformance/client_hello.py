@@ -113,6 +113,9 @@ class Accepted:
     version: Version
     suite: str
 
+    def __str__(self) -> str:
+        return f"goes on with {self.version} and {self.suite}"
+
 
 @dataclass(frozen=True, slots=True)
 class Alerted:
@@ -120,20 +123,32 @@ class Alerted:
 
     description: str
 
+    def __str__(self) -> str:
+        return f"alert {self.description}"
+
 
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The server ended the connection, or reset it, without a word."""
+
+    def __str__(self) -> str:
+        return "closed"
 
 
 @dataclass(frozen=True, slots=True)
 class Silent:
     """Nothing that decides came in time."""
 
+    def __str__(self) -> str:
+        return "silence"
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """What came is not TLS."""
+
+    def __str__(self) -> str:
+        return "something that is not TLS"
 
 
 Answer: TypeAlias = Accepted | Alerted | Closed | Silent | Unreadable

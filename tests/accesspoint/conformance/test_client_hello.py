@@ -216,3 +216,14 @@ def test_a_hello_is_made_of_what_is_asked_for() -> None:
         "TLS 1.2",
         "TLS 1.3",
     ]
+
+
+def test_answers_are_told_in_words() -> None:
+    answers = (Accepted(Version.TLS_1_3, "TLS_AES_128_GCM_SHA256"), Alerted("protocol_version"), Closed(), Silent(), Unreadable())  # fmt: skip
+    assert [str(one) for one in answers] == [
+        "goes on with TLS 1.3 and TLS_AES_128_GCM_SHA256",
+        "alert protocol_version",
+        "closed",
+        "silence",
+        "something that is not TLS",
+    ]
