@@ -4,6 +4,7 @@ Spec: ebMS 3.0 Core section 5.2; eDelivery AS4 1.15 section 3.
 """
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -143,6 +144,8 @@ _PROPERTY = q(names.EB, "Property")
 _SPACE = " \t\r\n"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _DOT_ATOM = rf"{_ATOM}(?:\.{_ATOM})*"
+_DESCRIPTION = q(names.EB, "Description")
+_LANGUAGE = q(names.XML, "lang")
 _MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}@(?:{_DOT_ATOM}|\[[!-Z^-~]*\])")
 _LOOSE_MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}|{_MESSAGE_ID_SHAPE.pattern}")
 _MESSAGE_ID_LENGTH = 255
@@ -212,16 +215,28 @@ def check_timestamp(value: str) -> str:
     return value
 
 
-def check_schema(document: SoapDocument) -> None:
+def check_schema(document: SoapDocument, *, bare_descriptions: bool = False) -> None:
     """Hold the Messaging header against the ebMS schema.
+
+    With `bare_descriptions` a Description need not say its language (quirk `bare-description`).
 
     Raises `InvalidHeader` (`header.schema`), or `header.fragment` for a part of a split message: split-and-join
     is not supported, and a fragment must not pass for a whole message.
     """
     if any(str(child.tag).endswith("}MessageFragment") for child in document.messaging):
         raise InvalidHeader("fragment of a split message", reason="header.fragment")
-    if not schema("ebms").validate(document.messaging):
+    messaging = _with_languages(document.messaging) if bare_descriptions else document.messaging
+    if not schema("ebms").validate(messaging):
         raise InvalidHeader("Messaging does not fit its schema", reason="header.schema")
+
+
+def _with_languages(messaging: _Element) -> _Element:
+    """A copy to be held against the schema; what was signed is left as it is."""
+    copied = deepcopy(messaging)
+    for description in copied.iter(_DESCRIPTION):
+        if _LANGUAGE not in description.attrib:
+            description.set(_LANGUAGE, "und")
+    return copied
 
 
 def _properties(element: _Element, where: str) -> tuple[Property, ...]:

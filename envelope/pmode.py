@@ -36,6 +36,7 @@ class Quirk(StrEnum):
     HKDF_DIALECT = "hkdf-dialect"
     LOOSE_MESSAGE_ID = "loose-message-id"
     ANY_PARTY_TYPE = "any-party-type"
+    BARE_DESCRIPTION = "bare-description"
 
 
 class TokenForm(StrEnum):
@@ -210,6 +211,7 @@ PEPPOL_LIKE = PMode(
     service_type="cenbii-procid-ubl",
     # Peers of this network read binary security tokens, some (the PyPI package as4) nothing else.
     suite=SecuritySuite(encryption_token=TokenForm.BINARY_SECURITY_TOKEN),
+    policy=SecurityPolicy(quirks=frozenset({Quirk.BARE_DESCRIPTION})),
 )
 PHASE4_LIKE = PMode(
     id="phase4-like",

@@ -117,6 +117,12 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "the id itself is compared, and the certificate must be that party's",
             "eDelivery AS4 1.15, party identification; ebCore Party Id Type 1.0",
         ),
+        Quirk.BARE_DESCRIPTION: QuirkNote(
+            "a Description in an Error signal that does not say its language",
+            "PyPI as4 0.2, in every error it sends",
+            "it is text for a person; the code beside it decides",
+            "ebMS 3.0 Core section 6.2.7 and its schema: xml:lang is required",
+        ),
     }
 )
 

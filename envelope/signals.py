@@ -186,16 +186,18 @@ def _signal(element: _Element, limits: Limits) -> SignalMessage:
 
 
 def read_signals(
-    document: SoapDocument, limits: Limits = DEFAULT_LIMITS
+    document: SoapDocument, limits: Limits = DEFAULT_LIMITS, *, bare_descriptions: bool = False
 ) -> tuple[SignalMessage, ...]:
     """Read every SignalMessage of an envelope, at most one of each kind (gate G4).
+
+    `bare_descriptions` as in `messaging.check_schema`.
 
     Raises `InvalidHeader` (`header.schema`, `soap.cardinality`, `header.cardinality`, `header.messageid`,
     `header.timestamp`, `header.base64`, `header.limits`, `rcp.limits`).
 
     Spec: ebMS 3.0 Core section 5.2.3.
     """
-    check_schema(document)
+    check_schema(document, bare_descriptions=bare_descriptions)
     signals = tuple(_signal(element, limits) for element in document.signal_messages)
     for kind in ("receipt", "errors", "pull_request_mpc"):
         if sum(bool(getattr(signal, kind)) for signal in signals) > 1:
@@ -203,14 +205,16 @@ def read_signals(
     return signals
 
 
-def read_signal(document: SoapDocument, limits: Limits = DEFAULT_LIMITS) -> SignalMessage:
+def read_signal(
+    document: SoapDocument, limits: Limits = DEFAULT_LIMITS, *, bare_descriptions: bool = False
+) -> SignalMessage:
     """Read the only SignalMessage of an envelope; a Receipt with warnings in a second one beside it is one, too.
 
     Raises what `read_signals` raises, and `InvalidHeader` (`soap.cardinality`) for none or others.
 
     Spec: ebMS 3.0 Core section 6.3 (a warning does not stop processing, so it may come with the receipt).
     """
-    signals = read_signals(document, limits)
+    signals = read_signals(document, limits, bare_descriptions=bare_descriptions)
     receipts = [one for one in signals if one.receipt is not None]
     others = [one for one in signals if one.receipt is None]
     if len(receipts) == len(others) == 1 and others[0].errors and not others[0].failures:

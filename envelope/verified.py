@@ -193,9 +193,16 @@ class ParsedSignal:
         _admit(proof)
 
     @classmethod
-    def read(cls, document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> Self:
-        """Gate G4: read the SignalMessage of `document`; raises what `signals.read_signal` raises."""
-        return cls(signal=read_signal(document, limits), document=document, proof=_PROOF)
+    def read(
+        cls,
+        document: "SoapDocument",
+        limits: Limits = DEFAULT_LIMITS,
+        *,
+        bare_descriptions: bool = False,
+    ) -> Self:
+        """Gate G4: read the SignalMessage of `document`; arguments and errors as `signals.read_signal`."""
+        signal = read_signal(document, limits, bare_descriptions=bare_descriptions)
+        return cls(signal=signal, document=document, proof=_PROOF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,8 @@ def judge(
         return _bare(answer)
     try:
         scanned = scan(answer.body, limits, allow_bom=mode.policy.allows(Quirk.BYTE_ORDER_MARK))
-        parsed = ParsedSignal.read(parse_soap(scanned), limits)
+        bare = mode.policy.allows(Quirk.BARE_DESCRIPTION)
+        parsed = ParsedSignal.read(parse_soap(scanned), limits, bare_descriptions=bare)
     except RemoteProtocolError as error:
         return Verdict(Outcome.RETRY, ANSWER_UNREADABLE, f"{error.reason}, HTTP {answer.status}")
     if parsed.signal.failures or (parsed.signal.errors and parsed.signal.receipt is None):

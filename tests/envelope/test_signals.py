@@ -150,6 +150,27 @@ def test_only_a_warning_is_not_final(written: str, understood: Severity) -> None
     assert entry.known is None
 
 
+def test_a_description_that_says_no_language_needs_a_quirk() -> None:
+    data = bundle(
+        signal(
+            "<eb:Error errorCode='EBMS:0102' severity='failure'>"
+            "<eb:Description>no language</eb:Description></eb:Error>"
+        )
+    )
+    assert refusal(data).reason == "header.schema"
+    document = soap.parse_soap(scan(data))
+    before = etree.tostring(document.messaging)
+    [entry] = signals.read_signal(document, bare_descriptions=True).errors
+    assert (entry.code, entry.description) == ("EBMS:0102", "no language")
+    assert etree.tostring(document.messaging) == before
+
+
+def test_the_quirk_of_bare_descriptions_permits_nothing_else() -> None:
+    data = bundle(signal("<eb:Error errorCode='EBMS:0102'/>"))
+    with pytest.raises(InvalidHeader):
+        signals.read_signal(soap.parse_soap(scan(data)), bare_descriptions=True)
+
+
 def test_log_01_texts_of_a_peer_become_one_line() -> None:
     text = "a&#10;{forged: 1}&#13;&#x2028;b"
     data = bundle(

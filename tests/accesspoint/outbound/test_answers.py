@@ -227,6 +227,14 @@ def test_the_quirk_makes_an_unsigned_error_about_our_message_final(
     assert exchange.judge(body, mode=UNSIGNED_ERRORS).outcome is outcome
 
 
+def test_a_description_without_language_is_read_where_that_is_agreed(exchange: Exchange) -> None:
+    body = exchange.error(codes.OTHER, signed=False).replace(b' xml:lang="en"', b"")
+    assert b"xml:lang" not in body
+    assert exchange.judge(body, mode=UNSIGNED_ERRORS).problem == "peer-answer"
+    both = with_quirks(UNSIGNED_ERRORS, frozenset({Quirk.BARE_DESCRIPTION}))
+    assert exchange.judge(body, mode=both).outcome is Outcome.REFUSED
+
+
 def test_the_quirk_does_not_make_a_passing_error_final(exchange: Exchange) -> None:
     body = exchange.error(codes.CONNECTION_FAILURE, signed=False)
     assert exchange.judge(body, mode=UNSIGNED_ERRORS).outcome is Outcome.RETRY
