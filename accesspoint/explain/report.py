@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from accesspoint.delivery.auditevent import check_audit_event
-from accesspoint.explain.rules import Rule, answer_to, rule_of
+from accesspoint.explain.rules import CATALOGUE, Rule, answer_to, rule_of
 from accesspoint.log import scrub
-from accesspoint.problems import Whose
+from accesspoint.problems import Whose, find_problem
 from envelope.errors import RemoteProtocolError
 from envelope.explain import Inspection, Mark, Means, Node, Verdict, inspect
 from envelope.quirks import NOTES
@@ -165,7 +165,9 @@ def _headline(verdict: Verdict | None, first: Broken | None, tree: Branch) -> st
 
 def _tell(verdict: Verdict | None, first: Broken | None) -> Iterator[tuple[str, str]]:
     if first is not None:
-        yield "problem", f"{first.reason}{f', at {first.where}' if first.where else ''}"
+        entry = CATALOGUE.get(first.reason)
+        named = f"{first.reason} ({find_problem(entry).title.lower()})" if entry else first.reason
+        yield "problem", f"{named}{f', at {first.where}' if first.where else ''}"
         yield "whose", str(first.rule.whose)
         yield "rule", first.rule.section
         yield "we answer", first.answer

@@ -145,6 +145,27 @@ RULES: Final = _table(
     ("store.unavailable store.receipt other", _O, "ebMS 3.0 Core section 6.7", "Nothing; this is our side."),
 )  # fmt: skip
 
+CATALOGUE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "cert.time": "certificate-expired",
+        "cert.revoked": "certificate-revoked",
+        "cert.revocation-unknown": "revocation-unknown",
+        "cert.untrusted": "certificate-untrusted",
+        "cert.party": "certificate-other-party",
+        "enc.failed": "decryption-failed",
+        "att.digest": "payload-changed",
+        "duplicate.content": "duplicate-content",
+        "rcp.digest": "receipt-digest",
+        "rcp.missing": "receipt-digest",
+        "rcp.extra": "receipt-digest",
+        "rcp.other": "receipt-invalid",
+        "rcp.invalid": "receipt-invalid",
+        "smp.signature": "smp-signature",
+        "smp.unsigned": "smp-signature",
+    }
+)
+"""The entry of the problem catalogue that says more about a reason, where there is one."""
+
 _UNKNOWN: Final = Rule("no section is known for this", _U, "Please look at this with us.")
 
 

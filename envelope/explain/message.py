@@ -69,11 +69,13 @@ def _show_document(
     nodes: list[Node] = []
     infos: dict[str, PartInfo] = {}
     at: datetime | None = None
+    party: str | None = None
     for element in document.user_messages:
         node, message = _read_user_message(element, means.limits, policy)
         nodes.append(node)
         if message is not None:
             at = at or time_of(message.timestamp)
+            party = party or message.from_party.party_id.value
             infos |= {info.content_id: info for info in message.parts}
         else:
             at = at or time_of(element.findtext(f".//{TIMESTAMP}") or "")
@@ -82,7 +84,7 @@ def _show_document(
         nodes += [*refused, *(show_signal(signal, means.sent) for signal in signals)]
         at = at or next((time_of(signal.timestamp) for signal in signals), None)
     unsigned_error = document.security is None and not document.user_messages
-    wire = Wire(parts, infos)
+    wire = Wire(parts, infos, party)
     looked = show_security(document, wire, means, policy, at)
     if unsigned_error:
         nodes.append(

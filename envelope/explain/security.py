@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
@@ -58,19 +58,23 @@ from envelope.xmlenc import (
     read_encryption,
 )
 
+_COMMON_NAME: Final = x509.NameOID.COMMON_NAME
+
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """What of a message is at hand beside its envelope: the parts by content id, and what the header says of them.
+    """What of a message is at hand beside its envelope: the parts by content id, what the header says of them, and whose
+    it says it is.
 
-    `parts` is None where the capture is an envelope alone.
+    `parts` is None where the capture is an envelope alone, `party` where the header names nobody.
     """
 
     parts: Mapping[str, bytes] | None = field(repr=False)
     infos: Mapping[str, PartInfo]
+    party: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +258,19 @@ def _show_signer(signature: Signature, scene: _Scene) -> list[Node]:
         look("signature value", lambda: _show_value(signature, certificate, scene.policy)),
         show_certificate("signer", certificate, scene.at),
         show_trust(scene.means.trust, certificate, token.chain, scene.at),
+        *_show_party(certificate, scene.wire.party),
     ]
+
+
+def _show_party(certificate: x509.Certificate, party: str | None) -> list[Node]:
+    """Whether the signer bears the name of the party in From; another agreement on certificates may make that good."""
+    if party is None:
+        return []
+    names_ = [str(each.value) for each in certificate.subject.get_attributes_for_oid(_COMMON_NAME)]
+    if party in names_:
+        return [Node("party", f"the signer's common name is that in From: {party}", Mark.HOLDS)]
+    text = f"From says {party}, the signer's common name is {', '.join(names_) or 'missing'}"
+    return [Node("party", f"{text}: good only where this certificate is agreed for it", Mark.NOTED)]
 
 
 def _show_value(

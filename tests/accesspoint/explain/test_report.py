@@ -15,9 +15,9 @@ from lxml import etree
 from accesspoint.explain.means import GivenTrust
 from accesspoint.explain.page import render_html
 from accesspoint.explain.report import Branch, Report, build_report, to_json
-from accesspoint.explain.rules import RULES
+from accesspoint.explain.rules import CATALOGUE, RULES
 from accesspoint.explain.text import render_text
-from accesspoint.problems import Whose
+from accesspoint.problems import PROBLEMS, Whose
 from envelope import names
 from envelope.explain import Mark, Means
 from envelope.explain.hints import why_part_differs
@@ -200,6 +200,14 @@ def test_a_stranger_is_not_trusted_though_his_signature_verifies(pki: Pki, means
     assert found["decryption"] is Mark.HOLDS, "the walk goes on behind the refusal"
 
 
+def test_a_signer_of_another_name_than_the_party_in_from_is_noted(
+    author: Author, means: Means
+) -> None:
+    assert marks(explained(author.compose(), means))["party"] is Mark.HOLDS
+    author.party = "somebody-else"
+    assert marks(explained(author.compose(), means))["party"] is Mark.NOTED
+
+
 def test_the_quirks_that_would_do_are_named_and_no_others(author: Author, means: Means) -> None:
     report = explained(author.compose(encrypt=False), means)
     assert report.broken is not None
@@ -307,5 +315,6 @@ def test_every_reason_of_a_gate_has_its_row() -> None:
         )
     elsewhere = ("ack.", "crl.", "token.", "manifest.", "smp.")
     missing = {each for each in raised - RULES.keys() if not each.startswith(elsewhere)}
+    assert set(CATALOGUE.values()) <= PROBLEMS.keys()
     assert len(raised) > 80
     assert missing == set()
