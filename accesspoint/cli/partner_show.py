@@ -127,7 +127,13 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
         if is_dataclass(inner):
             yield from _flat(inner, f"{name}.")
         else:
-            yield name, sorted(inner) if isinstance(inner, frozenset) else inner
+            yield name, _listed(inner)
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _summary(one: Named) -> Json:

@@ -77,6 +77,7 @@ def test_a_person_reads_the_sentence_of_each_quirk_and_the_end_of_the_certificat
         assert NOTES[quirk].permits in ended.out
         assert NOTES[quirk].bearable in ended.out
     assert "base64-parts  [partner clinic]" in ended.out
+    assert "  1.15  [default]" in ended.out
     assert "unsigned-errors  [preset phase4-like]" in ended.out
     assert f"{CLINIC.access_point} is valid until" in ended.out
 
