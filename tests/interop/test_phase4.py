@@ -5,6 +5,7 @@ is the verdict of another code base; what the access point says is read from its
 """
 
 import asyncio
+import os
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -21,10 +22,11 @@ from as4_stage import Node, Partner
 from as4_wire import business_document, medcom_message
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from sample_messages import home_care_observation
 
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from envelope import names
+from envelope import fhir, names
 from envelope.acknowledgement import build_acknowledgement, read_acknowledgement
 from envelope.ehmi import envelope_for_message
 from envelope.events import PartStarted
@@ -209,6 +211,33 @@ class TestPhase4SendsToTheAccessPoint:
             back = await node.message(heard["received"])
             assert (back["direction"], back["state"]) == ("out", "NOTIFIED")
             assert await node.rows("SELECT * FROM refusals") == []
+
+    @pytest.mark.slow
+    async def test_business_document_of_twenty_mebibytes_is_delivered(
+        self, clinic_node, phase4_sender, edelivery_job, municipality
+    ) -> None:
+        _, running = clinic_node
+        bundle = home_care_observation(attachment=os.urandom(11 * 1024**2))
+        content = fhir.serialize(bundle, "json")
+        facts = fhir.recognise(fhir.read_message(content))
+        header = envelope_for_message(
+            facts, instance_identifier=str(uuid.uuid4()), created_at=datetime.now(UTC)
+        )
+        document = write_document(header, content)
+        assert len(document) > 19 * 1024**2
+        async with running as node:
+            job = edelivery_job(node.url, municipality, document)
+            answer = await asyncio.to_thread(phase4_sender.ask, job)
+            assert answer["result"] == "SUCCESS", answer
+            assert answer["receipt"] | VERIFIED == answer["receipt"], answer
+            await node.idle()
+            row = await node.message(answer["message_id"])
+            assert (row["state"], row["payload_sha256"]) == (
+                "DELIVERED",
+                sha256(document).hexdigest(),
+            )
+            delivered = node.home / "received" / f"{facts.message_id}.json"
+            assert delivered.read_bytes() == content
 
     async def test_repetition_is_receipted_again_and_delivered_once(
         self, clinic_node, phase4_sender, edelivery_job, municipality
