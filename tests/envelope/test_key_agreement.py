@@ -6,17 +6,13 @@ implementation made where the samples are at hand.
 
 import base64
 import itertools
-import json
-import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -24,7 +20,7 @@ from lxml import etree
 
 from envelope import names
 from envelope.errors import LocalProtocolError, RemoteProtocolError
-from envelope.key_agreement import agree_content_key, read_key_agreement
+from envelope.key_agreement import agree_content_key
 from envelope.names import q
 from envelope.parts import verify_parts
 from envelope.pmode import (
@@ -40,10 +36,8 @@ from envelope.pmode import (
     TokenForm,
 )
 from envelope.wsse import authenticate, decrypt_key
-from envelope.xmlenc import WrappedKey
 from keys.certificate import der
 from keys.devca import DevelopmentAuthority, IssuedCertificate
-from keys.private import FileDecrypter
 
 NEW = (Generation.V2_0, Generation.V2_0_P256)
 CURVES = {curve.name: curve for curve in (ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1())}
@@ -593,54 +587,3 @@ def test_a_certificate_with_a_point_of_low_order_is_not_sent_to(make_certificate
     certificate = builder.sign(people.stranger.key, SHA256())
     with pytest.raises(LocalProtocolError, match="low order"):
         agree_content_key(bytes(16), certificate, KeyTransport.X25519)
-
-
-# Vectors of another implementation
-
-FIXTURES = os.environ.get("ACCESSPOINT_FIXTURES")
-VECTORS = Path(FIXTURES or ".") / "as4" / "samples" / "vectors"
-NAMED = ("x25519", "secp256r1", "secp384r1", "secp521r1")
-
-
-@pytest.mark.skipif(
-    FIXTURES is None, reason="ACCESSPOINT_FIXTURES does not name the folder with the samples"
-)
-@pytest.mark.parametrize("variant", ["", "-nosalt-noinfo"])
-@pytest.mark.parametrize("name", NAMED)
-def test_content_keys_that_another_implementation_wrapped_open(name, variant):
-    root = etree.fromstring((VECTORS / f"keyagreement-{name}-hkdf{variant}.xml").read_bytes())
-    expected = bytes.fromhex((VECTORS / f"keyagreement-{name}-hkdf{variant}.cek.hex").read_text())
-    key_info = next(root.iter(q(X, "EncryptedKey")))[1]
-    # Only the way the recipient is named differs from a message: by a key name.
-    recipient = first(key_info, X, "RecipientKeyInfo")
-    recipient[:] = [etree.fromstring(
-        f'<w:SecurityTokenReference xmlns:w="{names.WSSE}"><w:KeyIdentifier ValueType="{names.X509_SKI}">AAAA'
-        "</w:KeyIdentifier></w:SecurityTokenReference>"
-    )]  # fmt: skip
-    policy = replace(
-        EDELIVERY_2_0,
-        key_transports=frozenset({names.X25519, names.ECDH_ES}),
-        curves=frozenset(CURVES),
-    )
-    agreement, token = read_key_agreement(key_info, {}, policy)
-    value = base64.b64decode("".join(first(root, X, "CipherValue").text.split()))
-    decrypter = published_key(name)
-    wrapped = WrappedKey(names.KW_AES128, "", "", value, token, agreement=agreement)
-    content_key = decrypter.unwrap(wrapped)
-    assert content_key == expected
-    cipher = base64.b64decode("".join((root[0][-1][0].text or "").split()))
-    assert AESGCM(content_key).decrypt(cipher[:12], cipher[12:], None)
-
-
-def published_key(name):
-    folder = VECTORS.parent / "keys"
-    certificate = x509.load_pem_x509_certificate(
-        (folder / f"wss4j-ecdh-{name}.cert.pem").read_bytes()
-    )
-    jwk = json.loads((folder / "test-keys.jwk.json").read_text("utf-8"))[f"wss4j-ecdh-{name}"]
-    octets = base64.urlsafe_b64decode(jwk["d"] + "==")
-    if name == "x25519":
-        key = x25519.X25519PrivateKey.from_private_bytes(octets)
-    else:
-        key = ec.derive_private_key(int.from_bytes(octets, "big"), CURVES[name])
-    return FileDecrypter(key, certificate)
