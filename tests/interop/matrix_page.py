@@ -64,7 +64,10 @@ class Matrix:
     at: datetime
 
     def tables(self) -> Iterator[Table]:
-        for peer in sorted({cell.peer for cell in self.cells}, key=str.lower):
+        """Peers that judge what we write come first, then those of which only captured messages are known."""
+        judges = {cell.peer for cell in self.cells if cell.direction is Direction.FROM_US}
+        peers = {cell.peer for cell in self.cells}
+        for peer in sorted(peers, key=lambda peer: (peer not in judges, peer.lower())):
             own = {cell: verdict for cell, verdict in self.cells.items() if cell.peer == peer}
             yield Table(peer, self.facts.get(peer, ""), own)
 

@@ -275,7 +275,11 @@ def product_of(sample: Sample) -> str:
     return next(name for path, name in PRODUCTS.items() if sample.file.startswith(path))
 
 
-@pytest.mark.matrix(profile="captured messages", direction="peer to us", case="captured message")
+@pytest.mark.matrix(
+    profile="captured messages",
+    direction="peer to us",
+    case="captured message is judged as expected",
+)
 @pytest.mark.parametrize(
     "sample",
     [
