@@ -83,7 +83,7 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
         ),
         Quirk.UNSIGNED_ERRORS: QuirkNote(
             "an unsigned Error signal ends our message as refused",
-            "phase4 and Oxalis in their defaults",
+            "phase4 in its defaults; only reported: Oxalis",
             "TLS names who answered; at worst a message is called refused that had arrived",
             "decision D4; eDelivery AS4 1.15, error handling",
         ),

@@ -81,7 +81,7 @@ async def liar(
             pki.municipality,
             partners={"clinic": Partner(CLINIC, pki.clinic, clinic.url)},
             sending={
-                "timeout": "400 ms",
+                "timeout": "1500 ms",
                 "retry": {
                     "first": "20 ms",
                     "factor": 1,
