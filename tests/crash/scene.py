@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from background import background
 from delivery_rows import expected_rows, rows_by
 from nursery import Child, Ended, Nursery
 from sample_messages import home_care_observation
@@ -113,13 +114,8 @@ class CrashScene(TwoOrganisations):
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator[None]:
         """Start a node that ends by itself again, without failures, as a service manager does."""
-        task = asyncio.create_task(self._supervise())
-        try:
+        async with background(self._supervise()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _supervise(self) -> None:
         while True:

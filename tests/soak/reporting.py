@@ -1,7 +1,6 @@
 """What a run shows: a line now and then while it goes on, and tables at its end."""
 
 import asyncio
-import contextlib
 import os
 import resource
 import time
@@ -9,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from background import background
 from rich.console import Console
 from rich.table import Table
 
@@ -33,13 +33,8 @@ class Progress:
     @asynccontextmanager
     async def shown(self) -> AsyncIterator[None]:
         """Show progress for the length of the context."""
-        task = asyncio.create_task(self._show())
-        try:
+        async with background(self._show()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
     async def _show(self) -> None:
         said = 0.0

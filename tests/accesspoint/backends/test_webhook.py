@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 from as4_stage import Pki
+from background import background
 from station_parts import document
 
 from accesspoint.backends.base import NEVER_SO, NOT_NOW, DeliveryRefused, backend_carrier
@@ -230,8 +231,7 @@ async def test_what_is_not_confirmed_comes_again_with_the_same_id_until_it_is(
     )
     statuses = iter((503, 503, 410, 410))
     consumer.answer = lambda: web.Response(status=next(statuses, 204))
-    task = asyncio.create_task(relay.run())
-    try:
+    async with background(relay.run()):
         for number, seconds in enumerate((5, 10), start=1):
             await parts.until("not-taken", 2 * number)
             waiting = await parts.rows("SELECT next_at, problem FROM handovers ORDER BY id")
@@ -242,9 +242,6 @@ async def test_what_is_not_confirmed_comes_again_with_the_same_id_until_it_is(
         async with asyncio.timeout(10):
             while (await owed.row("b"))["state"] != "NOTIFIED":
                 await parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
     outcome = outcome_id(row["id"], State.FAILED)
     keys = Counter(request.key for request in consumer.requests)
     assert keys == {delivery: 3, outcome: 3}

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from background import background
 from station_parts import MESSAGE, Neighbour, Parts, envelope, header_for
 
 from accesspoint.clock import to_microseconds
@@ -51,8 +52,7 @@ class Received:
         await self.parts.database.run(lambda tx: insert_message(tx, new, at=self.parts.clock.now()))
         return id_
 
-    @asynccontextmanager
-    async def dispatching(self) -> AsyncIterator[asyncio.Task[None]]:
+    def dispatching(self) -> AbstractAsyncContextManager[asyncio.Task[None]]:
         dispatcher = Dispatcher(
             database=self.parts.database,
             up=self.up,
@@ -62,12 +62,7 @@ class Received:
             schedule=SCHEDULE,
             leases=Leases("worker-1"),
         )
-        task = asyncio.create_task(dispatcher.run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        return background(dispatcher.run())
 
     async def row(self, id_: str = "M1") -> Row:
         return await self.parts.one("SELECT * FROM messages WHERE id = $1", id_)

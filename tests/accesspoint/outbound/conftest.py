@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ import pytest
 from as4_parts import directory_of, identity_of, trust_in
 from as4_peer import Server
 from as4_stage import Pki
+from background import background
 from station_parts import Parts, document
 
 from accesspoint.as4.client import As4Client
@@ -94,14 +95,10 @@ class Outbound:
             **{**values, **self.options, **changes},
         )
 
-    @asynccontextmanager
-    async def running(self, sender: Sender | None = None) -> AsyncIterator[asyncio.Task[None]]:
-        task = asyncio.create_task((sender or self.sender()).run())
-        try:
-            yield task
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+    def running(
+        self, sender: Sender | None = None
+    ) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+        return background((sender or self.sender()).run())
 
     async def row(self, id_: str) -> Row:
         return await self.parts.one("SELECT * FROM messages WHERE id = $1", id_)

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
+from background import background
 from station_parts import AT, MESSAGE, RECEIVER, SENDER, Parts, document
 
 from accesspoint.clock import to_microseconds
@@ -59,14 +60,8 @@ def relay_of(parts: Parts, *, owner: str = "one", **carriers: Carry) -> Handover
     )
 
 
-@asynccontextmanager
-async def running(relay: HandoverRelay) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(relay.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+def running(relay: HandoverRelay) -> AbstractAsyncContextManager[asyncio.Task[None]]:
+    return background(relay.run())
 
 
 async def hand_over(

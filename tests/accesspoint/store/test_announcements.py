@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from background import background
 
 asyncpg = pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
 
@@ -19,12 +20,8 @@ class Listener:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Listener"]:
-        task = asyncio.create_task(self.announcements.run())
-        try:
+        async with background(self.announcements.run()):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def hears(self, speaker: "Listener", word: str) -> None:
         """Wait until this one hears the other: what is said before somebody listens is lost, so say it again."""
