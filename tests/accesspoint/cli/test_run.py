@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from as4_stage import Pki, Stage
 
-from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
+from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
 from accesspoint.clock import SystemClock
 from accesspoint.demo.play import sample_message
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
@@ -153,9 +153,10 @@ def test_a_store_that_fails_ends_the_node_with_70(
         async with NodeClient(NodeAddress.load(store)) as client:
             await client.submit(sample_message(SystemClock()), to=None)
 
-    with pytest.raises(ApiProblem) as refused:
+    # A write of the node's own may have been the first to fail: then it is gone before we ask.
+    with pytest.raises((ApiProblem, NodeUnreachable)) as refused:
         asyncio.run(submit())
-    assert refused.value.status == 503
+    assert getattr(refused.value, "status", 503) == 503
     out, err = node.communicate(timeout=20)
     assert (node.returncode, out) == (70, "")
     assert "storage-failed" in err
