@@ -176,7 +176,7 @@ def _show_service(label: str, octets: bytes, name: str, means: Means) -> Node:
         return Node(f"{label}: ServiceGroup", group.participant.value, children=links)
     children: list[Node] = []
     signers: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = []
-    root = xml.scan(octets, means.limits).root
+    root = xml.scan(octets, means.limits, payload=True).root
     if name == "SignedServiceMetadata":
         try:
             verify_service_metadata(
