@@ -23,6 +23,7 @@ from envelope.explain import Mark, Means
 from envelope.explain.hints import why_part_differs
 from envelope.fhir.synthetic import TEST_CPR
 from envelope.pmode import Quirk
+from envelope.smp import SmpIdentifier, build_service_group
 from envelope.wsse import Decrypter
 
 ROOT = Path(__file__).parents[3]
@@ -264,6 +265,16 @@ def test_a_business_document_alone(means: Means) -> None:
     found = {each.label: each.value for each in branches(report.tree)}
     assert found["scope PATIENTID"] == "(about a patient: not shown)"
     assert TEST_CPR not in render_text(report)
+
+
+def test_an_answer_of_the_directory_is_judged_as_one_though_it_has_a_comment(means: Means) -> None:
+    group = build_service_group(SmpIdentifier("iso6523-actorid-upis", "0088:5790000000012"), [])
+    comment = group.replace(b"?>", b"?><!-- a note -->", 1)
+    assert build_report(group, means, name="group.xml").holds
+    metadata = comment.replace(b"ServiceGroup", b"ServiceMetadata")
+    report = build_report(metadata, means, name="metadata.xml")
+    assert report.broken is not None
+    assert report.broken.reason == "smp.unsigned"
 
 
 def test_a_delivery_event_is_held_against_its_profile(means: Means) -> None:
