@@ -14,11 +14,13 @@ from typing import Final, Self
 import aiohttp
 from aiohttp import web
 
+from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.config_values import Address
 from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.doors import open_door
 from accesspoint.network.listening import LOOPBACK
+from envelope.limits import DEFAULT_LIMITS
 
 LARGEST: Final = 64 * 1024 * 1024
 
@@ -147,7 +149,11 @@ class Interceptor:
             self.target, data=message.body, headers=headers, allow_redirects=False
         ) as response:
             kind = response.headers.get("Content-Type", "application/octet-stream")
-            return Message(kind, await response.read(), response.status)
+            try:
+                body = await read_bounded(response, DEFAULT_LIMITS.response_bytes)
+            except AnswerTooLong as error:
+                return Message("text/plain; charset=utf-8", f"{error}\n".encode(), 502)
+            return Message(kind, body, response.status)
 
     def _note(self, message: Message, label: str, *, is_request: bool) -> None:
         if self.recorder is None:

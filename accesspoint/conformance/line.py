@@ -6,10 +6,12 @@ from typing import Self
 
 import aiohttp
 
+from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.conformance.author import Request
 from accesspoint.conformance.case import Unmet
 from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Recorder
+from envelope.limits import DEFAULT_LIMITS
 
 SECONDS = 30.0
 
@@ -56,9 +58,12 @@ class Line:
                 self.url, data=body, headers=headers, allow_redirects=False
             ) as response:
                 kind = response.headers.get("Content-Type", "")
-                answer = Message(kind, await response.read(), response.status)
+                body_of_answer = await read_bounded(response, DEFAULT_LIMITS.response_bytes)
+                answer = Message(kind, body_of_answer, response.status)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unmet("an HTTP answer", f"{type(error).__name__}: {error}") from error
+        except AnswerTooLong as error:
+            raise Unmet("an HTTP answer of bounded length", str(error)) from error
         recorder.received(
             f"answer to {label}", f"HTTP {answer.status}\nContent-Type: {kind}", answer.body
         )

@@ -90,7 +90,7 @@ def write(run: Run) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
         f"<header><h1>{title}</h1>"
-        f'<p class="soft">{run.kind}, {run.at:%d %B %Y, %H:%M} UTC, '
+        f'<p class="soft">{escape(run.kind)}, {run.at:%d %B %Y, %H:%M} UTC, '
         f"kit {escape(run.version)}, {len(run.results)} assertions</p>"
         f"{_verdict(run)}{_counts(run)}</header>"
         f'<p class="soft">Each row opens to what the assertion asks, why it matters, and every octet exchanged.</p>'

@@ -1,9 +1,14 @@
 """A run as Markdown: the counts, what failed and why, and one row per assertion."""
 
+import re
+from typing import Final
+
 from accesspoint.conformance.assertion import Level
 from accesspoint.conformance.case import Result, Status
 from accesspoint.conformance.report_json import DISCLAIMER
 from accesspoint.conformance.runner import Run
+
+_MARKUP: Final = re.compile(r"([\\`\[\]!|])")
 
 
 def write(run: Run) -> str:
@@ -52,6 +57,6 @@ def said(result: Result) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text that stays in its cell and is no markup."""
+    """Text that stays in its cell and is no markup: a partner's words load no picture and link nowhere."""
     plain = "".join(one if one.isprintable() else " " for one in text)
-    return plain.replace("|", "\\|").replace("<", "&lt;")
+    return _MARKUP.sub(r"\\\1", plain.replace("<", "&lt;")).replace("://", ":&#47;/")

@@ -16,11 +16,12 @@ _REFUSED: Final = ("EBMS:0101", "EBMS:0103")
 """The signature is not accepted, or its certificate does not meet the policy."""
 
 
-async def _write(target: Target, stranger: Stranger, recorder: Recorder) -> Message:
-    """Have a sender that the target does not know send a message; the answer."""
+async def _refuses(target: Target, stranger: Stranger, recorder: Recorder) -> str:
+    """A message of a sender that the target does not know is answered with an error."""
     author = await target.stranger(stranger)
     request = author.write(target.agreed(Draft()))
-    return await target.send(request, recorder, f"message of a sender {stranger}")
+    answer = await target.send(request, recorder, f"message of a sender {stranger}")
+    return expect_error(answer, *_REFUSED, message_id=request.message_id)
 
 
 @case("AS4_DR_TA01")
@@ -35,19 +36,19 @@ async def unknown_sender_is_accepted(target: Target, recorder: Recorder) -> str:
 @case("AS4_DR_TA02")
 async def unchained_sender_is_refused(target: Target, recorder: Recorder) -> str:
     """A certificate of an authority that nobody trusts."""
-    return expect_error(await _write(target, Stranger.UNCHAINED, recorder), *_REFUSED)
+    return await _refuses(target, Stranger.UNCHAINED, recorder)
 
 
 @case("AS4_DR_TA03")
 async def sender_without_policy_is_refused(target: Target, recorder: Recorder) -> str:
     """A certificate of the trusted authority for another purpose."""
-    return expect_error(await _write(target, Stranger.WITHOUT_POLICY, recorder), *_REFUSED)
+    return await _refuses(target, Stranger.WITHOUT_POLICY, recorder)
 
 
 @case("AS4_DR_TA04")
 async def sender_in_another_name_is_refused(target: Target, recorder: Recorder) -> str:
     """A good certificate, and a party in From that it does not name."""
-    return expect_error(await _write(target, Stranger.IN_ANOTHER_NAME, recorder), *_REFUSED)
+    return await _refuses(target, Stranger.IN_ANOTHER_NAME, recorder)
 
 
 @case("AS4_DS_TA01")

@@ -49,7 +49,7 @@ async def _delivered_once(target: Target, draft: Draft, recorder: Recorder) -> s
 
 async def _refuses(target: Target, draft: Draft, recorder: Recorder, *codes: str) -> str:
     """The message is answered with an ebMS error, and the consumer gets nothing of it where that can be seen."""
-    seen = expect_error(await target.post(draft, recorder), *codes)
+    seen = expect_error(await target.post(draft, recorder), *codes, message_id=draft.message_id)
     with suppress(Waiting):
         found = await target.deliveries(draft.message_id, recorder)
         expect(not found, "nothing delivered", f"{len(found)} deliveries")

@@ -42,6 +42,17 @@ def _expect_empty_body(message: Message) -> None:
     )
 
 
+def _expect_key_transport(key: Any) -> None:
+    """How the content key travels, read from the octets: without the receiver's key nothing else shows it."""
+    for namespace, local, wanted in (
+        (names.XENC, "EncryptionMethod", names.RSA_OAEP),
+        (names.DS, "DigestMethod", names.SHA256),
+        (names.XENC11, "MGF", names.MGF1_SHA256),
+    ):
+        found = [one.get("Algorithm", "") for one in key.iter(Q(namespace, local))]
+        expect(found == [wanted], f"{local} {wanted} of the EncryptedKey", f"{found}")
+
+
 async def _part_properties(target: Target, recorder: Recorder, name: str, value: str) -> str:
     """Have a payload sent whose property `name` is `value`, and look for both on the wire."""
     encoded = f'<?xml version="1.0" encoding="{value}"?><TEST>æøå</TEST>'.encode(value)
@@ -155,6 +166,7 @@ async def encryption_of_the_profile(target: Target, recorder: Recorder) -> str:
         raise NotApplicable("the recorded message has no payload")
     keys = message.all(names.XENC, "EncryptedKey")
     expect(len(keys) == 1, f"{_ONE} EncryptedKey", f"{len(keys)}")
+    _expect_key_transport(keys[0])
     data = message.all(names.XENC, "EncryptedData")
     for one in data:
         method = one.find(Q(names.XENC, "EncryptionMethod"))

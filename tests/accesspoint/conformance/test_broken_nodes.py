@@ -152,6 +152,13 @@ def algorithm(namespace: str, local: str, uri: str) -> Callable[[Any], None]:
     return change
 
 
+def key_transport(namespace: str, local: str, uri: str) -> Callable[[Any], None]:
+    def change(root: Any) -> None:
+        algorithm(namespace, local, uri)(found(root, names.XENC, "EncryptedKey"))
+
+    return change
+
+
 def second_party(root: Any) -> None:
     one = found(root, names.EB, "PartyId")
     one.addnext(etree.fromstring(etree.tostring(one)))
@@ -242,6 +249,8 @@ BROKEN: list[tuple[str, str, Break]] = [
     ("TA12", "leaves the body unsigned", forges(body_unsigned)),
     ("TA12", "changes the header after signing", forges(says("ConversationId", "changed"))),
     ("TA13", "encrypts with CBC", forges(algorithm(names.XENC, "EncryptionMethod", "http://www.w3.org/2001/04/xmlenc#aes128-cbc"))),
+    ("TA13", "wraps the key with SHA-1", forges(key_transport(names.DS, "DigestMethod", "http://www.w3.org/2000/09/xmldsig#sha1"))),
+    ("TA13", "wraps the key with MGF1 of SHA-1", forges(key_transport(names.XENC11, "MGF", names.MGF1_SHA1))),
     ("TA13", "encrypts for somebody else", forges(key_for_nobody)),
     ("TA14", "answers a reply with 500", always_answers(with_nothing)),
     ("TA15", "calls it a failed delivery", calls_everything_failed),

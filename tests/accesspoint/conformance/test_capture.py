@@ -107,6 +107,22 @@ async def test_one_flipped_bit_of_the_header_is_seen(
     assert (await judge(octets.replace(b"SIMPLE_ONEWAY", b"SIMPLE_ONEWAX")))["TA12"] is Status.FAIL
 
 
+@pytest.mark.parametrize(
+    ("wrapped_with", "other"),
+    [
+        (names.RSA_OAEP, names.RSA_OAEP_MGF1P),
+        (names.MGF1_SHA256, names.MGF1_SHA1),
+    ],
+)
+async def test_how_the_content_key_travels_is_judged_without_a_key(
+    author: Author, judge: Callable[..., Any], wrapped_with: str, other: str
+) -> None:
+    octets = http(author.write(Draft()))
+    assert octets.count(wrapped_with.encode() + b'"') == 1
+    changed = octets.replace(wrapped_with.encode() + b'"', other.encode() + b'"')
+    assert (await judge(changed))["TA13"] is Status.FAIL
+
+
 async def test_folded_fields_are_one(author: Author) -> None:
     request = author.write(Draft())
     folded = request.content_type.replace("; ", ";\r\n\t")

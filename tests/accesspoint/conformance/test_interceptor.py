@@ -15,10 +15,14 @@ from accesspoint.conformance.line import Line
 from accesspoint.conformance.reading import Message
 from accesspoint.conformance.recorder import Direction, Recorder
 from accesspoint.network.listening import Listeners
+from envelope.limits import DEFAULT_LIMITS
 
 
 class Scene:
     """A server that counts, the interceptor before it, and a line to that."""
+
+    answer = b""
+    """What the server answers instead of its count."""
 
     def __init__(self, interceptor: Interceptor, line: Line, came: list[bytes]) -> None:
         self.interceptor = interceptor
@@ -36,10 +40,11 @@ class Scene:
 @pytest_asyncio.fixture(loop_scope="session")
 async def scene(pki: Pki) -> AsyncIterator[Scene]:
     came: list[bytes] = []
+    scenes: list[Scene] = []
 
     async def take(request: web.Request) -> web.Response:
         came.append(await request.read())
-        return web.Response(body=b"answer %d" % len(came))
+        return web.Response(body=scenes[0].answer or b"answer %d" % len(came))
 
     application = web.Application()
     application.router.add_post("/as4", take)
@@ -50,7 +55,8 @@ async def scene(pki: Pki) -> AsyncIterator[Scene]:
         Interceptor(target, server=server, client=client, from_target=False) as interceptor,
         Line(interceptor.url, client) as line,
     ):
-        yield Scene(interceptor, line, came)
+        scenes.append(Scene(interceptor, line, came))
+        yield scenes[0]
     await listeners.stop()
 
 
@@ -89,6 +95,16 @@ async def test_both_ways_are_rewritten(scene: Scene) -> None:
     scene.acts(Act(request=change, answer=lambda request, answer: change(answer)))
     assert (await scene.post()).body == b"ANSWER 1"
     assert scene.came == [b"ONE"]
+
+
+async def test_an_answer_without_end_is_cut_off(scene: Scene) -> None:
+    scene.answer = b"x" * (DEFAULT_LIMITS.response_bytes + 1)
+    scene.acts(Act())
+    answer = await scene.post()
+    assert (answer.status, answer.body) == (502, b"the answer is longer than 1048576 octets\n")
+    scene.acts(Act(answer=lambda request, answer: replace(answer, body=scene.answer)))
+    with pytest.raises(Unmet, match="an HTTP answer of bounded length"):
+        await scene.post()
 
 
 async def test_a_delay_holds_the_request_back(scene: Scene) -> None:

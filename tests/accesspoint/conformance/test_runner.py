@@ -1,7 +1,11 @@
 """The catalogue is whole, a case ends in exactly one way, and what a case raises is never a pass."""
 
+import re
+from datetime import UTC, datetime
+
 import pytest
 
+from accesspoint.conformance import report_html, report_markdown
 from accesspoint.conformance.assertion import Level, catalogue
 from accesspoint.conformance.case import (
     NotApplicable,
@@ -12,7 +16,7 @@ from accesspoint.conformance.case import (
     case,
     registered,
 )
-from accesspoint.conformance.runner import choose, run_one
+from accesspoint.conformance.runner import Run, choose, run_one
 from accesspoint.conformance.target import Target
 
 
@@ -65,3 +69,15 @@ async def test_what_a_case_raises_is_never_a_pass(
         ("this", "that") if status is Status.FAIL else ("", "")
     )
     assert result.reason or status is Status.FAIL
+
+
+def test_a_partners_words_are_no_markup_in_a_report() -> None:
+    words = "![x](http://partner.example/seen) <img src=x> \\[y](z) a|b"
+    result = Result(catalogue()["AS4_CP_TA01"], Status.FAIL, expected="this", seen=words)
+    finished = Run(words, "<b>kind</b>", datetime(2026, 11, 21, tzinfo=UTC), (result,))
+    markdown = report_markdown.write(finished)
+    assert re.search(r"(?<!\\)[\[\]]|http://|<img", markdown.partition(".\n")[2]) is None
+    assert "![" not in markdown.replace("\\!", "")
+    html = report_html.write(finished)
+    assert "<b>kind" not in html
+    assert "<img" not in html
