@@ -197,7 +197,7 @@ class MultipartParser:
         if at < 0:
             self._searched = max(0, len(rest) - len(self._delimiter))
             return _State.PREAMBLE, rest
-        if at > len(self._line_end):
+        if at > 0:
             self._note_line_end(rest, at)
         return _State.DELIMITER, rest[at + len(self._delimiter) :]
 
@@ -231,7 +231,7 @@ class MultipartParser:
             self.met.add(Quirk.BARE_LINE_FEEDS)
         events.append(self._start_part(rest[: end.start()]))
         # The blank line's own end may begin the next delimiter: then the part is empty.
-        self._lead = len(self._line_end)
+        self._lead = 2 if rest.endswith(b"\r\n", 0, end.end()) else 1
         return _State.BODY, rest[end.end() - self._lead :]
 
     def _body(self, rest: bytes, events: list[Event]) -> tuple[_State, bytes]:

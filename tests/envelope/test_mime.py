@@ -347,6 +347,36 @@ def test_mim_09_bare_line_feeds_need_the_quirk() -> None:
         assert parts(events(MESSAGE, quirks=quirks, size=size)) == parts(events(MESSAGE))
 
 
+def met_by(data: bytes, size: int) -> set[Quirk]:
+    parser = MultipartParser(
+        parse_content_type(TYPE), DEFAULT_LIMITS, frozenset({Quirk.BARE_LINE_FEEDS})
+    )
+    for at in range(0, len(data), size):
+        parser.feed(data[at : at + size])
+    parser.close()
+    return parser.met
+
+
+EMPTY_PART = MESSAGE.replace(b"payload\r\n--b--", b"--b--")
+
+
+@pytest.mark.parametrize("size", [1, 2, 10**9])
+@pytest.mark.parametrize(
+    "data",
+    [b"\n" + MESSAGE, b"preamble\n" + MESSAGE, MESSAGE.replace(b"<E/>\r\n", b"<E/>\n")],
+)
+def test_mim_09_a_delimiter_behind_a_bare_line_feed_is_the_quirk(data: bytes, size: int) -> None:
+    """Even the one before the very first: without the quirk the body is refused, or says something else."""
+    assert met_by(data, size) == {Quirk.BARE_LINE_FEEDS}
+
+
+@pytest.mark.parametrize("size", [1, 2, 10**9])
+@pytest.mark.parametrize("data", [MESSAGE, b"\r\n" + MESSAGE, EMPTY_PART])
+def test_mim_09_what_needs_no_quirk_meets_none(data: bytes, size: int) -> None:
+    assert parts(events(data))
+    assert met_by(data, size) == set()
+
+
 def test_mim_11_multipart_in_multipart() -> None:
     head = b"Content-ID: <p@x>\r\nContent-Type: multipart/related; boundary=c"
     assert refusal(with_part(head)).reason == "mime.nested"

@@ -59,6 +59,11 @@ def line_feeds_in_a_header(author: Author) -> tuple[bytes, str]:
     return wire.body.replace(b"UTF-8\r\n", b"UTF-8\n", 1), wire.content_type
 
 
+def line_feed_before_the_first_boundary(author: Author) -> tuple[bytes, str]:
+    wire = author.test_message()
+    return b"\n" + wire.body, wire.content_type
+
+
 def bare_content_id(author: Author) -> tuple[bytes, str]:
     wire = author.test_message()
     return wire.body.replace(b"<root@hostile.example>", b"root@hostile.example"), wire.content_type
@@ -77,6 +82,7 @@ FORMS = [
     (Quirk.BASE64_PARTS, base64_root),
     (Quirk.BARE_LINE_FEEDS, bare_line_feeds),
     (Quirk.BARE_LINE_FEEDS, line_feeds_in_a_header),
+    (Quirk.BARE_LINE_FEEDS, line_feed_before_the_first_boundary),
     (Quirk.BARE_CONTENT_ID, bare_content_id),
     (Quirk.LOOSE_MESSAGE_ID, bare_message_id),
 ]
