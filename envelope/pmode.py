@@ -81,6 +81,18 @@ class SecurityPolicy:
         """Say whether this partner's deviation is agreed."""
         return quirk in self.quirks
 
+    @property
+    def allowed_signatures(self) -> frozenset[str]:
+        """The signature algorithms with what a quirk adds; a quirk of RSA adds nothing where RSA is not agreed."""
+        rsa_384 = self.allows(Quirk.RSA_SHA384) and names.RSA_SHA256 in self.signature_algorithms
+        return self.signature_algorithms | ({names.RSA_SHA384} if rsa_384 else set())
+
+    @property
+    def allowed_key_transports(self) -> frozenset[str]:
+        """The key transports with what a quirk adds; a quirk of RSA adds nothing where RSA is not agreed."""
+        mgf1p = self.allows(Quirk.OAEP_MGF1P) and names.RSA_OAEP in self.key_transports
+        return self.key_transports | ({names.RSA_OAEP_MGF1P} if mgf1p else set())
+
 
 EDELIVERY_1_15 = SecurityPolicy()
 EDELIVERY_2_0 = SecurityPolicy(
@@ -198,8 +210,9 @@ class PMode:
     def spoken_by(self, signature_algorithm: str | None) -> "PMode":
         """The agreement in the generation that signs so, or in the preferred one, whose policy then refuses the rest."""
         for generation in self.generations:
-            if signature_algorithm in POLICIES[generation].signature_algorithms:
-                return self.under(generation)
+            mode = self.under(generation)
+            if signature_algorithm in mode.policy.allowed_signatures:
+                return mode
         return self.under(self.generations[0])
 
 

@@ -237,10 +237,7 @@ def check_algorithms(signature: Signature, policy: SecurityPolicy) -> None:
 
     Spec: eDelivery AS4 1.15 section 4.2; WSS SwA Profile 1.1 section 5.4.
     """
-    allowed = policy.signature_algorithms
-    if policy.allows(Quirk.RSA_SHA384):
-        allowed |= {names.RSA_SHA384}
-    if signature.algorithm not in allowed or signature.algorithm not in _SCHEMES:
+    if signature.algorithm not in policy.allowed_signatures or signature.algorithm not in _SCHEMES:
         raise PolicyNoncompliance("signature algorithm not agreed", reason="alg.signature")
     if signature.canonicalization.algorithm != names.EXC_C14N:
         raise PolicyNoncompliance("canonicalisation not agreed", reason="alg.c14n")

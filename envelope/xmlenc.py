@@ -205,10 +205,8 @@ def _read_oaep(method: "_Element", policy: SecurityPolicy) -> tuple[str, str, st
     The defaults are SHA-1 for both, and `rsa-oaep-mgf1p` is MGF1 with SHA-1 by name; each needs its quirk.
     """
     algorithm = method.get("Algorithm", "")
-    allowed = policy.key_transports
-    if policy.allows(Quirk.OAEP_MGF1P):
-        allowed |= {names.RSA_OAEP_MGF1P}
-    if algorithm not in allowed or algorithm not in (names.RSA_OAEP, names.RSA_OAEP_MGF1P):
+    known = algorithm in (names.RSA_OAEP, names.RSA_OAEP_MGF1P)
+    if not known or algorithm not in policy.allowed_key_transports:
         raise PolicyNoncompliance("key transport not agreed", reason="alg.transport")
     parameters = {child.tag: child.get("Algorithm", "") for child in method}
     if len(parameters) != len(method) or parameters.keys() - {DIGEST_METHOD, _MGF}:

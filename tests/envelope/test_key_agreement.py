@@ -264,6 +264,21 @@ def test_an_agreement_of_several_generations_holds_each_message_to_one():
     assert quirky.spoken_by(names.RSA_SHA256).policy.allows(Quirk.OAEP_SHA1)
 
 
+def test_a_quirk_of_rsa_is_none_of_the_newer_generations():
+    """It stays with the partner, and says something only where RSA is agreed."""
+    quirks = frozenset({Quirk.RSA_SHA384, Quirk.OAEP_MGF1P, Quirk.OAEP_SHA1})
+    base = replace(DOMIBUS_LIKE, policy=replace(DOMIBUS_LIKE.policy, quirks=quirks))
+    for generation in (Generation.V2_0, Generation.V2_0_P256):
+        policy = base.knowing((generation,)).policy
+        assert policy.allowed_signatures == POLICIES[generation].signature_algorithms
+        assert policy.allowed_key_transports == POLICIES[generation].key_transports
+    both = base.knowing((Generation.V2_0, Generation.V1_15))
+    spoken = both.spoken_by(names.RSA_SHA384)
+    assert spoken.generations == (Generation.V1_15,)
+    assert names.RSA_SHA384 in spoken.policy.allowed_signatures
+    assert names.RSA_OAEP_MGF1P in spoken.policy.allowed_key_transports
+
+
 def test_what_else_is_agreed_holds_in_every_generation():
     """Only what a generation defines changes with it, and its token form only where none is agreed."""
     plain = DOMIBUS_LIKE.knowing(tuple(Generation))

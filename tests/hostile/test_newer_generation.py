@@ -5,9 +5,10 @@ The clinic has agreed to every generation with the municipality, so what is refu
 
 import base64
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,12 +32,13 @@ import keys.path
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import names
 from envelope.names import q
-from envelope.pmode import POLICIES, SUITES, Generation, PMode, SecurityPolicy
+from envelope.pmode import POLICIES, SUITES, Generation, KeyTransport, PMode, Quirk, SecurityPolicy
 from envelope.xmldsig import _Ecdsa
 from keys.private import FileDecrypter
 
 MORE, D11 = names.DSIG_MORE_2021, names.DSIG11
 FAILED = Verdict("G7", "enc.failed", "EBMS:0102")
+NONE: list[Quirk] = []
 X25519_PREFIX = bytes.fromhex("302a300506032b656e032100")
 
 
@@ -66,6 +68,11 @@ class NewArena(Arena):
     def compose(self, **changes: Any) -> Wire:
         return self.author.compose(**({"suite": SUITES[self.generation]} | changes))
 
+    @property
+    def twin(self) -> Wire:
+        """Sound in this generation, and nothing that the clinic would answer later."""
+        return self.author.test_message(suite=SUITES[self.generation])
+
     async def refuses_change(self, change: Callable[[Tree], None], verdict: Verdict) -> None:
         """Refuse a message after a change on the way, and take it without."""
         wire = self.compose()
@@ -76,8 +83,29 @@ class NewArena(Arena):
 async def new_arena(
     pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
 ) -> AsyncIterator[NewArena]:
-    """The clinic's node with the keys of all generations; it answers the municipality in the oldest one."""
-    stage = Stage(pki, tmp_path_factory.mktemp("generations"))
+    """The clinic agreed to every generation, and answers the municipality in the oldest one."""
+    directory = tmp_path_factory.mktemp("generations")
+    async with build_arena(pki, directory, log_lines, *Generation) as arena:
+        yield arena
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def moved_arena(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
+) -> AsyncIterator[NewArena]:
+    """A partner with the quirks of its old product has moved to the newer generation, and to nothing else."""
+    directory = tmp_path_factory.mktemp("moved")
+    quirks = [Quirk.RSA_SHA384, Quirk.OAEP_MGF1P, Quirk.OAEP_SHA1]
+    async with build_arena(pki, directory, log_lines, Generation.V2_0, quirks=quirks) as arena:
+        yield arena
+
+
+@asynccontextmanager
+async def build_arena(
+    pki: Pki, directory: Path, log_lines: LogLines, *agreed: Generation, quirks: list[Quirk] = NONE
+) -> AsyncIterator[NewArena]:
+    """The clinic's node with the keys of all generations, which agreed to some of them."""
+    stage = Stage(pki, directory)
     as_client, as_server = pki.tls_contexts("municipality")
     theirs = {one: key_set(pki, MUNICIPALITY.access_point, one) for one in NEW}
     ours = {one: key_set(pki, CLINIC.access_point, one) for one in NEW}
@@ -87,7 +115,11 @@ async def new_arena(
     )
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(Server.start(pki.municipality.signer(), as_server))
-        settings = {"certificate": str(file), "generations": [str(one) for one in Generation]}
+        settings = {
+            "certificate": str(file),
+            "generations": [str(one) for one in agreed],
+            "quirks": [str(one) for one in quirks],
+        }
         partner = Partner(MUNICIPALITY, pki.municipality, server.url, settings)
         path = stage.write_node(CLINIC, pki.clinic, partners={"municipality": partner})
         for one in ours.values():
@@ -237,6 +269,30 @@ async def test_weakness_of_the_common_profile(ed: NewArena, case: Case) -> None:
 @pytest.mark.parametrize("case", P256, ids=lambda case: case.__name__)
 async def test_weakness_of_the_alternative(p256: NewArena, case: Case) -> None:
     await case(p256)
+
+
+async def test_rsa_sha384_after_the_move(moved_arena: NewArena) -> None:
+    """The quirk of the old product lets no RSA signature into an agreement without RSA."""
+    suite = replace(SUITES[Generation.V2_0], signature_algorithm=names.RSA_SHA384)
+    attack = replace(moved_arena.author, signer=moved_arena.pki.municipality.signer())
+    verdict = Verdict("G5", "alg.signature", "EBMS:0103")
+    await moved_arena.refuses(attack.compose(suite=suite), verdict, twin=moved_arena.twin)
+
+
+async def test_rsa_oaep_after_the_move(moved_arena: NewArena) -> None:
+    """Nor a content key wrapped for our RSA key as the old product wrapped it."""
+
+    def as_the_old_product(tree: Tree) -> None:
+        method = tree.find(names.XENC, "EncryptionMethod")
+        method.set("Algorithm", names.RSA_OAEP_MGF1P)
+        for child in method:
+            method.remove(child)
+
+    suite = replace(SUITES[Generation.V2_0], key_transport=KeyTransport.RSA_OAEP)
+    author = replace(moved_arena.author, recipient=moved_arena.pki.clinic.certificate)
+    attack = author.compose(suite=suite).with_tree(as_the_old_product)
+    verdict = Verdict("G5", "alg.transport", "EBMS:0103")
+    await moved_arena.refuses(attack, verdict, twin=moved_arena.twin)
 
 
 # Planted faults
