@@ -8,7 +8,8 @@ keys, agreements, client and judgement of receipts. It lives as long as the proc
 configuration of a node in operation leads here.
 
 A message is given to the test service before its receipt goes out; if that fails its sender is told 503 and
-tries again. Actions name the modes: `ONEWAY_ONLY_SIGN` is not encrypted, `PING` goes to the test service of ebMS.
+tries again. It is given before it is stored, so what was given is remembered: should storing fail, a repetition
+is not given again. That memory ends with the process. Actions name the modes: `ONEWAY_ONLY_SIGN` is not encrypted, `PING` goes to the test service of ebMS.
 
 Spec: eDelivery AS4 conformance testing, user guide; ebMS 3.0 Core.
 """
@@ -23,6 +24,7 @@ from typing import Final
 import aiohttp
 import structlog
 from aiohttp import web
+from cryptography import x509
 
 from accesspoint.app import AccessPoint
 from accesspoint.as4.client import PostFailed
@@ -32,12 +34,21 @@ from accesspoint.config_values import Address
 from accesspoint.conformance.author import CONFORMANCE_SERVICE
 from accesspoint.conformance.reading import Message
 from accesspoint.doors import open_door
+from accesspoint.generation import encryption_certificate
+from accesspoint.identity import partner_certificates, party_of
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.store.evidence import Wire
-from accesspoint.trust import common_name
 from envelope import names, soap
-from envelope.errors import EbmsError, Gate, RemoteProtocolError, TransportRefused
+from envelope.codes import MISSING_RECEIPT, OTHER
+from envelope.errors import (
+    EbmsError,
+    Gate,
+    MimeInconsistency,
+    ProcessingModeMismatch,
+    RemoteProtocolError,
+    TransportRefused,
+)
 from envelope.messaging import (
     CollaborationInfo,
     PartInfo,
@@ -51,11 +62,11 @@ from envelope.messaging import (
 )
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.parts import PartSealer, SealedPart
+from envelope.pmode import PMode
 from envelope.soap import parse_soap
 from envelope.wsse import SignedEnvelope, WireIds, build_user_message
 from envelope.xml import scan
 from keys.certificate import der
-from keys.store import load_certificate_files
 
 SUBMIT: Final = "Submit"
 DELIVER: Final = "Deliver"
@@ -118,7 +129,9 @@ def write_push(
 
 
 def read_push(message: Message) -> UserMessage:
-    """The header of a push; raises what reading an ebMS header raises."""
+    """The header of a push; raises what reading an ebMS header raises, or `MimeInconsistency` without any part."""
+    if not message.mime:
+        raise MimeInconsistency("a push without a SOAP part")
     return parse_user_message(parse_soap(scan(message.mime[0].octets)))
 
 
@@ -137,9 +150,15 @@ class Submission:
 
     @classmethod
     def read(cls, push: Message, ids: Ids, domain: str) -> "Submission":
-        """Read a Submit; what it leaves open is made here (a MessageId, a conversation)."""
+        """Read a Submit; what it leaves open is made here (a MessageId, a conversation).
+
+        Raises as `read_push`, and `MimeInconsistency` for a part that is not there.
+        """
         header = read_push(push)
         values = {one.name: one for one in header.message_properties}
+        octets = {part.content_id: part.octets for part in push.payloads}
+        if any(info.content_id not in octets for info in header.parts):
+            raise MimeInconsistency("a PartInfo of the Submit names no part")
 
         def value(name: str) -> str:
             return values[name].value if name in values else ""
@@ -154,10 +173,7 @@ class Submission:
             ),
             action=value("Action"),
             properties=tuple(one for name, one in values.items() if name not in _ROUTING),
-            parts=tuple(
-                (info, next(p.octets for p in push.payloads if p.content_id == info.content_id))
-                for info in header.parts
-            ),
+            parts=tuple((info, octets[info.content_id]) for info in header.parts),
         )
 
 
@@ -180,6 +196,7 @@ class RehearsalNode(AccessPoint):
         self._listen = listen
         self._session: aiohttp.ClientSession | None = None
         self._sending: set[asyncio.Task[None]] = set()
+        self._delivered: set[tuple[str, ...]] = set()
 
     async def serve(self, stack: AsyncExitStack) -> None:
         """Open the door for Submit too."""
@@ -197,7 +214,11 @@ class RehearsalNode(AccessPoint):
         return message.collaboration_info.service.value == CONFORMANCE_SERVICE
 
     async def deliver(self, message: UserMessage, payloads: Sequence[bytes]) -> None:
-        """Give a message to the test service; raises `TransportRefused` when it does not take it now."""
+        """Give a message to the test service, once; raises `TransportRefused` when it does not take it now."""
+        digests = (hashlib.sha256(payload).hexdigest() for payload in payloads)
+        known = (message.from_party.party_id.value, message.message_id, *digests)
+        if known in self._delivered:
+            return
         info = message.collaboration_info
         facts = {
             "MessageId": message.message_id,
@@ -221,6 +242,7 @@ class RehearsalNode(AccessPoint):
                 gate=Gate.G11,
                 status=503,
             )
+        self._delivered.add(known)
 
     async def tell_refused(self, message_id: str, error: RemoteProtocolError) -> None:
         """Notify the consumer's side that a message was refused."""
@@ -265,8 +287,8 @@ class RehearsalNode(AccessPoint):
         push = Message(request.headers.get("Content-Type", ""), await request.read())
         try:
             submission = Submission.read(push, self.ids, self.domain)
-        except (RemoteProtocolError, StopIteration) as error:
-            _log.error("conformance.submit", error=str(error))
+        except RemoteProtocolError as error:
+            _log.error("conformance.submit", reason=error.reason)
             return web.Response(status=400)
         task = asyncio.create_task(self._send(submission))
         self._sending.add(task)
@@ -283,6 +305,18 @@ class RehearsalNode(AccessPoint):
 
         Spec: AS4 Profile 1.0 section 3.2.
         """
+        try:
+            end = await self._send_until_end(submission)
+        except EbmsError as error:
+            _log.error("conformance.send", reason=error.reason)
+            end = ("Error", error.ebms.code, error.ebms.short_description)
+        except Exception as error:  # noqa: BLE001 - the end of a task: a producer is told of every end
+            _log.error("conformance.send", error=type(error).__name__)
+            end = ("Error", OTHER.code, OTHER.short_description)
+        await self._notify(submission.message_id, *end)
+
+    async def _send_until_end(self, submission: Submission) -> tuple[str, str, str]:
+        """Kind of signal, code of the error and its short description; raises what packing raises."""
         accepted, schedule, attempt = (
             self.clock.now(),
             self.configuration.sending.retry.schedule(),
@@ -292,10 +326,10 @@ class RehearsalNode(AccessPoint):
         while True:
             verdict = await self._attempt(submission, wire, content_type, body)
             if verdict.outcome is Outcome.ACKNOWLEDGED:
-                return await self._notify(submission.message_id, "Receipt")
+                return "Receipt", "", ""
             if verdict.outcome is Outcome.REFUSED:
                 code, _, short = verdict.detail.partition(" ")
-                return await self._notify(submission.message_id, "Error", code, short)
+                return "Error", code, short
             attempt += 1
             due = schedule.next_at(
                 attempt=attempt,
@@ -304,9 +338,7 @@ class RehearsalNode(AccessPoint):
                 fraction=random_fraction(self.ids),
             )
             if due is None:
-                return await self._notify(
-                    submission.message_id, "Error", "EBMS:0301", "MissingReceipt"
-                )
+                return "Error", MISSING_RECEIPT.code, MISSING_RECEIPT.short_description
             await asyncio.sleep((due - self.clock.now()).total_seconds())
 
     async def _attempt(
@@ -322,21 +354,35 @@ class RehearsalNode(AccessPoint):
             answer,
             message_id=submission.message_id,
             wire=wire,
-            mode=self.agreements.mode_for(submission.to_party),
+            mode=self._mode_to(submission.to_party),
             check=self.trust.pinned(wire.certificate),
         )
 
+    def _mode_to(self, party: str) -> PMode:
+        mode = self.agreements.mode_for(party)
+        return mode.under(mode.generations[0])
+
+    def _recipient(self, party: str) -> tuple[str, x509.Certificate]:
+        """Where messages to this party go, and the certificate that its generation encrypts for."""
+        generation = self._mode_to(party).generations[0]
+        for name, partner in self.configuration.partners.items():
+            certificates = partner_certificates(partner)
+            if partner.url is None or not certificates or party_of(name, certificates) != party:
+                continue
+            certificate = encryption_certificate(certificates, generation)
+            if certificate is not None:
+                return partner.url, certificate
+        raise ProcessingModeMismatch("no partner of this name with a certificate to encrypt for")
+
     def _pack(self, submission: Submission) -> tuple[Wire, str, bytes]:
-        """Compress, sign and encrypt once: every attempt carries the same octets."""
-        partner = next(
-            one
-            for one in self.configuration.partners.values()
-            if one.certificate is not None
-            and common_name(load_certificate_files([one.certificate])[0]) == submission.to_party
-        )
-        recipient = load_certificate_files([str(partner.certificate)])[0]
+        """Compress, sign and encrypt once, in the generation agreed: every attempt carries the same octets.
+
+        Raises `ProcessingModeMismatch` for whom no partner with a fitting certificate is configured, and as
+        `MessageTrust.validate_recipient`, `PartSealer` and `build_user_message` do.
+        """
+        url, recipient = self._recipient(submission.to_party)
         self.trust.validate_recipient(der(recipient))
-        mode = self.agreements.mode_for(submission.to_party)
+        mode = self._mode_to(submission.to_party)
         unique = self.ids.uuid()
         content_key = self.ids.token_bytes(16) if submission.action != ONLY_SIGN else None
         sealed: list[SealedPart] = []
@@ -375,7 +421,7 @@ class RehearsalNode(AccessPoint):
         signed = build_user_message(
             message,
             sealed,
-            signer=self.identity.signer,
+            signer=self.identity.signer_for(mode.suite),
             suite=mode.suite,
             recipient=recipient if encrypted else None,
             content_key=content_key if encrypted else None,
@@ -383,7 +429,7 @@ class RehearsalNode(AccessPoint):
         )
         content_type, body = _frame(signed, sealed, octets, unique, encrypted=encrypted)
         wire = Wire(
-            url=str(partner.url),
+            url=url,
             certificate=der(recipient),
             signed_at=message.timestamp,
             soap=signed.data,

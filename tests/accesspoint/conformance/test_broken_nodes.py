@@ -188,6 +188,7 @@ def delivers(change: Callable[[list[bytes]], list[bytes]], *, times: int = 1) ->
 
         async def deliver_so(message: Any, payloads: list[bytes]) -> None:
             for _ in range(times):
+                target.node._delivered.clear()
                 await deliver(message, change(payloads))
 
         patch.setattr(target.node, "deliver", deliver_so)
