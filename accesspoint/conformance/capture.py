@@ -79,13 +79,13 @@ class CaptureTarget(Target):
     async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """Show the message that was recorded."""
         message = self._message
-        recorder.received("recorded message", message.content_type, message.body)
         try:
             found = message.all(names.EB, "UserMessage")
         except Unmet as unmet:
             raise NotApplicable(f"no AS4 message in it: {unmet.seen}") from unmet
         if not found:
             raise NotApplicable(f"no user message in it, but {message.describe()}")
+        recorder.received("recorded message", message.content_type, message.body)
         return Sent(message.message_id, (message,))
 
     async def submit(self, draft: object, recorder: Recorder, script: Script = undisturbed) -> Sent:

@@ -6,12 +6,13 @@ So the MIME framing is split by the standard library's parser and the SOAP part 
 Spec: RFC 2387; ebMS 3.0 Core 5.2; WSS SwA Profile 1.1.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.parser import BytesParser
 from email.policy import HTTP
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
 from cryptography import x509
@@ -31,6 +32,13 @@ from envelope.wsse import Decrypter, authenticate, authenticate_signal, decrypt_
 from envelope.xml import scan
 
 Q = names.q
+_MEDIA_TYPE: Final = re.compile(r"[a-z]+/[a-z0-9.+-]{1,40}(?=\s*(?:;|\Z))", re.IGNORECASE)
+
+
+def _media_type(field: str) -> str:
+    """The media type without its parameters: a boundary or a file name may say whom a message is about."""
+    found = _MEDIA_TYPE.match(field.strip())
+    return found[0].lower() if found else "no media type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +88,11 @@ class Message:
         try:
             return scan(self.mime[0].octets, allow_bom=True).root
         except RemoteProtocolError as error:
+            # What it is instead may be anybody's file, so it is named by type and size and never quoted.
+            first = self.mime[0]
+            kind = _media_type(first.fields.get("content-type", ""))
             raise Unmet(
-                "a SOAP envelope", f"{self.mime[0].octets[:60]!r} ({error.reason})"
+                "a SOAP envelope", f"{len(first.octets):,} octets of {kind} ({error.reason})"
             ) from error
 
     def all(self, namespace: str, local: str) -> list[Any]:
@@ -135,7 +146,7 @@ class Message:
         try:
             receipts, errors = self.all(names.EB, "Receipt"), self.errors
         except Unmet:
-            return f"{status} with {self.content_type or 'no media type'}, no SOAP"
+            return f"{status} with {_media_type(self.content_type)}, no SOAP"
         said = [
             f"{code} {CODES[code].short_description if code in CODES else ''}" for code in errors
         ]
@@ -254,7 +265,7 @@ def open_payloads(
             octets = opener.update(message.part_of(info).octets)
             opener.finish()
             if "CompressionType" in info.properties:
-                expect(octets[:2] == b"\x1f\x8b", "a gzip stream", f"octets {octets[:4].hex()} ...")
+                expect(octets[:2] == b"\x1f\x8b", "a gzip stream", "something else")
                 decompressor = Decompressor()
                 octets = b"".join(decompressor.decompress(octets))
                 decompressor.finish()

@@ -116,4 +116,6 @@ async def _judge(target: Target, assertion: Assertion, case: Case, recorder: Rec
             assertion, Status.ERROR, reason=f"the case did not end within {CASE_SECONDS:.0f} s"
         )
     except Exception as error:  # noqa: BLE001 - the seam of the runner: one case never ends the others
-        return Result(assertion, Status.ERROR, reason=f"{type(error).__name__}: {error}")
+        # What somebody recorded may stand in the words of an exception.
+        said = "" if target.is_recorded else f": {error}"
+        return Result(assertion, Status.ERROR, reason=f"{type(error).__name__}{said}")

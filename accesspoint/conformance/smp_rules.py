@@ -427,9 +427,7 @@ async def documents_have_an_xml_declaration(published: Published, get: Get) -> s
     """Each document begins with an XML declaration."""
     for url in (published.group_url(), published.metadata_url()):
         answer = await get(url)
-        expect(
-            _DECLARATION.match(answer.body), "an XML declaration", f"{answer.body[:40]!r} at {url}"
-        )
+        expect(_DECLARATION.match(answer.body), "an XML declaration", f"none at {url}")
     return "both documents begin with a declaration"
 
 
@@ -442,7 +440,7 @@ async def documents_are_utf_8(published: Published, get: Get) -> str:
         expect(
             found and _ENCODING.search(found["rest"]),
             'encoding="UTF-8" in the declaration',
-            f"{answer.body[:60]!r} at {url}",
+            f"another one, or no declaration, at {url}",
         )
         try:
             answer.body.decode("utf-8")

@@ -1,5 +1,6 @@
 """What a recorded message shows: whole HTTP requests, bare bodies, answers, and messages of another product."""
 
+import base64
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from as4_stage import Pki
 
+from accesspoint.conformance import report_html, report_json, report_junit, report_markdown
 from accesspoint.conformance.author import Author, Draft, Payload, Request
 from accesspoint.conformance.capture import CaptureTarget, read_capture
 from accesspoint.conformance.case import Status
@@ -86,6 +88,27 @@ async def test_an_answer_is_no_request(author: Author, judge: Callable[..., Any]
     found = await judge(head + author.receipt(request))
     assert set(found.values()) == {Status.NOT_APPLICABLE}
     assert set((await judge(b"no AS4 at all")).values()) == {Status.NOT_APPLICABLE}
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"010203-1234 Jens Jensen\n",
+        b"<Patient><cpr>010203-1234</cpr></Patent>",
+        b"--010203-1234\r\nContent-Type: text/plain; name=010203-1234\r\n\r\nJens Jensen\r\n--010203-1234--\r\n",
+        b"Content-Type: 010203-1234\r\n\r\nJens Jensen",
+    ],
+)
+async def test_what_is_no_message_is_never_quoted(octets: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_bytes(octets)
+    async with CaptureTarget(path) as target:
+        finished = await run(target, choose())
+    assert "no AS4 message in it: " in report_markdown.write(finished)
+    for written in (report_html, report_json, report_junit, report_markdown):
+        report = written.write(finished)
+        for quoted in (octets.decode(), "010203", "Jens", base64.b64encode(octets).decode()[:40]):
+            assert quoted not in report
 
 
 async def test_a_signer_that_is_only_named_has_to_be_given(
