@@ -49,7 +49,7 @@ def run(target: str, only: list[str], report: Path | None, certificate: Path | N
     except OSError as error:
         sys.stderr.write(f"{error.filename or target}: {error.strerror or error}\n")
         return ExitStatus.USAGE
-    return ExitStatus.CONFORMANCE if finished.broken else ExitStatus.OK
+    return ExitStatus.OK if finished.is_judged and not finished.broken else ExitStatus.CONFORMANCE
 
 
 async def _run(target: str, chosen: list[Assertion], certificate: Path | None) -> Run:
@@ -121,4 +121,5 @@ def _summary(finished: Run) -> str:
         if counts:
             said = ", ".join(f"{count} {status}" for status, count in counts.items())
             lines.append(f"  {level:<12} {said}")
+    lines.append(f"  {finished.verdict}.")
     return "\n".join(lines) + "\n"

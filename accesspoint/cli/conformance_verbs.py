@@ -54,7 +54,7 @@ def conformance_run(
 
     \b
     Exit codes: 0 no mandatory or preferred assertion failed, 2 usage, 3 configuration,
-      7 keys or certificates, 9 at least one failed, 130 interrupted.
+      7 keys or certificates, 9 at least one failed or nothing could be judged, 130 interrupted.
     """
     from accesspoint.cli import conformance as verb
 

@@ -46,12 +46,12 @@ class Assertion:
     untestable: str = ""
 
 
-_OBLIGING: Final = frozenset({Level.MANDATORY, Level.PREFERRED})
+OBLIGING: Final = frozenset({Level.MANDATORY, Level.PREFERRED})
 
 
 def is_obliging(assertion: Assertion) -> bool:
     """Whether an access point that does not hold it is not conformant: mandatory or preferred."""
-    return assertion.level in _OBLIGING
+    return assertion.level in OBLIGING
 
 
 @cache

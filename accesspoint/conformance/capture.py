@@ -78,6 +78,8 @@ class CaptureTarget(Target):
 
     async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """Show the message that was recorded."""
+        if script is not undisturbed:
+            raise NotApplicable("one recorded message does not show what its sender does next")
         message = self._message
         try:
             found = message.all(names.EB, "UserMessage")

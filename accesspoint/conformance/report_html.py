@@ -10,7 +10,7 @@ from html import escape
 from itertools import groupby
 from typing import Final
 
-from accesspoint.conformance.assertion import Level
+from accesspoint.conformance.assertion import OBLIGING, Level
 from accesspoint.conformance.case import Result, Status
 from accesspoint.conformance.recorder import Direction, Octets
 from accesspoint.conformance.report_json import DISCLAIMER
@@ -99,23 +99,15 @@ def write(run: Run) -> str:
 
 
 def _verdict(run: Run) -> str:
-    obliging = (Level.MANDATORY, Level.PREFERRED)
     table = run.counts()
-    passed = sum(table[level][Status.PASS] for level in obliging)
-    total = sum(table[level].total() - table[level][Status.NOT_APPLICABLE] for level in obliging)
-    if run.broken:
-        kind, words = (
-            "fail",
-            f"{len(run.broken)} of {total} mandatory and preferred assertions that apply do not hold",
-        )
-    elif passed == total:
-        kind, words = "pass", f"All {total} mandatory and preferred assertions that apply hold"
+    counted = [table[level] for level in OBLIGING]
+    if run.broken or not run.is_judged:
+        kind = "fail"
+    elif all(set(counts) <= {Status.PASS, Status.NOT_APPLICABLE} for counts in counted):
+        kind = "pass"
     else:
-        kind, words = (
-            "wait",
-            f"None fails; {passed} of {total} mandatory and preferred assertions that apply were shown to hold",
-        )
-    return f'<p class="verdict {kind}">{words}</p>'
+        kind = "wait"
+    return f'<p class="verdict {kind}">{escape(run.verdict)}</p>'
 
 
 def _counts(run: Run) -> str:

@@ -9,7 +9,13 @@ from typing import Final
 
 from accesspoint import __version__
 from accesspoint.conformance import cases as _cases
-from accesspoint.conformance.assertion import Assertion, Level, catalogue, is_obliging
+from accesspoint.conformance.assertion import (
+    OBLIGING,
+    Assertion,
+    Level,
+    catalogue,
+    is_obliging,
+)
 from accesspoint.conformance.case import (
     Case,
     NotApplicable,
@@ -23,6 +29,7 @@ from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Target
 
 CASE_SECONDS: Final = 60.0
+_JUDGED: Final = frozenset({Status.PASS, Status.FAIL, Status.ERROR})
 Progress = Callable[[int, int, Result], None]
 """Told after each case: how many are done, how many there are, and the result."""
 _cases.load()
@@ -46,6 +53,31 @@ class Run:
             for result in self.results
             if result.status in (Status.FAIL, Status.ERROR) and is_obliging(result.assertion)
         )
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether anything was held against the target at all."""
+        return any(result.status in _JUDGED for result in self.results)
+
+    @property
+    def verdict(self) -> str:
+        """The run in one sentence."""
+        table = self.counts()
+        counted = [table[level] for level in OBLIGING]
+        passed = sum(counts[Status.PASS] for counts in counted)
+        total = sum(counts.total() - counts[Status.NOT_APPLICABLE] for counts in counted)
+        obliging = "mandatory and preferred assertions that apply"
+        if self.broken:
+            return f"{len(self.broken)} of {total} {obliging} do not hold"
+        if not self.is_judged:
+            reasons = {result.reason for result in self.results if result.reason}
+            why = f": {reasons.pop()}" if len(reasons) == 1 else "; each assertion says why"
+            return f"Nothing could be judged{why}"
+        if not total:
+            return "No mandatory or preferred assertion applies"
+        if passed == total:
+            return f"All {total} {obliging} hold"
+        return f"None fails; {passed} of {total} {obliging} were shown to hold"
 
     def counts(self) -> dict[Level, Counter[Status]]:
         """How many results of each status there are, by level."""

@@ -48,7 +48,23 @@ def test_a_failure_ends_with_9_and_stands_in_every_report(
 
 
 def test_only_what_failed_counts(invoke: Invoke, capture: Path) -> None:
-    assert invoke("conformance", "run", "--target", capture, "--only", "TA01").status == 0
+    capture.write_text(capture.read_text().replace("</eb:From>", "</eb:From><eb:To/>", 1))
+    other = capture.read_text().replace("<eb:PartyId/><eb:PartyId/>", "<eb:PartyId/>")
+    capture.write_text(other.replace("<eb:To/>", "<eb:To><eb:PartyId/></eb:To>"))
+    ended = invoke("conformance", "run", "--target", capture, "--only", "TA01", "--only", "TA03")
+    assert ended.status == 0
+    assert ended.out.endswith("  All 1 mandatory and preferred assertions that apply hold.\n")
+
+
+@pytest.mark.parametrize("octets", [b"", b"\x89PNG\r\n\x1a\n\0\0", b"<Receipt/>"])
+def test_nothing_judged_is_no_success(invoke: Invoke, capture: Path, octets: bytes) -> None:
+    capture.write_bytes(octets)
+    ended = invoke("conformance", "run", "--target", capture)
+    assert ended.status == 9
+    assert "\n  Nothing could be judged; each assertion says why.\n" in ended.out
+    ended = invoke("conformance", "run", "--target", capture, "--only", "TA12")
+    assert ended.status == 9
+    assert "Nothing could be judged: no " in ended.out
 
 
 @pytest.mark.parametrize(
