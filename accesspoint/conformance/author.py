@@ -13,15 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 from lxml import etree
 
 from accesspoint.clock import timestamp
 from accesspoint.conformance.reading import Message, Q
-from envelope import names
+from envelope import names, soap
 from envelope.compression import Compressor
+from envelope.errors import EbmsError
 from envelope.messaging import (
     CollaborationInfo,
     PartInfo,
@@ -34,8 +35,8 @@ from envelope.messaging import (
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.parts import PartSealer, SealedPart
 from envelope.pmode import SecuritySuite
-from envelope.signals import build_receipt_messaging
-from envelope.verified import SignedReference
+from envelope.signals import build_error_messaging, build_receipt_messaging
+from envelope.verified import AuthenticatedUserMessage, SignedReference
 from envelope.wsse import Signer, WireIds, build_user_message, sign_signal
 from envelope.xml import canonicalize
 from envelope.xmldsig import read_signature, write_signed_info, write_signed_reference
@@ -44,6 +45,7 @@ from envelope.xmlenc import GcmEncryption
 CONFORMANCE_SERVICE = "http://www.esens.eu/as4/conformancetest"
 """The service of the EU test service's own messages; ours use it too, so that no business is touched."""
 DOCUMENT = b'<?xml version="1.0" encoding="UTF-8"?>\n<TEST>conformance</TEST>\n'
+_SOAP_TYPE: Final = "application/soap+xml; charset=UTF-8"
 
 
 class Order(StrEnum):
@@ -146,20 +148,41 @@ class Author:
         return Request(draft.message_id, writer.content_type(), body, references)
 
     def receipt(self, request: Message) -> bytes:
-        """A signed receipt for a message that came, over every reference that it signed."""
+        """A signed receipt for whatever came, over every reference that stands in it: nothing of it is verified."""
+        return self._receipt(request.message_id, request.all(names.DS, "Reference"))
+
+    def receipt_for(self, proven: AuthenticatedUserMessage) -> Message:
+        """The receipt for a message whose signature was verified, as an answer; it repeats what was verified."""
+        references = [etree.fromstring(one.xml) for one in proven.references]
+        return Message(_SOAP_TYPE, self._receipt(proven.user_message.message_id, references), 200)
+
+    def _receipt(self, message_id: str, references: Sequence[Any]) -> bytes:
         ids = WireIds.new(uuid.uuid4().hex)
         messaging = build_receipt_messaging(
             message_id=f"{uuid.uuid4()}@conformance.invalid",
             timestamp=timestamp(datetime.now(UTC)),
-            ref_to_message_id=request.message_id,
-            references=request.all(names.DS, "Reference"),
+            ref_to_message_id=message_id,
+            references=references,
             messaging_id=ids.messaging,
         )
         return sign_signal(messaging, signer=self.signer, suite=self.suite, ids=ids)
 
     def answer(self, request: Message) -> Message:
-        """An honest access point's answer to a message: its receipt."""
-        return Message("application/soap+xml; charset=UTF-8", self.receipt(request), 200)
+        """A receipt for whatever came, as an answer: only for keys that are made for the run."""
+        return Message(_SOAP_TYPE, self.receipt(request), 200)
+
+    def refusal(self, error: EbmsError) -> Message:
+        """An ebMS error as an answer: unsigned and about nothing, since our keys vouch for nothing that is refused."""
+        ids = WireIds.new(uuid.uuid4().hex)
+        messaging = build_error_messaging(
+            message_id=f"{uuid.uuid4()}@conformance.invalid",
+            timestamp=timestamp(datetime.now(UTC)),
+            ref_to_message_id=None,
+            errors=[error.ebms],
+            messaging_id=ids.messaging,
+        )
+        body = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+        return Message(_SOAP_TYPE, body, 200)
 
     def _seal(
         self, payload: Payload, content_id: str, content_key: bytes | None, order: Order

@@ -32,7 +32,7 @@ from accesspoint.clock import Clock, SystemClock, timestamp
 from accesspoint.config import Configuration, ConfigurationProblem, Finding, Profile
 from accesspoint.config_values import Address
 from accesspoint.conformance.author import CONFORMANCE_SERVICE
-from accesspoint.conformance.reading import Message
+from accesspoint.conformance.reading import Message, read_header
 from accesspoint.doors import open_door
 from accesspoint.generation import encryption_certificate
 from accesspoint.identity import partner_certificates, party_of
@@ -58,14 +58,11 @@ from envelope.messaging import (
     Service,
     UserMessage,
     build_messaging,
-    parse_user_message,
 )
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.parts import PartSealer, SealedPart
 from envelope.pmode import PMode
-from envelope.soap import parse_soap
 from envelope.wsse import SignedEnvelope, WireIds, build_user_message
-from envelope.xml import scan
 from keys.certificate import der
 
 SUBMIT: Final = "Submit"
@@ -128,13 +125,6 @@ def write_push(
     return writer.content_type(), b"".join([*pieces, writer.tail()])
 
 
-def read_push(message: Message) -> UserMessage:
-    """The header of a push; raises what reading an ebMS header raises, or `MimeInconsistency` without any part."""
-    if not message.mime:
-        raise MimeInconsistency("a push without a SOAP part")
-    return parse_user_message(parse_soap(scan(message.mime[0].octets)))
-
-
 @dataclass(frozen=True, slots=True)
 class Submission:
     """What the test service asks to have sent."""
@@ -152,9 +142,9 @@ class Submission:
     def read(cls, push: Message, ids: Ids, domain: str) -> "Submission":
         """Read a Submit; what it leaves open is made here (a MessageId, a conversation).
 
-        Raises as `read_push`, and `MimeInconsistency` for a part that is not there.
+        Raises as `read_header`, and `MimeInconsistency` for a part that is not there.
         """
-        header = read_push(push)
+        header = read_header(push)
         values = {one.name: one for one in header.message_properties}
         octets = {part.content_id: part.octets for part in push.payloads}
         if any(info.content_id not in octets for info in header.parts):

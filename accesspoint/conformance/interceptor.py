@@ -52,6 +52,11 @@ def undisturbed(_number: int) -> Act:
 
 
 Answering = Callable[[Message], Message]
+Refusing = Callable[[Message], Message | None]
+
+
+def refuse_nothing(_request: Message) -> None:
+    """Take every request for one of the run."""
 
 
 class Interceptor:
@@ -64,10 +69,11 @@ class Interceptor:
         server: ssl.SSLContext,
         client: ssl.SSLContext,
         from_target: bool,
+        refuse: Refusing = refuse_nothing,
         listen: Address = Address(LOOPBACK, 0),  # noqa: B008 - it never changes
     ) -> None:
         """`target` is a URL, or who answers here; `from_target` says that the requests are those of the access point
-        under test, not those to it.
+        under test, not those to it. What `refuse` answers is no request of the run: it is neither noted nor counted.
         """
         self.target = target
         self.url = ""
@@ -77,6 +83,7 @@ class Interceptor:
         self._server = server
         self._client = client
         self._from_target = from_target
+        self._refuse = refuse
         self._listen = listen
         self._news = asyncio.Event()
         self._stack = AsyncExitStack()
@@ -117,6 +124,9 @@ class Interceptor:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         content_type = request.headers.get("Content-Type", "")
         came = Message(content_type, await request.read())
+        refusal = self._refuse(came)
+        if refusal is not None:
+            return _response(refusal)
         number = len(self.requests)
         act = self.script(number)
         going = act.request(came)
@@ -135,9 +145,7 @@ class Interceptor:
         self._note(answer, f"answer {number + 1}, {words}", is_request=False)
         if act.drop_answer:
             return _broken_off(request)
-        return web.Response(
-            status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
-        )
+        return _response(answer)
 
     async def _pass_on(self, message: Message) -> Message:
         if not isinstance(self.target, str):
@@ -161,6 +169,12 @@ class Interceptor:
         head = f"POST {self.url}" if is_request else f"HTTP {message.status}"
         note = self.recorder.received if is_request is self._from_target else self.recorder.sent
         note(label, f"{head}\nContent-Type: {message.content_type}", message.body)
+
+
+def _response(answer: Message) -> web.Response:
+    return web.Response(
+        status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
+    )
 
 
 def _broken_off(request: web.Request) -> web.StreamResponse:

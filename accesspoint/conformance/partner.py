@@ -40,15 +40,26 @@ from pydantic import ValidationError
 from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_values import Duration, Endpoint, FilePath, HttpsUrl, Table, Text, Url
 from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft, Request
-from accesspoint.conformance.case import NotApplicable, Waiting
+from accesspoint.conformance.case import NotApplicable, Unmet, Waiting
 from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
-from accesspoint.conformance.reading import Message, open_payloads
+from accesspoint.conformance.reading import (
+    Message,
+    authenticate_message,
+    open_payloads,
+    read_header,
+)
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.smp_rules import Published
 from accesspoint.conformance.target import Sent, Target
 from accesspoint.trust import common_name
 from envelope import names
+from envelope.errors import (
+    EbmsError,
+    FailedAuthentication,
+    ProcessingModeMismatch,
+    RemoteProtocolError,
+)
 from envelope.messaging import PartyId, Property, Service
 from envelope.smp import SmpIdentifier
 from keys.store import KeyStore, load_certificate_files
@@ -163,8 +174,8 @@ class PartnerTarget(Target):
         self.inbox: Interceptor | None = None
         if description.listen is not None:
             self.inbox = Interceptor(
-                self._author.answer, server=server_context(*pair, anchors), client=tls, from_target=True,
-                listen=description.listen,
+                self._answer, server=server_context(*pair, anchors), client=tls, from_target=True,
+                refuse=self._refuse, listen=description.listen,
             )  # fmt: skip
         self._decrypter = keys.decryption
         self._seen: Message | None = None
@@ -214,6 +225,37 @@ class PartnerTarget(Target):
     def open(self, message: Message) -> Sequence[bytes]:
         """Open with our key."""
         return open_payloads(message, self._decrypter, self._author.recipient)
+
+    def _refuse(self, message: Message) -> Message | None:
+        """Refuse a message of other business, such as one sent here by mistake; None for any other, even an unsound one."""
+        try:
+            info = read_header(message).collaboration_info
+        except RemoteProtocolError:
+            return None
+        service, action = info.service, info.action
+        agreed = self._description
+        if (service.value, action) == (names.EB_TEST_SERVICE, names.EB_TEST_ACTION):
+            return None
+        actions = {agreed.action, agreed.only_sign_action} - {""}
+        if (service.value, service.type or "") == (agreed.service, agreed.service_type) and (
+            action in actions
+        ):
+            return None
+        error = ProcessingModeMismatch("service and action are not those agreed for the run")
+        return self._author.refusal(error)
+
+    def _answer(self, message: Message) -> Message:
+        """A receipt for what the partner signed and we can open, else an error: our keys vouch for nothing unread.
+
+        Service and action were held against the agreement before, in the same header that the signature covers.
+        """
+        try:
+            self.open(message)
+            return self._author.receipt_for(authenticate_message(message, self.signer))
+        except Unmet as unmet:
+            cause = unmet.__cause__
+            error = cause if isinstance(cause, EbmsError) else FailedAuthentication(str(unmet))
+            return self._author.refusal(error)
 
     async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """Wait for a message of the partner; one that came undisturbed serves every case that needs no other."""

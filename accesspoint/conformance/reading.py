@@ -21,13 +21,19 @@ from accesspoint.conformance.case import NotApplicable, Unmet, expect
 from envelope import names
 from envelope.codes import CODES
 from envelope.compression import Decompressor
-from envelope.errors import EbmsError, RemoteProtocolError
+from envelope.errors import EbmsError, MimeInconsistency, RemoteProtocolError
+from envelope.messaging import UserMessage, parse_user_message
 from envelope.parts import PartOpener
 from envelope.pmode import EDELIVERY_1_15
 from envelope.receipts import match_receipt
 from envelope.security_token import TokenReference
 from envelope.soap import parse_soap
-from envelope.verified import ParsedSignal, ParsedUserMessage, SignedReference
+from envelope.verified import (
+    AuthenticatedUserMessage,
+    ParsedSignal,
+    ParsedUserMessage,
+    SignedReference,
+)
 from envelope.wsse import Decrypter, authenticate, authenticate_signal, decrypt_key
 from envelope.xml import scan
 
@@ -179,6 +185,13 @@ class PartInfo:
         return unquote(self.href[4:]) if self.href.startswith("cid:") else ""
 
 
+def read_header(message: Message) -> UserMessage:
+    """The ebMS header, proven by nobody; raises what reading one raises, and `MimeInconsistency` without any part."""
+    if not message.mime:
+        raise MimeInconsistency("no SOAP part")
+    return parse_user_message(parse_soap(scan(message.mime[0].octets)))
+
+
 @dataclass(frozen=True)
 class SignedBy:
     """A certificate check that knows one certificate: the signer that was agreed."""
@@ -248,17 +261,21 @@ def expect_error(answer: Message, *codes: str, message_id: str) -> str:
     return answer.describe()
 
 
+def authenticate_message(message: Message, signer: x509.Certificate) -> AuthenticatedUserMessage:
+    """What of a message is proven to be the signer's, the digests of parts not yet; raises as `authenticate`, or `Unmet`."""
+    parsed = ParsedUserMessage.read(parse_soap(scan(message.mime[0].octets)))
+    policy = replace(
+        EDELIVERY_1_15, encryption_required=bool(message.all(names.XENC, "EncryptedKey"))
+    )
+    return authenticate(parsed, policy=policy, check=SignedBy(signer))
+
+
 def open_payloads(
     message: Message, decrypter: Decrypter, signer: x509.Certificate
 ) -> Sequence[bytes]:
     """The payloads of a message, decrypted, proven and decompressed, in the order of PartInfo; raises `Unmet`."""
     try:
-        parsed = ParsedUserMessage.read(parse_soap(scan(message.mime[0].octets)))
-        policy = replace(
-            EDELIVERY_1_15, encryption_required=bool(message.all(names.XENC, "EncryptedKey"))
-        )
-        authenticated = authenticate(parsed, policy=policy, check=SignedBy(signer))
-        decrypted = decrypt_key(authenticated, decrypter)
+        decrypted = decrypt_key(authenticate_message(message, signer), decrypter)
         found = []
         for info in message.part_infos:
             opener = PartOpener(decrypted, info.content_id)

@@ -15,8 +15,8 @@ from aiohttp import web
 
 from accesspoint.clock import timestamp
 from accesspoint.conformance.author import Draft
-from accesspoint.conformance.drivers import DELIVER, NOTIFY, SUBMIT, read_push, write_push
-from accesspoint.conformance.reading import Message
+from accesspoint.conformance.drivers import DELIVER, NOTIFY, SUBMIT, write_push
+from accesspoint.conformance.reading import Message, read_header
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Delivery, Notice
 from accesspoint.network.listening import Listeners
@@ -109,7 +109,7 @@ class TestService:
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         push = Message(request.headers.get("Content-Type", ""), await request.read())
-        header = read_push(push)
+        header = read_header(push)
         action = header.collaboration_info.action
         if self.recorder is not None:
             self.recorder.received(

@@ -128,6 +128,9 @@ async def test_sender_assertions_hold_for_phase4(
         municipality,
         url="https://127.0.0.1:1/as4",
         listen="127.0.0.1:0",
+        service="urn:ehmi:sdn-emergence",
+        service_type="process",
+        action="deliver",
     )
     running: list[asyncio.Task[Any]] = []
 

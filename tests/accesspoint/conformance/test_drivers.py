@@ -18,6 +18,7 @@ from accesspoint.conformance.reading import Message, SignedBy
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Notice
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.inbound import receiver
 from envelope.messaging import PartInfo, Property, Service
 from envelope.names import EB
 from envelope.pmode import POLICIES, Generation
@@ -74,7 +75,7 @@ async def test_what_was_given_and_not_stored_is_not_given_again(
         raise OSError(28, "the disk is full")
 
     with monkeypatch.context() as broken:
-        broken.setattr(ourselves.node.database, "run", full)
+        broken.setattr(receiver, "insert_message", full)
         answer = await ourselves.line.send(request, Recorder(), "while nothing can be stored")
     assert answer.status >= 500
     assert len(await ourselves.deliveries(draft.message_id, Recorder())) == 1

@@ -1,8 +1,10 @@
 """A partner over the wire, described by a file: what is wrong with the file, and what only the other side can say."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from as4_peer import Server
 from as4_stage import Pki
 
 from accesspoint.config import ConfigurationProblem
-from accesspoint.conformance.author import Author, Draft
+from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.case import Status, Unmet
 from accesspoint.conformance.line import Line
 from accesspoint.conformance.opening import open_target
@@ -22,7 +24,7 @@ from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.runner import choose, run
 from accesspoint.toml import write_toml
 from envelope import names
-from envelope.messaging import PartyId
+from envelope.messaging import PartyId, Service
 from envelope.smp import SmpIdentifier
 from keys.store import write_keystore
 
@@ -43,6 +45,15 @@ def description(pki: Pki, tmp_path: Path) -> Path:
     url = "https://127.0.0.1:1/as4"
     path.write_text(FILE.format(url=url, certificate=pki.file_of(pki.clinic), anchors=anchors))
     return path
+
+
+def clinic_author(pki: Pki) -> Author:
+    return Author(
+        pki.clinic.signer(),
+        PartyId("laegehuset-ap-test", names.PARTY_UNREGISTERED),
+        pki.municipality.certificate,
+        PartyId("eksempel-kommune-ap-test", names.PARTY_UNREGISTERED),
+    )
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -80,13 +91,7 @@ async def test_what_a_partner_sends_is_waited_for(
     """The clinic sends once when it is asked, and again only where its receipt was lost; one message serves all."""
     with description.open("a") as file:
         file.write('listen = "127.0.0.1:0"\nwait = "1 s"\n')
-    sender = Author(
-        pki.clinic.signer(),
-        PartyId("laegehuset-ap-test", names.PARTY_UNREGISTERED),
-        pki.municipality.certificate,
-        PartyId("eksempel-kommune-ap-test", names.PARTY_UNREGISTERED),
-    )
-    request = sender.write(Draft())
+    request = clinic_author(pki).write(Draft())
     asked: list[str] = []
     running: set[asyncio.Task[None]] = set()
 
@@ -119,6 +124,80 @@ async def test_what_a_partner_sends_is_waited_for(
     assert len(asked) == 3, (
         "asked once for all, once for the lost answer, once for all answers lost"
     )
+
+
+STRANGE: dict[str, Callable[[Author, Pki], Request]] = {
+    "nothing is signed": lambda author, pki: unsigned(author.write(Draft())),
+    "somebody else signed": lambda author, pki: replace(author, signer=pki.third.signer()).write(
+        Draft()
+    ),
+    "for somebody else's key": lambda author, pki: replace(
+        author, recipient=pki.third.certificate
+    ).write(Draft()),
+    "references of others beside": lambda author, pki: with_references(author.write(Draft())),
+}
+
+
+def unsigned(request: Request) -> Request:
+    """The reviewer's: a message without security, with references that somebody would like to have a receipt over."""
+    body = re.sub(rb"<wsse:Security .*</wsse:Security>", rb"", request.body, flags=re.DOTALL)
+    assert body != request.body
+    return with_references(replace(request, body=body))
+
+
+def with_references(request: Request) -> Request:
+    wanted = (
+        f'<ds:Reference xmlns:ds="{names.DS}" URI="cid:wanted@x"><ds:DigestMethod Algorithm="{names.SHA256}"/>'
+        f"<ds:DigestValue>{'A' * 43}=</ds:DigestValue></ds:Reference></S12:Header>"
+    )
+    body = request.body.replace(b"</S12:Header>", wanted.encode())
+    assert body != request.body
+    return replace(request, body=body)
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+async def test_the_inbox_receipts_only_what_the_partner_signed(
+    description: Path, pki: Pki, strange: str
+) -> None:
+    with description.open("a") as file:
+        file.write('listen = "127.0.0.1:0"\n')
+    request = STRANGE[strange](clinic_author(pki), pki)
+    async with open_target(str(description)) as target:
+        assert isinstance(target, PartnerTarget)
+        assert target.inbox is not None
+        async with Line(target.inbox.url, pki.tls_contexts("clinic")[0]) as line:
+            answer = await line.send(request, Recorder(), "message")
+        assert target.inbox.requests, "what the partner does wrong is there to be judged"
+    assert b"cid:wanted" not in answer.body
+    if answer.errors:
+        assert not answer.all(names.EB, "Receipt")
+    else:
+        assert strange == "references of others beside"
+
+
+@pytest.mark.parametrize("agreed", [{}, {"only_sign_action": "OTHER"}])
+async def test_business_that_comes_to_the_inbox_is_refused_and_not_kept(
+    description: Path, pki: Pki, agreed: dict[str, str]
+) -> None:
+    """A real message, sent here by mistake: no receipt, so its sender does not think it delivered."""
+    with description.open("a") as file:
+        file.write(write_toml({"listen": "127.0.0.1:0", **agreed}))
+    author, recorder = clinic_author(pki), Recorder()
+    async with open_target(str(description)) as target:
+        assert isinstance(target, PartnerTarget)
+        assert target.inbox is not None
+        target.inbox.begin(recorder)
+        async with Line(target.inbox.url, pki.tls_contexts("clinic")[0]) as line:
+            for draft in (
+                Draft(service=Service("urn:dk:medcom:process", "process")),
+                Draft(action="urn:dk:medcom:document"),
+            ):
+                answer = await line.send(author.write(draft), Recorder(), "message")
+                assert answer.errors == ["EBMS:0010"]
+                assert not answer.all(names.EB, "Receipt")
+            assert target.inbox.requests == recorder.exchanged == []
+            answer = await line.send(author.write(Draft()), Recorder(), "message")
+            assert answer.all(names.EB, "Receipt")
 
 
 async def test_the_transport_and_the_publisher_of_a_partner_are_judged(
