@@ -14,7 +14,6 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 
 import asyncio
 import codecs
-import collections
 import hashlib
 import json
 from collections.abc import (
@@ -466,13 +465,19 @@ class Receiver:
 
         Spec: ebMS 3.0 Core section 5.2.2.8.
         """
-        payloads = []
+        payloads, room = [], self._limits.sbd_bytes
         for part in verified.parts:
-            pieces = self._inflate(part.compressed, files[part.content_id])
-            if consumer is None:
-                collections.deque(pieces, maxlen=0)
-            else:
-                payloads.append(b"".join(pieces))
+            pieces = []
+            for piece in self._inflate(part.compressed, files[part.content_id]):
+                if consumer is None:
+                    continue
+                room -= len(piece)
+                if room < 0:
+                    raise DecompressionFailure(
+                        "the parts are larger than agreed", reason="gzip.limit"
+                    )
+                pieces.append(piece)
+            payloads.append(b"".join(pieces))
         message, now = verified.user_message, self._clock.now()
         if consumer is not None:
             await consumer.deliver(message, payloads)

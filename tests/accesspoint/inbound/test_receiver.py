@@ -3,9 +3,9 @@
 import asyncio
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from as4_peer import HttpAnswer, verify_receipt
@@ -314,6 +314,34 @@ async def test_a_document_larger_than_agreed_is_refused_while_it_is_inflated(
         await inbound.receive(wire, receiver=inbound.receiver(limits=small))
     assert refused.value.reason == "gzip.limit"
     assert await inbound.stored_nothing()
+
+
+async def test_parts_for_a_consumer_are_together_no_larger_than_agreed(
+    inbound: "Inbound", small: Limits
+) -> None:
+    """Each part is within the limits; in memory they would be a multiple of them."""
+
+    class Everything:
+        taken: ClassVar[list[Sequence[bytes]]] = []
+
+        def takes(self, _message: UserMessage) -> bool:
+            return True
+
+        async def deliver(self, _message: UserMessage, payloads: Sequence[bytes]) -> None:
+            self.taken.append(payloads)
+
+        async def tell_refused(self, message_id: str, error: RemoteProtocolError) -> None:
+            assert (message_id, error.reason) == (too_large.message_id, "gzip.limit")
+
+    receiver = inbound.receiver(limits=small, consumer=Everything())
+    fits, larger = b"a" * 32 * 1024, b"b" * 33 * 1024
+    info = _info(service=Service("urn:kit"), action="urn:kit")
+    wire = inbound.author.test_message([fits, fits], message=info)
+    assert (await inbound.receive(wire, receiver=receiver)).status == 200
+    too_large = inbound.author.test_message([fits, larger], message=info)
+    with pytest.raises(DecompressionFailure):
+        await inbound.receive(too_large, receiver=receiver)
+    assert Everything.taken == [[fits, fits]]
 
 
 async def test_a_soap_part_larger_than_agreed_is_refused_before_it_is_read(
