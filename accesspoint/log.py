@@ -194,8 +194,13 @@ def scrub(text: str) -> str:
     text = _JWT.sub(_REMOVED.format("token"), text)
     text = _BEARER.sub(_REMOVED.format("token"), text)
     text = _CPR.sub(_without_number, text)
-    text = _CONTROL.sub(_escape, text)
+    text = without_controls(text)
     return f"{text}…" if shortened else text
+
+
+def without_controls(text: str) -> str:
+    """Return a text whose control characters are written out: none reaches a terminal or ends a line."""
+    return _CONTROL.sub(_escape, text)
 
 
 def holds_patient_number(text: str) -> bool:

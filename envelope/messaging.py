@@ -159,8 +159,7 @@ _DATE_TIME = re.compile(
 )
 _CHARACTER_SET = re.compile(r"[A-Za-z][A-Za-z0-9._-]*")
 _GZIP = "application/gzip"
-# Names that decide something; products repeat other ones.
-_SINGLE_PROPERTIES = frozenset(
+STANDARD_PROPERTIES = frozenset(
     {
         "originalSender",
         "finalRecipient",
@@ -170,6 +169,7 @@ _SINGLE_PROPERTIES = frozenset(
         "CompressionType",
     }
 )
+"""The property names that decide something; each stands once, while products repeat other ones."""
 # Everything RFC 2392 lets stand in a cid URL; "%" itself is escaped.
 _CID_SAFE = "@!$&'()*+,;=:/?~"
 
@@ -244,7 +244,7 @@ def _properties(element: _Element, where: str) -> tuple[Property, ...]:
     seen: set[str] = set()
     for child in element:
         name = _shaped(child.get("name", "").strip(_SPACE), _PHRASE, f"{where}/Property/@name")
-        if name in seen and name in _SINGLE_PROPERTIES:
+        if name in seen and name in STANDARD_PROPERTIES:
             raise ValueInconsistent(f"{where} has {name} twice", reason="header.duplicate")
         seen.add(name)
         found.append(

@@ -78,6 +78,7 @@ def build_report(
     show_payload: bool = False,
 ) -> Report:
     """Explain captured bytes; `name` is what the capture is called in the report."""
+    means = replace(means, keep_payload=show_payload)
     inspection = _audit_event(data) or inspect(data, means, content_type=content_type)
     found = tuple(_find_broken(inspection.root, ()))
     verdict = inspection.verdict
@@ -94,7 +95,7 @@ def build_report(
         # The gates stopped for want of something; what the tree shows broken is what they would have come to.
         first, *rest = others
         others = tuple(rest)
-    tree = _branch(inspection.root, show_payload=show_payload)
+    tree = _branch(inspection.root)
     return Report(
         name=scrub(name),
         headline=_headline(verdict, first, tree),
@@ -197,15 +198,13 @@ def _untrusted(root: Node) -> Iterator[tuple[str, str]]:
         yield "trust", unseen.value
 
 
-def _branch(node: Node, *, show_payload: bool) -> Branch:
-    content = None
-    if show_payload and node.octets is not None:
-        content = node.octets.decode("utf-8", "replace")
+def _branch(node: Node) -> Branch:
+    content = None if node.octets is None else node.octets.decode("utf-8", "replace")
     return Branch(
         scrub(node.label),
         scrub(node.value),
         node.mark,
-        tuple(_branch(child, show_payload=show_payload) for child in node.children),
+        tuple(map(_branch, node.children)),
         content,
     )
 

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 
 from accesspoint.explain.report import Branch, Broken, Report
+from accesspoint.log import without_controls
 from envelope.explain import Mark
 
 _SIGNS: Final[Mapping[Mark, str]] = MappingProxyType(
@@ -67,7 +68,8 @@ def _lines(branch: Branch, first: str, rest: str, width: int, colour: bool) -> I
     for number, line in enumerate(wrapped):
         yield f"{rest if number else first}{_paint(line, branch.mark, colour)}"
     if branch.content is not None:
-        yield from (f"{rest}{line}" for line in branch.content.splitlines())
+        for line in branch.content.splitlines():
+            yield f"{rest}{without_controls(line.expandtabs(4))}"
 
 
 def _wrapped(lead: str, text: str, width: int) -> list[str]:

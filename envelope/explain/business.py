@@ -59,7 +59,7 @@ def show_content(label: str, octets: bytes, means: Means) -> Node:
     if name == "Bundle" or octets[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return _show_fhir(label, octets, means)
     kind = f"XML <{name}>" if name else _kind_of(octets)
-    return Node(label, f"{kind}, {describe_octets(octets)}", octets=octets)
+    return Node(label, f"{kind}, {describe_octets(octets)}", octets=means.kept(octets))
 
 
 def _kind_of(octets: bytes) -> str:
@@ -122,7 +122,7 @@ def _show_fhir(label: str, octets: bytes, means: Means) -> Node:
             f"{'XML' if octets.lstrip().startswith(b'<') else 'JSON'} that is no FHIR message here, {size}",
             Mark.NOTED,
             tuple(_show_finding(found) for found in refused.findings),
-            octets=octets,
+            octets=means.kept(octets),
         )
     children: list[Node] = []
     try:
@@ -160,7 +160,7 @@ def _show_fhir(label: str, octets: bytes, means: Means) -> Node:
         f"{label}: FHIR message",
         f"{message.format}, {size}",
         children=tuple(children),
-        octets=octets,
+        octets=means.kept(octets),
     )
 
 

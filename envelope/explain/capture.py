@@ -15,7 +15,7 @@ from typing import Final
 
 from envelope.errors import RemoteProtocolError, TransportRefused
 from envelope.events import ContentType, PartData, PartEnded, PartStarted
-from envelope.explain.node import Mark, Node, broken
+from envelope.explain.node import Mark, Node, broken, counted
 from envelope.limits import Limits
 from envelope.mime import MultipartParser, parse_content_type
 from envelope.pmode import Quirk
@@ -27,6 +27,20 @@ _FIELD_LINE: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n]*(?:\r?\n|
 _CHUNK_HEAD: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[^\r\n]{0,200}\r\n")
 _BOUNDARY: Final = re.compile(rb"\s*--([0-9A-Za-z'()+_,./:=? -]{1,70})\r?\n")
 _HEAD_BYTES: Final = 64 * 1024
+# What is told in full about content; of other fields, which products fill with titles, only the length.
+_PLAIN_FIELDS: Final = frozenset(
+    {
+        "content-encoding",
+        "content-id",
+        "content-length",
+        "content-transfer-encoding",
+        "content-type",
+        "mime-version",
+    }
+)
+_FILE_NAME: Final = re.compile(
+    r"""((?:file)?name[*0-9]*\s*=\s*)("(?:[^"\\]|\\.|\\$)*(?:"|$)|[^;]*)""", re.IGNORECASE
+)
 _SECRET: Final = frozenset(
     {"authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"}
 )
@@ -106,10 +120,19 @@ def _show_head(head: bytes, fields: list[tuple[str, str]]) -> Node:
         "HTTP",
         line,
         children=tuple(
-            Node(name, "(not shown)" if name.lower() in _SECRET else value)
+            _show_field(name, value, known=not name.lower().startswith("content-"))
             for name, value in fields
         ),
     )
+
+
+def _show_field(name: str, value: str, *, known: bool) -> Node:
+    """A header field; only the length of its file names, which often name a patient, and of text nobody knows."""
+    if name.lower() in _SECRET:
+        return Node(name, "(not shown)")
+    if not known and name.lower() not in _PLAIN_FIELDS:
+        return Node(name, counted(value))
+    return Node(name, _FILE_NAME.sub(lambda found: found[1] + counted(found[2].strip('" ')), value))
 
 
 def _without_chunks(body: bytes) -> bytes:
@@ -167,7 +190,7 @@ def describe_octets(octets: bytes) -> str:
 
 def show_part(part: Part, *, role: str, children: tuple[Node, ...] = ()) -> Node:
     """The node of one MIME part: its header fields, and what it holds by size and digest."""
-    fields = tuple(Node(name, value) for name, value in part.headers.items())
+    fields = tuple(_show_field(name, value, known=False) for name, value in part.headers.items())
     cut = "" if part.complete else "; cut off, the end boundary is missing"
     return Node(
         role,

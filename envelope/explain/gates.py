@@ -11,7 +11,7 @@ Spec: decisions D1 and D9.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import MappingProxyType
@@ -83,13 +83,21 @@ class SentMessage:
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What a person gave to look with; `policies` are the generations of the profile by name, the usual one first."""
+    """What a person gave to look with; `policies` are the generations of the profile by name, the usual one first.
+
+    With `keep_payload` the nodes keep content, for a person who asked to see it.
+    """
 
     trust: Trust
     decrypter: Decrypter | None = None
     policies: Mapping[str, SecurityPolicy] = field(default_factory=lambda: PROFILES)
     limits: Limits = DEFAULT_LIMITS
     sent: SentMessage | None = None
+    keep_payload: bool = False
+
+    def kept(self, octets: bytes) -> bytes | None:
+        """What a node keeps of content."""
+        return octets if self.keep_payload else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +208,9 @@ def _pass(capture: Capture, policy: SecurityPolicy, means: Means, passed: list[G
     contents = _open_parts(decrypted, parts, limits)
     passed.append(Gate.G8)
     compressed = {info.content_id for info in parsed.user_message.parts if info.compression_type}
+    inflater = Inflater(limits)
     contents = {
-        content_id: b"".join(inflate(octets, limits)) if content_id in compressed else octets
+        content_id: inflater.inflate(octets) if content_id in compressed else octets
         for content_id, octets in contents.items()
     }
     passed.append(Gate.G9)
@@ -243,11 +252,24 @@ def _open_parts(
     return contents
 
 
-def inflate(octets: bytes, limits: Limits = DEFAULT_LIMITS) -> Iterator[bytes]:
-    """Gate G9: what a compressed part holds; raises `DecompressionFailure`."""
-    decompressor = Decompressor(limits)
-    yield from decompressor.decompress(octets)
-    decompressor.finish()
+class Inflater:
+    """Gate G9 for the parts of one capture: each within its limits, and all of them in the memory of one."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits.sbd_bytes
+
+    def inflate(self, octets: bytes) -> bytes:
+        """What a compressed part holds; raises `DecompressionFailure`, and `Unseen` when the parts are too much together."""
+        decompressor = Decompressor(self._limits)
+        pieces = []
+        for piece in decompressor.decompress(octets):
+            self._left -= len(piece)
+            if self._left < 0:
+                raise Unseen(f"the parts inflate to more than {self._limits.sbd_bytes} octets")
+            pieces.append(piece)
+        decompressor.finish()
+        return b"".join(pieces)
 
 
 def is_business_document(octets: bytes) -> bool:

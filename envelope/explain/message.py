@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Final
 
 from envelope.errors import RemoteProtocolError
 from envelope.explain.business import show_content
-from envelope.explain.gates import Means, inflate, time_of
-from envelope.explain.node import Mark, Node, broken, look, unseen
+from envelope.explain.gates import Inflater, Means, Unseen, time_of
+from envelope.explain.node import Mark, Node, broken, counted, look, unseen
 from envelope.explain.security import Wire, short, show_security
 from envelope.explain.signal import show_signal
 from envelope.limits import Limits
-from envelope.messaging import TIMESTAMP, PartInfo, Party, UserMessage, read_user_message
+from envelope.messaging import (
+    STANDARD_PROPERTIES,
+    TIMESTAMP,
+    PartInfo,
+    Party,
+    UserMessage,
+    read_user_message,
+)
 from envelope.pmode import Quirk, SecurityPolicy
 from envelope.signals import SignalMessage, read_signals
 from envelope.soap import HEADER, SoapDocument, parse_soap, read_fault
@@ -92,8 +99,10 @@ def _show_document(
         )
     else:
         nodes.append(looked.node)
-    for content_id in {*infos, *(parts or {})}:
-        nodes.append(_show_payload(content_id, infos.get(content_id), looked.octets, parts, means))
+    inflater = Inflater(means.limits)
+    for content_id in dict.fromkeys((*infos, *(parts or {}))):
+        info = infos.get(content_id)
+        nodes.append(_show_payload(content_id, info, looked.octets, parts, means, inflater))
     return tuple(nodes)
 
 
@@ -108,10 +117,11 @@ def _outline(root: "_Element") -> tuple[Node, ...]:
         if "Messaging" not in locals_ or "Security" in locals_ or len(found) == _MOST_ELEMENTS:
             continue
         name = element.get("name")
-        found.append(
-            Node("/".join(locals_[locals_.index("Messaging") + 1 :]) + (f" {name}" if name else ""),
-                 (element.text or element.get("href") or "").strip())
-        )  # fmt: skip
+        text = (element.text or element.get("href") or "").strip()
+        if locals_[-1] in ("Description", "Property"):
+            text = _value_of(name, text)
+        label = "/".join(locals_[locals_.index("Messaging") + 1 :])
+        found.append(Node(f"{label} {name}" if name else label, text))
     return tuple(found)
 
 
@@ -139,17 +149,23 @@ def _read_user_message(
             Node("AgreementRef", _typed(info.agreement_ref.value, info.agreement_ref.type))
         )
     children += [
-        Node(f"property {each.name}", _typed(each.value, each.type))
+        Node(f"property {each.name}", _typed(_value_of(each.name, each.value), each.type))
         for each in message.message_properties
     ]
     children += [
         Node(
             f"part {part.content_id}",
-            ", ".join(f"{each.name} {each.value}" for each in part.properties) or "no properties",
+            ", ".join(f"{each.name} {_value_of(each.name, each.value)}" for each in part.properties)
+            or "no properties",
         )
         for part in message.parts
     ]
     return Node("UserMessage", message.message_id, children=tuple(children)), message
+
+
+def _value_of(name: str | None, value: str) -> str:
+    """The value of a property that the standards name; products put titles and file names into others."""
+    return value if name in STANDARD_PROPERTIES else counted(value)
 
 
 def _party(party: Party) -> str:
@@ -175,6 +191,7 @@ def _show_payload(
     octets: Mapping[str, bytes],
     parts: Mapping[str, bytes] | None,
     means: Means,
+    inflater: Inflater,
 ) -> Node:
     label = f"payload {content_id}"
     if parts is None:
@@ -188,7 +205,10 @@ def _show_payload(
         return look(label, lambda: show_content(label, content, means))
 
     def inflated() -> Node:
-        plain = b"".join(inflate(content, means.limits))
+        try:
+            plain = inflater.inflate(content)
+        except Unseen as end:
+            return unseen(label, str(end))
         node = show_content(label, plain, means)
         return Node(
             node.label,

@@ -54,6 +54,11 @@ def unseen(label: str, because: str, *children: Node) -> Node:
     return Node(label, f"not looked at: {because}", Mark.UNSEEN, children)
 
 
+def counted(text: str) -> str:
+    """What is said of text that may be about a patient: how long it is."""
+    return f"({len(text)} characters)"
+
+
 def look(label: str, at: Callable[[], Node]) -> Node:
     """Look at one thing; where a gate refuses it, the node holds the refusal and the walk goes on."""
     try:

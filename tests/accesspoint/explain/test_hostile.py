@@ -103,6 +103,12 @@ def test_terminal_sequences_do_not_reach_a_terminal(author: Author, means: Means
     report, text = explain(body, means, wire.content_type)
     assert report.tree.count(Mark.BROKEN)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    octets = author.test_message([b"<a>\x1b]0;owned\x07\xc2\x9b2J\r\tb</a>"])
+    report = build_report(
+        octets.body, means, name="x", content_type=octets.content_type, show_payload=True
+    )
+    assert "\\u001b]0;owned\\u0007\\u009b2J" in render_text(report)
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", render_text(report))
     head = b"HTTP/1.1 200 OK\r\nX-Name: \x1b[31mred\x9b1m\r\n\r\n"
     _, text = explain(head + gzip(b"x"), means)
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)

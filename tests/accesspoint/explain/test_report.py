@@ -4,12 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from as4_stage import STRANGER, Pki
-from as4_wire import Author, Tree, Wire, business_document
+from as4_wire import CANARY, Author, Tree, Wire, business_document
 from lxml import etree
 
 from accesspoint.explain.means import GivenTrust
@@ -19,9 +20,11 @@ from accesspoint.explain.rules import CATALOGUE, RULES
 from accesspoint.explain.text import render_text
 from accesspoint.problems import PROBLEMS, Whose
 from envelope import names
-from envelope.explain import Mark, Means
+from envelope.explain import Mark, Means, inspect
 from envelope.explain.hints import why_part_differs
 from envelope.fhir.synthetic import TEST_CPR
+from envelope.limits import Limits
+from envelope.messaging import Property, UserMessage
 from envelope.pmode import Quirk
 from envelope.smp import SmpIdentifier, build_service_group
 from envelope.wsse import Decrypter
@@ -257,6 +260,64 @@ def test_nothing_about_a_patient_is_said_unless_asked(author: Author, means: Mea
     assert not number.search(told)
     asked = render_text(explained(wire, means, show_payload=True))
     assert number.search(asked)
+
+
+def test_what_a_partner_wrote_beside_the_standards_names_is_only_counted(
+    author: Author, means: Means
+) -> None:
+    """Titles and file names in properties and part headers often name a patient."""
+
+    def name_file(plain: UserMessage) -> UserMessage:
+        (part,) = plain.parts
+        named = replace(part, properties=(*part.properties, Property("FileName", "Nancy Ann.xml")))
+        return replace(plain, parts=(named,))
+
+    wire = author.compose(message=name_file)
+    (part,) = wire.parts
+    fields = (
+        ("Content-Disposition", "attachment; filename*=UTF-8''Nancy.xml"),
+        ("Content-Type", 'application/octet-stream; name="Nancy; Berggren"'),
+        ("Content-Description", "of Nancy"),
+    )
+    kept = tuple(one for one in part.headers if one[0] not in dict(fields))
+    wire = wire.with_parts(replace(part, headers=(*kept, *fields)))
+    for sound in (wire, wire.with_text("<eb:Action>", "<eb:Bad/><eb:Action>")):
+        report = explained(sound, means)
+        told = render_text(report) + render_html(report) + json.dumps(to_json(report))
+        for private in (CANARY, "Nancy", "Berggren"):
+            assert private not in told
+        values = {each.label.rpartition("/")[2]: each.value for each in branches(report.tree)}
+        assert "(13 characters)" in told, "the file name is there, as its length"
+        assert "originalSender" in told
+        assert re.search(r"0088:\d{13}", told), "what the standards name is shown"
+        assert values["content-description"] == "(8 characters)"
+    head = b'HTTP/1.1 200 OK\r\nContent-Disposition: inline; filename="Nancy"\r\nX-It: name="Nancy\\" Nancy; Nancy\r\n\r\n'
+    assert "Nancy" not in render_text(build_report(head + wire.body, means, name="answer"))
+
+
+def test_content_is_kept_only_for_who_asked(author: Author, means: Means) -> None:
+    wire = author.compose()
+    for asked in (False, True):
+        root = inspect(
+            wire.body, replace(means, keep_payload=asked), content_type=wire.content_type
+        ).root
+        assert any(node.octets is not None for node in root.walk()) is asked
+
+
+def test_parts_that_are_too_much_together_are_not_looked_at(author: Author, means: Means) -> None:
+    """Each is within its limits: the gates refuse nothing, and nothing more is kept than one part may hold."""
+    wire = author.test_message([b"a" * 60_000, b"b" * 60_000])
+    report = explained(wire, replace(means, limits=Limits(sbd_bytes=100_000)))
+    assert report.broken is None
+    assert (
+        dict(report.lines)["not looked further"] == "the parts inflate to more than 100000 octets"
+    )
+    payloads = [each for each in branches(report.tree) if each.label.startswith("payload")]
+    assert [each.mark for each in payloads] == [Mark.PLAIN, Mark.UNSEEN]
+    alone = author.test_message([b"a" * 100_001])
+    refused = explained(alone, replace(means, limits=Limits(sbd_bytes=100_000))).broken
+    assert refused is not None
+    assert refused.reason == "gzip.limit"
 
 
 def test_a_business_document_alone(means: Means) -> None:
