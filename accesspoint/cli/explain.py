@@ -14,10 +14,15 @@ from accesspoint.explain.report import Report, build_report, to_json
 from accesspoint.explain.text import render_text
 from accesspoint.problems import ExitStatus
 from envelope.errors import RemoteProtocolError
-from envelope.explain import read_sent
+from envelope.explain import Mark, read_sent
 from keys.errors import KeysError
 
 LARGEST: Final = 256 * 1024 * 1024
+_STATUS: Final = {
+    Mark.HOLDS: ExitStatus.OK,
+    Mark.BROKEN: ExitStatus.REFUSED,
+    Mark.UNSEEN: ExitStatus.USAGE,
+}
 FORMATS: Final = ("text", "json", "html")
 
 
@@ -64,7 +69,7 @@ def run(
         data, means, name=name, content_type=content_type, show_payload=show_payload
     )
     sys.stdout.write(_render(report, format_))
-    return ExitStatus.OK if report.holds else ExitStatus.REFUSED
+    return _STATUS[report.mark]
 
 
 def _read(file: str) -> bytes:

@@ -42,7 +42,8 @@ def explain(
     """Say what captured bytes are, and what is broken.
 
     Takes an HTTP request or answer, a multipart, a SOAP envelope, a StandardBusinessDocument, a FHIR
-    message, an answer of an SMP, a delivery event. Sends nothing and asks nobody.
+    message, an answer of an SMP, a delivery event. Of anything else it says what it is and judges nothing. Sends
+    nothing and asks nobody.
 
     \b
     Examples:
@@ -50,8 +51,8 @@ def explain(
       accesspoint explain receipt.xml --against message.bin --format html
 
     \b
-    Exit codes: 0 nothing broken was found, 1 the file cannot be read, 4 a rule is broken,
-      7 keys or certificates cannot be read.
+    Exit codes: 0 nothing broken was found, 1 the file cannot be read, 2 usage, or it is no message,
+      4 a rule is broken, 7 keys or certificates cannot be read.
     Does not check: revocation, and agreements with partners.
     """
     from accesspoint.cli import explain as verb

@@ -35,7 +35,7 @@ def render_html(report: Report) -> str:
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none';style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{_STYLE}</style></head><body>"
-        f"<h1>{'✓' if report.holds else '✗'} {title}</h1><dl>{verdict}</dl>"
+        f"<h1>{_SIGNS[report.mark]}{title}</h1><dl>{verdict}</dl>"
         + (f"<h2>Broken too</h2><ul>{others}</ul>" if others else "")
         + f"<h2>What is in it</h2><ul>{''.join(_item(report.tree))}</ul></body></html>\n"
     )

@@ -53,7 +53,7 @@ class Report:
     """Everything that is said about one capture.
 
     `lines` is the verdict, `broken` what the gates would refuse it for, `others` further broken rules in the
-    tree, which a gate did not come to.
+    tree, which a gate did not come to. `foreign` names bytes of which nothing could be judged, such as an image.
     """
 
     name: str
@@ -62,11 +62,19 @@ class Report:
     broken: Broken | None
     others: tuple[Broken, ...]
     tree: Branch
+    foreign: str | None = None
 
     @property
     def holds(self) -> bool:
-        """Whether nothing broken was found."""
-        return self.broken is None and not self.tree.count(Mark.BROKEN)
+        """Whether there was something to judge, and nothing broken was found."""
+        return self.mark is Mark.HOLDS
+
+    @property
+    def mark(self) -> Mark:
+        """What the whole comes to."""
+        if self.broken is not None or self.tree.count(Mark.BROKEN):
+            return Mark.BROKEN
+        return Mark.HOLDS if self.foreign is None else Mark.UNSEEN
 
 
 def build_report(
@@ -98,11 +106,12 @@ def build_report(
     tree = _branch(inspection.root)
     return Report(
         name=scrub(name),
-        headline=_headline(verdict, first, tree),
+        headline=_headline(inspection, first, tree),
         lines=(*_tell(verdict, first), *_untrusted(inspection.root)),
         broken=first,
         others=others,
         tree=tree,
+        foreign=inspection.foreign,
     )
 
 
@@ -149,7 +158,8 @@ def _unique(found: Iterator[Broken]) -> tuple[Broken, ...]:
     return tuple(seen.values())
 
 
-def _headline(verdict: Verdict | None, first: Broken | None, tree: Branch) -> str:
+def _headline(inspection: Inspection, first: Broken | None, tree: Branch) -> str:
+    verdict = inspection.verdict
     if first is not None:
         refused = verdict is not None and verdict.strict.refusal is not None
         return (
@@ -159,6 +169,8 @@ def _headline(verdict: Verdict | None, first: Broken | None, tree: Branch) -> st
         )
     if tree.count(Mark.BROKEN):
         return "rules of its content are broken"
+    if inspection.foreign is not None:
+        return f"not a message: {scrub(inspection.foreign)}"
     if verdict is not None and verdict.strict.unseen:
         return "nothing broken as far as could be looked"
     return "nothing broken"

@@ -23,7 +23,7 @@ _LEAST_WIDTH: Final = 40
 
 def render_text(report: Report, *, width: int = 100, colour: bool = False) -> str:
     """The report as lines of at most `width` columns, where single words allow."""
-    mark = Mark.HOLDS if report.holds else Mark.BROKEN
+    mark = report.mark
     lines = [_paint(f"{_SIGNS[mark]}{report.name}: {report.headline}", mark, colour)]
     for name, said in report.lines:
         lines += _wrapped(f"  {name}: ", said, width)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from envelope.errors import FailedAuthentication, TransportRefused
 from envelope.events import ContentType
-from envelope.explain.business import root_name, show_content
+from envelope.explain.business import is_known, root_name, show_content
 from envelope.explain.capture import describe_octets, peel, read_parts, show_part
+from envelope.explain.foreign import name_foreign
 from envelope.explain.gates import (
     EVERY_QUIRK,
     Capture,
@@ -51,10 +52,14 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """The tree of a capture; `verdict` is None for what no gate judges, such as an answer of an SMP."""
+    """The tree of a capture; `verdict` is None for what no gate judges, such as an answer of an SMP.
+
+    `foreign` names what is neither a message nor a document known here, such as an image: nothing was judged.
+    """
 
     root: Node
     verdict: Verdict | None
+    foreign: str | None = None
 
 
 def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> Inspection:
@@ -64,7 +69,7 @@ def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> In
     """
     layers = peel(data, content_type)
     nodes = [*((layers.head,) if layers.head else ()), *layers.problems]
-    verdict = None
+    verdict = foreign = None
     if layers.content_type is not None and layers.content_type.media_type == "multipart/related":
         verdict = judge(Capture(layers.body, layers.content_type), means)
         nodes += _show_multipart(layers.content_type, layers.body, means, verdict)
@@ -76,7 +81,10 @@ def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> In
     else:
         nodes.append(look("document", lambda: show_content("document", layers.body, means)))
         kind = "document"
-    return Inspection(Node(kind, describe_octets(data), children=tuple(nodes)), verdict)
+        if not is_known(layers.body):
+            whole = layers.body if layers.body.strip() else data
+            foreign = name_foreign(whole, root_name(whole))
+    return Inspection(Node(kind, describe_octets(data), children=tuple(nodes)), verdict, foreign)
 
 
 def read_sent(data: bytes, limits: Limits = DEFAULT_LIMITS) -> SentMessage:

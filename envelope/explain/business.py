@@ -18,6 +18,7 @@ from envelope.ehmi import check_envelope, is_acknowledgement
 from envelope.errors import CertificateRefused, RemoteProtocolError, SmpRefused
 from envelope.explain.capture import describe_octets
 from envelope.explain.certificate import show_certificate, show_trust
+from envelope.explain.foreign import kind_of
 from envelope.explain.gates import Means, is_business_document
 from envelope.explain.node import Mark, Node, broken, look
 from envelope.names import q
@@ -32,13 +33,7 @@ if TYPE_CHECKING:
 
 _ROOT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
 _PERSONAL: Final = frozenset({ScopeType.PATIENTID, ScopeType.XDS_METADATA})
-_KINDS: Final = (
-    (b"\x1f\x8b", "gzip"),
-    (b"%PDF", "PDF"),
-    (b"PK\x03\x04", "ZIP"),
-    (b"\x89PNG", "PNG image"),
-    (b"\xff\xd8\xff", "JPEG image"),
-)
+_SERVICE: Final = frozenset({"SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"})
 _MOST_FINDINGS: Final = 50
 
 
@@ -49,21 +44,27 @@ def root_name(octets: bytes) -> str:
     return "" if found is None else found[1].decode("ascii", "replace")
 
 
+def is_known(octets: bytes) -> bool:
+    """Whether content is of a kind that is looked into here, rather than just described."""
+    return is_business_document(octets) or root_name(octets) in _SERVICE or _is_fhir(octets)
+
+
+def _is_fhir(octets: bytes) -> bool:
+    start = octets[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    return root_name(octets) == "Bundle" or start.startswith(b"{")
+
+
 def show_content(label: str, octets: bytes, means: Means) -> Node:
     """Describe content of any kind, and look into the kinds that are known here."""
     if is_business_document(octets):
         return _show_document(label, octets, means)
     name = root_name(octets)
-    if name in ("SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"):
+    if name in _SERVICE:
         return _show_service(label, octets, name, means)
-    if name == "Bundle" or octets[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+    if _is_fhir(octets):
         return _show_fhir(label, octets, means)
-    kind = f"XML <{name}>" if name else _kind_of(octets)
+    kind = f"XML <{name}>" if name else kind_of(octets)
     return Node(label, f"{kind}, {describe_octets(octets)}", octets=means.kept(octets))
-
-
-def _kind_of(octets: bytes) -> str:
-    return next((kind for magic, kind in _KINDS if octets.startswith(magic)), "content")
 
 
 def _show_document(label: str, octets: bytes, means: Means) -> Node:

@@ -71,3 +71,31 @@ def test_what_cannot_be_done_is_said(invoke: Invoke, arguments: list[str], statu
     assert ended.status == status
     assert ended.err
     assert ended.out == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (b"", "empty"),
+        (b"\r\n", "empty"),
+        (b"hello", "plain text"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "PNG image"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "JPEG image"),
+        (b"PK\x03\x04\x14\x00", "ZIP"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"\x00\xff\x00", "octets of no known format"),
+        (b"<note/>", "XML <note>"),
+        (b"POST /as4 HTTP/1.1\r\nHost: ap.example\r\n\r\n", "HTTP head without a body"),
+        (b"HTTP/1.1 202 Accepted\r\nDate: today", "HTTP head without a body"),
+        (b"Content-Type: text/plain\r\nContent-ID: <a@b>\r\n", "MIME head without a body"),
+        (b"Content-Type: image/png\r\n\r\n\x89PNG\r\n", "PNG image"),
+    ],
+)
+def test_what_is_no_message_is_named_and_never_called_sound(
+    invoke: Invoke, data: bytes, kind: str
+) -> None:
+    ended = invoke("explain", "-", stdin=data)
+    assert ended.status == 2
+    assert ended.out.startswith(f"– standard input: not a message: {kind}\n")
+    page = invoke("explain", "-", "--format", "html", stdin=data).out
+    assert "✓" not in page
