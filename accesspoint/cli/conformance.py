@@ -90,8 +90,11 @@ def compare_runs(before: Path, after: Path) -> int:
     runs = []
     for path in (before, after):
         try:
-            runs.append(report_json.read(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
+            runs.append(report_json.read(path.read_bytes()))
+        except OSError as error:
+            sys.stderr.write(f"{path}: {error.strerror}\n")
+            return ExitStatus.USAGE
+        except ValueError as error:
             sys.stderr.write(f"{path}: {error}\n")
             return ExitStatus.USAGE
     changes = compare(runs[0], runs[1])

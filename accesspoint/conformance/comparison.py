@@ -1,4 +1,4 @@
-"""Two runs side by side: what got better, what got worse, what is new; the way to see what a release changed."""
+"""Two runs side by side: what got better, what got worse, what only one of them has; so a release shows what it changed."""
 
 from dataclasses import dataclass
 
@@ -17,12 +17,17 @@ class Change:
 
     @property
     def is_worse(self) -> bool:
-        """Whether something obliging held before and was not shown to hold after."""
+        """Whether something obliging held before, and was tried after and not shown to hold."""
         return (
             is_obliging(self.assertion)
             and self.before is Status.PASS
-            and self.after is not Status.PASS
+            and self.after not in (Status.PASS, None)
         )
+
+    @property
+    def is_in_both(self) -> bool:
+        """Whether both runs had the assertion, so that there is something to compare."""
+        return self.before is not None and self.after is not None
 
 
 def compare(before: Run, after: Run) -> list[Change]:
@@ -44,14 +49,19 @@ def render(before: Run, after: Run, changes: list[Change]) -> str:
         f"  after:  {after.target}, {after.at:%Y-%m-%d %H:%M}, accesspoint {after.version}",
         "",
     ]
-    for change in changes:
+    compared = [change for change in changes if change.is_in_both]
+    for change in compared:
         mark = "✗" if change.is_worse else "✓" if change.after is Status.PASS else "–"
-        lines.append(
-            f"  {mark} {change.assertion.id:<16} {change.before or 'not run'} → {change.after or 'not run'}"
-        )
-    worse = sum(change.is_worse for change in changes)
+        lines.append(f"  {mark} {change.assertion.id:<16} {change.before} → {change.after}")
+    worse = sum(change.is_worse for change in compared)
     lines += [
-        "" if changes else "  no assertion differs",
-        f"  {len(changes)} differ, {worse} of them worse",
+        "" if compared else "  no assertion differs",
+        f"  {len(compared)} differ, {worse} of them worse",
     ]
+    for run, missing in (
+        ("earlier", sum(change.before is None for change in changes)),
+        ("later", sum(change.after is None for change in changes)),
+    ):
+        if missing:
+            lines.append(f"  {missing} not run in the {run} run, so not compared")
     return "\n".join(lines) + "\n"

@@ -37,12 +37,12 @@ def write(run: Run) -> str:
     )
 
 
-def read(text: str) -> Run:
-    """Return the run that `write` wrote; raises ValueError for anything else."""
+def read(text: str | bytes) -> Run:
+    """Return the run that `write` wrote; raises ValueError with a sentence for a person for anything else."""
     try:
         raw = json.loads(text)
         if raw["format"] != FORMAT:
-            raise ValueError(f"it is no {FORMAT}")
+            raise ValueError(raw["format"])
         return Run(
             target=raw["target"],
             kind=raw["kind"],
@@ -50,8 +50,10 @@ def read(text: str) -> Run:
             results=tuple(_read_result(one) for one in raw["results"]),
             version=raw["kit"],
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError("it is no report of a conformance run") from error
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            "it is no report of a conformance run: give the report.json that --report wrote"
+        ) from error
 
 
 def _result(result: Result) -> dict[str, Any]:

@@ -94,6 +94,49 @@ def test_what_got_worse_ends_with_9(invoke: Invoke, capture: Path, tmp_path: Pat
     assert healed.status == 0
     assert "✓ AS4_CP_TA03      fail → pass" in healed.out
     assert "no assertion differs" in invoke("conformance", "compare", worse, worse).out
-    better.write_text("{}")
-    assert invoke("conformance", "compare", better, worse).status == 2
     assert report_json.read(worse.read_text()).results[0].seen == "2"
+
+
+def test_what_was_not_run_is_not_worse(invoke: Invoke, capture: Path, tmp_path: Path) -> None:
+    invoke("conformance", "run", "--target", capture, "--only", "TA03", "--report", tmp_path)
+    few = tmp_path / "report.json"
+    many = tmp_path / "many.json"
+    raw = json.loads(few.read_text())
+    raw["results"] = [
+        {**raw["results"][0], "id": id_, "status": "pass" if id_ != "AS4_CP_TA03" else "fail"}
+        for id_ in catalogue()
+    ]
+    many.write_text(json.dumps(raw))
+    others = len(catalogue()) - 1
+    ended = invoke("conformance", "compare", many, few)
+    assert ended.status == 0
+    assert ended.out.endswith(
+        "  no assertion differs\n  0 differ, 0 of them worse\n"
+        f"  {others} not run in the later run, so not compared\n"
+    )
+    ended = invoke("conformance", "compare", few, many)
+    assert ended.status == 0
+    assert f"  {others} not run in the earlier run, so not compared\n" in ended.out
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"\x89PNG\xff",
+        b"{}",
+        b"[]",
+        b'{"format": "another"}',
+        b'{"format": "accesspoint-conformance-1", "target": "", "kind": "", "at": "soon", "results": []}',
+    ],
+)
+def test_what_is_no_report_is_told_in_words(invoke: Invoke, octets: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    path.write_bytes(octets)
+    ended = invoke("conformance", "compare", path, path)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err == (
+        f"{path}: it is no report of a conformance run: give the report.json that --report wrote\n"
+    )
+    ended = invoke("conformance", "compare", tmp_path, path)
+    assert (ended.status, ended.err) == (2, f"{tmp_path}: Is a directory\n")
