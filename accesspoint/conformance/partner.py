@@ -22,6 +22,7 @@ It is described by a TOML file; names of files are relative to it.
     participant = "iso6523-actorid-upis::0088:5790000000012"    document = "busdox-docid-qns::urn:dk:..."
     # of that participant a document that is redirected; others, to show what is compared how
     redirected = ""    schemeless = ""    sensitive_participant = ""    sensitive_document = ""
+    hosts = []                                  as host:port, other publishers that it may lead us to; no other is asked
 """
 
 import ssl
@@ -76,6 +77,7 @@ class PublisherDescription(Table):
     schemeless: str = ""
     sensitive_participant: str = ""
     sensitive_document: str = ""
+    hosts: tuple[Endpoint, ...] = ()
 
     def published(self) -> Published:
         """The same for the rules."""
@@ -87,6 +89,7 @@ class PublisherDescription(Table):
             schemeless=_known(self.schemeless),
             sensitive_participant=_known(self.sensitive_participant),
             sensitive_document=_known(self.sensitive_document),
+            hosts=frozenset(str(one).lower() for one in self.hosts),
         )
 
 

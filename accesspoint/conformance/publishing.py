@@ -13,6 +13,8 @@ from aiohttp.typedefs import Middleware
 from yarl import URL
 
 from accesspoint.bounded import read_bounded
+from accesspoint.config_values import Address
+from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.smp_rules import Get, Published, PublisherAnswer
 from accesspoint.network.listening import Listeners
@@ -109,14 +111,22 @@ async def our_publisher(
             schemeless=SmpIdentifier(None, "urn:conformance:Schemeless"),
             sensitive_participant=SmpIdentifier(_SENSITIVE_SCHEME, "9999:Exactly"),
             sensitive_document=SmpIdentifier(_SENSITIVE_DOCUMENT_SCHEME, _DOCUMENT),
+            hosts=frozenset({_host_of(URL(behind))}),
         )
     finally:
         await listeners.stop()
 
 
 @asynccontextmanager
-async def asking(recorder: Recorder) -> AsyncIterator[Get]:
-    """Ask publishers by plain GET; what is asked and answered goes to the recorder."""
+async def asking(recorder: Recorder, published: Published) -> AsyncIterator[Get]:
+    """Ask publishers by plain GET; what is asked and answered goes to the recorder.
+
+    Addresses come from the publisher's own answers, and what they answer stands in the report: so only the host that
+    was described is asked, and those that are named beside it.
+
+    Spec: hostile 1.16.
+    """
+    allowed = {_host_of(URL(published.base_url)), *published.hosts}
     timeout = aiohttp.ClientTimeout(total=SECONDS)
     async with aiohttp.ClientSession(
         timeout=timeout,
@@ -126,10 +136,19 @@ async def asking(recorder: Recorder) -> AsyncIterator[Get]:
     ) as session:
 
         async def get(url: str) -> PublisherAnswer:
-            recorder.sent("request", f"GET {url}", b"")
             # As it is written: a client that decodes %3A first would ask for something else.
+            try:
+                asked = URL(url, encoded=True)
+                host = _host_of(asked)
+            except ValueError as error:
+                raise Unmet("an http address", url[:200]) from error
+            if host not in allowed:
+                raise NotApplicable(
+                    f"the publisher leads to {host}, which its description does not list in hosts: not asked"
+                )
+            recorder.sent("request", f"GET {url}", b"")
             async with session.get(
-                URL(url, encoded=True),
+                asked,
                 allow_redirects=False,
                 headers={"Accept-Encoding": "identity"},
             ) as response:
@@ -142,3 +161,10 @@ async def asking(recorder: Recorder) -> AsyncIterator[Get]:
             return answer
 
         yield get
+
+
+def _host_of(url: URL) -> str:
+    """Whom the client would connect to, as host:port; raises ValueError for what is no address of HTTP."""
+    if url.scheme not in ("http", "https") or not url.host or url.port is None:
+        raise ValueError("no address of HTTP")
+    return str(Address(url.host.lower(), url.port))

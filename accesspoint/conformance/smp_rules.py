@@ -34,6 +34,8 @@ from envelope.smp import (
 )
 from envelope.xml import scan
 
+MAXIMUM_REFERENCES: Final = 32
+"""Of a ServiceGroup with more references than this, only the first ones are asked for."""
 _DECLARATION: Final = re.compile(rb"""<\?xml\s+version=["']1\.[01]["'](?P<rest>[^?]*)\?>""")
 _ENCODING: Final = re.compile(rb"""encoding=["']utf-8["']""", re.IGNORECASE)
 _URI_REFERENCE: Final = re.compile(
@@ -53,7 +55,7 @@ class Published:
 
     `redirected` is a document of the same participant that is answered with a Redirect, `schemeless` a participant
     whose identifier has no scheme and that takes `document`, `sensitive` a participant and a document in schemes
-    that say that case counts.
+    that say that case counts. `hosts` are others, as host:port, that its redirects and references may lead to.
     """
 
     base_url: str
@@ -63,6 +65,7 @@ class Published:
     schemeless: SmpIdentifier | None = None
     sensitive_participant: SmpIdentifier | None = None
     sensitive_document: SmpIdentifier | None = None
+    hosts: frozenset[str] = frozenset()
 
     def group_url(self, participant: SmpIdentifier | None = None) -> str:
         """The address of a ServiceGroup, here of the participant."""
@@ -92,7 +95,10 @@ class PublisherAnswer:
 
 
 Get: TypeAlias = Callable[[str], Awaitable[PublisherAnswer]]
-"""One GET of an address as it is written, without following redirects of HTTP."""
+"""One GET of an address as it is written, without following redirects of HTTP.
+
+Raises `Unmet` for what is no address, `NotApplicable` for a host that nobody agreed to ask.
+"""
 Rule: TypeAlias = Callable[[Published, Get], Awaitable[str]]
 
 RULES: Final[dict[str, Rule]] = {}
@@ -265,7 +271,8 @@ async def references_are_signed_by_the_same(published: Published, get: Get) -> s
     """Everything that a ServiceGroup refers to is there, and signed by one and the same certificate."""
     signer = _signer(await get(published.metadata_url()))
     _, references = _group(await get(published.group_url()))
-    for reference in references:
+    judged = references[:MAXIMUM_REFERENCES]
+    for reference in judged:
         answer = await get(reference)
         _content(answer)
         expect(
@@ -273,7 +280,7 @@ async def references_are_signed_by_the_same(published: Published, get: Get) -> s
             f"{reference} signed by {signer.subject.rfc4514_string()}",
             "a signature by another certificate",
         )
-    return f"{len(references)} references signed by {signer.subject.rfc4514_string()}"
+    return f"{len(judged)} of {len(references)} references, signed by {signer.subject.rfc4514_string()}"
 
 
 @_rule("SMP_TA07")

@@ -9,7 +9,7 @@ from accesspoint.conformance.target import Target
 
 def _as_case(rule: Rule) -> Case:
     async def ask_and_judge(target: Target, recorder: Recorder) -> str:
-        async with target.publisher() as published, asking(recorder) as get:
+        async with target.publisher() as published, asking(recorder, published) as get:
             return await rule(published, get)
 
     return ask_and_judge

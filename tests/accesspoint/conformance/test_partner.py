@@ -206,14 +206,25 @@ async def test_the_transport_and_the_publisher_of_a_partner_are_judged(
     def text(one: SmpIdentifier | None) -> str:
         return "" if one is None else f"{one.scheme or ''}::{one.value}"
 
-    wanted = ["TA40", "TA41", "TA42", "TA43", "SMP_TA03", "SMP_TA09B", "SMP_TA22", "SMP_TA25"]
+    wanted = [
+        "TA40",
+        "TA41",
+        "TA42",
+        "TA43",
+        "SMP_TA03",
+        "SMP_TA06",
+        "SMP_TA09B",
+        "SMP_TA22",
+        "SMP_TA25",
+    ]
     async with our_publisher(pki.third, pki.municipality) as published:
         described = {
             name: text(getattr(published, name))
             for name in ("participant", "document", "redirected", "schemeless",
                          "sensitive_participant", "sensitive_document")
         }  # fmt: skip
-        table = write_toml({"publisher": {"url": published.base_url, **described}})
+        hosts = sorted(published.hosts)
+        table = write_toml({"publisher": {"url": published.base_url, "hosts": hosts, **described}})
         own = description.read_text().replace("https://127.0.0.1:1/as4", clinic.url)
         description.write_text(f"{own}{table}", encoding="utf-8")
         async with open_target(str(description)) as target:

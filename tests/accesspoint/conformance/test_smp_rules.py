@@ -13,7 +13,8 @@ from aiohttp.typedefs import Middleware
 from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.publishing import asking, our_publisher
 from accesspoint.conformance.recorder import Recorder
-from accesspoint.conformance.smp_rules import RULES, Get, Published
+from accesspoint.conformance.smp_rules import MAXIMUM_REFERENCES, RULES, Get, Published
+from accesspoint.network.listening import Listeners
 from keys.devca import IssuedCertificate
 
 Change = Callable[[web.Request, web.Response], web.Response | None]
@@ -36,7 +37,7 @@ async def published(
     recorder = Recorder()
     async with (
         our_publisher(*signers, middlewares=middlewares) as what,
-        asking(recorder) as get,
+        asking(recorder, what) as get,
     ):
         yield what, get, recorder
 
@@ -56,6 +57,61 @@ async def test_what_is_not_published_is_not_judged(
         little = Published(what.base_url, what.participant, what.document)
         with pytest.raises(NotApplicable):
             await RULES[id_](little, get)
+
+
+LINKS = {
+    "SMP_TA06": ("Moved", b'(<Redirect[^>]* href=")[^"]*'),
+    "SMP_TA05": ("Receiver", b'(<ServiceMetadataReference[^>]* href=")[^"]*'),
+}
+
+
+def where_it_stands(part: str, old: bytes, new: bytes) -> Middleware:
+    def change(request: web.Request, answer: web.Response) -> web.Response | None:
+        is_here = isinstance(answer.body, bytes) and re.search(old, answer.body)
+        return octets(old, new)(request, answer) if is_here else None
+
+    return changed(only(part, change))
+
+
+def leading_to(id_: str, url: str) -> Middleware:
+    part, link = LINKS[id_]
+    return where_it_stands(part, link, rb"\1" + url.encode())
+
+
+@pytest.mark.parametrize("id_", LINKS)
+async def test_a_publisher_leads_the_kit_nowhere_else(
+    signers: list[IssuedCertificate], id_: str
+) -> None:
+    asked: list[str] = []
+
+    async def secret(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(text="what only this machine may see")
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", secret)
+    listeners = Listeners()
+    inside = await listeners.start(application)
+    try:
+        async with published(signers, leading_to(id_, f"{inside}/x")) as (what, get, recorder):
+            with pytest.raises(NotApplicable, match="does not list in hosts"):
+                await RULES[id_](what, get)
+            assert not any(inside in one.head for one in recorder.exchanged)
+            assert asked == []
+        async with published(signers, leading_to(id_, "file:///etc/hostname")) as (what, get, _):
+            with pytest.raises(Unmet, match="http"):
+                await RULES[id_](what, get)
+    finally:
+        await listeners.stop()
+
+
+async def test_a_group_of_any_length_has_an_end(signers: list[IssuedCertificate]) -> None:
+    link = b"(<ServiceMetadataReference [^>]*/>)"
+    many = where_it_stands("Receiver", link, rb"\1" * (MAXIMUM_REFERENCES + 1))
+    async with published(signers, many) as (what, get, recorder):
+        seen = await RULES["SMP_TA05"](what, get)
+    assert seen.startswith(f"{MAXIMUM_REFERENCES} of ")
+    assert len(recorder.exchanged) <= 2 * (MAXIMUM_REFERENCES + 2)
 
 
 # How a publisher is broken. Each takes a request and the honest answer to it, and gives the broken one.
