@@ -28,6 +28,7 @@ class Whose(StrEnum):
     OURS = "ours"
     THEIRS = "theirs"
     NETWORK = "network"
+    BOTH = "agreement"
     UNKNOWN = "unknown"
 
 
@@ -227,6 +228,18 @@ class ProblemRaised(Exception):
     def render(self, *, language: Language = Language.ENGLISH) -> str:
         """Return the whole text for a person."""
         return self.problem.render(language=language, **self.facts)
+
+
+_CERTIFICATES: Final = {
+    "cert.revoked": "certificate-revoked",
+    "cert.time": "certificate-expired",
+    "cert.revocation-unknown": "revocation-unknown",
+}
+
+
+def certificate_problem(reason: str) -> str:
+    """The slug of what the certificate rules refused a partner's certificate for; `reason` is that of the refusal."""
+    return _CERTIFICATES.get(reason, "certificate-untrusted")
 
 
 def find_problem(slug: str) -> Problem:

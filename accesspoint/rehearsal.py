@@ -11,7 +11,6 @@ Spec: eDelivery AS4 1.15 and 2.0; decision D15.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
 from cryptography import x509
@@ -21,6 +20,7 @@ from accesspoint.discovery.directory import Directory, LookupFailed
 from accesspoint.generation import encryption_certificate, generations_held, transport_profile_of
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
+from accesspoint.problems import Whose
 from accesspoint.trust import MessageTrust
 from envelope import names, soap
 from envelope.errors import CertificateRefused, EnvelopeError
@@ -52,14 +52,6 @@ from keys.store import KeyStore
 
 _OCTETS: Final = b"<rehearsal>nothing of this is sent</rehearsal>"
 _TYPE: Final = "application/xml"
-
-
-class Whose(StrEnum):
-    """Who has to do something about a step that does not hold."""
-
-    OURS = "ours"
-    THEIRS = "theirs"
-    BOTH = "agreement"
 
 
 @dataclass(frozen=True, slots=True)

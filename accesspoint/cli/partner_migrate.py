@@ -10,16 +10,14 @@ from typing import Any, Final
 from accesspoint.app import AccessPoint
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.cli.partner_show import Named, find_partner, unknown
-from accesspoint.clock import SystemClock
+from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from accesspoint.generation import transport_profile_of
-from accesspoint.ids import SystemIds
-from accesspoint.problems import ExitStatus
-from accesspoint.rehearsal import Rehearsal, Step, Whose
-from accesspoint.trust import MessageTrust
+from accesspoint.problems import ExitStatus, Whose
+from accesspoint.rehearsal import Rehearsal, Step
 from envelope import names
 from envelope.ehmi import HOSPITAL_NOTIFICATION_3_0
 from envelope.pmode import Generation
@@ -93,21 +91,15 @@ def _likely(one: Named) -> Generation:
 async def _rehearse(
     configuration: Configuration, one: Named, target: Generation, document: str
 ) -> list[Step]:
-    clock = SystemClock()
-    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock))
-    node.load_keys()
+    node, trust = build_speaker(configuration)
     rehearsal = Rehearsal(
         party=one.party,
         mode=node.agreements.mode_for(one.party),
         configured=one.certificates,
         keystore=node.keystore,
         identity=node.identity,
-        trust=MessageTrust(
-            node.build_validator(Purpose.MESSAGE, configuration.trust.message),
-            clock=clock,
-            partners=node.partner_certificates,
-        ),
-        clock=clock,
+        trust=trust,
+        clock=node.clock,
         ids=node.ids,
     )
     participant = f"{PARTICIPANT_PREFIX}{one.partner.gln or ''}"

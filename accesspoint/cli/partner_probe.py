@@ -9,23 +9,19 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint import log
-from accesspoint.app import AccessPoint
 from accesspoint.as4.client import As4Client
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.cli.partner_show import find_partner, unknown
-from accesspoint.clock import SystemClock
+from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
 from accesspoint.discovery.static import PARTICIPANT_PREFIX
-from accesspoint.ids import SystemIds
 from accesspoint.networks import AllowedNetworks
 from accesspoint.outbound.probe import Asked, Probe, Step
 from accesspoint.problem_texts import TRIED_AGAIN
 from accesspoint.problems import ExitStatus, Whose, fill, find_problem
-from accesspoint.trust import MessageTrust
 from envelope import names
 from envelope.ehmi import SBDH_ACKNOWLEDGEMENT, check_gln
 from envelope.errors import SbdRefused
-from keys.trust import Purpose
 
 DOCUMENT: Final = SBDH_ACKNOWLEDGEMENT.document_id
 """Asked for when nothing else is: every participant that takes anything takes acknowledgements."""
@@ -67,14 +63,7 @@ async def _walk(configuration: Configuration, asked: Asked, *, seconds: float) -
 @asynccontextmanager
 async def build_probe(configuration: Configuration, *, seconds: float) -> AsyncIterator[Probe]:
     """Put together what a node speaks to partners with, without its store."""
-    clock = SystemClock()
-    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock))
-    node.load_keys()
-    trust = MessageTrust(
-        node.build_validator(Purpose.MESSAGE, configuration.trust.message),
-        clock=clock,
-        partners=node.partner_certificates,
-    )
+    node, trust = build_speaker(configuration)
     settings = configuration.directory
     networks = AllowedNetworks(settings.networks) if settings else None
     async with AsyncExitStack() as stack:
@@ -96,7 +85,7 @@ async def build_probe(configuration: Configuration, *, seconds: float) -> AsyncI
             identity=node.identity,
             agreements=node.agreements,
             trust=trust,
-            clock=clock,
+            clock=node.clock,
             ids=node.ids,
             domain=node.domain,
             seconds=seconds,

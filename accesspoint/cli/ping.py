@@ -4,30 +4,21 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cryptography import x509
 
-from accesspoint.app import AccessPoint
 from accesspoint.as4.client import As4Client
 from accesspoint.cli.current import find_config, load_given
-from accesspoint.clock import SystemClock
+from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
 from accesspoint.generation import encryption_certificate
 from accesspoint.identity import mode_of, partner_certificates
-from accesspoint.ids import SystemIds
 from accesspoint.outbound.ping import Ping, ping
-from accesspoint.problems import ExitStatus, Occurrence, find_problem
-from accesspoint.trust import MessageTrust, common_name
+from accesspoint.problems import ExitStatus, Occurrence, certificate_problem, find_problem
+from accesspoint.trust import common_name
 from envelope.errors import CertificateRefused
 from keys.certificate import der
-from keys.trust import Purpose
-
-_CERTIFICATE: Final = {
-    "cert.revoked": "certificate-revoked",
-    "cert.time": "certificate-expired",
-    "cert.revocation-unknown": "revocation-unknown",
-}
 
 
 def run(partner: str, *, config: Path | None, seconds: float, as_json: bool) -> int:
@@ -53,7 +44,7 @@ def run(partner: str, *, config: Path | None, seconds: float, as_json: bool) -> 
     try:
         came_to = asyncio.run(_ping(configuration, agreed.url, certificate, seconds=seconds))
     except CertificateRefused as refused:
-        slug = _CERTIFICATE.get(refused.reason, "certificate-untrusted")
+        slug = certificate_problem(refused.reason)
         return _fail(partner, slug, refused.detail, as_json=as_json)
     if not came_to.answered:
         slug = came_to.verdict.problem or "peer-answer"
@@ -79,14 +70,7 @@ async def _ping(
     configuration: Configuration, url: str, certificate: x509.Certificate, *, seconds: float
 ) -> Ping:
     """Put together what a node speaks to partners with, without its store, and ping once."""
-    clock = SystemClock()
-    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock))
-    node.load_keys()
-    trust = MessageTrust(
-        node.build_validator(Purpose.MESSAGE, configuration.trust.message),
-        clock=clock,
-        partners=node.partner_certificates,
-    )
+    node, trust = build_speaker(configuration)
     await node.refresh_revocation()
     async with As4Client(node.client_tls, timeout_seconds=seconds) as client:
         return await ping(
@@ -96,7 +80,7 @@ async def _ping(
             mode=node.agreements.mode_for(common_name(certificate)),
             trust=trust,
             client=client,
-            clock=clock,
+            clock=node.clock,
             ids=node.ids,
             domain=node.domain,
         )

@@ -27,7 +27,7 @@ from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from accesspoint.outbound.ping import ping
-from accesspoint.problems import Whose, find_problem, refine
+from accesspoint.problems import Whose, certificate_problem, find_problem, refine
 from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from envelope.pmode import PMode
@@ -35,11 +35,6 @@ from keys.certificate import OCES_SYSTEM_POLICY, certificate_policies, describe,
 from keys.expiry import remaining
 from keys.tls import harden, peer_certificate
 
-_CERTIFICATE: Final = {
-    "cert.revoked": "certificate-revoked",
-    "cert.time": "certificate-expired",
-    "cert.revocation-unknown": "revocation-unknown",
-}
 _NAMES: Final = {
     HopKind.STATIC: "configuration",
     HopKind.CACHE: "cache",
@@ -332,7 +327,7 @@ class Probe:
             evidence = self._trust.validate_recipient(endpoint.certificate)
             common_name(certificate)
         except CertificateRefused as refused:
-            slug = _CERTIFICATE.get(refused.reason, "certificate-untrusted")
+            slug = certificate_problem(refused.reason)
             raise _Broken(slug, refused.detail) from refused
         policies = certificate_policies(certificate)
         revocation = "; ".join(dict.fromkeys(one.why for one in evidence.revocation))

@@ -35,6 +35,7 @@ from accesspoint.outbound.answers import Outcome, Verdict, judge
 from accesspoint.outbound.lanes import Lanes, lane_to
 from accesspoint.outbound.packing import build_request, build_wire
 from accesspoint.outbound.picking import Picking
+from accesspoint.problems import certificate_problem
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
@@ -62,11 +63,6 @@ from envelope.sending import State
 from keys.certificate import load_certificate
 
 LARGE_BYTES: Final = 1024 * 1024
-_CERTIFICATE_PROBLEMS: Final = {
-    "cert.revoked": "certificate-revoked",
-    "cert.time": "certificate-expired",
-    "cert.revocation-unknown": "revocation-unknown",
-}
 _DESTINATION: Final = frozenset(
     {
         "peer-unreachable",
@@ -208,7 +204,7 @@ class Sender:
             return
         except CertificateRefused as refused:
             # What discovery names may be replaced or revoked tomorrow: ask again later, never encrypt for it now.
-            slug = _CERTIFICATE_PROBLEMS.get(refused.reason, "certificate-untrusted")
+            slug = certificate_problem(refused.reason)
             await self._lookup_failed(row, slug, refused.detail, permanent=False)
             return
         failpoint("S5")
