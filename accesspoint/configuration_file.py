@@ -24,6 +24,8 @@ from accesspoint.config import (
     model_at,
 )
 from accesspoint.toml import Location, Place, locate
+from keys.errors import KeysError
+from keys.store import load_certificate_files
 
 _SECRET: Final = re.compile(
     r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
@@ -65,6 +67,28 @@ def validated(path: Path, environment: Mapping[str, str] | None = None) -> Confi
     return configuration
 
 
+def check_certificates(path: Path, configuration: Configuration) -> None:
+    """Read the certificate file of every partner; what cannot be used is told at its line.
+
+    Apart from `validated`, since a command that only asks a running node needs no files of partners.
+
+    Raises: ConfigurationProblem.
+    """
+    text = path.read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    reporter = _Reporter(path, locate(text))
+    reporter.override(document, os.environ)
+    for name, partner in configuration.partners.items():
+        if partner.certificate is None:
+            continue
+        try:
+            load_certificate_files([partner.certificate])
+        except KeysError as error:
+            reporter.find(("partners", name, "certificate"), error.detail)
+    if reporter.findings:
+        raise ConfigurationProblem(tuple(reporter.sorted_findings()))
+
+
 class _Reporter:
     """Collects problems and knows where each key of the file came from."""
 
@@ -90,7 +114,7 @@ class _Reporter:
             return
         if secret:
             text = "has a password; keep it in the PostgreSQL password file or in ACCESSPOINT__STORE__DATABASE"
-            self._add(("store", "database"), text, secret=True)
+            self.find(("store", "database"), text, secret=True)
 
     def override(self, document: dict[str, Any], variables: Mapping[str, str]) -> None:
         """Put the values of `ACCESSPOINT__…` variables into the document."""
@@ -123,22 +147,23 @@ class _Reporter:
             known = list(model.model_fields) if model else []
             why_not = model.not_taken.get(key) if model else None
             text = why_not or f"unknown key.{_did_you_mean(key, known)}"
-            self._add(location, text, mark_key=True)
+            self.find(location, text, mark_key=True)
         elif kind == "missing":
-            self._add(location[:-1], f'needs the key "{key}"', mark_key=True)
+            self.find(location[:-1], f'needs the key "{key}"', mark_key=True)
         elif kind in {"literal_error", "enum"}:
-            self._add(location, f"must be {details.get('ctx', {}).get('expected', 'another word')}")
+            self.find(location, f"must be {details.get('ctx', {}).get('expected', 'another word')}")
         elif kind in {"value_error", "assertion_error"}:
-            self._add(location, str(details.get("ctx", {}).get("error", details["msg"])))
+            self.find(location, str(details.get("ctx", {}).get("error", details["msg"])))
         elif kind == "string_pattern_mismatch":
-            self._add(location, f"has another form: {details.get('ctx', {}).get('pattern', '')}")
+            self.find(location, f"has another form: {details.get('ctx', {}).get('pattern', '')}")
         else:
             message = details["msg"]
-            self._add(location, message[:1].lower() + message[1:])
+            self.find(location, message[:1].lower() + message[1:])
 
-    def _add(
+    def find(
         self, location: Location, text: str, *, mark_key: bool = False, secret: bool = False
     ) -> None:
+        """Note a problem at its place in the file, or at the variable that gave the value."""
         variable = self._variables.get(location)
         if variable is not None:
             self.findings.append((1 << 30, Finding(f"environment {variable}", text)))

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
 from accesspoint.config import Configuration, ConfigurationProblem, load
+from accesspoint.configuration_file import check_certificates
 
 POINTER: Final = "current.json"
 Json = dict[str, Any]
@@ -41,10 +42,16 @@ def address_of(config: Path) -> NodeAddress:
     return NodeAddress.load(load_given(config).store.directory)
 
 
-def load_given(path: Path) -> Configuration:
-    """Read a configuration; raises `ConfigurationProblem` that calls the file what the user called it."""
+def load_given(path: Path, *, certificates: bool = False) -> Configuration:
+    """Read a configuration; raises `ConfigurationProblem` that calls the file what the user called it.
+
+    With `certificates` the files of partners are read too, which a node needs and most commands do not.
+    """
     try:
-        return load(path)
+        configuration = load(path)
+        if certificates:
+            check_certificates(path, configuration)
+        return configuration
     except ConfigurationProblem as problem:
         findings = tuple(
             replace(finding, where=f"{path}{finding.where.removeprefix(path.name)}")

@@ -437,7 +437,7 @@ def config_check(
 
     \b
     Exit codes: 0 no problems, 3 problems, each with its line.
-    Does not check: keys, certificates, and whether ports are free.
+    Does not check: our own keys and certificates, anchors, and whether ports are free.
     """
     from accesspoint.cli import config as verb
 

@@ -18,7 +18,7 @@ from accesspoint.problems import ExitStatus, ProblemRaised
 
 def run(path: Path) -> int:
     """Run the node; the exit status. What keeps it from starting is raised and told by the command tree."""
-    configuration = load_given(path)
+    configuration = load_given(path, certificates=True)
     if failpoints.is_armed() and configuration.profile is not Profile.DEV:
         raise ProblemRaised("failpoints-armed")
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()

@@ -106,3 +106,24 @@ def test_the_p_modes_of_a_partner_are_listed(invoke: Invoke, pki: Pki, tmp_path:
     assert "urn:agreed  [partner clinic]" in ended.out
     shown = json.loads(invoke("partner", "show", "clinic", "-c", path, "--format", "json").out)
     assert shown["pmodes"] == [{"id": "clinic.results", **pmodes["results"]}]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "cannot be read: No such file or directory"), (b"not a certificate", "")],
+)
+@pytest.mark.parametrize("verb", [("config", "check"), ("run",)])
+def test_a_certificate_file_that_cannot_be_used_is_told_at_its_line(
+    invoke: Invoke, config: Path, verb: tuple[str, ...], content: bytes | None, said: str
+) -> None:
+    lines = config.read_text().splitlines()
+    start = lines.index("[partners.clinic]")
+    at = next(n for n, line in enumerate(lines) if n > start and line.startswith("certificate"))
+    lines[at] = 'certificate = "their.pem"'
+    config.write_text("\n".join(lines))
+    if content is not None:
+        (config.parent / "their.pem").write_bytes(content)
+    ended = invoke(*verb, "--config", config)
+    assert (ended.status, ended.out) == (3, "")
+    assert f"{config}:{at + 1}" in ended.err
+    assert f"{config.parent / 'their.pem'}{' ' if said else ': '}{said}" in ended.err
