@@ -1,6 +1,7 @@
 """`accesspoint conformance`: run the assertions with a line for each, list them, compare two runs."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Final
@@ -44,12 +45,20 @@ def run(target: str, only: list[str], report: Path | None, certificate: Path | N
         if report is not None:
             report.mkdir(parents=True, exist_ok=True)
             for ending, write in _REPORTS.items():
-                (report / f"report.{ending}").write_text(write(finished), encoding="utf-8")
+                _write_report(report / f"report.{ending}", write(finished))
             sys.stdout.write(f"  report: {report / 'report.html'}\n")
     except OSError as error:
         sys.stderr.write(f"{error.filename or target}: {error.strerror or error}\n")
         return ExitStatus.USAGE
     return ExitStatus.OK if finished.is_judged and not finished.broken else ExitStatus.CONFORMANCE
+
+
+def _write_report(path: Path, text: str) -> None:
+    """Write a file for its owner alone: what a partner answered stands in it as it came."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)  # one of an earlier run may be open to others
+        file.write(text)
 
 
 async def _run(target: str, chosen: list[Assertion], certificate: Path | None) -> Run:

@@ -4,6 +4,7 @@ A capture is a whole HTTP message (request or status line, header fields, body) 
 the body alone; its media type then follows from its first line.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from cryptography import x509
 
 from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.interceptor import Script, undisturbed
-from accesspoint.conformance.reading import Message
+from accesspoint.conformance.reading import Message, media_type
 from accesspoint.conformance.recorder import Recorder
 from accesspoint.conformance.target import Sent, Target
 from envelope import names
@@ -59,6 +60,16 @@ def _guess(body: bytes) -> str:
     return "application/soap+xml"
 
 
+def _summary(message: Message) -> bytes:
+    """Media type, size in octets and SHA-256 of each part, as text."""
+    lines = [f"{len(message.mime)} parts, {len(message.body):,} octets; they are not in the report"]
+    for number, part in enumerate(message.mime, 1):
+        kind = media_type(part.fields.get("content-type", ""))
+        digest = hashlib.sha256(part.octets).hexdigest()
+        lines.append(f"part {number}: {kind}, {len(part.octets):,} octets, SHA-256 {digest}")
+    return "\n".join(lines).encode()
+
+
 class CaptureTarget(Target):
     """A file with one recorded message; everything that needs a living access point is not applicable."""
 
@@ -87,7 +98,8 @@ class CaptureTarget(Target):
             raise NotApplicable(f"no AS4 message in it: {unmet.seen}") from unmet
         if not found:
             raise NotApplicable(f"no user message in it, but {message.describe()}")
-        recorder.received("recorded message", message.content_type, message.body)
+        # What was recorded may be somebody's real document: its octets stay in the file that was given.
+        recorder.received("recorded message", media_type(message.content_type), _summary(message))
         return Sent(message.message_id, (message,))
 
     async def submit(self, draft: object, recorder: Recorder, script: Script = undisturbed) -> Sent:

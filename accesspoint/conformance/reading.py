@@ -41,7 +41,7 @@ Q = names.q
 _MEDIA_TYPE: Final = re.compile(r"[a-z]+/[a-z0-9.+-]{1,40}(?=\s*(?:;|\Z))", re.IGNORECASE)
 
 
-def _media_type(field: str) -> str:
+def media_type(field: str) -> str:
     """The media type without its parameters: a boundary or a file name may say whom a message is about."""
     found = _MEDIA_TYPE.match(field.strip())
     return found[0].lower() if found else "no media type"
@@ -96,7 +96,7 @@ class Message:
         except RemoteProtocolError as error:
             # What it is instead may be anybody's file, so it is named by type and size and never quoted.
             first = self.mime[0]
-            kind = _media_type(first.fields.get("content-type", ""))
+            kind = media_type(first.fields.get("content-type", ""))
             raise Unmet(
                 "a SOAP envelope", f"{len(first.octets):,} octets of {kind} ({error.reason})"
             ) from error
@@ -152,7 +152,7 @@ class Message:
         try:
             receipts, errors = self.all(names.EB, "Receipt"), self.errors
         except Unmet:
-            return f"{status} with {_media_type(self.content_type)}, no SOAP"
+            return f"{status} with {media_type(self.content_type)}, no SOAP"
         said = [
             f"{code} {CODES[code].short_description if code in CODES else ''}" for code in errors
         ]

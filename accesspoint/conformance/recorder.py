@@ -1,7 +1,8 @@
 """What was exchanged while a case ran: every octet in both directions, in order, for the report.
 
-The kit sends synthetic content only; what a partner answered is shown as it came. That is why reports are
-files of their own and nothing of them is ever logged.
+The kit sends synthetic content only. What a partner answers, and what it sends as a message of the run, is shown as it
+came, and nobody can say what it put there: so reports are files of their own that only their owner reads, and nothing
+of them is ever logged. Of a recorded message, which may be real, only types, sizes and digests are noted.
 """
 
 import time

@@ -1,7 +1,8 @@
-"""A run as one HTML page that can be sent to a partner: no script of others, no file beside it, light and dark.
+"""A run as one HTML page for whoever took part in it: no script of others, no file beside it, light and dark.
 
 The counts by level stand at the top; every assertion is a row that opens to what it asks, why that matters,
-what was seen, and every octet that was exchanged, shown where it is text and to be saved in any case.
+what was seen, and what was exchanged, shown where it is text and to be saved in any case; of a recorded message
+that is what its parts are, and not their octets.
 """
 
 import base64
@@ -93,7 +94,7 @@ def write(run: Run) -> str:
         f'<p class="soft">{escape(run.kind)}, {run.at:%d %B %Y, %H:%M} UTC, '
         f"kit {escape(run.version)}, {len(run.results)} assertions</p>"
         f"{_verdict(run)}{_counts(run)}</header>"
-        f'<p class="soft">Each row opens to what the assertion asks, why it matters, and every octet exchanged.</p>'
+        f'<p class="soft">Each row opens to what the assertion asks, why it matters, and what was exchanged.</p>'
         f"<main>{groups}</main><footer><p>{escape(DISCLAIMER)}</p></footer></body></html>\n"
     )
 

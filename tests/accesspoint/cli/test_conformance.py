@@ -47,6 +47,14 @@ def test_a_failure_ends_with_9_and_stands_in_every_report(
         assert "one PartyId in From" in (reports / f"report.{ending}").read_text()
 
 
+def test_the_reports_are_their_owners_alone(invoke: Invoke, capture: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("of an earlier run")
+    (tmp_path / "report.html").chmod(0o644)
+    invoke("conformance", "run", "--target", capture, "--only", "TA03", "--report", tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.glob("report.*")}
+    assert modes == {f"report.{ending}": 0o600 for ending in ("html", "json", "xml", "md")}
+
+
 def test_only_what_failed_counts(invoke: Invoke, capture: Path) -> None:
     capture.write_text(capture.read_text().replace("</eb:From>", "</eb:From><eb:To/>", 1))
     other = capture.read_text().replace("<eb:PartyId/><eb:PartyId/>", "<eb:PartyId/>")

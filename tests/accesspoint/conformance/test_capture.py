@@ -1,6 +1,7 @@
 """What a recorded message shows: whole HTTP requests, bare bodies, answers, and messages of another product."""
 
 import base64
+import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from accesspoint.conformance.capture import CaptureTarget, read_capture
 from accesspoint.conformance.case import Status
 from accesspoint.conformance.runner import choose, run
 from envelope import names
-from envelope.messaging import PartyId
+from envelope.messaging import PartyId, Property
 from envelope.pmode import SecuritySuite, TokenForm
 
 FIXTURES = os.environ.get("ACCESSPOINT_FIXTURES")
@@ -166,6 +167,30 @@ async def test_how_the_content_key_travels_is_judged_without_a_key(
     assert octets.count(wrapped_with.encode() + b'"') == 1
     changed = octets.replace(wrapped_with.encode() + b'"', other.encode() + b'"')
     assert (await judge(changed))["TA13"] is Status.FAIL
+
+
+async def test_no_report_holds_what_was_recorded(author: Author, tmp_path: Path) -> None:
+    """Nothing of a document, its name or its header: the file may be a patient's."""
+    number = "0101010101"
+    document = f"<Patient>{number}</Patient>".encode()
+    info = (Property("PartName", number),)
+    draft = Draft(
+        (Payload(document, compress=False, properties=info),),
+        encrypt=False,
+        properties=(Property("note", number),),
+    )
+    octets = http(author.write(draft))
+    assert octets.count(number.encode()) == 3
+    path = tmp_path / "capture"
+    path.write_bytes(octets)
+    async with CaptureTarget(path) as target:
+        finished = await run(target, choose())
+    assert any(one.exchanged for one in finished.results)
+    kept = b"".join(octet.body for one in finished.results for octet in one.exchanged)
+    assert hashlib.sha256(document).hexdigest().encode() in kept
+    assert number.encode() not in kept
+    for write in (report_html.write, report_json.write, report_junit.write, report_markdown.write):
+        assert number not in write(finished)
 
 
 async def test_folded_fields_are_one(author: Author) -> None:
