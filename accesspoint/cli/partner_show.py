@@ -17,17 +17,20 @@ from cryptography import x509
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
-from accesspoint.config_partner import Partner
+from accesspoint.config_partner import BusinessValues, Partner
 from accesspoint.identity import mode_of, modes_of, partner_certificates, party_of
 from accesspoint.problems import ExitStatus
-from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, Quirk, SecurityPolicy
 from envelope.quirks import NOTES
+from envelope.xmldsig import SMALLEST_RSA_BITS
 from keys.certificate import describe, fingerprint
 from keys.expiry import remaining
 
 Json = dict[str, Any]
 _WITHOUT: Final = frozenset({"id", "policy.quirks"})
 """What is told elsewhere: the name of the preset, and the quirks with their sentences."""
+
+_EXCHANGE: Final = frozenset({"service", "service_type", "action"})
 
 
 class Origin(StrEnum):
@@ -108,17 +111,44 @@ def unknown(configuration: Configuration, name: str) -> str:
     return f"no partner is called {name!r}; configured: {known}\n"
 
 
-def values(mode: PMode, partner: Partner) -> Iterator[tuple[str, object, Origin]]:
-    """Each value of an effective P-Mode with its dotted name and its origin."""
+def values(mode: PMode, partner: Partner) -> Iterator[tuple[str, object, str]]:
+    """Each value of an effective P-Mode with its dotted name and its origin; a quirk is the origin of what it changes."""
     preset, default = (dict(_flat(each)) for each in (PRESETS[partner.preset], DOMIBUS_LIKE))
+    relaxed = dict(_relaxed(mode.policy))
     for name, value in _flat(mode):
         if name in _WITHOUT:
+            continue
+        if name in relaxed:
+            quirk, instead = relaxed[name]
+            yield name, instead, f"quirk {quirk}"
             continue
         own = name.rpartition(".")[2] in partner.model_fields_set
         if own or value != preset[name]:
             yield name, value, Origin.PARTNER
         else:
             yield name, value, Origin.DEFAULT if value == default[name] else Origin.PRESET
+
+
+def _relaxed(policy: SecurityPolicy) -> Iterator[tuple[str, tuple[Quirk, object]]]:
+    """The values of a policy that are not what they seem, because of a quirk."""
+    for quirk, name, instead in (
+        (Quirk.SMALL_RSA, "minimum_rsa_bits", SMALLEST_RSA_BITS),
+        (Quirk.UNENCRYPTED, "encryption_required", False),
+        (Quirk.OAEP_MGF1P, "key_transports", policy.allowed_key_transports),
+        (Quirk.RSA_SHA384, "signature_algorithms", policy.allowed_signatures),
+    ):
+        if policy.allows(quirk) and instead != getattr(policy, name):
+            yield f"policy.{name}", (quirk, _listed(instead))
+
+
+def _business(mode: PMode, base: PMode) -> Json:
+    """What a P-Mode is for, and its other values that are not those of the partner's table."""
+    found = {name: getattr(mode, name) for name in BusinessValues.model_fields}
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and (name in _EXCHANGE or value != getattr(base, name))
+    }
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -174,7 +204,7 @@ def _details(one: Named) -> Json:
         for name, value, origin in values(one.mode, one.partner)
     }
     pmodes = [
-        {"id": mode.id} | one.partner.pmodes[mode.id.removeprefix(f"{one.name}.")].said()
+        {"id": mode.id} | _business(mode, one.mode)
         for mode in modes_of(one.name, one.partner, one.mode)
         if one.partner.pmodes
     ]

@@ -127,3 +127,43 @@ def test_a_certificate_file_that_cannot_be_used_is_told_at_its_line(
     assert (ended.status, ended.out) == (3, "")
     assert f"{config}:{at + 1}" in ended.err
     assert f"{config.parent / 'their.pem'}{' ' if said else ': '}{said}" in ended.err
+
+
+def test_a_value_that_a_quirk_changes_is_shown_as_it_is_in_force(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    quirks = ["small-rsa", "unencrypted", "oaep-mgf1p", "rsa-sha384"]
+    partner = Partner(CLINIC, pki.clinic, URL, {"quirks": quirks})
+    path = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+    text = invoke("partner", "show", "clinic", "-c", path).out
+    shown = {line.split()[0]: line for line in text.splitlines() if line.startswith("    policy.")}
+    assert "1024  [quirk small-rsa]" in shown["policy.minimum_rsa_bits"]
+    assert "no  [quirk unencrypted]" in shown["policy.encryption_required"]
+    assert "rsa-oaep-mgf1p" in shown["policy.key_transports"]
+    assert "rsa-sha384" in shown["policy.signature_algorithms"]
+    assert "[default]" in shown["policy.digest_algorithms"]
+    told = json.loads(invoke("partner", "show", "clinic", "-c", path, "--format", "json").out)
+    assert told["p_mode"]["policy.minimum_rsa_bits"] == {
+        "value": 1024,
+        "origin": "quirk small-rsa",
+    }
+
+
+def test_a_p_mode_shows_what_it_takes_over_and_what_is_its_own(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    settings = {
+        "service": "urn:s",
+        "action": "urn:a",
+        "agreement": "urn:agreed",
+        "pmodes": {"usual": {}, "special": {"initiator_role": "urn:special"}},
+    }
+    partner = Partner(CLINIC, pki.clinic, URL, settings)
+    path = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+    text = invoke("partner", "show", "clinic", "-c", path).out
+    assert "clinic.usual: service urn:s, action urn:a\n" in text
+    assert "clinic.special: service urn:s, action urn:a, initiator_role urn:special\n" in text
