@@ -42,7 +42,7 @@ def conformance_run(
     """Run the assertions and say how each ended.
 
     A partner's file names, beside it, its url, its certificate, our keys and its tls_anchors; what
-    else was agreed has defaults (see accesspoint/conformance/partner.py). This is a self-test with
+    else was agreed has defaults (see accesspoint docs conformance). This is a self-test with
     synthetic messages, and not an accreditation.
 
     \b

@@ -71,6 +71,11 @@ def expect(holds: object, expected: str, seen: str) -> None:
         raise Unmet(expected, seen)
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 part`, `2 parts`; `plural` where it is not the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 Case = Callable[["Target", Recorder], Awaitable[str]]
 _CASES: Final[dict[str, Case]] = {}
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 from cryptography import x509
 
-from accesspoint.conformance.case import NotApplicable, Unmet, expect
+from accesspoint.conformance.case import NotApplicable, Unmet, counted, expect
 from envelope import names
 from envelope.codes import CODES
 from envelope.compression import Decompressor
@@ -236,7 +236,9 @@ def expect_receipt(
         match_receipt(authenticated, message_id=message_id, expected=references)
     except (EbmsError, RemoteProtocolError) as error:
         raise Unmet(expected, f"{answer.describe()}, but {error}") from error
-    return f"HTTP {answer.status} with a signed receipt over {len(references)} references"
+    return (
+        f"HTTP {answer.status} with a signed receipt over {counted(len(references), 'reference')}"
+    )
 
 
 def expect_error(answer: Message, *codes: str, message_id: str) -> str:
@@ -335,7 +337,7 @@ def expect_signed(message: Message, signer: x509.Certificate | None) -> str:
     expect(
         message.is_lone or len(message.payloads) == len(message.part_infos),
         "a PartInfo, and so a reference, for every part",
-        f"{len(message.payloads)} parts, {len(message.part_infos)} PartInfo",
+        f"{counted(len(message.payloads), 'part')}, {len(message.part_infos)} PartInfo",
     )
     try:
         parsed = ParsedUserMessage.read(parse_soap(scan(message.mime[0].octets)))
@@ -345,4 +347,6 @@ def expect_signed(message: Message, signer: x509.Certificate | None) -> str:
     except (EbmsError, RemoteProtocolError) as error:
         raise Unmet("a signature that holds", str(error)) from error
     whose = "the certificate in the message" if signer is None else "the sender's certificate"
-    return f"RSA-SHA256 with {whose}, over the header, the body and {len(cited) - 2} part"
+    return (
+        f"RSA-SHA256 with {whose}, over the header, the body and {counted(len(cited) - 2, 'part')}"
+    )

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from cryptography import x509
 
-from accesspoint.conformance.case import NotApplicable, Unmet, expect
+from accesspoint.conformance.case import NotApplicable, Unmet, counted, expect
 from envelope import names
 from envelope.errors import InvalidHeader, RemoteProtocolError, SmpRefused
 from envelope.names import q
@@ -182,9 +182,8 @@ def _swapped(identifier: SmpIdentifier) -> SmpIdentifier:
 @_rule("SMP_TA01")
 async def metadata_is_had_by_get(published: Published, get: Get) -> str:
     """GET of the metadata address gives signed metadata."""
-    return (
-        f"metadata with {len(_metadata(await get(published.metadata_url())).processes)} processes"
-    )
+    found = _metadata(await get(published.metadata_url())).processes
+    return f"metadata with {counted(len(found), 'process', 'processes')}"
 
 
 @_rule("SMP_TA02")
@@ -192,7 +191,7 @@ async def group_is_had_by_get(published: Published, get: Get) -> str:
     """GET of the participant's address gives a ServiceGroup with references."""
     _, references = _group(await get(published.group_url()))
     expect(references, "at least one reference", "a ServiceGroup without references")
-    return f"a ServiceGroup with {len(references)} references"
+    return f"a ServiceGroup with {counted(len(references), 'reference')}"
 
 
 @_rule("SMP_TA16")
@@ -280,7 +279,7 @@ async def references_are_signed_by_the_same(published: Published, get: Get) -> s
             f"{reference} signed by {signer.subject.rfc4514_string()}",
             "a signature by another certificate",
         )
-    return f"{len(judged)} of {len(references)} references, signed by {signer.subject.rfc4514_string()}"
+    return f"{len(judged)} of {counted(len(references), 'reference')}, signed by {signer.subject.rfc4514_string()}"
 
 
 @_rule("SMP_TA07")
@@ -389,7 +388,7 @@ async def addresses_are_percent_encoded(published: Published, get: Get) -> str:
         path = urlsplit(reference).path
         good = "#" not in reference and "::" not in path and "//" not in path
         expect(good, "references with percent-encoded segments", reference)
-    return f"{lower}; {len(references)} references, encoded"
+    return f"{lower}; {counted(len(references), 'reference')}, encoded"
 
 
 @_rule("SMP_TA13")

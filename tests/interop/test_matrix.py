@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.matrix import NOT_TO_BE_HAD, not_to_be_had
 from tests.interop.matrix_page import Matrix, write_html, write_markdown
 from tests.support.interop_cells import Cell, Direction, Outcome, Verdict
 
@@ -109,3 +110,15 @@ def test_pages_show_every_cell_and_escape_what_they_quote() -> None:
     assert "known &amp; old" in page
     assert "| a \\| case: v1 | – (1) |" in text
     assert "2. <why> 2" in text
+
+
+def test_a_peer_that_cannot_be_had_is_grey_in_both_directions_and_says_why() -> None:
+    cells = not_to_be_had()
+    assert {(cell.peer, cell.direction) for cell in cells} == {
+        (peer, direction) for peer in NOT_TO_BE_HAD for direction in Direction
+    }
+    assert {verdict.outcome for verdict in cells.values()} == {Outcome.NOT_RUN}
+    text = write_markdown(Matrix(cells, {}, datetime(2026, 11, 21, tzinfo=UTC)))
+    for reason in NOT_TO_BE_HAD.values():
+        assert reason.strip()
+        assert reason in text

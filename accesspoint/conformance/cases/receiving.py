@@ -8,7 +8,7 @@ from typing import Any, Final
 from lxml import etree
 
 from accesspoint.conformance.author import Draft, Order, Payload, property_element
-from accesspoint.conformance.case import Waiting, case, expect
+from accesspoint.conformance.case import Waiting, case, counted, expect
 from accesspoint.conformance.drivers import ONLY_SIGN
 from accesspoint.conformance.reading import Q, expect_error
 from accesspoint.conformance.recorder import Recorder
@@ -36,7 +36,7 @@ async def _delivers(target: Target, draft: Draft, recorder: Recorder) -> str:
 
 async def _delivered_once(target: Target, draft: Draft, recorder: Recorder) -> str:
     found = await target.deliveries(draft.message_id, recorder)
-    expect(len(found) == 1, "one delivery", f"{len(found)} deliveries")
+    expect(len(found) == 1, "one delivery", counted(len(found), "delivery", "deliveries"))
     given = [payload.content for payload in draft.payloads]
     got = list(found[0].payloads)
     expect(
@@ -44,7 +44,7 @@ async def _delivered_once(target: Target, draft: Draft, recorder: Recorder) -> s
         f"payloads of {[len(one) for one in given]} octets as the producer gave them",
         f"payloads of {[len(one) for one in got]} octets",
     )
-    return f"delivered once, {len(got)} payload{'' if len(got) == 1 else 's'} as given"
+    return f"delivered once, {counted(len(got), 'payload')} as given"
 
 
 async def _refuses(target: Target, draft: Draft, recorder: Recorder, *codes: str) -> str:
@@ -52,7 +52,7 @@ async def _refuses(target: Target, draft: Draft, recorder: Recorder, *codes: str
     seen = expect_error(await target.post(draft, recorder), *codes, message_id=draft.message_id)
     with suppress(Waiting):
         found = await target.deliveries(draft.message_id, recorder)
-        expect(not found, "nothing delivered", f"{len(found)} deliveries")
+        expect(not found, "nothing delivered", counted(len(found), "delivery", "deliveries"))
     return seen
 
 
@@ -134,7 +134,7 @@ async def ping_is_receipted_and_not_delivered(target: Target, recorder: Recorder
     draft = ping()
     seen = await target.accepts(draft, recorder, "ping")
     found = await target.deliveries(draft.message_id, recorder)
-    expect(not found, "nothing delivered", f"{len(found)} deliveries")
+    expect(not found, "nothing delivered", counted(len(found), "delivery", "deliveries"))
     return f"{seen}; nothing delivered"
 
 

@@ -7,7 +7,7 @@ gave is submitted by the kit. Algorithms, parties, places and orders are read fr
 from typing import Any, Final
 
 from accesspoint.conformance.author import Draft, Payload
-from accesspoint.conformance.case import NotApplicable, Unmet, case, expect
+from accesspoint.conformance.case import NotApplicable, Unmet, case, counted, expect
 from accesspoint.conformance.drivers import PING
 from accesspoint.conformance.interceptor import DROP_ANSWER, PASS, Act
 from accesspoint.conformance.reading import Message, PartInfo, Q, expect_signed
@@ -38,7 +38,7 @@ def _expect_empty_body(message: Message) -> None:
     expect(
         len(body) == 0 and not (body.text or "").strip(),
         "an empty SOAP body",
-        f"{len(body)} elements",
+        counted(len(body), "element"),
     )
 
 
@@ -117,7 +117,10 @@ async def compressed_in_its_own_part(target: Target, recorder: Recorder) -> str:
         "one for several",
     )
     target.open(message)
-    return f"{len(compressed)} compressed payload in a MIME part of its own, the body is empty"
+    where = (
+        "in a MIME part of its own" if len(compressed) == 1 else "each in a MIME part of its own"
+    )
+    return f"{counted(len(compressed), 'compressed payload')} {where}, the body is empty"
 
 
 @case("AS4_CP_TA06")
@@ -141,7 +144,7 @@ async def leading_document_first(target: Target, recorder: Recorder) -> str:
 async def sent_again_without_receipt(target: Target, recorder: Recorder) -> str:
     """The first answer is lost on the way."""
     sent = await target.send_business(recorder, _lose_first)
-    expect(len(sent.requests) >= 2, "the message again", f"{len(sent.requests)} request")
+    expect(len(sent.requests) >= 2, "the message again", counted(len(sent.requests), "request"))
     ids = {request.message_id for request in sent.requests}
     expect(len(ids) == 1, "the same MessageId", f"{len(ids)} MessageIds")
     digests = {tuple(request.texts(names.DS, "DigestValue")) for request in sent.requests}
@@ -176,8 +179,8 @@ async def encryption_of_the_profile(target: Target, recorder: Recorder) -> str:
     listed = {info.href for info in message.part_infos}
     expect(cited == listed and len(data) == len(listed), "every part encrypted", f"{len(cited)} of {len(listed)}")  # fmt: skip
     opened = target.open(message)
-    whose = "" if opened is None else ", and the receiver's key opens them"
-    return f"{len(data)} part encrypted with AES-128-GCM{whose}"
+    whose = "" if opened is None else ", and the receiver's key opens what is encrypted"
+    return f"{counted(len(data), 'part')} encrypted with AES-128-GCM{whose}"
 
 
 @case("AS4_CP_TA15")
@@ -186,7 +189,7 @@ async def missing_receipt_is_told(target: Target, recorder: Recorder) -> str:
     sent = await target.send_business(recorder, _lose_all)
     told = [(one.kind, one.code) for one in sent.notices]
     expect(told == [("Error", "EBMS:0301")], "EBMS:0301 told to the producer", f"told: {told or 'nothing'}")  # fmt: skip
-    return f"EBMS:0301 after {len(sent.requests)} requests"
+    return f"EBMS:0301 after {counted(len(sent.requests), 'request')}"
 
 
 @case("AS4_CP_TA16")
