@@ -11,7 +11,7 @@ from typing import Final
 
 from accesspoint.api.queries import Json, describe_exchange, time_text
 from accesspoint.clock import Clock, to_microseconds
-from accesspoint.evidence.gather import Bundles
+from accesspoint.evidence.gather import EXPORTED, Bundles
 from accesspoint.outbound.acknowledging import note
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
@@ -91,7 +91,7 @@ class Exchanges:
         return await self._database.read(look)
 
     async def evidence(self, id_: str, *, with_payload: bool) -> bytes:
-        """The evidence bundle of one exchange, a ZIP archive.
+        """The evidence bundle of one exchange, a ZIP archive; the journal says that it was handed out before it is.
 
         Raises: UnknownExchange; NotPossible where this node has no access point.
         """
@@ -100,6 +100,12 @@ class Exchanges:
         bundle = await self._bundles.build(id_, with_payload=with_payload)
         if bundle is None:
             raise UnknownExchange(id_)
+
+        async def note_export(tx: Transaction) -> None:
+            await self._note(tx, await _find(tx, id_), EXPORTED, with_payload=with_payload)
+
+        await self._database.run(note_export)
+        self._bells.ring(Bell.JOURNAL)
         return bundle
 
     async def act(self, id_: str, verb: str) -> Json:
@@ -164,8 +170,8 @@ class Exchanges:
         await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
         await self._note(tx, row, "cancelled")
 
-    async def _note(self, tx: Transaction, row: Row, event: str) -> None:
-        await note(tx, row, event, reporter=self._reporter, detail={})
+    async def _note(self, tx: Transaction, row: Row, event: str, **detail: object) -> None:
+        await note(tx, row, event, reporter=self._reporter, detail=detail)
 
 
 async def _find(tx: Transaction, id_: str) -> Row:

@@ -47,6 +47,7 @@ _TEXTS: Final = {
     "waiting": "tried, will be tried again",
     "not-sent": "not sent",
     "retry-asked": "a person asked for another attempt",
+    "evidence-exported": "a person exported its evidence",
     "released": "a person released it",
     "cancelled": "a person withdrew it before it was sent",
     "uncertain": "may have arrived, but no receipt came",

@@ -39,8 +39,10 @@ from keys.certificate import fingerprint, load_certificate, pem
 from keys.errors import KeysError
 from keys.reference import find_certificate
 
+EXPORTED: Final = "evidence-exported"
+"""What the journal says of each bundle that was handed out; it is in none, so that the same message gives the same bundle."""
 _EVENTS: Final = "SELECT event_id, station, subtype, state, attempts, created_at, sent_at FROM outbox WHERE aggregate = $1 ORDER BY seq"
-_JOURNAL: Final = "SELECT at, node, station, event, problem FROM journal WHERE message_identifier = $1 ORDER BY seq"
+_JOURNAL: Final = "SELECT at, node, station, event, problem FROM journal WHERE message_identifier = $1 AND event <> $2 ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,10 @@ class Bundles:
         at = from_microseconds(int((rows.receipt or {"at": message["created_at"]})["at"]))
         items = [*self._prove_message(rows, at), *self._prove_receipt(rows, at)]
         own = self._identity.signer
-        items.append(_certificates("exporter", own.certificate, own.chain, "who exported this"))
+        # Its certificate may be newer than the message, and no authority signed it before it was there.
+        then = max(at, own.certificate.not_valid_before_utc)
+        issuers = self._trust.issuers(own.certificate, own.chain, then)
+        items.append(_certificates("exporter", own.certificate, issuers, "who exported this"))
         items += self._lists(items)
         items += [
             Item("history.json", "the states of the message", _as_json(rows.history)),
@@ -225,7 +230,7 @@ async def _read(tx: Transaction, id_: str) -> _Rows | None:
             id_,
         ),
         events=await tx.fetch(_EVENTS, identifier),
-        journal=await tx.fetch(_JOURNAL, identifier),
+        journal=await tx.fetch(_JOURNAL, identifier, EXPORTED),
     )
 
 

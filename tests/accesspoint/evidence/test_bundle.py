@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from as4_stage import Node, Pki, Stage
 from as4_wire import CANARY
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from exchange import exchange
 from lxml import etree
@@ -27,7 +29,7 @@ from accesspoint.evidence.verify import Broken, check_path
 from envelope import names
 from envelope.fhir.synthetic import TEST_CPR
 from keys.certificate import pem
-from keys.devca import DevelopmentAuthority
+from keys.devca import DevelopmentAuthority, system_name
 
 Files = dict[str, bytes]
 _KEYS = tuple(rsa.generate_private_key(65537, 2048) for _ in range(2))
@@ -41,6 +43,8 @@ class Proof:
     received: bytes
     with_payload: bytes
     again: bytes
+    other: bytes
+    exports: dict[str, list[bool]]
 
 
 def unpack(bundle: bytes) -> Files:
@@ -55,10 +59,10 @@ def write(files: Files, path: Path) -> Path:
     return path
 
 
-def verified(bundle: Path, script: Path) -> tuple[int, str]:
+def verified(bundle: Path, script: Path, *options: str) -> tuple[int, str]:
     """What the script says in a process that knows nothing of the project."""
     ended = subprocess.run(
-        [sys.executable, "-I", str(script), str(bundle)],
+        [sys.executable, "-I", str(script), str(bundle), *options],
         capture_output=True, text=True, timeout=30, check=False, cwd=bundle.parent,
         env={"PYTHONIOENCODING": "utf-8"},
     )  # fmt: skip
@@ -73,10 +77,20 @@ def judged(files: Files, path: Path) -> tuple[int, str]:
     return status, said.getvalue()
 
 
-async def export(node: Node, direction: str, *, with_payload: bool = False) -> bytes:
-    (row, *_) = await node.rows(
-        "SELECT id FROM messages WHERE direction = $1 ORDER BY created_at", direction
+async def exported(node: Node) -> list[bool]:
+    """What the journal says of the exports: with the payload or without."""
+    rows = await node.rows(
+        "SELECT detail FROM journal WHERE event = 'evidence-exported' ORDER BY seq"
     )
+    return [json.loads(row["detail"])["with_payload"] for row in rows]
+
+
+async def export(node: Node, direction: str, *, with_payload: bool = False, nth: int = 0) -> bytes:
+    row = (
+        await node.rows(
+            "SELECT id FROM messages WHERE direction = $1 ORDER BY created_at", direction
+        )
+    )[nth]
     async with NodeClient(NodeAddress.load(node.point.configuration.store.directory)) as client:
         return await client.evidence(row["id"], with_payload=with_payload)
 
@@ -99,12 +113,16 @@ async def prove(stage: Stage) -> Proof:
         ) as client:
             with pytest.raises(ApiProblem, match="No exchange with this id"):
                 await client.evidence("../nobody")
-        return Proof(
-            sent=await export(sender, "out"),
-            received=await export(receiver, "in"),
-            with_payload=await export(receiver, "in", with_payload=True),
-            again=await export(sender, "out"),
-        )
+        bundles = {
+            "sent": await export(sender, "out"),
+            "received": await export(receiver, "in"),
+            "with_payload": await export(receiver, "in", with_payload=True),
+            "again": await export(sender, "out"),
+        }
+        exports = {"out": await exported(sender), "in": await exported(receiver)}
+        # Its acknowledgement of the acknowledgement that is a message of its own.
+        other = await export(sender, "out", nth=1)
+        return Proof(**bundles, other=other, exports=exports)
 
 
 @pytest.fixture
@@ -259,7 +277,140 @@ def test_a_certificate_of_another_is_refused(
     signer = "certificates/receipt-signer.pem"
     files[signer] = files["certificates/message-signer.pem"]
     status, said = verified(_made_anew(files, pki, tmp_path), script)
-    assert (status, "✗ receipt.xml: the signature does not verify" in said) == (1, True), said
+    assert (status, "✗ receipt.xml: another signed it" in said) == (1, True), said
+
+
+def _with_decoy(octets: bytes, source: bytes, tag: str) -> bytes:
+    """The envelope with an element of `source` put first in its header, where nothing signs it."""
+
+    def wrap(root: etree._Element) -> None:
+        root[0].insert(0, next(etree.fromstring(source).iter(tag)))
+
+    return _edit(octets, wrap)
+
+
+def test_a_receipt_is_read_only_where_it_is_signed(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    """A genuine receipt of one message, with an unsigned signal for another put before the one that is signed."""
+    files, other = unpack(proof.sent), unpack(proof.other)
+    signal = names.q(names.EB, "SignalMessage")
+    wrapped = _with_decoy(other["receipt.xml"], files["receipt.xml"], signal)
+    status, said = verified(_made_anew(files | {"receipt.xml": wrapped}, pki, tmp_path), script)
+    assert (status, "✗ receipt.xml: is the receipt of another message" in said) == (1, True), said
+
+
+def test_a_message_is_read_only_where_it_is_signed(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    """Another message with a decoy of this one's user message, and with one of its SignedInfo."""
+    files, other = unpack(proof.sent), unpack(proof.other)
+    wrapped = other["message.xml"]
+    for tag in (names.q(names.EB, "UserMessage"), names.q(names.DS, "SignedInfo")):
+        wrapped = _with_decoy(wrapped, files["message.xml"], tag)
+    status, said = verified(_made_anew(files | {"message.xml": wrapped}, pki, tmp_path), script)
+    assert (status, "✗ message.xml: has another MessageId" in said) == (1, True), said
+    # With the right MessageId it is the decoy's references that must not count.
+    info = names.q(names.DS, "SignedInfo")
+    decoy = _with_decoy(files["message.xml"], other["message.xml"], info)
+    status, said = verified(_made_anew(files | {"message.xml": decoy}, pki, tmp_path), script)
+    assert status == 0, said
+
+
+def test_a_second_element_where_one_belongs_is_refused() -> None:
+    root = etree.fromstring("<a><b><c/></b><b/></a>")
+    with pytest.raises(Broken, match=r"x\.xml: 2 elements b"):
+        verify.only("x.xml", root, "b", "c")
+
+
+def test_the_sender_cannot_sign_its_own_receipt(proof: Proof, tmp_path: Path, pki: Pki) -> None:
+    """The receipt of what the municipality sent must be the clinic's, whatever else is sound in it."""
+    files = unpack(proof.sent)
+    files["certificates/recipient.pem"] = pem(pki.third.certificate)
+    status, said = judged(unpack(_made_anew(files, pki, tmp_path).read_bytes()), tmp_path / "r.zip")
+    assert (status, "✗ receipt.xml: another signed it" in said) == (1, True), said
+    received = unpack(proof.received)
+    # Whoever exports what it received signed the receipt; this is the sender as exporter of it.
+    received["certificates/exporter.pem"] = files["certificates/exporter.pem"]
+    anew = _made_anew(received, pki, tmp_path).read_bytes()
+    status, said = judged(unpack(anew), tmp_path / "r.zip")
+    assert (status, "✗ receipt.xml: another signed it" in said) == (1, True), said
+
+
+def test_without_the_signature_of_the_message_nothing_is_proven(
+    proof: Proof, pki: Pki, tmp_path: Path
+) -> None:
+    files = unpack(proof.sent)
+    manifest = json.loads(files["manifest.json"])
+    del manifest["roles"]["message"]
+    files["manifest.json"] = json.dumps(manifest).encode()
+    anew = _made_anew(files, pki, tmp_path).read_bytes()
+    status, said = judged(unpack(anew), tmp_path / "r.zip")
+    assert status == 1
+    assert "the message's own signature is missing" in said
+    assert "repeats" not in said
+    assert "everything held" not in said
+
+
+def test_what_a_receiver_exports_says_whose_word_the_id_is(proof: Proof, tmp_path: Path) -> None:
+    assert "is its exporter's word" in judged(unpack(proof.received), tmp_path / "in.zip")[1]
+    assert "is its exporter's word" not in judged(unpack(proof.sent), tmp_path / "out.zip")[1]
+
+
+def test_every_path_must_end_at_an_anchor_that_is_given(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "sent.zip"
+    path.write_bytes(proof.sent)
+    for authority, expected in ((pki.authority, 0), (pki.untrusted_authority, 1)):
+        anchor = tmp_path / "anchor.pem"
+        anchor.write_bytes(pem(*authority.anchors))
+        status, said = verified(path, script, "--anchor", str(anchor))
+        assert status == expected, said
+        assert ("is not an anchor given" in said) == bool(expected)
+    root = pki.authority.anchors[0].fingerprint(hashes.SHA256()).hex()
+    status, said = verified(path, script)
+    assert said.count(f"(SHA-256 {root})") == 3  # exporter, message signer, receipt signer
+
+
+def test_the_path_of_the_exporter_is_checked(proof: Proof, pki: Pki, tmp_path: Path) -> None:
+    """Its certificate may be newer than the message; its path must hold all the same."""
+    files = unpack(proof.sent)
+    leaf, *_ = x509.load_pem_x509_certificates(files["certificates/exporter.pem"])
+    files["certificates/exporter.pem"] = pem(leaf, *pki.untrusted_authority.anchors)
+    anew = _made_anew(files, pki, tmp_path).read_bytes()
+    status, said = judged(unpack(anew), tmp_path / "e.zip")
+    assert (status, "✗ certificates/exporter.pem" in said) == (1, True), said
+
+
+def test_an_issuer_must_be_an_authority() -> None:
+    """A certificate that the holder of a system certificate issued itself."""
+    now = datetime.now(UTC)
+    authority = DevelopmentAuthority.create(at=now - timedelta(days=2), private_keys=_KEYS)
+    leaf = authority.issue_system_certificate(
+        "mallory", "Mallory", "10000009", uuid="m", not_before=now - timedelta(days=1),
+        private_key=_KEYS[0],
+    )  # fmt: skip
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(system_name("victim", "Victim", "10000010", "v"))
+        .issuer_name(leaf.certificate.subject)
+        .public_key(_KEYS[1].public_key())
+        .serial_number(7)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(_KEYS[0], hashes.SHA256())
+    )
+    name = "certificates/receipt-signer.pem"
+    path = [made, leaf.certificate, *authority.intermediates, *authority.anchors]
+    with pytest.raises(Broken, match=r"was not issued by|is no authority"):
+        check_path({name: pem(*path)}, name, now)
+
+
+def test_an_export_is_in_the_journal(proof: Proof) -> None:
+    """Who took a patient's document out of the node, or only its evidence, can be seen afterwards."""
+    assert proof.exports["out"] == [False, False]
+    assert proof.exports["in"] == [False, True]
 
 
 def _made_anew(files: Files, pki: Pki, tmp_path: Path) -> Path:
