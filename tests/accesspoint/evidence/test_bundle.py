@@ -17,12 +17,13 @@ from as4_stage import Node, Pki, Stage
 from as4_wire import CANARY
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from exchange import exchange
 from lxml import etree
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
+from accesspoint.demo.scenery import CLINIC
 from accesspoint.evidence import verify
 from accesspoint.evidence.bundle import Item, pack
 from accesspoint.evidence.verify import Broken, check_path
@@ -335,6 +336,20 @@ def test_the_sender_cannot_sign_its_own_receipt(proof: Proof, tmp_path: Path, pk
     anew = _made_anew(received, pki, tmp_path).read_bytes()
     status, said = judged(unpack(anew), tmp_path / "r.zip")
     assert (status, "✗ receipt.xml: another signed it" in said) == (1, True), said
+
+
+@pytest.mark.parametrize(("agrees", "expected"), [(True, 0), (False, 1)])
+def test_a_certificate_that_only_agrees_on_keys_has_another_of_its_name_that_signs(
+    proof: Proof, pki: Pki, tmp_path: Path, agrees: bool, expected: int
+) -> None:
+    recipient = pki.authority.issue_system_certificate(
+        CLINIC.access_point, "Eksempel", "10000009", uuid="k", not_before=pki.now,
+        private_key=ec.generate_private_key(ec.SECP256R1()), agrees=agrees,
+    )  # fmt: skip
+    files = unpack(proof.sent) | {"certificates/recipient.pem": pem(recipient.certificate)}
+    anew = _made_anew(files, pki, tmp_path).read_bytes()
+    status, said = judged(unpack(anew), tmp_path / "k.zip")
+    assert (status, "✗ receipt.xml: another signed it" in said) == (expected, bool(expected)), said
 
 
 def test_without_the_signature_of_the_message_nothing_is_proven(
