@@ -42,8 +42,8 @@ def render_html(report: Report) -> str:
 
 
 def _row(each: Broken) -> str:
-    said = f"{each.gate} {each.reason}: {each.detail} (at {each.where}). {each.rule.whose}; {each.rule.section}; {each.answer}."
-    return f'<li class="broken"><span class="said">{escape(said)}</span><br>{escape(each.rule.ask)}</li>'
+    said = f"{each.gate} {each.reason}: {each.detail} (at {each.where}). {each.whose}; {each.rule.section}; {each.answer}."
+    return f'<li class="broken"><span class="said">{escape(said)}</span><br>{escape(each.ask)}</li>'
 
 
 def _item(branch: Branch) -> Iterator[str]:

@@ -14,7 +14,7 @@ from accesspoint.explain.rules import CATALOGUE, Rule, answer_to, rule_of
 from accesspoint.log import scrub
 from accesspoint.problems import Whose, find_problem
 from envelope.errors import RemoteProtocolError
-from envelope.explain import Inspection, Mark, Means, Node, Verdict, inspect
+from envelope.explain import Inspection, Mark, Means, Node, Role, Verdict, inspect
 from envelope.quirks import NOTES
 
 _MOST_AUDIT_BYTES: Final = 1024 * 1024
@@ -23,14 +23,40 @@ _CLARK: Final = re.compile(r"'?\{[^{}]*\}([\w.-]+)'?")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One broken rule: the gate and slug that found it, where, and what follows."""
+    """One broken rule: the gate and slug that found it, where, and what follows.
+
+    `follows` names the line of `answer`, since nobody answers a receipt; `hint` is what most likely happened to the
+    message on its way, which then is nobody's but the way's.
+    """
 
     gate: str
     reason: str
     detail: str
     where: str
+    follows: str
     answer: str
     rule: Rule
+    hint: str = ""
+    cut: bool = False
+
+    @property
+    def whose(self) -> str:
+        """Who can do something about it, in words."""
+        if self.cut:
+            return "not certain: the capture may be cut"
+        if self.hint:
+            return "something between, which changed it after it was signed"
+        return str(self.rule.whose)
+
+    @property
+    def said(self) -> str:
+        """What is broken, with what most likely happened."""
+        return f"{self.detail}; {self.hint}" if self.hint else self.detail
+
+    @property
+    def ask(self) -> str:
+        """The sentence to write to the partner."""
+        return f"{self.rule.ask} What we see: {self.hint}." if self.hint else self.rule.ask
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +114,14 @@ def build_report(
     """Explain captured bytes; `name` is what the capture is called in the report."""
     means = replace(means, keep_payload=show_payload)
     inspection = _audit_event(data) or inspect(data, means, content_type=content_type)
-    found = tuple(_find_broken(inspection.root, ()))
+    found = tuple(_find_broken(inspection.root, (), inspection.role))
     verdict = inspection.verdict
     first = None
     if verdict is not None and verdict.strict.refusal is not None:
         refusal = verdict.strict.refusal
-        where = next((each.where for each in found if each.reason == refusal.reason), "")
-        first = _broken(refusal, where)
+        same = [each for each in found if each.reason == refusal.reason]
+        hint = same[0].hint if same and all(each.hint for each in same) else ""
+        first = _broken(refusal, same[0].where if same else "", inspection.role, hint)
         if verdict.lenient.refusal is None and verdict.profile != verdict.usual:
             ask = f"Please agree with us on {verdict.profile}: under it your message is sound."
             first = replace(first, rule=replace(first.rule, whose=Whose.UNKNOWN, ask=ask))
@@ -103,6 +130,8 @@ def build_report(
         # The gates stopped for want of something; what the tree shows broken is what they would have come to.
         first, *rest = others
         others = tuple(rest)
+    if first is not None and _may_be_cut(data, first.reason):
+        first = replace(first, cut=True)
     tree = _branch(inspection.root)
     return Report(
         name=scrub(name),
@@ -132,22 +161,32 @@ def _audit_event(data: bytes) -> Inspection | None:
     return Inspection(Node("AuditEvent", f"{len(data)} octets", children=children), None)
 
 
-def _find_broken(node: Node, path: tuple[str, ...]) -> Iterator[Broken]:
+def _may_be_cut(data: bytes, reason: str) -> bool:
+    """Whether the end is missing so that a tool which captured too little explains it as well as a sender."""
+    return reason == "mime.truncated" or (
+        reason == "xml.syntax" and not data.rstrip().endswith((b">", b"--"))
+    )
+
+
+def _find_broken(node: Node, path: tuple[str, ...], role: Role) -> Iterator[Broken]:
     here = (*path, node.label)
     if node.refusal is not None:
-        yield _broken(node.refusal, " / ".join(here[1:]))
+        yield _broken(node.refusal, " / ".join(here[1:]), role, node.hint)
     for child in node.children:
-        yield from _find_broken(child, here)
+        yield from _find_broken(child, here, role)
 
 
-def _broken(refusal: RemoteProtocolError, where: str) -> Broken:
+def _broken(refusal: RemoteProtocolError, where: str, role: Role, hint: str) -> Broken:
+    follows, answer = answer_to(refusal, role)
     return Broken(
         gate=str(refusal.gate),
         reason=refusal.reason,
         detail=_CLARK.sub(r"\1", scrub(refusal.detail)),
         where=scrub(where),
-        answer=answer_to(refusal),
+        follows=follows,
+        answer=answer,
         rule=rule_of(refusal),
+        hint=hint,
     )
 
 
@@ -162,11 +201,7 @@ def _headline(inspection: Inspection, first: Broken | None, tree: Branch) -> str
     verdict = inspection.verdict
     if first is not None:
         refused = verdict is not None and verdict.strict.refusal is not None
-        return (
-            f"refused at gate {first.gate}: {first.detail}"
-            if refused
-            else f"broken: {first.detail}"
-        )
+        return f"refused at gate {first.gate}: {first.said}" if refused else f"broken: {first.said}"
     if tree.count(Mark.BROKEN):
         return "rules of its content are broken"
     if inspection.foreign is not None:
@@ -181,10 +216,10 @@ def _tell(verdict: Verdict | None, first: Broken | None) -> Iterator[tuple[str, 
         entry = CATALOGUE.get(first.reason)
         named = f"{first.reason} ({find_problem(entry).title.lower()})" if entry else first.reason
         yield "problem", f"{named}{f', at {first.where}' if first.where else ''}"
-        yield "whose", str(first.rule.whose)
+        yield "whose", first.whose
         yield "rule", first.rule.section
-        yield "we answer", first.answer
-        yield "write to the partner", first.rule.ask
+        yield first.follows, first.answer
+        yield "write to the partner", first.ask
     if verdict is None:
         return
     if verdict.lenient is not verdict.strict:
@@ -230,10 +265,10 @@ def to_json(report: Report) -> dict[str, Any]:
             "problem": each.reason,
             "detail": each.detail,
             "where": each.where,
-            "whose": str(each.rule.whose),
+            "whose": each.whose,
             "section": each.rule.section,
             "answer": each.answer,
-            "ask": each.rule.ask,
+            "ask": each.ask,
         }
 
     def branch(each: Branch) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Final
 
 from accesspoint.problems import Whose
 from envelope.errors import EbmsError, RemoteProtocolError, TransportRefused
+from envelope.explain import Role
 
 _AS4 = "eDelivery AS4 1.15"
 _WSS = "WSS SOAP Message Security 1.1.1"
@@ -174,13 +175,27 @@ def rule_of(refusal: RemoteProtocolError) -> Rule:
     return RULES.get(refusal.reason, _UNKNOWN)
 
 
-def answer_to(refusal: RemoteProtocolError) -> str:
-    """What the receiving side would answer, in words.
+_CONCLUDED: Final[Mapping[Role, str]] = MappingProxyType(
+    {
+        Role.RECEIPT: "EBMS:0302 InvalidReceipt for the producer; nobody answers a receipt. The message is sent again, and"
+        " ends UNCERTAIN when no better receipt comes",
+        Role.ERROR: "the error does not count; nobody answers one. The message is sent again, and ends UNCERTAIN when no"
+        " receipt comes",
+        Role.METADATA: "the look-up is refused, and nothing is sent by what it says",
+        Role.DOCUMENT: "no AS4 answer: this is not judged by the AS4 gates",
+    }
+)
+
+
+def answer_to(refusal: RemoteProtocolError, role: Role) -> tuple[str, str]:
+    """What follows from a refusal, as the name of the line and its words: our answer to a message, else what we conclude.
 
     Spec: decision D3.
     """
+    if role is not Role.MESSAGE:
+        return "we conclude", _CONCLUDED[role]
     if isinstance(refusal, TransportRefused):
-        return f"HTTP {refusal.status}, without an ebMS error"
+        return "we answer", f"HTTP {refusal.status}, without an ebMS error"
     if isinstance(refusal, EbmsError):
-        return f"{refusal.ebms.code} {refusal.ebms.short_description}"
-    return "no AS4 answer: this is not judged by the AS4 gates"
+        return "we answer", f"{refusal.ebms.code} {refusal.ebms.short_description}"
+    return "we conclude", _CONCLUDED[Role.DOCUMENT]

@@ -41,8 +41,8 @@ def _tell(each: Broken, width: int) -> Iterator[str]:
     yield from _wrapped(
         "  ✗ ", f"{each.gate} {each.reason}: {each.detail} (at {each.where})", width
     )
-    yield from _wrapped("    ", f"{each.rule.whose}; {each.rule.section}; {each.answer}", width)
-    yield from _wrapped("    ", each.rule.ask, width)
+    yield from _wrapped("    ", f"{each.whose}; {each.rule.section}; {each.answer}", width)
+    yield from _wrapped("    ", each.ask, width)
 
 
 def _tree(root: Branch, width: int, colour: bool) -> Iterator[str]:

@@ -9,10 +9,12 @@ Spec: experience section 6 (explain); decisions D1, D3 and D9.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 from envelope.errors import FailedAuthentication, TransportRefused
 from envelope.events import ContentType
-from envelope.explain.business import is_known, root_name, show_content
+from envelope.explain.business import SERVICE, is_known, root_name, show_content
 from envelope.explain.capture import describe_octets, peel, read_parts, show_part
 from envelope.explain.foreign import name_foreign
 from envelope.explain.gates import (
@@ -41,6 +43,7 @@ __all__ = [
     "Mark",
     "Means",
     "Node",
+    "Role",
     "SentMessage",
     "Trust",
     "Unseen",
@@ -48,6 +51,18 @@ __all__ = [
     "inspect",
     "read_sent",
 ]  # fmt: skip
+
+_SIGNALS: Final = frozenset({"Receipt", "Error", "SOAP Fault"})
+
+
+class Role(StrEnum):
+    """What a capture is in an exchange: that decides who could answer it at all."""
+
+    MESSAGE = "message"
+    RECEIPT = "receipt"
+    ERROR = "error"
+    METADATA = "service metadata"
+    DOCUMENT = "document"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,7 @@ class Inspection:
     root: Node
     verdict: Verdict | None
     foreign: str | None = None
+    role: Role = Role.DOCUMENT
 
 
 def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> Inspection:
@@ -84,7 +100,21 @@ def inspect(data: bytes, means: Means, *, content_type: str | None = None) -> In
         if not is_known(layers.body):
             whole = layers.body if layers.body.strip() else data
             foreign = name_foreign(whole, root_name(whole))
-    return Inspection(Node(kind, describe_octets(data), children=tuple(nodes)), verdict, foreign)
+    root = Node(kind, describe_octets(data), children=tuple(nodes))
+    return Inspection(root, verdict, foreign, _role(layers.body, root, judged=verdict is not None))
+
+
+def _role(body: bytes, root: Node, *, judged: bool) -> Role:
+    if not judged:
+        return Role.METADATA if root_name(body) in SERVICE else Role.DOCUMENT
+    labels = {node.label for node in root.children}
+    # Where not even the XML could be read, the names in it have to do.
+    unread = not labels & {"UserMessage", "PullRequest", *_SIGNALS} and b"UserMessage" not in body
+    if "Receipt" in labels or (unread and b":Receipt" in body):
+        return Role.RECEIPT
+    return (
+        Role.ERROR if labels & _SIGNALS or (unread and b"SignalMessage" in body) else Role.MESSAGE
+    )
 
 
 def read_sent(data: bytes, limits: Limits = DEFAULT_LIMITS) -> SentMessage:

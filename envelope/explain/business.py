@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 _ROOT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
 _PERSONAL: Final = frozenset({ScopeType.PATIENTID, ScopeType.XDS_METADATA})
-_SERVICE: Final = frozenset({"SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"})
+SERVICE: Final = frozenset({"SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"})
+"""The elements of an answer of an SMP."""
 _MOST_FINDINGS: Final = 50
 
 
@@ -46,7 +47,7 @@ def root_name(octets: bytes) -> str:
 
 def is_known(octets: bytes) -> bool:
     """Whether content is of a kind that is looked into here, rather than just described."""
-    return is_business_document(octets) or root_name(octets) in _SERVICE or _is_fhir(octets)
+    return is_business_document(octets) or root_name(octets) in SERVICE or _is_fhir(octets)
 
 
 def _is_fhir(octets: bytes) -> bool:
@@ -59,7 +60,7 @@ def show_content(label: str, octets: bytes, means: Means) -> Node:
     if is_business_document(octets):
         return _show_document(label, octets, means)
     name = root_name(octets)
-    if name in _SERVICE:
+    if name in SERVICE:
         return _show_service(label, octets, name, means)
     if _is_fhir(octets):
         return _show_fhir(label, octets, means)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lxml.etree import _Element
 
 _MESSAGING: Final = q(names.EB, "Messaging")
+ENCRYPTED_FIRST: Final = (
+    "it is the digest of the cipher text: the part was encrypted before it was signed"
+)
+"""The one hint that is about the signer; all others are about what came after the signature."""
 
 
 def why_element_differs(reference: Reference, element: "_Element") -> str | None:
@@ -96,4 +100,4 @@ def _variants(octets: bytes, wire: bytes) -> Iterator[tuple[str, bytes]]:
         octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"),
     )
     yield "it matches with LF line ends, which somebody made CRLF", octets.replace(b"\r\n", b"\n")
-    yield "it is the digest of the cipher text: the part was encrypted before it was signed", wire
+    yield ENCRYPTED_FIRST, wire

@@ -27,7 +27,7 @@ class Mark(StrEnum):
 class Node:
     """One thing in the bytes, with what is inside it.
 
-    `refusal` is what a gate raised about it; `octets` is content that may be about a patient.
+    `refusal` is what a gate raised about it, `hint` what most likely happened to it after it was signed; `octets` is content that may be about a patient.
     """
 
     label: str
@@ -36,6 +36,7 @@ class Node:
     children: tuple["Node", ...] = ()
     refusal: RemoteProtocolError | None = None
     octets: bytes | None = field(default=None, repr=False)
+    hint: str = ""
 
     def walk(self) -> Iterator["Node"]:
         """This node and all below it, parents first."""

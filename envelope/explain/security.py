@@ -27,7 +27,12 @@ from envelope.errors import (
 )
 from envelope.explain.certificate import show_certificate, show_token, show_trust
 from envelope.explain.gates import Means
-from envelope.explain.hints import why_element_differs, why_part_differs, without_white_space
+from envelope.explain.hints import (
+    ENCRYPTED_FIRST,
+    why_element_differs,
+    why_part_differs,
+    without_white_space,
+)
 from envelope.explain.node import Mark, Node, broken, look, unseen
 from envelope.messaging import PartInfo
 from envelope.names import q
@@ -221,7 +226,13 @@ def _show_part_digest(label: str, reference: Reference, scene: _Scene) -> Node:
 
 def _differs(label: str, what: str, refusal: RemoteProtocolError, why: str | None) -> Node:
     text = f"{what}: the digest of what came is another one"
-    return Node(label, f"{text}; {why}" if why else text, Mark.BROKEN, refusal=refusal)
+    return Node(
+        label,
+        f"{text}; {why}" if why else text,
+        Mark.BROKEN,
+        refusal=refusal,
+        hint="" if why is None or why == ENCRYPTED_FIRST else why,
+    )
 
 
 def _show_uncovered(signature: Signature, scene: _Scene) -> list[Node]:
@@ -281,8 +292,9 @@ def _show_value(
     except KeyError:
         return unseen("signature value", f"algorithm {short(signature.algorithm)}")
     except SignatureValueInvalid as refusal:
-        text = f"{refusal.detail}{_why_value_differs(signature, certificate, policy)}"
-        return Node("signature value", text, Mark.BROKEN, refusal=refusal)
+        why = _why_value_differs(signature, certificate, policy)
+        text = f"{refusal.detail}; {why}" if why else refusal.detail
+        return Node("signature value", text, Mark.BROKEN, refusal=refusal, hint=why)
     return Node("signature value", "verifies with the signer's key", Mark.HOLDS)
 
 
@@ -294,7 +306,7 @@ def _why_value_differs(
         verify_signature(plain, certificate, policy)
     except SignatureValueInvalid:
         return ""
-    return "; it does without the white space between elements: somebody indented it"
+    return "it does without the white space between elements: somebody indented it"
 
 
 def _show_encryption(

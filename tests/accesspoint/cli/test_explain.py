@@ -47,7 +47,7 @@ def test_a_broken_capture_from_standard_input(invoke: Invoke, wire: Wire) -> Non
     assert ended.status == 4
     told = json.loads(ended.out)
     assert told["refused"]["problem"] == "mime.truncated"
-    assert told["refused"]["whose"] == "theirs"
+    assert told["refused"]["whose"] == "not certain: the capture may be cut"
     assert told["name"] == "standard input"
 
 

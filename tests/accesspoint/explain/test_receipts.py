@@ -1,5 +1,6 @@
 """A receipt held against the message that it should answer, as the command does with `--against`."""
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -76,6 +77,31 @@ def test_each_way_not_to_answer_it(exchange: Exchange, pki: Pki) -> None:
         assert report.broken is not None
         assert (report.broken.gate, report.broken.reason) == ("G10", reason)
         assert report.broken.answer.startswith("EBMS:0302")
+        assert "we answer" not in dict(report.lines)
+        assert "nobody answers a receipt" in dict(report.lines)["we conclude"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b"r-1@", b"r-2@"), (b"<S12:Envelope", b"<!DOCTYPE a><S12:Envelope")],
+)
+def test_nobody_answers_a_receipt_whatever_is_wrong_with_it(
+    exchange: Exchange, old: bytes, new: bytes
+) -> None:
+    receipt = exchange.receipt(*exchange.wire.references)
+    changed = receipt.replace(old, new, 1)
+    assert changed != receipt
+    lines = dict(exchange.explain(changed).lines)
+    assert "we answer" not in lines
+    assert lines["we conclude"].startswith("EBMS:0302 InvalidReceipt for the producer")
+
+
+def test_nobody_answers_an_error(exchange: Exchange) -> None:
+    receipt = exchange.receipt(*exchange.wire.references)
+    text = re.sub(rb"(?s)<eb:Receipt.*?</eb:Receipt>", b"<eb:Error>", receipt)
+    assert text != receipt
+    lines = dict(exchange.explain(text).lines)
+    assert lines["we conclude"].startswith("the error does not count; nobody answers one")
 
 
 def test_a_digest_that_differs_stands_beside_the_signed_one(exchange: Exchange) -> None:

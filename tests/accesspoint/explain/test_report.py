@@ -156,6 +156,10 @@ def test_what_a_gateway_did_to_the_header_is_found_out(
 ) -> None:
     report = explained(author.compose().with_tree(change), means)
     assert any(hint in each.value for each in branches(report.tree))
+    lines = dict(report.lines)
+    assert hint in report.headline
+    assert hint in lines["write to the partner"]
+    assert lines["whose"] == "something between, which changed it after it was signed"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,15 @@ def test_a_damaged_multipart_is_read_as_far_as_it_goes(author: Author, means: Me
     report = build_report(body, means, name="cut")
     assert report.broken is not None
     assert report.broken.reason == "mime.truncated"
+    assert dict(report.lines)["whose"] == "not certain: the capture may be cut"
     assert marks(report)["signature value"] is Mark.HOLDS
+
+
+def test_an_envelope_without_its_end_may_be_a_capture_without_it(
+    author: Author, means: Means
+) -> None:
+    report = build_report(author.compose().soap[:-30], means, name="cut.xml")
+    assert dict(report.lines)["whose"] == "not certain: the capture may be cut"
 
 
 def test_a_whole_http_request_hides_its_token(author: Author, means: Means) -> None:
@@ -336,6 +348,12 @@ def test_an_answer_of_the_directory_is_judged_as_one_though_it_has_a_comment(mea
     report = build_report(metadata, means, name="metadata.xml")
     assert report.broken is not None
     assert report.broken.reason == "smp.unsigned"
+    lines = dict(report.lines)
+    assert lines["we conclude"].startswith("the look-up is refused")
+    assert "we answer" not in lines
+    typed = group.replace(b"?>", b"?><!DOCTYPE ServiceGroup>", 1)
+    lines = dict(build_report(typed, means, name="group.xml").lines)
+    assert lines["we conclude"].startswith("the look-up is refused")
 
 
 def test_a_delivery_event_is_held_against_its_profile(means: Means) -> None:
