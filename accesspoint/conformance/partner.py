@@ -14,6 +14,7 @@ It is described by a TOML file; names of files are relative to it.
     service = "http://www.esens.eu/as4/conformancetest"     service_type = ""      action = "SIMPLE_ONEWAY"
     only_sign_action = ""                       the action of a mode without encryption, if there is one
     original_sender = ""    final_recipient = ""    corner_type = ""
+    payload = ""                                "sbdh": an EHMI node, which takes nothing but StandardBusinessDocuments
     listen = ""                                 where we wait for its messages, as host:port; without it they are
                                                 judged from captures
     wait = "30 s"                               how long
@@ -33,14 +34,15 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, Self
 
 from cryptography import x509
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_values import Duration, Endpoint, FilePath, HttpsUrl, Table, Text, Url
 from accesspoint.conformance.author import CONFORMANCE_SERVICE, Author, Draft, Request
+from accesspoint.conformance.business_document import Route
 from accesspoint.conformance.case import NotApplicable, Unmet, Waiting
 from accesspoint.conformance.interceptor import Interceptor, Script, undisturbed
 from accesspoint.conformance.line import Line
@@ -121,9 +123,29 @@ class Description(Table):
     original_sender: str = ""
     final_recipient: str = ""
     corner_type: str = ""
+    payload: Literal["", "sbdh"] = ""
     listen: Endpoint | None = None
     wait: Duration = timedelta(seconds=30)
     publisher: PublisherDescription | None = None
+
+    @model_validator(mode="after")
+    def _names_a_route(self) -> Self:
+        if self.route() is not None and self.listen is not None:
+            # Service and action are those of business: what came here by mistake would get a receipt and be lost.
+            raise ValueError(
+                "listen is not for business documents: have the partner's messages recorded, and judge these"
+            )
+        return self
+
+    def route(self) -> Route | None:
+        """The way of the test documents, where the partner takes only such; raises ValueError."""
+        if not self.payload:
+            return None
+        return Route.of(
+            original_sender=self.original_sender,
+            final_recipient=self.final_recipient,
+            action=self.action,
+        )
 
     @classmethod
     def load(cls, path: Path) -> "Description":
@@ -135,7 +157,7 @@ class Description(Table):
             found = [Finding(path.name, str(error))]
         except ValidationError as error:
             found = [
-                Finding(path.name, f"{'.'.join(map(str, one['loc']))}: {one['msg']}")
+                Finding(path.name, f"{'.'.join(map(str, one['loc'])) or 'payload'}: {one['msg']}")
                 for one in error.errors(include_input=False)
             ]
         raise ConfigurationProblem(tuple(found), again="accesspoint conformance run")
@@ -284,6 +306,15 @@ class PartnerTarget(Target):
             return draft
         if not draft.encrypt and not agreed.only_sign_action:
             raise NotApplicable("no mode without encryption is agreed with this partner")
+        route = agreed.route()
+        if route is not None:
+            if len(draft.payloads) > 1:
+                raise NotApplicable("a message of EHMI has one part, its StandardBusinessDocument")
+            wrapped = [
+                replace(one, content=route.wrap(one.content), mime_type="application/xml")
+                for one in draft.payloads
+            ]
+            draft = replace(draft, payloads=wrapped)
         return replace(
             draft,
             service=Service(agreed.service, agreed.service_type or None),
