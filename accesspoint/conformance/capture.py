@@ -7,11 +7,13 @@ the body alone; its media type then follows from its first line.
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
+from accesspoint.config import Tls
 from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.interceptor import Script, undisturbed
 from accesspoint.conformance.reading import Message, media_type
@@ -53,11 +55,12 @@ def _fields(octets: bytes) -> tuple[Mapping[str, str], bytes]:
 
 
 def _guess(body: bytes) -> str:
-    """The media type of a bare body: MIME begins with its boundary, SOAP with a bracket."""
+    """The media type of a bare body: MIME begins with its boundary, SOAP with a bracket, and else it is anything."""
     first = body.lstrip().split(b"\n", 1)[0].strip()
     if first.startswith(b"--"):
         return f'multipart/related; boundary="{first[2:].decode("latin-1")}"'
-    return "application/soap+xml"
+    is_xml = first.removeprefix(b"\xef\xbb\xbf").startswith(b"<")
+    return "application/soap+xml" if is_xml else "application/octet-stream"
 
 
 def _summary(message: Message) -> bytes:
@@ -87,21 +90,30 @@ class CaptureTarget(Target):
         """The certificate given, if one was."""
         return self._signer
 
-    async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
-        """Show the message that was recorded."""
-        if script is not undisturbed:
-            raise NotApplicable("one recorded message does not show what its sender does next")
-        message = self._message
+    def reconfigured(self, tls: Tls) -> AbstractAsyncContextManager[str]:
+        """There is no server to configure; raises `NotApplicable`."""
+        raise NotApplicable(f"there is no connection to {self.kind}")
+
+    def _user_message(self) -> Message:
+        """What was recorded; raises `NotApplicable` where it is no user message."""
         try:
-            found = message.all(names.EB, "UserMessage")
+            found = self._message.all(names.EB, "UserMessage")
         except Unmet as unmet:
             raise NotApplicable(f"no AS4 message in it: {unmet.seen}") from unmet
         if not found:
-            raise NotApplicable(f"no user message in it, but {message.describe()}")
+            raise NotApplicable(f"no user message in it, but {self._message.describe()}")
+        return self._message
+
+    async def send_business(self, recorder: Recorder, script: Script = undisturbed) -> Sent:
+        """Show the message that was recorded."""
+        message = self._user_message()
+        if script is not undisturbed:
+            raise NotApplicable("one recorded message does not show what its sender does next")
         # What was recorded may be somebody's real document: its octets stay in the file that was given.
         recorder.received("recorded message", media_type(message.content_type), _summary(message))
         return Sent(message.message_id, (message,))
 
     async def submit(self, draft: object, recorder: Recorder, script: Script = undisturbed) -> Sent:
         """A recorded message cannot be changed."""
+        self._user_message()
         raise NotApplicable("a capture cannot be asked to send something else")

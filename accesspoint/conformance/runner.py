@@ -13,6 +13,7 @@ from accesspoint.conformance.assertion import (
     OBLIGING,
     Assertion,
     Level,
+    Role,
     catalogue,
     is_obliging,
 )
@@ -70,9 +71,11 @@ class Run:
         if self.broken:
             return f"{len(self.broken)} of {total} {obliging} do not hold"
         if not self.is_judged:
-            reasons = {result.reason for result in self.results if result.reason}
-            why = f": {reasons.pop()}" if len(reasons) == 1 else "; each assertion says why"
-            return f"Nothing could be judged{why}"
+            # What a sender is asked for says most: nothing can be sent to a recording, whatever is in it.
+            reasons = Counter(
+                result.reason for result in self.results if result.assertion.role is Role.SENDER
+            ) or Counter(result.reason for result in self.results)
+            return f"Nothing could be judged: {reasons.most_common(1)[0][0]}"
         if not total:
             return "No mandatory or preferred assertion applies"
         if passed == total:

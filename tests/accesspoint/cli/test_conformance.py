@@ -64,12 +64,25 @@ def test_only_what_failed_counts(invoke: Invoke, capture: Path) -> None:
     assert ended.out.endswith("  All 1 mandatory and preferred assertions that apply hold.\n")
 
 
-@pytest.mark.parametrize("octets", [b"", b"\x89PNG\r\n\x1a\n\0\0", b"<Receipt/>"])
-def test_nothing_judged_is_no_success(invoke: Invoke, capture: Path, octets: bytes) -> None:
+@pytest.mark.parametrize(
+    ("octets", "why"),
+    [
+        (b"", "no AS4 message in it: 0 octets of application/octet-stream (xml.syntax)"),
+        (
+            b"\x89PNG\r\n\x1a\n\0\0",
+            "no AS4 message in it: 10 octets of application/octet-stream (xml.syntax)",
+        ),
+        (b"<Receipt/>", "no user message in it, but a request with neither receipt nor error"),
+    ],
+)
+def test_nothing_judged_is_no_success(
+    invoke: Invoke, capture: Path, octets: bytes, why: str
+) -> None:
     capture.write_bytes(octets)
     ended = invoke("conformance", "run", "--target", capture)
     assert ended.status == 9
-    assert "\n  Nothing could be judged; each assertion says why.\n" in ended.out
+    assert ended.out.endswith(f"\n  Nothing could be judged: {why}.\n")
+    assert "waiting" not in ended.out
     ended = invoke("conformance", "run", "--target", capture, "--only", "TA12")
     assert ended.status == 9
     assert "Nothing could be judged: no " in ended.out
