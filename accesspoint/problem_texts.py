@@ -60,6 +60,8 @@ FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 TRIED_AGAIN: Final = "nothing; it is tried again {next}"
+BY_HAND: Final = "ask again when the reason is gone; nothing of yours was sent"
+"""Stands in place of what is tried again where a person asked, and only a person asks again."""
 _NOTHING: Final = TRIED_AGAIN
 _ASK_FIRST: Final = (
     "this message is not tried again, and may have arrived: ask the partner whether it has the MessageId"

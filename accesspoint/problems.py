@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Final
 
 from accesspoint.log import scrub
-from accesspoint.problem_texts import ENGLISH, FALLBACKS, TRIED_AGAIN, ProblemText
+from accesspoint.problem_texts import BY_HAND, ENGLISH, FALLBACKS, TRIED_AGAIN, ProblemText
 
 
 class Whose(StrEnum):
@@ -115,10 +115,13 @@ class Problem:
     def do(self, *, language: Language = Language.ENGLISH, **facts: object) -> tuple[str, ...]:
         """Return the commands or steps that help; the fact `given_up` says that nothing is tried any more.
 
-        With the fact `uncertain` nothing is tried any more either, but the message may have arrived.
+        With the fact `uncertain` nothing is tried any more either, but the message may have arrived; with
+        `by_hand` there is no message, only a person's question.
         """
         text, again = self.text(language), TRIED_AGAIN
-        if facts.get("uncertain"):
+        if facts.get("by_hand"):
+            again = BY_HAND
+        elif facts.get("uncertain"):
             again = text.uncertain
         elif facts.get("given_up"):
             again = text.given_up

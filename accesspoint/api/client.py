@@ -81,9 +81,10 @@ class NodeClient:
         """Everything the node knows of one message."""
         return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
 
-    async def exchanges(self, *, state: str | None = None) -> list[Json]:
-        """The AS4 exchanges that stand still, or all in one state."""
-        page = await self._call("GET", "/api/v1/exchanges", {"state": state} if state else {})
+    async def exchanges(self, *, state: str | None = None, everything: bool = False) -> list[Json]:
+        """The AS4 exchanges that stand still, or all in one state, or those that moved last whatever their state."""
+        query = {"state": state} if state else {"all": "1"} if everything else {}
+        page = await self._call("GET", "/api/v1/exchanges", query)
         found: list[Json] = page["exchanges"]
         return found
 

@@ -66,13 +66,19 @@ class Exchanges:
             "cancel": self._cancel,
         }
 
-    async def list(self, state: str | None) -> list[Json]:
-        """What stands still, or everything in one state, the oldest first, at most `MOST`.
+    async def list(self, state: str | None, *, everything: bool = False) -> list[Json]:
+        """What stands still, or all in one state, or everything that moved last; the oldest first, at most `MOST`.
 
         Raises: NotPossible for a state that does not exist.
         """
         if state is not None and state not in _STATES:
-            raise NotPossible(f"there is no state {state}")
+            known = ", ".join(sorted(_STATES))
+            raise NotPossible(f"there is no state {state}; the states are {known}")
+        if everything and state is None:
+            rows = await self._database.fetch(
+                "SELECT * FROM messages ORDER BY updated_at DESC, id DESC LIMIT $1", MOST
+            )
+            return [_summary(row) for row in reversed(rows)]
         # Written out, so that the index of what waits for a person is used; the names are the tables' own.
         names = [state] if state is not None else sorted(str(one) for one in STANDING)
         listed = ", ".join(f"'{name}'" for name in names)
@@ -83,26 +89,27 @@ class Exchanges:
         return [_summary(row) for row in rows]
 
     async def describe(self, id_: str) -> Json:
-        """One exchange with its history; raises `UnknownExchange`."""
+        """One exchange with its history, by any of its ids; raises `UnknownExchange` and `NotPossible`."""
 
         async def look(tx: Transaction) -> Json:
-            return await describe_exchange(tx, await _find(tx, id_))
+            return await describe_exchange(tx, await _find_by_any(tx, id_))
 
         return await self._database.read(look)
 
     async def evidence(self, id_: str, *, with_payload: bool) -> bytes:
-        """The evidence bundle of one exchange, a ZIP archive; the journal says that it was handed out before it is.
+        """The evidence bundle of an exchange, by any of its ids, a ZIP archive; the journal says that it was handed out before it is.
 
-        Raises: UnknownExchange; NotPossible where this node has no access point.
+        Raises: UnknownExchange; NotPossible where this node has no access point, or several have the id.
         """
         if self._bundles is None:
             raise NotPossible("no access point runs here; ask the node that signs and receives")
-        bundle = await self._bundles.build(id_, with_payload=with_payload)
+        row = await self._database.read(lambda tx: _find_by_any(tx, id_))
+        bundle = await self._bundles.build(row["id"], with_payload=with_payload)
         if bundle is None:
             raise UnknownExchange(id_)
 
         async def note_export(tx: Transaction) -> None:
-            await self._note(tx, await _find(tx, id_), EXPORTED, with_payload=with_payload)
+            await self._note(tx, row, EXPORTED, with_payload=with_payload)
 
         await self._database.run(note_export)
         self._bells.ring(Bell.JOURNAL)
@@ -179,6 +186,26 @@ async def _find(tx: Transaction, id_: str) -> Row:
     if row is None:
         raise UnknownExchange(id_)
     return row
+
+
+async def _find_by_any(tx: Transaction, id_: str) -> Row:
+    """The exchange with this id of ours, ebMS MessageId, or identifier of the message in it.
+
+    Raises: UnknownExchange; NotPossible where several have it.
+    """
+    row = await find_message(tx, id_)
+    if row is not None:
+        return row
+    rows = await tx.fetch(
+        "SELECT * FROM messages WHERE message_id = $1 OR message_identifier = $1 ORDER BY id LIMIT 9",
+        id_,
+    )
+    if not rows:
+        raise UnknownExchange(id_)
+    if len(rows) > 1:
+        ids = ", ".join(f"{one['id']} ({one['direction']})" for one in rows)
+        raise NotPossible(f"several exchanges have this id; name one of {ids}")
+    return rows[0]
 
 
 def _summary(row: Row) -> Json:

@@ -162,9 +162,9 @@ class Api:
 
     async def _list_exchanges(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
-        return web.json_response(
-            {"exchanges": await self._exchanges.list(request.query.get("state"))}
-        )
+        everything = request.query.get("all") == "1"
+        found = await self._exchanges.list(request.query.get("state"), everything=everything)
+        return web.json_response({"exchanges": found})
 
     async def _describe_exchange(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then

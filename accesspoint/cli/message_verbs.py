@@ -19,12 +19,22 @@ ConfigOption = Annotated[
 ]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id that `messages list` shows.")]
 
+AnyIdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="As `messages list` shows it, an ebMS MessageId, or a MessageHeader id."
+    ),
+]
+
 
 @messages.command("list")
 def messages_list(
     state: Annotated[
         str | None, typer.Option("--state", help="Everything in this state, such as RETRY_WAIT.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="In any state: the 500 that moved last.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """List the messages that wait for a person.
@@ -34,6 +44,7 @@ def messages_list(
     \b
     Examples:
       accesspoint messages list
+      accesspoint messages list --all
       accesspoint messages list --state RETRY_WAIT --config accesspoint.toml
 
     \b
@@ -41,11 +52,11 @@ def messages_list(
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.list_standing(state, config=config))
+    raise typer.Exit(verb.list_standing(state, everything=everything, config=config))
 
 
 @messages.command("show")
-def messages_show(id_: IdArgument, config: ConfigOption = None) -> None:
+def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
     """Show one message with its receipt and every step.
 
     \b
@@ -116,7 +127,7 @@ def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
 
 @messages.command("evidence")
 def messages_evidence(
-    id_: IdArgument,
+    id_: AnyIdArgument,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new file; default: evidence-ID.zip.")
     ] = None,
@@ -136,7 +147,8 @@ def messages_evidence(
       accesspoint messages evidence 01K... -o proof.zip --config accesspoint.toml
 
     \b
-    Exit codes: 0 written, 1 no such message, 2 usage, 3 configuration, 5 no node answers.
+    Exit codes: 0 written, 1 no such message, 2 usage, or the file exists or cannot be made,
+      3 configuration, 5 no node answers, 70 the disk is full.
     """
     from accesspoint.cli import messages as verb
 

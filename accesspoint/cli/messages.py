@@ -1,6 +1,7 @@
 """`accesspoint messages`: what stands still at a node, and what a person does about it."""
 
 import asyncio
+import errno
 import os
 import re
 import sys
@@ -12,18 +13,20 @@ from accesspoint.api.client import ApiProblem, Json, NodeClient
 from accesspoint.cli.current import address_of, find_config
 from accesspoint.problems import ExitStatus
 
-_SAFE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
+_SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._-]{0,199}")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
-def list_standing(state: str | None, *, config: Path | None) -> int:
-    """Print what stands still, or all in one state; the exit status."""
+def list_standing(state: str | None, *, everything: bool, config: Path | None) -> int:
+    """Print what stands still, or all in one state, or everything; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        found = await node.exchanges(state=state)
+        found = await node.exchanges(state=state, everything=everything)
         for one in found:
             sys.stdout.write(f"{_line(one)}\n")
         if not found:
-            sys.stderr.write("nothing stands still\n" if state is None else f"nothing is {state}\n")
+            nothing = "nothing is here" if everything else "nothing stands still"
+            sys.stderr.write(f"{nothing if state is None else f'nothing is {state}'}\n")
 
     return _with_node(config, ask)
 
@@ -64,7 +67,7 @@ def evidence(id_: str, *, output: Path | None, with_payload: bool, config: Path 
         return _with_node(config, ask)
     except OSError as error:
         sys.stderr.write(f"{target} cannot be written: {error.strerror}\n")
-        return ExitStatus.FAILED
+        return ExitStatus.STORAGE if error.errno in _FULL else ExitStatus.USAGE
 
 
 def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]) -> int:

@@ -92,7 +92,7 @@ def _fail(partner: str, slug: str, detail: str, *, as_json: bool) -> int:
         said = {"partner": partner, "answered": False, "problem": slug, "detail": detail}
         sys.stdout.write(json.dumps(said) + "\n")
     else:
-        # A ping is asked for again by a person or never.
-        met = Occurrence.of(slug, detail, given_up=True)
-        sys.stderr.write(f"{met.render()}\n")
+        met = Occurrence.of(slug, detail)
+        words = met.problem.render(by_hand=True, detail=met.detail or None, code=met.code)
+        sys.stderr.write(f"{words}\n")
     return problem.exit_status

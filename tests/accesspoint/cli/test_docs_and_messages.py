@@ -1,5 +1,6 @@
 """`docs` and `messages`: what they print, and how they end."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def test_a_topic_without_a_page_names_those_that_there_are(invoke: Invoke) -> No
 def test_nothing_stands_still_at_a_sound_node(network: Network, invoke: Invoke) -> None:
     node = ["--config", network.config("clinic")]
     assert invoke("messages", "list", *node) == Ended(0, "", "nothing stands still\n")
-    assert invoke("messages", "list", "--state", "LOST", *node).status == 1
+    lost = invoke("messages", "list", "--state", "LOST", *node)
+    assert lost.status == 1
+    assert "there is no state LOST; the states are ACCEPTED, ACKNOWLEDGED" in lost.err
 
 
 def test_one_message_is_shown_with_every_step(network: Network, invoke: Invoke) -> None:
@@ -45,6 +48,31 @@ def test_one_message_is_shown_with_every_step(network: Network, invoke: Invoke) 
     assert shown.out.startswith(f"{id_}  ")
     assert "SENDING -> ACKNOWLEDGED" in shown.out
     assert "signed by" in shown.out
+    everything = invoke("messages", "list", "--all", *node).out.splitlines()
+    assert sum(line.startswith(f"{id_}  ") for line in everything) == 1
+
+
+def test_a_message_is_found_by_each_of_its_ids(network: Network, invoke: Invoke) -> None:
+    node = ["--config", network.config("municipality")]
+    file = network.message("found.json")
+    assert invoke("send", file, *node).status == 0
+    entries = json.loads(file.read_bytes())["entry"]
+    header = next(
+        e["resource"] for e in entries if e["resource"]["resourceType"] == "MessageHeader"
+    )
+    line = next(
+        line
+        for line in invoke("messages", "list", "--all", *node).out.splitlines()
+        if header["id"] in line
+    )
+    own = line.split()[0]
+    shown = invoke("messages", "show", header["id"], *node).out
+    message_id = next(x.split()[-1] for x in shown.splitlines() if "message id:" in x)
+    for id_ in (header["id"], message_id):
+        assert invoke("messages", "show", id_, *node).out.startswith(f"{own}  ")
+        ended = invoke("messages", "evidence", id_, *node)
+        assert (ended.status, ended.err) == (0, "")
+        assert Path(f"evidence-{id_}.zip").stat().st_size > 1000
 
 
 def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke) -> None:
@@ -62,7 +90,7 @@ def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke)
     assert bundle.stat().st_mode & 0o077 == 0
     assert verify.main(bundle) == 0
     again = invoke("messages", "evidence", id_, *node)
-    assert (again.status, "cannot be written" in again.err) == (1, True)
+    assert (again.status, again.err) == (2, f"{bundle} cannot be written: File exists\n")
     assert invoke("messages", "evidence", "../up", *node).status == 2
 
 

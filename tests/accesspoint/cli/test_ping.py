@@ -40,6 +40,8 @@ def test_what_keeps_a_partner_from_answering_is_named(
     said = json.loads(ended.out)
     assert (said["answered"], said["problem"]) == (False, problem)
     assert ended.status == status
+    words = invoke("ping", "clinic", "--config", config).err
+    assert "send its content" not in words
 
 
 def test_who_is_no_partner_is_not_pinged(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
