@@ -153,6 +153,8 @@ class Description(Table):
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
             return cls.model_validate(values, context={"base": path.parent})
+        except UnicodeDecodeError:
+            found = [Finding(path.name, "is not UTF-8")]
         except tomllib.TOMLDecodeError as error:
             found = [Finding(path.name, str(error))]
         except ValidationError as error:

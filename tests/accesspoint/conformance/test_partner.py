@@ -287,3 +287,10 @@ def test_problems_of_the_file_are_told(description: Path, old: str, new: str, sa
     with pytest.raises(ConfigurationProblem) as problem:
         Description.load(description)
     assert said in problem.value.render()
+
+
+def test_a_file_that_is_no_text_is_told(description: Path) -> None:
+    description.write_bytes(b"\x89PNG\xff")
+    with pytest.raises(ConfigurationProblem) as problem:
+        Description.load(description)
+    assert "is not UTF-8" in problem.value.render()
