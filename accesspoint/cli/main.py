@@ -263,7 +263,8 @@ def ping(
     """Ask a partner for a receipt, delivering nothing.
 
     Sends one signed message of the ebMS test service: the partner checks and receipts it, and its users see
-    nothing. The node need not run; nothing is stored.
+    nothing. The node need not run; nothing is stored. Receivers of the directory, such as those of the demo
+    network, are asked with `accesspoint partner probe GLN`.
 
     \b
     Examples:

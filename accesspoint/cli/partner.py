@@ -54,12 +54,13 @@ def partner_show(
 ) -> None:
     """Show the effective P-Mode of a partner.
 
-    Each value says where it comes from, each quirk what it permits, each certificate when it ends.
+    Each value says where it comes from, each quirk what it permits, each certificate when it ends. A receiver that
+    only the directory knows, such as those of the demo network, is no partner: `accesspoint partner probe GLN`.
 
     \b
     Examples:
       accesspoint partner show their-ap --config accesspoint.toml
-      accesspoint partner show 5790000000029 --format json
+      accesspoint partner show their-ap --format json
 
     \b
     Exit codes: 0 shown, 1 no such partner, 3 configuration, 5 no network runs, 7 certificates.
@@ -89,7 +90,8 @@ def partner_migrate(
     """Rehearse a partner's move to eDelivery AS4 2.0.
 
     Messages are made under both generations with the real certificates and read back. What is missing is told,
-    and whose it is: our keys, the partner's certificates, its endpoint in the directory. Nothing is sent.
+    and whose it is: our keys, the partner's certificates, its endpoint in the directory. Nothing is sent. The
+    demo network configures no partners, so there is nobody to rehearse with on it.
 
     \b
     Examples:
@@ -130,6 +132,7 @@ def partner_probe(
 
     \b
     Examples:
+      accesspoint partner probe 5790000000029                         the clinic of the demo network
       accesspoint partner probe their-ap --config accesspoint.toml
       accesspoint partner probe 5790000000029 --format json
 

@@ -20,6 +20,8 @@ from accesspoint.config import Configuration
 from accesspoint.config_partner import BusinessValues, Partner
 from accesspoint.identity import mode_of, modes_of, partner_certificates, party_of
 from accesspoint.problems import ExitStatus
+from envelope.ehmi import check_gln
+from envelope.errors import SbdRefused
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, Quirk, SecurityPolicy
 from envelope.quirks import NOTES
 from envelope.xmldsig import SMALLEST_RSA_BITS
@@ -30,6 +32,7 @@ Json = dict[str, Any]
 _WITHOUT: Final = frozenset({"id", "policy.quirks"})
 """What is told elsewhere: the name of the preset, and the quirks with their sentences."""
 
+_GLN_DIGITS: Final = 13
 _EXCHANGE: Final = frozenset({"service", "service_type", "action"})
 
 
@@ -106,9 +109,16 @@ def find_partner(configuration: Configuration, name: str) -> Named | None:
 
 
 def unknown(configuration: Configuration, name: str) -> str:
-    """The sentence for a name that no partner has."""
+    """What is said of a name that no partner has; a GLN may still be known to the directory."""
     known = ", ".join(configuration.partners) or "none"
-    return f"no partner is called {name!r}; configured: {known}\n"
+    said = f"no partner is called {name!r}; configured: {known}\n"
+    if len(name) != _GLN_DIGITS or not name.isdecimal():
+        return said
+    try:
+        check_gln(name)
+    except SbdRefused as refused:
+        return f"{said}{name} is no GLN either: {refused.detail}\n"
+    return f"{said}ask the directory for it:  accesspoint partner probe {name}\n"
 
 
 def values(mode: PMode, partner: Partner) -> Iterator[tuple[str, object, str]]:

@@ -30,6 +30,7 @@ def run(partner: str, *, config: Path | None, seconds: float, as_json: bool) -> 
         known = ", ".join(name for name, one in configuration.partners.items() if one.url) or "none"
         sys.stderr.write(
             f"{path} has no partner {partner} with url and certificate; it has: {known}\n"
+            "who is found in the directory is asked by GLN:  accesspoint partner probe GLN\n"
         )
         return ExitStatus.USAGE
     generation = mode_of(agreed).generations[0]

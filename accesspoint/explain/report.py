@@ -18,6 +18,8 @@ from envelope.explain import Inspection, Mark, Means, Node, Role, Verdict, inspe
 from envelope.quirks import NOTES
 
 _MOST_AUDIT_BYTES: Final = 1024 * 1024
+_HEAD_BYTES: Final = 64 * 1024
+_BARE_DELIMITER: Final = re.compile(rb"(?:\A|\n)--[^\r\n]{1,70}\n")
 _CLARK: Final = re.compile(r"'?\{[^{}]*\}([\w.-]+)'?")
 
 
@@ -122,6 +124,8 @@ def build_report(
         same = [each for each in found if each.reason == refusal.reason]
         hint = same[0].hint if same and all(each.hint for each in same) else ""
         first = _broken(refusal, same[0].where if same else "", inspection.role, hint)
+        if refusal.reason.startswith("mime.") and _BARE_DELIMITER.search(data, 0, _HEAD_BYTES):
+            first = replace(first, detail=f"{first.detail}; lines end in LF alone, CRLF is needed")
         if verdict.lenient.refusal is None and verdict.profile != verdict.usual:
             ask = f"Please agree with us on {verdict.profile}: under it your message is sound."
             first = replace(first, rule=replace(first.rule, whose=Whose.UNKNOWN, ask=ask))
@@ -133,10 +137,11 @@ def build_report(
     if first is not None and _may_be_cut(data, first.reason):
         first = replace(first, cut=True)
     tree = _branch(inspection.root)
+    untrusted = tuple(_untrusted(inspection.root))
     return Report(
         name=scrub(name),
-        headline=_headline(inspection, first, tree),
-        lines=(*_tell(verdict, first), *_untrusted(inspection.root)),
+        headline=_headline(inspection, first, tree, untrusted=bool(untrusted)),
+        lines=(*_tell(verdict, first), *untrusted),
         broken=first,
         others=others,
         tree=tree,
@@ -197,7 +202,9 @@ def _unique(found: Iterator[Broken]) -> tuple[Broken, ...]:
     return tuple(seen.values())
 
 
-def _headline(inspection: Inspection, first: Broken | None, tree: Branch) -> str:
+def _headline(
+    inspection: Inspection, first: Broken | None, tree: Branch, *, untrusted: bool
+) -> str:
     verdict = inspection.verdict
     if first is not None:
         refused = verdict is not None and verdict.strict.refusal is not None
@@ -206,8 +213,10 @@ def _headline(inspection: Inspection, first: Broken | None, tree: Branch) -> str
         return "rules of its content are broken"
     if inspection.foreign is not None:
         return f"not a message: {scrub(inspection.foreign)}"
+    if untrusted:
+        return "nothing broken, as far as could be looked: trust was not"
     if verdict is not None and verdict.strict.unseen:
-        return "nothing broken as far as could be looked"
+        return "nothing broken, as far as could be looked"
     return "nothing broken"
 
 
@@ -230,12 +239,14 @@ def _tell(verdict: Verdict | None, first: Broken | None) -> Iterator[tuple[str, 
         end = verdict.lenient.refusal
         so_far = "passes" if end is None else f"comes as far as {end.gate} ({end.reason})"
         yield "otherwise", f"{so_far} {how}"
+        yield "gates passed so", " ".join(verdict.lenient.passed) or "none"
         for quirk in verdict.quirks:
             yield f"quirk {quirk}", f"permits {NOTES[quirk].permits}"
-    course = verdict.lenient
-    yield "gates passed", " ".join(course.passed) or "none"
-    if course.unseen:
-        yield "not looked further", scrub(course.unseen)
+    strict = verdict.strict
+    stopped = None if strict.refusal is None else strict.refusal.gate
+    yield "gates passed", " ".join(gate for gate in strict.passed if gate != stopped) or "none"
+    if verdict.lenient.unseen:
+        yield "not looked further", scrub(verdict.lenient.unseen)
 
 
 def _untrusted(root: Node) -> Iterator[tuple[str, str]]:

@@ -167,3 +167,20 @@ def test_a_p_mode_shows_what_it_takes_over_and_what_is_its_own(
     text = invoke("partner", "show", "clinic", "-c", path).out
     assert "clinic.usual: service urn:s, action urn:a\n" in text
     assert "clinic.special: service urn:s, action urn:a, initiator_role urn:special\n" in text
+
+
+@pytest.mark.parametrize("verb", [("show",), ("migrate", "--dry-run")])
+def test_a_gln_that_is_no_partner_is_sent_to_the_directory(
+    invoke: Invoke, config: Path, verb: tuple[str, ...]
+) -> None:
+    gln = MUNICIPALITY.address.gln
+    ended = invoke("partner", *verb, gln, "--config", config)
+    assert ended.status == 1
+    assert ended.err.endswith(f"accesspoint partner probe {gln}\n")
+
+
+def test_a_gln_with_a_wrong_check_digit_is_told_as_such(invoke: Invoke, config: Path) -> None:
+    for verb in ("show", "probe"):
+        ended = invoke("partner", verb, "5790000000013", "--config", config)
+        assert ended.status != 0
+        assert "the GLN's check digit is wrong" in ended.err

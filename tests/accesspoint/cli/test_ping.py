@@ -46,4 +46,6 @@ def test_what_keeps_a_partner_from_answering_is_named(
 
 def test_who_is_no_partner_is_not_pinged(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
     config = Stage(pki, tmp_path).write_node(MUNICIPALITY, pki.municipality, partners={})
-    assert invoke("ping", "clinic", "--config", config).status == ExitStatus.USAGE
+    ended = invoke("ping", "clinic", "--config", config)
+    assert ended.status == ExitStatus.USAGE
+    assert "accesspoint partner probe GLN" in ended.err

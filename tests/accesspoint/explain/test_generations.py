@@ -56,7 +56,7 @@ def test_another_generation_is_named_and_looked_at_to_its_end(
     assert report.broken.reason == "alg.signature"
     lines = dict(report.lines)
     assert lines["otherwise"] == f"passes under eDelivery AS4 {generation}"
-    assert lines["gates passed"].endswith("G10")
+    assert lines["gates passed so"].endswith("G10")
     assert report.broken.rule.whose is Whose.UNKNOWN
     assert f"agree with us on eDelivery AS4 {generation}" in lines["write to the partner"]
     text = render_text(report, width=300)

@@ -81,6 +81,7 @@ def test_without_key_and_trust_it_says_what_could_not_be_looked_at(author: Autho
     assert report.holds
     assert "private key was not given" in lines["not looked further"]
     assert "no trusted certificates were given" in lines["trust"]
+    assert report.headline == "nothing broken, as far as could be looked: trust was not"
     found = marks(report)
     assert found["chain"] is found["decryption"] is Mark.UNSEEN
     assert found["signature value"] is Mark.HOLDS
@@ -408,3 +409,16 @@ def test_every_reason_of_a_gate_has_its_row() -> None:
     assert set(CATALOGUE.values()) <= PROBLEMS.keys()
     assert len(raised) > 80
     assert missing == set()
+
+
+def test_lines_that_end_in_lf_alone_are_called_that_and_no_gate_is_passed_and_refused(
+    author: Author, means: Means
+) -> None:
+    wire = author.compose()
+    head, delimiter, rest = wire.body.partition(b"\r\n\r\n")
+    bare = head.replace(b"\r\n", b"\n") + delimiter.replace(b"\r", b"") + rest
+    report = build_report(bare, means, name="bare", content_type=wire.content_type)
+    assert "lines end in LF alone, CRLF is needed" in report.headline
+    unencrypted = explained(author.compose(encrypt=False), means)
+    assert unencrypted.broken is not None
+    assert unencrypted.broken.gate not in dict(unencrypted.lines)["gates passed"].split()
