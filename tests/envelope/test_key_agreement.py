@@ -210,9 +210,6 @@ def test_every_curve_of_the_profile_is_agreed_on_where_policy_lists_it(p256, iss
         assert p256.refusal(sent, sent.data, decrypter=ours.decrypter()) == "G5 alg.curve"
 
 
-# What is not of the agreement
-
-
 def test_no_generation_is_read_under_the_policy_of_another(workshop, parties):
     exchanges = {g: Exchange(workshop, g, parties[g]) for g in NEW}
     messages = {g: each.send() for g, each in exchanges.items()}
@@ -572,9 +569,6 @@ def test_a_key_that_agrees_cannot_be_the_one_that_signed(ed):
         element.set("ValueType", names.X509_V3)
 
     assert ed.refusal(sent, ed.workshop.edit(sent.data, change)) == "G5 alg.key"
-
-
-# What we are asked to send wrongly
 
 
 def test_a_certificate_that_cannot_agree_so_is_not_sent_to(parties, people):
