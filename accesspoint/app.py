@@ -21,6 +21,7 @@ from accesspoint.api.exchanges import Exchanges
 from accesspoint.api.routes import Api
 from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
+from accesspoint.as4.configured import build_client
 from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import Backend, backend_carrier
 from accesspoint.backends.configured import build_backend
@@ -44,7 +45,6 @@ from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
-from accesspoint.networks import AllowedNetworks
 from accesspoint.outbound.lanes import Lanes
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
@@ -450,17 +450,9 @@ class AccessPoint:
         """Bring everything up, in order, until the stack ends."""
         self.load_keys()
         await self.open_stores(stack)
-        configuration = self.configuration
-        directory = configuration.directory
         session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         self.as4_client = await stack.enter_async_context(
-            As4Client(
-                self.client_tls,
-                timeout_seconds=configuration.sending.timeout.total_seconds(),
-                per_partner=configuration.sending.per_partner,
-                networks=AllowedNetworks(directory.networks if directory else ()),
-                configured=[one.url for one in configuration.partners.values() if one.url],
-            )
+            build_client(self.configuration, self.client_tls)
         )
         self.station_client = await stack.enter_async_context(station_client(self.client_tls))
         self.build_reporting(lambda: session)

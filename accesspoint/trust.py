@@ -2,7 +2,8 @@
 
 For a message the signing certificate must lead to an anchor, be good now, and belong to the party that
 the header names: the configured certificate of a known partner, else a certificate whose common name is
-the party id. A party that nothing in the configuration names is let in only where `unknown_senders` says so. For a receipt it must be the very certificate that discovery gave for the receiver.
+the party id. A party that nothing in the configuration names is let in only where `unknown_senders` says so.
+For a receipt it must be the very certificate that discovery gave for the receiver.
 Revocation lists are fetched in the background; a request never waits for one.
 """
 
@@ -70,10 +71,7 @@ class MessageTrust:
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
         """The partner certificate that a key identifier or issuer and serial number name, or None."""
-        try:
-            return find_certificate(reference, self._known)
-        except AmbiguousReference as error:
-            raise CertificateRefused(error.detail, reason="key.ambiguous") from error
+        return find_named(reference, self._known)
 
     def check(
         self,
@@ -160,6 +158,16 @@ class MessageTrust:
                 party.value, fingerprints=frozenset(fingerprint(one) for one in agreed)
             )
         return PartyIdentity(party.value, common_name=party.value)
+
+
+def find_named(
+    reference: TokenReference, known: Sequence[x509.Certificate]
+) -> x509.Certificate | None:
+    """The one known certificate that a reference names, or None; raises `CertificateRefused` when it names several."""
+    try:
+        return find_certificate(reference, known)
+    except AmbiguousReference as error:
+        raise CertificateRefused(error.detail, reason="key.ambiguous") from error
 
 
 class PinnedTrust:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint import log
-from accesspoint.as4.client import As4Client
+from accesspoint.as4.configured import build_client
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.cli.partner_show import find_partner, unknown
 from accesspoint.cli.speaker import build_speaker
@@ -70,12 +70,7 @@ async def build_probe(configuration: Configuration, *, seconds: float) -> AsyncI
         directory = node.build_directory(stack)
         await node.refresh_revocation()
         client = await stack.enter_async_context(
-            As4Client(
-                node.client_tls,
-                timeout_seconds=seconds,
-                networks=networks,
-                configured=[one.url for one in configuration.partners.values() if one.url],
-            )
+            build_client(configuration, node.client_tls, seconds=seconds)
         )
         yield Probe(
             directory=directory,

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
-from accesspoint.as4.client import As4Client
+from accesspoint.as4.configured import build_client
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
@@ -73,7 +73,7 @@ async def _ping(
     """Put together what a node speaks to partners with, without its store, and ping once."""
     node, trust = build_speaker(configuration)
     await node.refresh_revocation()
-    async with As4Client(node.client_tls, timeout_seconds=seconds) as client:
+    async with build_client(configuration, node.client_tls, seconds=seconds) as client:
         return await ping(
             url,
             der(certificate),

@@ -16,13 +16,13 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from accesspoint.trust import find_named
 from envelope.errors import CertificateRefused
 from envelope.explain import Means, SentMessage, Unseen
 from envelope.security_token import TokenReference
-from keys.errors import AmbiguousReference, KeysError, KeyStoreError
+from keys.errors import KeysError, KeyStoreError
 from keys.path import Usage, validate
 from keys.private import FileDecrypter, KeyRing
-from keys.reference import find_certificate
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.store import KeyStore, load_certificate_files
 from keys.trust import Purpose, TrustStore, require_authority
@@ -51,10 +51,7 @@ class GivenTrust:
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
         """The one certificate that the reference names, or None."""
-        try:
-            return find_certificate(reference, self._known)
-        except AmbiguousReference as error:
-            raise CertificateRefused(error.detail, reason="key.ambiguous") from error
+        return find_named(reference, self._known)
 
     def check(
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], at: datetime | None

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import xmlsec
+from as4_peer import SignedBy
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from interop_envelopes import FOUR_CORNER, IN_CLEAR, Composed, OnePartner, compose
+from interop_envelopes import FOUR_CORNER, IN_CLEAR, Composed, compose
 from lxml import etree
 from signxml import XMLVerifier
 from signxml.exceptions import SignXMLException
@@ -93,7 +94,7 @@ def judge_ourselves(
 ) -> dict[str, bytes]:
     """Gates G4 to G8; the octets of each part as they were signed."""
     policy = IN_CLEAR if b"EncryptedKey" not in sent.envelope.data else EDELIVERY_1_15
-    check = OnePartner(municipality.issued.certificate)
+    check = SignedBy(municipality.issued.certificate)
     parsed = ParsedUserMessage.read(parse_soap(scan(data)))
     decrypted = decrypt_key(
         authenticate(parsed, policy=policy, check=check), clinic.issued.decrypter()

@@ -15,11 +15,12 @@ from typing import Any
 
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
+from as4_peer import SignedBy
 from cryptography import x509
 
 from envelope import names
 from envelope.compression import Decompressor
-from envelope.errors import CertificateRefused, EbmsError, Gate
+from envelope.errors import EbmsError, Gate
 from envelope.events import PartData, PartEnded, PartStarted
 from envelope.limits import DEFAULT_LIMITS
 from envelope.messaging import (
@@ -36,7 +37,6 @@ from envelope.mime import MultipartParser, MultipartWriter, OutboundPart, parse_
 from envelope.parts import PartOpener, PartSealer, SealedPart, verify_parts
 from envelope.pmode import DOMIBUS_LIKE, EDELIVERY_1_15, PMode, Quirk, SecurityPolicy, SecuritySuite
 from envelope.receipts import build_receipt, match_receipt
-from envelope.security_token import TokenReference
 from envelope.signals import build_error_messaging, read_signal
 from envelope.soap import build_soap, parse_soap, serialize
 from envelope.verified import (
@@ -63,27 +63,6 @@ FOUR_CORNER = (
     Property("originalSender", "0088:5790000000012", names.ISO6523_ACTORID),
     Property("finalRecipient", "0088:5790000000029", names.ISO6523_ACTORID),
 )
-
-
-@dataclass(frozen=True)
-class OnePartner:
-    """Knows and trusts exactly one certificate."""
-
-    certificate: x509.Certificate
-
-    def find(self, reference: TokenReference) -> x509.Certificate | None:
-        return self.certificate if reference.matches(self.certificate) else None
-
-    def check(
-        self,
-        certificate: x509.Certificate,
-        chain: Sequence[x509.Certificate],
-        *,
-        party: PartyId | None,
-    ) -> object:
-        if certificate != self.certificate:
-            raise CertificateRefused("not the partner's certificate", reason="cert.untrusted")
-        return "pinned"
 
 
 def timestamp() -> str:
@@ -117,7 +96,7 @@ def receive(
                 octets += opener.update(event.data)
             elif isinstance(event, PartEnded) and opener is None:
                 parsed = ParsedUserMessage.read(parse_soap(scan(bytes(root))))
-                authentic = authenticate(parsed, policy=policy, check=OnePartner(partner))
+                authentic = authenticate(parsed, policy=policy, check=SignedBy(partner))
                 decrypted = decrypt_key(authentic, station.issued.decrypter())
             elif isinstance(event, PartEnded):
                 evidence = opener.finish()
@@ -333,7 +312,7 @@ def match(answer: bytes, sent: Composed, signer: x509.Certificate) -> ReceiptEvi
     authentic = authenticate_signal(
         ParsedSignal.read(document),
         policy=EDELIVERY_1_15,
-        check=OnePartner(signer),
+        check=SignedBy(signer),
         party=sent.message.to_party.party_id,
     )
     return match_receipt(
