@@ -47,6 +47,8 @@ _D_ECPR: Final = "urn:oid:1.2.208.176.1.6.1.3"
 D_ECPR_SYSTEMS: Final = frozenset(
     {_D_ECPR, *(f"{_D_ECPR}.{region}" for region in (177, 179, 181, 183, 187))}
 )
+KOMBIT: Final = "https://kombit.dk/sts/organisation"
+CVR_SYSTEMS: Final = frozenset({"http://cvr.dk", "urn:oid:2.16.840.1.113883.2.24.1.1"})
 LPR3_SYSTEM: Final = "https://www.esundhed.dk/Registre/Landspatientregisteret"
 SOR_ENDPOINT: Final = "https://sor2.sum.dsdn.dk/#id="
 
@@ -75,6 +77,7 @@ PRACTITIONER_EXTENSION: Final = _CORE + "medcom-core-practitioner-extension"
 CONTACT_EXTENSION: Final = _CORE + "medcom-core-contact-extension"
 IDENTIFIER_EXTENSION: Final = _CORE + "medcom-core-identifier-extension"
 SENDER_EXTENSION: Final = _CORE + "medcom-core-sender-extension"
+REPORT_OF_ADMISSION_EXTENSION: Final = _HN + "medcom-messaging-reportOfAdmissionExtension"
 REPORT_OF_ADMISSION_RECIPIENT_EXTENSION: Final = (
     _HN + "medcom-messaging-reportOfAdmissionRecipientExtension"
 )
@@ -90,12 +93,16 @@ HCO_REPORT: Final = _HCO + "medcom-homecareobservation-diagnosticreport"
 HCO_OBSERVATION: Final = _HCO + "medcom-homecare-observation"
 CC_BUNDLE: Final = _CC + "medcom-careCommunication-message"
 CC_HEADER: Final = _CC + "medcom-careCommunication-messageHeader"
+CC_COMMUNICATION: Final = _CC + "medcom-careCommunication-communication"
 CC_PROVENANCE: Final = _CC + "medcom-careCommunication-provenance"
+HN_HEADER: Final = _HN + "medcom-hospitalNotification-messageHeader"
+HN_ENCOUNTER: Final = _HN + "medcom-hospitalNotification-encounter"
 HN_BUNDLE: Final = _HN + "medcom-hospitalNotification-message"
 ACK_BUNDLE: Final = _ACK + "medcom-messaging-acknowledgement"
 ACK_HEADER: Final = _ACK + "medcom-messaging-acknowledgementHeader"
 ACK_OUTCOME: Final = _ACK + "medcom-acknowledgement-operationoutcome"
 MESSAGE_BUNDLE: Final = _MESSAGING + "medcom-messaging-message"
+MESSAGE_HEADER: Final = _MESSAGING + "medcom-messaging-messageHeader"
 PROVENANCE: Final = _MESSAGING + "medcom-messaging-provenance"
 MESSAGING_ORGANIZATION: Final = _MESSAGING + "medcom-messaging-organization"
 PRODUCER_ORGANIZATION: Final = _MESSAGING + "medcom-producer-organization"

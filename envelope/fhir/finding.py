@@ -38,6 +38,16 @@ class Kind(StrEnum):
     DAMAGED = "damaged"
 
 
+class Layer(StrEnum):
+    """What a rule looks at, from the bytes inwards; a person mends them in this order."""
+
+    STRUCTURE = "structure"
+    HEADER = "header"
+    REFERENCES = "references"
+    PROFILE = "profile"
+    RELIABLE = "reliable messaging"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One broken rule at one place.
@@ -52,6 +62,7 @@ class Finding:
     text: str
     medcom_id: str | None = None
     kind: Kind = Kind.INVARIANT
+    layer: Layer = Layer.STRUCTURE
 
 
 class MessageRefused(EnvelopeError):

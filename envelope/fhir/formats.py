@@ -47,6 +47,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 _UUID_V5: Final = re.compile(
     r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 )
+_CVR_WEIGHTS: Final = (2, 7, 6, 5, 4, 3, 2, 1)
 _SOR: Final = re.compile(r"[0-9]{11,}")
 
 
@@ -147,6 +148,13 @@ def has_gs1_check_digit(value: str) -> bool:
 def is_sor(value: str) -> bool:
     """Say whether text is a SOR id: eleven digits or more."""
     return value.isascii() and _SOR.fullmatch(value) is not None
+
+
+def is_cvr(value: str) -> bool:
+    """Say whether text is a CVR number: eight digits whose weighted sum is a multiple of eleven."""
+    if len(value) != len(_CVR_WEIGHTS) or not (value.isascii() and value.isdigit()):
+        return False
+    return sum(w * int(digit) for w, digit in zip(_CVR_WEIGHTS, value, strict=True)) % 11 == 0
 
 
 def is_uuid(value: str) -> bool:

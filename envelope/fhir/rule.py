@@ -5,12 +5,12 @@ broken and nothing otherwise. Rules stand in tables (`RULES` of each `rules_*` m
 of what is checked can be read, counted and tested by name.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
-from envelope.fhir.finding import Finding, Kind, Severity
+from envelope.fhir.finding import Finding, Kind, Layer, Severity
 from envelope.fhir.view import MessageView
 
 MAX_PLACES: Final = 100
@@ -22,7 +22,11 @@ Check = Callable[[MessageView], Iterator[Place]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named check; `events` limits it to messages with these event codes, None means every message."""
+    """A named check; `events` limits it to messages with these event codes, None means every message.
+
+    `medcom_ids` are the ids of the invariant by event code, where the standards do not share one. `lenient` is the
+    severity for who reads a message that somebody else wrote; None means that it is the same for both.
+    """
 
     name: str
     check: Check
@@ -30,9 +34,19 @@ class Rule:
     severity: Severity = "error"
     medcom_id: str | None = None
     events: frozenset[str] | None = None
+    layer: Layer = Layer.PROFILE
+    lenient: Severity | None = None
+    medcom_ids: Mapping[str, str] = field(default_factory=dict)
 
-    def findings(self, view: MessageView) -> Iterator[Finding]:
+    @property
+    def demand(self) -> str:
+        """What the rule demands, in one sentence."""
+        return (self.check.__doc__ or "").partition("\n")[0]
+
+    def findings(self, view: MessageView, *, strict: bool) -> Iterator[Finding]:
         """Run the check where it applies and name what it found."""
         if self.events is None or view.event in self.events:
+            severity = self.severity if strict else self.lenient or self.severity
+            medcom_id = self.medcom_ids.get(view.event or "", self.medcom_id)
             for path, text in islice(self.check(view), MAX_PLACES):
-                yield Finding(self.name, self.severity, path, text, self.medcom_id, self.kind)
+                yield Finding(self.name, severity, path, text, medcom_id, self.kind, self.layer)

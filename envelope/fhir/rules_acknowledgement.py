@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from envelope.fhir import canonicals
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView
 
@@ -31,6 +31,27 @@ def outcome_present(view: MessageView) -> Iterator[Place]:
     code = view.header.string("response", "code")
     if code != canonicals.RESPONSE_OK and not view.of_type("OperationOutcome"):
         yield "Bundle.entry", "a refusal without OperationOutcome"
+
+
+def details_reference(view: MessageView) -> Iterator[Place]:
+    """The response of a refusal points at the OperationOutcome."""
+    if view.header is None or not view.of_type("OperationOutcome"):
+        return
+    response = view.header.first("response")
+    if (
+        response is not None
+        and response.string("code") != canonicals.RESPONSE_OK
+        and response.first("details") is None
+    ):
+        yield f"{response.path}.details", "the refusal does not point at its OperationOutcome"
+
+
+def issue_told(view: MessageView) -> Iterator[Place]:
+    """Every issue says what is wrong, by a code or in words."""
+    for outcome in view.of_type("OperationOutcome"):
+        for issue in outcome.each("issue"):
+            if issue.first("details", "coding") is None and issue.string("details", "text") is None:
+                yield f"{issue.path}.details", "an issue that says nothing"
 
 
 def outcome_severity(view: MessageView) -> Iterator[Place]:
@@ -95,7 +116,7 @@ def no_patient(view: MessageView) -> Iterator[Place]:
 
 
 RULES: Final = (
-    Rule("ack-response", response_present, Kind.REQUIRED, events=_EVENTS),
+    Rule("ack-response", response_present, Kind.REQUIRED, events=_EVENTS, layer=Layer.RELIABLE),
     Rule(
         "ack-outcome",
         outcome_present,
@@ -103,11 +124,13 @@ RULES: Final = (
         medcom_id="medcom-acknowledgement-1",
         events=_EVENTS,
     ),
+    Rule("ack-details", details_reference, Kind.NOT_FOUND, "warning", events=_EVENTS),
+    Rule("ack-issue-told", issue_told, Kind.REQUIRED, "warning", events=_EVENTS),
     Rule("ack-outcome-severity", outcome_severity, severity="warning", events=_EVENTS),
     Rule("ack-issue-code", issue_details, Kind.CODE, events=_EVENTS),
     Rule("ack-issue-system", issue_system, Kind.CODE_SYSTEM, "warning", events=_EVENTS),
-    Rule("ack-two-provenances", two_provenances, events=_EVENTS),
-    Rule("ack-activity", own_activity, Kind.CODE, events=_EVENTS),
-    Rule("ack-revision", revised_header, severity="warning", events=_EVENTS),
+    Rule("ack-two-provenances", two_provenances, events=_EVENTS, layer=Layer.RELIABLE),
+    Rule("ack-activity", own_activity, Kind.CODE, events=_EVENTS, layer=Layer.RELIABLE),
+    Rule("ack-revision", revised_header, severity="warning", events=_EVENTS, layer=Layer.RELIABLE),
     Rule("ack-no-patient", no_patient, severity="warning", events=_EVENTS),
 )

@@ -3,12 +3,13 @@
 Spec: medcom-fhir.md 2, 8; HL7 FHIR R4 (bdl-7, bdl-8, bdl-12).
 """
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from envelope.fhir import canonicals, formats
 from envelope.fhir.elements import TYPES
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView, Node
 
@@ -36,16 +37,28 @@ _BUNDLED: Final[dict[tuple[str, str], tuple[str, ...]]] = {
     ("Communication", "subject"): ("Patient",),
     ("Communication", "encounter"): ("Encounter",),
     ("Communication", "recipient"): _ROLES,
-    ("Communication", "extension.valueReference"): _ROLES,
-    ("Communication", "payload.extension.valueReference"): ("PractitionerRole",),
-    ("Communication", "payload.extension.valueIdentifier.assigner"): ("Organization",),
+    ("Communication", f"<{canonicals.SENDER_EXTENSION}>.valueReference"): _ROLES,
+    ("Communication", f"payload.<{canonicals.PRACTITIONER_EXTENSION}>.valueReference"): (
+        "PractitionerRole",
+    ),
+    ("Communication", f"payload.<{canonicals.IDENTIFIER_EXTENSION}>.valueIdentifier.assigner"): (
+        "Organization",
+    ),
+    (
+        "MessageHeader",
+        f"<{canonicals.REPORT_OF_ADMISSION_RECIPIENT_EXTENSION}>.valueReference",
+    ): ("Organization",),
     ("Encounter", "subject"): ("Patient",),
     ("Encounter", "serviceProvider"): ("Organization",),
     ("Media", "operator"): ("PractitionerRole",),
     ("Media", "identifier.assigner"): ("Organization",),
 }
-"""Resource type and element to the types a bundled target may have; an empty tuple leaves it open."""
+"""Resource type and element to the types a bundled target may have; an empty tuple leaves it open.
 
+An extension is named by its address, since a sender may add others whose references are nobody's business here.
+"""
+
+_EMBEDDED: Final = re.compile(r"""["']data:[^"',]{0,100};base64,""")
 _OUTSIDE: Final = frozenset({("Provenance", "target"), ("Provenance", "entity.what")})
 
 
@@ -149,6 +162,15 @@ def narrative_present(view: MessageView) -> Iterator[Place]:
             yield f"{resource.path}.text", "no generated narrative"
 
 
+def narrative_attachment(view: MessageView) -> Iterator[Place]:
+    """A narrative does not hold the data of an attachment, which would travel twice."""
+    for resource in view.resources:
+        if "data:" in (resource.string("text", "div") or "") and _EMBEDDED.search(
+            resource.string("text", "div") or ""
+        ):
+            yield f"{resource.path}.text.div", "the narrative holds the data of an attachment"
+
+
 def references(view: MessageView) -> list[tuple[Node, str, str]]:
     """List every Reference of the table's types: node, resource type, dotted element name."""
     found: list[tuple[Node, str, str]] | None = view.notes.get(__name__)
@@ -174,8 +196,9 @@ def _references(
         if element is None or element.type not in TYPES or key == "contained":
             continue
         for child in node.each(key):
+            step = f"<{child.string('url')}>" if element.type == "Extension" else key
             yield from _references(
-                child, element.type, resource_type, f"{name}.{key}" if name else key
+                child, element.type, resource_type, f"{name}.{step}" if name else step
             )
 
 
@@ -210,20 +233,29 @@ def reference_other(view: MessageView) -> Iterator[Place]:
 
 
 RULES: Final = (
-    Rule("bundle-type", bundle_type, Kind.STRUCTURE),
-    Rule("bundle-id", bundle_id, Kind.REQUIRED),
-    Rule("bundle-timestamp", bundle_timestamp, Kind.REQUIRED),
-    Rule("bundle-first-entry", first_entry, Kind.STRUCTURE, medcom_id="bdl-12"),
-    Rule("bundle-one-header", one_header, Kind.STRUCTURE),
-    Rule("bundle-entry-resource", entry_resource, Kind.REQUIRED),
-    Rule("bundle-full-url-unique", full_url_unique, medcom_id="bdl-7"),
-    Rule("bundle-full-url-version", full_url_version, medcom_id="bdl-8"),
-    Rule("resource-unique", resource_unique),
-    Rule("resource-id", resource_id, Kind.REQUIRED),
-    Rule("resource-id-uuid", id_uuid, severity="warning"),
+    Rule("bundle-type", bundle_type, Kind.STRUCTURE, layer=Layer.STRUCTURE),
+    Rule("bundle-id", bundle_id, Kind.REQUIRED, layer=Layer.RELIABLE),
+    Rule("bundle-timestamp", bundle_timestamp, Kind.REQUIRED, layer=Layer.RELIABLE),
+    Rule(
+        "bundle-first-entry", first_entry, Kind.STRUCTURE, medcom_id="bdl-12", layer=Layer.STRUCTURE
+    ),
+    Rule("bundle-one-header", one_header, Kind.STRUCTURE, layer=Layer.STRUCTURE),
+    Rule("bundle-entry-resource", entry_resource, Kind.REQUIRED, layer=Layer.STRUCTURE),
+    Rule("bundle-full-url-unique", full_url_unique, medcom_id="bdl-7", layer=Layer.REFERENCES),
+    Rule("bundle-full-url-version", full_url_version, medcom_id="bdl-8", layer=Layer.REFERENCES),
+    Rule("resource-unique", resource_unique, layer=Layer.REFERENCES),
+    Rule("resource-id", resource_id, Kind.REQUIRED, layer=Layer.REFERENCES),
+    Rule("resource-id-uuid", id_uuid, severity="warning", layer=Layer.REFERENCES),
     Rule("bundle-profile", bundle_profile, severity="warning"),
-    Rule("narrative-present", narrative_present, severity="warning"),
-    Rule("reference-bundled", reference_bundled, Kind.NOT_FOUND),
-    Rule("reference-type", reference_type),
-    Rule("reference-other", reference_other, Kind.NOT_FOUND, severity="warning"),
+    Rule("narrative-present", narrative_present, severity="warning", layer=Layer.STRUCTURE),
+    Rule("narrative-attachment", narrative_attachment, severity="warning", layer=Layer.STRUCTURE),
+    Rule("reference-bundled", reference_bundled, Kind.NOT_FOUND, layer=Layer.REFERENCES),
+    Rule("reference-type", reference_type, layer=Layer.REFERENCES),
+    Rule(
+        "reference-other",
+        reference_other,
+        Kind.NOT_FOUND,
+        severity="warning",
+        layer=Layer.REFERENCES,
+    ),
 )

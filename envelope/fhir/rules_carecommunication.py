@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from envelope.fhir import canonicals, formats
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView, Node
 
@@ -24,6 +24,24 @@ def _communications(view: MessageView) -> list[Node]:
 def _payloads(view: MessageView) -> Iterator[Node]:
     for node in _communications(view):
         yield from node.each("payload")
+
+
+def _identifier(payload: Node) -> str | None:
+    for item in payload.extensions(canonicals.IDENTIFIER_EXTENSION):
+        return item.string("valueIdentifier", "value")
+    return None
+
+
+def _added(view: MessageView) -> set[str]:
+    """Collect the identifiers of the payloads that the current step says it added."""
+    return {
+        value
+        for provenance in view.current_provenances
+        for entity in provenance.each("entity")
+        if entity.string("role") == "source"
+        for value in [entity.string("what", "identifier", "value")]
+        if value is not None
+    }
 
 
 def _category(node: Node) -> str | None:
@@ -141,6 +159,17 @@ def payload_author(view: MessageView) -> Iterator[Place]:
                 yield f"{payload.path}.extension", "not the number of authors or contacts allowed"
 
 
+def author_contact(view: MessageView) -> Iterator[Place]:
+    """How to reach an author is a phone number."""
+    for payload in _payloads(view):
+        for item in payload.extensions(canonicals.CONTACT_EXTENSION):
+            contact = item.first("valueContactPoint")
+            if contact is None or not (contact.string("value") or "").strip():
+                yield f"{item.path}.value", "the contact of the author has no value"
+            elif contact.string("system") != "phone":
+                yield f"{item.path}.value", "the contact of the author is not a phone"
+
+
 def attachment_title(view: MessageView) -> Iterator[Place]:
     """An attachment has a title."""
     for payload in _payloads(view):
@@ -156,6 +185,15 @@ def attachment_type(view: MessageView) -> Iterator[Place]:
             kind = item.string("contentType")
             if (item.has("data") or kind is not None) and kind not in canonicals.ATTACHMENT_TYPES:
                 yield f"{item.path}.contentType", "not a type of attachment MedCom allows"
+
+
+def attachment_content(view: MessageView) -> Iterator[Place]:
+    """An attachment that this message adds holds data or a link."""
+    added = _added(view)
+    for payload in _payloads(view):
+        for item in payload.each("contentAttachment"):
+            if _identifier(payload) in added and not (item.has("data") or item.has("url")):
+                yield item.path, "an attachment that is new holds neither data nor a link"
 
 
 def attachment_count(view: MessageView) -> Iterator[Place]:
@@ -212,27 +250,73 @@ def encounter_referenced(view: MessageView) -> Iterator[Place]:
             yield encounter.path, "the encounter is not referenced"
 
 
+def _belongs(view: MessageView, member: Node, organization: Node | None) -> bool:
+    """Whether a care team or role, where it is in the bundle, belongs to the organization."""
+    found = view.resolve(member)
+    if found is None or found.type not in ("CareTeam", "PractitionerRole") or organization is None:
+        return True  # what leads nowhere, or to the wrong type, is told by the rules on references
+    owners = [*found.each("managingOrganization"), *found.each("organization")]
+    return organization.path in view.resolved_paths(owners)
+
+
+def _senders(node: Node) -> list[Node]:
+    found = (item.first("valueReference") for item in node.extensions(canonicals.SENDER_EXTENSION))
+    return [item for item in found if item is not None]
+
+
+def sender_belongs(view: MessageView) -> Iterator[Place]:
+    """A sender named in the communication belongs to the organization that sends."""
+    for node in _communications(view):
+        for item in _senders(node):
+            if not _belongs(view, item, view.sender):
+                yield item.path, "the sender named is of another organization"
+
+
+def recipient_belongs(view: MessageView) -> Iterator[Place]:
+    """A recipient named in the communication belongs to the organization that receives."""
+    for node in _communications(view):
+        for item in node.each("recipient"):
+            if not _belongs(view, item, view.receiver):
+                yield item.path, "the recipient named is of another organization"
+
+
+def one_of_each(view: MessageView) -> Iterator[Place]:
+    """At most one sender and one recipient are named in the communication."""
+    for node in _communications(view):
+        if node.count("recipient") > 1 or len(_senders(node)) > 1:
+            yield node.path, "more than one sender or recipient"
+
+
+def entity_roles(view: MessageView) -> Iterator[Place]:
+    """A Provenance names added payloads as `source` and at most one message as `revision`."""
+    for provenance in view.of_type("Provenance"):
+        roles = [item.string("role") for item in provenance.each("entity")]
+        if set(roles) - {"source", "revision"} or roles.count("revision") > 1:
+            yield f"{provenance.path}.entity", "a role this message does not use, or used twice"
+
+
 def source_entity(view: MessageView) -> Iterator[Place]:
-    """The step this message is names the payloads it added."""
+    """The step this message is names the payloads it added, by their identifiers."""
     for provenance in view.current_provenances:
-        if not any(item.string("role") == "source" for item in provenance.each("entity")):
+        if not any(
+            item.string("role") == "source"
+            and item.string("what", "identifier", "value") is not None
+            for item in provenance.each("entity")
+        ):
             yield f"{provenance.path}.entity", "no payload is named with role source"
 
 
 def source_payload(view: MessageView) -> Iterator[Place]:
     """The payloads named as added are in the message.
 
-    Two published examples break this while MedCom's own validator accepts them, so it only warns.
+    Two published examples break this while MedCom's own validator accepts them; MedCom's test of a negative
+    doublet is built on it all the same. So it binds who sends, and who reads where strictness is configured.
     """
-    known = {
-        item.string("valueIdentifier", "value")
-        for payload in _payloads(view)
-        for item in payload.extensions(canonicals.IDENTIFIER_EXTENSION)
-    }
+    known = {_identifier(payload) for payload in _payloads(view)}
     for provenance in view.current_provenances:
         for entity in provenance.each("entity"):
             value = entity.string("what", "identifier", "value")
-            if entity.string("role") == "source" and value not in known:
+            if entity.string("role") == "source" and value is not None and value not in known:
                 yield f"{entity.path}.what", "the payload named is not in the message"
 
 
@@ -243,7 +327,7 @@ def _cc(number: int) -> str:
 RULES: Final = (
     Rule("cc-header-profile", header_profile, medcom_id=_cc(1), events=_EVENTS),
     Rule("cc-provenance-profile", provenance_profile, medcom_id=_cc(3), events=_EVENTS),
-    Rule("cc-thread", thread_identifier, Kind.VALUE, events=_EVENTS),
+    Rule("cc-thread", thread_identifier, Kind.VALUE, medcom_id="medcom-uuidv4", events=_EVENTS),
     Rule("cc-status", status_unknown, Kind.VALUE, events=_EVENTS),
     Rule("cc-category", category_count, Kind.REQUIRED, events=_EVENTS),
     Rule("cc-category-known", category_known, Kind.CODE, events=_EVENTS),
@@ -252,12 +336,41 @@ RULES: Final = (
     Rule("cc-topic", topic_of_other, Kind.REQUIRED, medcom_id=_cc(6), events=_EVENTS),
     Rule("cc-subject", subject_present, Kind.REQUIRED, events=_EVENTS),
     Rule("cc-text-payload", text_payload, Kind.REQUIRED, events=_EVENTS),
-    Rule("cc-payload-identifier", payload_identifier, Kind.REQUIRED, events=_EVENTS),
+    Rule(
+        "cc-payload-identifier",
+        payload_identifier,
+        Kind.REQUIRED,
+        medcom_id="medcom-uuidv4",
+        events=_EVENTS,
+    ),
     Rule("cc-payload-date", payload_date, Kind.REQUIRED, events=_EVENTS),
     Rule("cc-payload-author", payload_author, Kind.REQUIRED, events=_EVENTS),
+    Rule(
+        "cc-author-contact",
+        author_contact,
+        Kind.VALUE,
+        medcom_id="medcom-core-contact",
+        events=_EVENTS,
+    ),
     Rule("cc-attachment-title", attachment_title, Kind.REQUIRED, events=_EVENTS),
     Rule("cc-attachment-type", attachment_type, Kind.CODE, events=_EVENTS),
-    Rule("cc-attachment-count", attachment_count, Kind.TOO_LONG, "warning", events=_EVENTS),
+    Rule(
+        "cc-attachment-count",
+        attachment_count,
+        Kind.TOO_LONG,
+        events=_EVENTS,
+        lenient="warning",
+    ),
+    Rule(
+        "cc-attachment-content",
+        attachment_content,
+        Kind.REQUIRED,
+        events=_EVENTS,
+        lenient="warning",
+    ),
+    Rule("cc-sender-organization", sender_belongs, medcom_id=_cc(11), events=_EVENTS),
+    Rule("cc-recipient-organization", recipient_belongs, medcom_id=_cc(12), events=_EVENTS),
+    Rule("cc-one-recipient", one_of_each, events=_EVENTS),
     Rule(
         "cc-practitioner-name", practitioner_name, Kind.REQUIRED, medcom_id=_cc(4), events=_EVENTS
     ),
@@ -272,7 +385,21 @@ RULES: Final = (
     Rule(
         "cc-encounter-episode", encounter_episode, Kind.REQUIRED, medcom_id=_cc(9), events=_EVENTS
     ),
-    Rule("cc-encounter-referenced", encounter_referenced, medcom_id=_cc(15), events=_EVENTS),
-    Rule("cc-source", source_entity, Kind.REQUIRED, events=_EVENTS),
-    Rule("cc-source-payload", source_payload, Kind.NOT_FOUND, "warning", events=_EVENTS),
+    Rule(
+        "cc-encounter-referenced",
+        encounter_referenced,
+        medcom_id=_cc(15),
+        events=_EVENTS,
+        layer=Layer.REFERENCES,
+    ),
+    Rule("cc-entity-role", entity_roles, Kind.CODE, events=_EVENTS, layer=Layer.RELIABLE),
+    Rule("cc-source", source_entity, Kind.REQUIRED, events=_EVENTS, layer=Layer.RELIABLE),
+    Rule(
+        "cc-source-payload",
+        source_payload,
+        Kind.NOT_FOUND,
+        events=_EVENTS,
+        layer=Layer.RELIABLE,
+        lenient="warning",
+    ),
 )

@@ -5,10 +5,11 @@ Spec: medcom-fhir.md 1, 3, 10.4, 11, 12, 13, 16.
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from envelope.fhir import canonicals
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.recognition import definition_version
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView, Node, destination_use
@@ -144,6 +145,20 @@ def ack_definition(view: MessageView) -> Iterator[Place]:
             yield f"{header.path}.definition", "not the definition of Acknowledgement 2.0"
 
 
+def definition_unused(view: MessageView) -> Iterator[Place]:
+    """A HospitalNotification names no definition: there is none."""
+    for header in _header(view):
+        if header.string("definition") is not None:
+            yield f"{header.path}.definition", "a definition in a message that has none"
+
+
+def header_profile(view: MessageView) -> Iterator[Place]:
+    """The header claims the profile of its event; a hint, since the event code decides."""
+    for header in _header(view):
+        if _PROFILES[view.event or ""] not in header.profiles():
+            yield f"{header.path}.meta.profile", "the profile of this event is not claimed"
+
+
 def no_response(view: MessageView) -> Iterator[Place]:
     """Only an Acknowledgement has a response."""
     for header in _header(view):
@@ -151,37 +166,67 @@ def no_response(view: MessageView) -> Iterator[Place]:
             yield f"{header.path}.response", "a response in a message that answers nothing"
 
 
+_PROFILES: Final = {
+    canonicals.HOMECAREOBSERVATION: canonicals.HCO_HEADER,
+    canonicals.HOSPITALNOTIFICATION: canonicals.HN_HEADER,
+    canonicals.ACKNOWLEDGEMENT: canonicals.ACK_HEADER,
+    canonicals.EMPTY: canonicals.MESSAGE_HEADER,
+}
 _NOT_ACK: Final = frozenset({*_FOCUS, canonicals.EMPTY})
 _DEFINED: Final = frozenset(_DEFINITIONS)
 _ACK: Final = frozenset({canonicals.ACKNOWLEDGEMENT})
 
+_rule = partial(Rule, layer=Layer.HEADER)
+
 RULES: Final = (
-    Rule("header-event-coding", event_coding, Kind.NOT_SUPPORTED),
-    Rule("header-event-known", event_known, Kind.NOT_SUPPORTED),
-    Rule("header-destination-use", destination_use_known, Kind.CODE),
-    Rule("header-primary-destination", primary_destination),
-    Rule("header-no-copy-destination", no_copy_destination, events=_STANDARDS),
-    Rule("header-receiver", receiver_present, Kind.RECEIVER_MISSING),
-    Rule("header-sender", sender_present, Kind.REQUIRED),
-    Rule("header-endpoint", endpoint_organization, severity="warning"),
-    Rule("header-focus", focus_count, events=_STANDARDS),
-    Rule("header-focus-type", focus_type, events=frozenset(_FOCUS)),
-    Rule("header-definition", definition_present, Kind.REQUIRED, events=_DEFINED),
-    Rule(
+    _rule("header-event-coding", event_coding, Kind.NOT_SUPPORTED),
+    _rule("header-event-known", event_known, Kind.NOT_SUPPORTED),
+    _rule("header-destination-use", destination_use_known, Kind.CODE),
+    _rule(
+        "header-primary-destination",
+        primary_destination,
+        medcom_ids={canonicals.HOSPITALNOTIFICATION: "medcom-hospitalNotification-5"},
+    ),
+    _rule("header-no-copy-destination", no_copy_destination, events=_STANDARDS),
+    _rule("header-receiver", receiver_present, Kind.RECEIVER_MISSING),
+    _rule("header-sender", sender_present, Kind.REQUIRED),
+    _rule("header-endpoint", endpoint_organization, severity="warning"),
+    _rule("header-focus", focus_count, events=_STANDARDS),
+    _rule("header-focus-type", focus_type, events=frozenset(_FOCUS)),
+    _rule("header-definition", definition_present, Kind.REQUIRED, events=_DEFINED),
+    _rule(
         "header-definition-hco",
         definition_known,
         Kind.VALUE,
         medcom_id="medcom-hcobs-definition-url",
         events=frozenset({canonicals.HOMECAREOBSERVATION}),
     ),
-    Rule(
+    _rule(
         "header-definition-cc",
         definition_known,
         Kind.VALUE,
         medcom_id="medcom-carecommunication-definition-url",
         events=frozenset({canonicals.CARECOMMUNICATION}),
     ),
-    Rule("header-definition-bar", definition_bar, severity="warning", events=_DEFINED),
-    Rule("header-definition-ack", ack_definition, severity="warning", events=_ACK),
-    Rule("header-no-response", no_response, events=_NOT_ACK),
+    _rule("header-definition-bar", definition_bar, severity="warning", events=_DEFINED),
+    _rule("header-definition-ack", ack_definition, severity="warning", events=_ACK),
+    _rule(
+        "header-definition-unused",
+        definition_unused,
+        severity="warning",
+        events=frozenset({canonicals.HOSPITALNOTIFICATION}),
+    ),
+    _rule(
+        "header-profile",
+        header_profile,
+        severity="warning",
+        events=frozenset(_PROFILES),
+        medcom_ids={
+            canonicals.HOMECAREOBSERVATION: "medcom-homecareObsMessage-1",
+            canonicals.HOSPITALNOTIFICATION: "medcom-hospitalNotification-1",
+            canonicals.ACKNOWLEDGEMENT: "medcom-acknowledgement-2",
+            canonicals.EMPTY: "medcom-messaging-1",
+        },
+    ),
+    _rule("header-no-response", no_response, events=_NOT_ACK),
 )

@@ -6,9 +6,9 @@ Spec: medcom-fhir.md 4, 10, 18.
 from collections.abc import Iterator
 from typing import Final
 
-from envelope.fhir import canonicals
+from envelope.fhir import canonicals, formats
 from envelope.fhir.finding import Kind
-from envelope.fhir.rule import Place, Rule
+from envelope.fhir.rule import Check, Place, Rule
 from envelope.fhir.view import MessageView, Node
 
 _EVENTS: Final = frozenset({canonicals.HOMECAREOBSERVATION})
@@ -78,32 +78,44 @@ def report_performers(view: MessageView) -> Iterator[Place]:
             yield f"{report.path}.performer", "not one organization and one practitioner's role"
 
 
-def _performers(view: MessageView) -> Iterator[tuple[Node, Node | None]]:
-    """Walk the performing roles with their practitioners."""
-    for report in _reports(view):
-        for item in report.each("performer"):
+def _roles(view: MessageView, kind: str, name: str) -> Iterator[tuple[Node, Node | None]]:
+    """Walk the roles that an element of these resources leads to, with their practitioners."""
+    for resource in view.of_type(kind):
+        for item in resource.each(name):
             role = view.resolve(item)
             if role is not None and role.type == "PractitionerRole":
                 yield role, view.resolve(role.first("practitioner"))
 
 
-def performer_role(view: MessageView) -> Iterator[Place]:
-    """The performing role has a coded role."""
-    for role, _ in _performers(view):
-        if role.string("code", "coding", "code") is None:
-            yield f"{role.path}.code", "the practitioner's role has no code"
+def _coded_role(kind: str, name: str, demand: str) -> Check:
+    def check(view: MessageView) -> Iterator[Place]:
+        for role, _ in _roles(view, kind, name):
+            if role.string("code", "coding", "code") is None:
+                yield f"{role.path}.code", "the practitioner's role has no code"
+
+    check.__doc__ = demand
+    return check
 
 
-def performer_name(view: MessageView) -> Iterator[Place]:
-    """The performing practitioner has a name."""
-    for role, practitioner in _performers(view):
-        if practitioner is None or practitioner.first("name") is None:
-            yield (practitioner or role).path, "the performing practitioner has no name"
+def _named(kind: str, name: str, demand: str) -> Check:
+    def check(view: MessageView) -> Iterator[Place]:
+        for role, practitioner in _roles(view, kind, name):
+            if practitioner is None or practitioner.first("name") is None:
+                yield (practitioner or role).path, "the practitioner has no name"
+
+    check.__doc__ = demand
+    return check
+
+
+performer_role = _coded_role("DiagnosticReport", "performer", "The performing role has a code.")
+performer_name = _named("DiagnosticReport", "performer", "The performing practitioner has a name.")
+operator_role = _coded_role("Media", "operator", "The role of who made an attachment has a code.")
+operator_name = _named("Media", "operator", "The practitioner who made an attachment has a name.")
 
 
 def performer_phone(view: MessageView) -> Iterator[Place]:
     """The performing practitioner can be phoned."""
-    for role, practitioner in _performers(view):
+    for role, practitioner in _roles(view, "DiagnosticReport", "performer"):
         phones = [
             item
             for item in (practitioner.each("telecom") if practitioner is not None else ())
@@ -111,6 +123,16 @@ def performer_phone(view: MessageView) -> Iterator[Place]:
         ]
         if not phones:
             yield (practitioner or role).path, "the performing practitioner has no phone number"
+
+
+def cancellation_reason(view: MessageView) -> Iterator[Place]:
+    """A cancellation says why, in the report's conclusion."""
+    withdrawn = any(
+        view.activity(node) == canonicals.RETRACT_MESSAGE for node in view.current_provenances
+    )
+    for report in _reports(view) if withdrawn else ():
+        if report.string("conclusion") is None:
+            yield f"{report.path}.conclusion", "a cancellation without reason"
 
 
 def comment_length(view: MessageView) -> Iterator[Place]:
@@ -219,6 +241,13 @@ def interpretation(view: MessageView) -> Iterator[Place]:
             yield f"{node.path}.interpretation", "an interpretation other than not interpreted"
 
 
+def interpretation_sent(view: MessageView) -> Iterator[Place]:
+    """Senders say of every result that it is not interpreted."""
+    for node in _observations(view):
+        if node.first("interpretation") is None:
+            yield f"{node.path}.interpretation", "the interpretation is missing"
+
+
 # The organizations
 
 
@@ -259,7 +288,9 @@ def requester_contact(view: MessageView) -> Iterator[Place]:
 def media_type(view: MessageView) -> Iterator[Place]:
     """An attachment is of a type in MedCom's list."""
     for media in view.of_type("Media"):
-        if media.string("content", "contentType") not in canonicals.ATTACHMENT_TYPES:
+        kind = media.string("content", "contentType")
+        needed = next(media.each("content", "data"), None) is not None
+        if (needed or kind is not None) and kind not in canonicals.ATTACHMENT_TYPES:
             yield f"{media.path}.content.contentType", "not a type of attachment MedCom allows"
 
 
@@ -272,12 +303,12 @@ def media_title(view: MessageView) -> Iterator[Place]:
 
 
 def media_identifier(view: MessageView) -> Iterator[Place]:
-    """An attachment has one identifier with the organization that assigned it."""
+    """An attachment has one identifier, a UUID as a URN, with the organization that assigned it."""
     for media in view.of_type("Media"):
         items = list(media.each("identifier"))
         if (
             len(items) != 1
-            or items[0].string("value") is None
+            or not formats.is_uuid_urn(items[0].string("value") or "")
             or items[0].first("assigner") is None
         ):
             yield f"{media.path}.identifier", "not exactly one identifier with its assigner"
@@ -311,6 +342,13 @@ RULES: Final = (
         medcom_id="medcom-homecareReport-3",
         events=_EVENTS,
     ),
+    Rule(
+        "hco-cancellation-reason",
+        cancellation_reason,
+        Kind.REQUIRED,
+        "warning",
+        events=_EVENTS,
+    ),
     Rule("hco-comment-length", comment_length, Kind.TOO_LONG, events=_EVENTS),
     Rule("hco-observation-status", observation_status, Kind.VALUE, events=_EVENTS),
     Rule("hco-observation-code", observation_code, Kind.REQUIRED, events=_EVENTS),
@@ -329,6 +367,13 @@ RULES: Final = (
     ),
     Rule("hco-unit-system", unit_system, Kind.CODE_SYSTEM, events=_EVENTS),
     Rule("hco-interpretation", interpretation, Kind.VALUE, events=_EVENTS),
+    Rule(
+        "hco-interpretation-sent",
+        interpretation_sent,
+        Kind.REQUIRED,
+        "warning",
+        events=_EVENTS,
+    ),
     Rule("hco-producer", producer_identifier, Kind.REQUIRED, events=_EVENTS),
     Rule("hco-requester", requester_identifier, Kind.REQUIRED, events=_EVENTS),
     Rule(
@@ -340,5 +385,25 @@ RULES: Final = (
     ),
     Rule("hco-media-type", media_type, Kind.CODE, events=_EVENTS),
     Rule("hco-media-title", media_title, Kind.REQUIRED, events=_EVENTS),
-    Rule("hco-media-identifier", media_identifier, Kind.REQUIRED, events=_EVENTS),
+    Rule(
+        "hco-media-identifier",
+        media_identifier,
+        Kind.REQUIRED,
+        medcom_id="medcom-uuidv4",
+        events=_EVENTS,
+    ),
+    Rule(
+        "hco-operator-role",
+        operator_role,
+        Kind.REQUIRED,
+        medcom_id="medcom-homecareReport-5",
+        events=_EVENTS,
+    ),
+    Rule(
+        "hco-operator-name",
+        operator_name,
+        Kind.REQUIRED,
+        medcom_id="medcom-homecareReport-6",
+        events=_EVENTS,
+    ),
 )

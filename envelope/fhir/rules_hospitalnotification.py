@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from envelope.fhir import canonicals, formats
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView, Node
 
@@ -29,6 +29,32 @@ _FORBIDDEN: Final = (
     "account",
     "location",
     "partOf",
+)
+
+
+_NEW: Final = {
+    "admit-emergency": ("EMER", "in-progress", "entered-in-error"),
+    "admit-inpatient": ("IMP", "in-progress", "entered-in-error"),
+    "start-leave-inpatient": ("IMP", "onleave", "in-progress"),
+    "end-leave-inpatient": ("IMP", "in-progress", "onleave"),
+    "discharge-emergency-home": ("EMER", "finished", "in-progress"),
+    "discharge-inpatient-home": ("IMP", "finished", "in-progress"),
+}
+"""Step to the class of the stay, its status in the step and its revision, and its status once cancelled."""
+
+_STEPS: Final = {
+    name: facts
+    for step, (kind, status, cancelled) in _NEW.items()
+    for name, facts in (
+        (step, (kind, status)),
+        (f"revise-{step}", (kind, status)),
+        (f"cancel-{step}", (kind, cancelled)),
+    )
+}
+_FOLLOWING: Final = frozenset(step for step in _NEW if not step.startswith("admit"))
+_ADMISSION: Final = (
+    (canonicals.REPORT_OF_ADMISSION_EXTENSION, "valueBoolean"),
+    (canonicals.REPORT_OF_ADMISSION_RECIPIENT_EXTENSION, "valueReference"),
 )
 
 
@@ -110,6 +136,63 @@ def leave_start(view: MessageView) -> Iterator[Place]:
             yield f"{node.path}.extension", "the start of the leave is missing"
 
 
+def stay_end(view: MessageView) -> Iterator[Place]:
+    """A stay that is over says when it ended."""
+    for node in _encounters(view):
+        if node.string("status") == "finished" and node.string("period", "end") is None:
+            yield f"{node.path}.period", "the end of the stay is missing"
+
+
+def local_episode(view: MessageView) -> Iterator[Place]:
+    """A local episode id is a UUID in a system of its own."""
+    for node in _encounters(view):
+        for item in node.each("episodeOfCare", "identifier"):
+            value = (item.string("value") or "").lower().removeprefix("urn:uuid:")
+            system = item.string("system")
+            if system != canonicals.LPR3_SYSTEM and (system is None or not formats.is_uuid(value)):
+                yield item.path, "a local episode id that is no UUID or names no system"
+
+
+def death(view: MessageView) -> Iterator[Place]:
+    """Only a stay that is over tells of a death."""
+    dead = [node for node in view.of_type("Patient") if node.value.get("deceasedBoolean") is True]
+    for node in _encounters(view) if dead else ():
+        if node.string("status") != "finished":
+            yield f"{node.path}.status", "a death in a stay that is not over"
+
+
+def activity_fits(view: MessageView) -> Iterator[Place]:
+    """Class and status of the stay fit the step: admission, leave, discharge, its revision or its cancellation."""
+    dead = any(node.value.get("deceasedBoolean") is not None for node in view.of_type("Patient"))
+    for provenance in view.current_provenances:
+        step = _STEPS.get(view.activity(provenance) or "")
+        for node in _encounters(view) if step is not None else ():
+            wanted_class, status = step or ("", "")
+            if node.string("class", "code") != wanted_class:
+                yield f"{node.path}.class", "the class does not fit the activity"
+            elif not dead and node.string("status") != status:
+                yield f"{node.path}.status", "the status does not fit the activity"
+
+
+def follow_up(view: MessageView) -> Iterator[Place]:
+    """A leave or a discharge follows an admission, and names the message before it."""
+    for provenance in view.current_provenances:
+        if view.activity(provenance) in _FOLLOWING and not any(
+            entity.string("role") == "revision" for entity in provenance.each("entity")
+        ):
+            yield f"{provenance.path}.entity", "no preceding message with role revision"
+
+
+def report_of_admission(view: MessageView) -> Iterator[Place]:
+    """The header says once, and yes or no, whether a report of admission is wanted, and from whom."""
+    if view.header is None:
+        return
+    for url, element in _ADMISSION:
+        items = list(view.header.extensions(url))
+        if len(items) > 1 or any(item.first(element) is None for item in items):
+            yield f"{view.header.path}.extension", "not one report of admission of the right type"
+
+
 def _hn(number: int) -> str:
     return f"medcom-hospitalNotification-{number}"
 
@@ -122,5 +205,18 @@ RULES: Final = (
     Rule("hn-encounter-forbidden", encounter_forbidden, Kind.STRUCTURE, events=_EVENTS),
     Rule("hn-episode", episode_identifier, Kind.REQUIRED, events=_EVENTS),
     Rule("hn-episode-uuid", episode_uuid, Kind.VALUE, medcom_id="uuidv5", events=_EVENTS),
+    Rule("hn-episode-local", local_episode, Kind.VALUE, "warning", events=_EVENTS),
+    Rule("hn-period-end", stay_end, Kind.REQUIRED, "warning", events=_EVENTS),
+    Rule("hn-death", death, severity="warning", events=_EVENTS),
+    Rule("hn-activity-fits", activity_fits, events=_EVENTS, lenient="warning"),
+    Rule("hn-report-of-admission", report_of_admission, events=_EVENTS, layer=Layer.HEADER),
+    Rule(
+        "hn-follow-up",
+        follow_up,
+        Kind.REQUIRED,
+        events=_EVENTS,
+        layer=Layer.RELIABLE,
+        lenient="warning",
+    ),
     Rule("hn-leave-start", leave_start, Kind.REQUIRED, medcom_id=_hn(6), events=_EVENTS),
 )

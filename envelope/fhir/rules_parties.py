@@ -49,6 +49,28 @@ def sor_present(view: MessageView) -> Iterator[Place]:
             yield f"{node.path}.identifier", "not exactly one SOR id"
 
 
+def organization_identified(view: MessageView) -> Iterator[Place]:
+    """Every organization has a SOR id, a KOMBIT id or a CVR number."""
+    for node in view.of_type("Organization"):
+        known = (canonicals.SOR, canonicals.KOMBIT, *canonicals.CVR_SYSTEMS)
+        if next(node.identifiers(*known), None) is None:
+            yield f"{node.path}.identifier", "neither a SOR id nor a KOMBIT id nor a CVR number"
+
+
+def organization_cvr(view: MessageView) -> Iterator[Place]:
+    """A CVR number is eight digits with a right check digit."""
+    for path, value in _organization_values(view, *canonicals.CVR_SYSTEMS):
+        if not formats.is_cvr(value):
+            yield path, "not the form of a CVR number"
+
+
+def organization_kombit(view: MessageView) -> Iterator[Place]:
+    """A KOMBIT id is a UUID as a URN."""
+    for path, value in _organization_values(view, canonicals.KOMBIT):
+        if not formats.is_uuid_urn(value.lower()):
+            yield path, "not the form of a KOMBIT id"
+
+
 def _organization_values(view: MessageView, *systems: str) -> Iterator[tuple[str, str]]:
     for node in view.of_type("Organization"):
         for item in node.identifiers(*systems):
@@ -105,13 +127,14 @@ def patient_identifier(view: MessageView) -> Iterator[Place]:
             yield f"{patient.path}.identifier", "neither a CPR number nor an eCPR"
 
 
-def _form(form: str, *systems: str) -> Check:
+def _form(form: str, demand: str, *systems: str) -> Check:
     def check(view: MessageView) -> Iterator[Place]:
         for patient in view.of_type("Patient"):
             for item in patient.identifiers(*systems):
                 if not formats.PATIENT_ID_FORMS[form](item.string("value") or ""):
                     yield f"{item.path}.value", "not the form this kind of patient number has"
 
+    check.__doc__ = demand
     return check
 
 
@@ -128,15 +151,49 @@ RULES: Final = (
     Rule("organization-sor", sor_present, Kind.REQUIRED),
     Rule("gln-length", gln_length, Kind.VALUE, medcom_id="gln-length"),
     Rule("gln-check-digit", gln_modulus, Kind.VALUE, medcom_id="gln-modulus-10"),
+    Rule(
+        "organization-identified",
+        organization_identified,
+        Kind.REQUIRED,
+        medcom_id="dk-core-organization-mandatory-identifier",
+    ),
+    Rule("organization-cvr", organization_cvr, Kind.VALUE, "warning"),
+    Rule("organization-kombit", organization_kombit, Kind.VALUE, "warning"),
     Rule("sor-digits", sor_digits, Kind.VALUE, medcom_id="min-digits-sor"),
     Rule("identifier-use", identifier_use, Kind.VALUE),
-    Rule("patient-count", patient_count, events=_PATIENT_EVENTS),
+    Rule(
+        "patient-count",
+        patient_count,
+        events=_PATIENT_EVENTS,
+        medcom_ids={
+            canonicals.CARECOMMUNICATION: "medcom-careCommunication-2",
+            canonicals.HOSPITALNOTIFICATION: "medcom-hospitalNotification-2",
+        },
+    ),
     Rule("patient-identifier", patient_identifier, Kind.REQUIRED, events=_PATIENT_EVENTS),
-    Rule("patient-cpr", _form("cpr", canonicals.CPR), Kind.VALUE, medcom_id="cpr"),
-    Rule("patient-x-ecpr", _form("x-ecpr", canonicals.X_ECPR), Kind.VALUE, medcom_id="x-ecpr"),
+    Rule(
+        "patient-cpr",
+        _form("cpr", "A CPR number is a day of the year and six digits.", canonicals.CPR),
+        Kind.VALUE,
+        medcom_id="cpr",
+    ),
+    Rule(
+        "patient-x-ecpr",
+        _form(
+            "x-ecpr",
+            "A national eCPR is a day and year, 1 or 7, two capitals and a digit.",
+            canonicals.X_ECPR,
+        ),
+        Kind.VALUE,
+        medcom_id="x-ecpr",
+    ),
     Rule(
         "patient-d-ecpr",
-        _form("d-ecpr", *sorted(canonicals.D_ECPR_SYSTEMS)),
+        _form(
+            "d-ecpr",
+            "A regional eCPR is a day and year, 0, 5 or 6, two capitals and a digit.",
+            *sorted(canonicals.D_ECPR_SYSTEMS),
+        ),
         Kind.VALUE,
         medcom_id="d-ecpr",
     ),

@@ -4,10 +4,11 @@ Spec: medcom-fhir.md 6, 7, 10.5, 12, 18.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from envelope.fhir import canonicals, formats
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Place, Rule
 from envelope.fhir.view import MessageView, Node
 
@@ -60,27 +61,12 @@ def occurred(view: MessageView) -> Iterator[Place]:
             yield f"{provenance.path}.occurred", "no occurredDateTime with time and zone"
 
 
-def _coded(view: MessageView, provenances: list[Node]) -> Iterator[Place]:
+def activity_known(view: MessageView) -> Iterator[Place]:
+    """Every step has an activity of its standard's list; an Acknowledgement repeats a step of any."""
     allowed = _ACTIVITIES.get(view.event or "", canonicals.ALL_ACTIVITIES)
-    for provenance in provenances:
+    for provenance in view.of_type("Provenance"):
         if view.activity(provenance) not in allowed:
             yield f"{provenance.path}.activity", "no activity code this message may have"
-
-
-def current_activity(view: MessageView) -> Iterator[Place]:
-    """The step this message is has an activity of its own standard's list."""
-    return _coded(view, view.current_provenances)
-
-
-def earlier_activity(view: MessageView) -> Iterator[Place]:
-    """Every step of the history has an activity code of MedCom's."""
-    current = {node.path for node in view.current_provenances}
-    for provenance in view.of_type("Provenance"):
-        if (
-            provenance.path not in current
-            and view.activity(provenance) not in canonicals.ALL_ACTIVITIES
-        ):
-            yield f"{provenance.path}.activity", "no activity code of MedCom's"
 
 
 def _has_entity(provenance: Node, role: str) -> bool:
@@ -108,13 +94,32 @@ def removal_entity(view: MessageView) -> Iterator[Place]:
             yield f"{provenance.path}.entity", "no withdrawn message with role removal"
 
 
+def first_entity(view: MessageView) -> Iterator[Place]:
+    """A new message follows and withdraws nothing."""
+    for provenance in view.current_provenances:
+        if view.activity(provenance) == canonicals.NEW_MESSAGE and any(
+            _has_entity(provenance, role) for role in ("revision", "removal")
+        ):
+            yield f"{provenance.path}.entity", "a new message names a preceding one"
+
+
+_rule = partial(Rule, layer=Layer.RELIABLE)
+
 RULES: Final = (
-    Rule("provenance-present", provenance_present, Kind.REQUIRED, medcom_id="medcom-messaging-2"),
-    Rule("provenance-current", current_present, events=_STANDARDS),
-    Rule("provenance-target", one_target),
-    Rule("provenance-occurred", occurred, Kind.DATE),
-    Rule("provenance-activity", current_activity, Kind.CODE),
-    Rule("provenance-earlier-activity", earlier_activity, Kind.CODE),
-    Rule("provenance-revision", revision_entity, Kind.REQUIRED),
-    Rule("provenance-removal", removal_entity, Kind.REQUIRED),
+    _rule("provenance-present", provenance_present, Kind.REQUIRED, medcom_id="medcom-messaging-2"),
+    _rule("provenance-current", current_present, events=_STANDARDS),
+    _rule("provenance-target", one_target),
+    _rule("provenance-occurred", occurred, Kind.DATE),
+    _rule(
+        "provenance-activity",
+        activity_known,
+        Kind.CODE,
+        medcom_ids={
+            canonicals.HOMECAREOBSERVATION: "medcom-homecareObsMessage-2",
+            canonicals.HOSPITALNOTIFICATION: "medcom-hospitalNotification-3",
+        },
+    ),
+    _rule("provenance-revision", revision_entity, Kind.REQUIRED),
+    _rule("provenance-removal", removal_entity, Kind.REQUIRED),
+    _rule("provenance-first", first_entity, severity="warning"),
 )

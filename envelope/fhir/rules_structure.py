@@ -10,6 +10,7 @@ Spec: medcom-fhir.md 7, 8, 15; HL7 FHIR R4 (ele-1, txt-1, cardinalities, primiti
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from lxml import etree
@@ -17,7 +18,7 @@ from lxml import etree
 from envelope import names
 from envelope.fhir import canonicals, formats
 from envelope.fhir.elements import RESOURCES, TYPES, Element
-from envelope.fhir.finding import Kind
+from envelope.fhir.finding import Kind, Layer
 from envelope.fhir.rule import Check, Place, Rule
 from envelope.fhir.view import MessageView
 
@@ -219,24 +220,65 @@ def _defects(view: MessageView) -> list[Defect]:
     return found
 
 
-def _of(kind: str) -> Check:
+def _of(kind: str, demand: str) -> Check:
     def check(view: MessageView) -> Iterator[Place]:
         for defect in _defects(view):
             if defect.kind == kind:
                 yield defect.path, defect.text
 
+    check.__doc__ = demand
     return check
 
 
+_rule = partial(Rule, layer=Layer.STRUCTURE)
+
+
 RULES: Final = (
-    Rule("structure-unknown-element", _of(_UNKNOWN), Kind.STRUCTURE),
-    Rule("structure-shape", _of(_SHAPE), Kind.STRUCTURE),
-    Rule("structure-empty", _of(_EMPTY), Kind.STRUCTURE, medcom_id="ele-1"),
-    Rule("structure-required", _of(_REQUIRED), Kind.REQUIRED),
-    Rule("structure-choice", _of(_CHOICE), Kind.STRUCTURE),
-    Rule("structure-datatype", _of(_PRIMITIVE), Kind.VALUE),
-    Rule("structure-date", _of(_DATE), Kind.DATE),
-    Rule("structure-code", _of(_CODE), Kind.CODE),
-    Rule("structure-length", _of(_LENGTH), Kind.TOO_LONG),
-    Rule("structure-narrative", _of(_NARRATIVE), Kind.STRUCTURE, medcom_id="txt-1"),
+    _rule(
+        "structure-unknown-element",
+        _of(_UNKNOWN, "No element stands where FHIR R4 does not define one."),
+        Kind.STRUCTURE,
+    ),
+    _rule(
+        "structure-shape",
+        _of(
+            _SHAPE,
+            "What repeats is a list, what has parts is an object, and nothing else is either.",
+        ),
+        Kind.STRUCTURE,
+    ),
+    _rule(
+        "structure-empty",
+        _of(_EMPTY, "Nothing is empty: an element has a value or is left out."),
+        Kind.STRUCTURE,
+        medcom_id="ele-1",
+    ),
+    _rule("structure-required", _of(_REQUIRED, "What FHIR R4 demands is there."), Kind.REQUIRED),
+    _rule(
+        "structure-choice",
+        _of(_CHOICE, "Of an element with a choice of types only one is given."),
+        Kind.STRUCTURE,
+    ),
+    _rule(
+        "structure-datatype",
+        _of(_PRIMITIVE, "A value has the form of its datatype, base64 and numbers included."),
+        Kind.VALUE,
+    ),
+    _rule(
+        "structure-date",
+        _of(_DATE, "A date or time has the form FHIR demands, with seconds and zone."),
+        Kind.DATE,
+    ),
+    _rule(
+        "structure-code",
+        _of(_CODE, "A code is one of the closed list that FHIR R4 gives the element."),
+        Kind.CODE,
+    ),
+    _rule("structure-length", _of(_LENGTH, "No text is longer than FHIR allows."), Kind.TOO_LONG),
+    _rule(
+        "structure-narrative",
+        _of(_NARRATIVE, "A narrative is a div of plain XHTML, without scripts, forms or frames."),
+        Kind.STRUCTURE,
+        medcom_id="txt-1",
+    ),
 )

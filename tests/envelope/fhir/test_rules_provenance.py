@@ -32,7 +32,7 @@ def test_the_history_points_outside_the_bundle(sample, pick, errors_in, warnings
 
 def test_a_step_of_the_history_has_a_known_activity(sample, pick, errors_in):
     _with_history(sample, pick, "modify-message")
-    assert errors_in(sample) == {"provenance-earlier-activity"}
+    assert errors_in(sample) == {"provenance-activity"}
 
 
 def test_two_steps_for_the_same_message_are_an_error(sample, pick, errors_in):
