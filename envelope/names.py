@@ -85,6 +85,10 @@ EHMI_MANIFEST: Final = "urn:ehmi-accesspoint:sealed-manifest:1"
 
 # SMP and BDXL
 SMP1: Final = "http://docs.oasis-open.org/bdxr/ns/SMP/2016/05"
+SMP2: Final = "http://docs.oasis-open.org/bdxr/ns/SMP/2/"
+BUSDOX: Final = "http://busdox.org/serviceMetadata/publishing/1.0/"
+BUSDOX_IDENTIFIERS: Final = "http://busdox.org/transport/identifiers/1.0/"
+WSA: Final = "http://www.w3.org/2005/08/addressing"
 TRANSPORT_AS4_V1: Final = "bdxr-transport-ebms3-as4-v1p0"
 TRANSPORT_AS4_V2: Final = "bdxr-transport-ebms3-as4-v2p0"
 TRANSPORT_PEPPOL_AS4_V2: Final = "peppol-transport-as4-v2_0"

@@ -18,7 +18,7 @@ Spec: XML Signature 1.0 (enveloped, Canonical XML 1.0, rsa-sha256); OASIS SMP 1.
 import base64
 import hmac
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypeAlias
@@ -77,18 +77,23 @@ def sign_service_metadata(
     key: rsa.RSAPrivateKey,
     certificate: x509.Certificate,
     chain: Sequence[x509.Certificate] = (),
+    canonicalization: str = names.C14N_10,
 ) -> bytes:
-    """Sign a SignedServiceMetadata element that has no signature yet and write the whole document.
+    """Sign service metadata that has no signature yet and write the whole document.
 
-    Spec: OASIS SMP 1.0 section 3: enveloped, URI="", inclusive Canonical XML, X509Data.
+    Spec: OASIS SMP 1.0 section 3: enveloped, URI="", inclusive Canonical XML, X509Data; 2.0 section 4: the same, C14N 1.1.
     """
-    return _sign(root, key, [certificate, *chain])
+    return _sign(root, key, [certificate, *chain], canonicalization)
 
 
 def verify_service_metadata(
-    data: bytes, *, check: CertificateCheck, limits: Limits = DEFAULT_LIMITS
+    data: bytes,
+    *,
+    check: CertificateCheck,
+    canonicalizations: Collection[str] = (names.C14N_10,),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> SealedDocument:
-    """Verify the one signature that is a child of the root and give what it covers.
+    """Verify the one signature that is a child of the root, over one of `canonicalizations`, and give what it covers.
 
     `check` decides about the certificate in the signature's KeyInfo before any signature is computed; what it
     raises passes through.
@@ -98,7 +103,7 @@ def verify_service_metadata(
 
     Spec: OASIS SMP 1.0 section 3.
     """
-    return _verify(data, check, limits, _refuse_metadata)
+    return _verify(data, check, limits, _refuse_metadata, canonicalizations)
 
 
 def _refuse_metadata(suffix: str, detail: str) -> SmpRefused:
@@ -263,12 +268,17 @@ def _read_manifest(root: _Element) -> Manifest:
 # The one shape of signature
 
 
-def _sign(root: _Element, key: rsa.RSAPrivateKey, certificates: list[x509.Certificate]) -> bytes:
+def _sign(
+    root: _Element,
+    key: rsa.RSAPrivateKey,
+    certificates: list[x509.Certificate],
+    canonicalization: str = names.C14N_10,
+) -> bytes:
     signer = XMLSigner(
         method=SignatureConstructionMethod.enveloped,
         signature_algorithm=SignatureMethod.RSA_SHA256,
         digest_algorithm=DigestAlgorithm.SHA256,
-        c14n_algorithm=CanonicalizationMethod.CANONICAL_XML_1_0,
+        c14n_algorithm=CanonicalizationMethod(canonicalization),
     )
     signed = signer.sign(
         root, key=key, cert=certificates, reference_uri=None, exclude_c14n_transform_element=True
@@ -277,13 +287,17 @@ def _sign(root: _Element, key: rsa.RSAPrivateKey, certificates: list[x509.Certif
 
 
 def _verify(
-    data: bytes, check: CertificateCheck, limits: Limits, refuse: _Refuse
+    data: bytes,
+    check: CertificateCheck,
+    limits: Limits,
+    refuse: _Refuse,
+    canonicalizations: Collection[str] = (names.C14N_10,),
 ) -> SealedDocument:
     try:
         root = xml.scan(data, limits).root
     except TransportRefused as refused:
         raise refuse("xml", refused.reason) from None
-    certificate, chain = _check_form(root, refuse)
+    certificate, chain = _check_form(root, refuse, canonicalizations)
     evidence = check(certificate, chain)
     configuration = SignatureConfiguration(
         location="./",
@@ -318,7 +332,7 @@ _BASE64: Final = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*", re.ASCII)
 
 
 def _check_form(
-    root: _Element, refuse: _Refuse
+    root: _Element, refuse: _Refuse, canonicalizations: Collection[str]
 ) -> tuple[x509.Certificate, tuple[x509.Certificate, ...]]:
     """Admit the one shape of signature that is verified, and give the certificates it carries, signer first."""
     signatures = root.findall(_SIGNATURE)
@@ -338,24 +352,28 @@ def _check_form(
     if dict(reference.attrib) != {"URI": ""}:
         raise refuse("signature", "the reference is not to the whole document")
     transforms, digest_method, digest_value = reference
-    _check_algorithm(canonicalization, names.C14N_10, refuse)
-    _check_algorithm(method, names.RSA_SHA256, refuse)
-    _check_algorithm(digest_method, names.SHA256, refuse)
+    _check_algorithm(canonicalization, canonicalizations, refuse)
+    _check_algorithm(method, (names.RSA_SHA256,), refuse)
+    _check_algorithm(digest_method, (names.SHA256,), refuse)
     if _tags(transforms) not in (_ds("Transform"), _ds("Transform", "Transform")):
         raise refuse("signature", "unexpected members of Transforms")
-    expected = (names.ENVELOPED_SIGNATURE, names.C14N_10)
-    for transform, algorithm in zip(transforms, expected, strict=False):
-        _check_algorithm(transform, algorithm, refuse)
+    expected = ((names.ENVELOPED_SIGNATURE,), canonicalizations)
+    for transform, algorithms in zip(transforms, expected, strict=False):
+        _check_algorithm(transform, algorithms, refuse)
     for leaf in (value, digest_value):
         if len(leaf) or not _BASE64.fullmatch(leaf.text or ""):
             raise refuse("signature", "a value in the signature is not base64")
     return _read_certificates(key_information, refuse)
 
 
-def _check_algorithm(element: _Element, algorithm: str, refuse: _Refuse) -> None:
-    if dict(element.attrib) != {"Algorithm": algorithm} or len(element):
+def _check_algorithm(element: _Element, agreed: Collection[str], refuse: _Refuse) -> None:
+    if (
+        set(element.attrib) != {"Algorithm"}
+        or element.get("Algorithm") not in agreed
+        or len(element)
+    ):
         local = etree.QName(element).localname
-        raise refuse("algorithm", f"{local} is not the one algorithm agreed")
+        raise refuse("algorithm", f"{local} is no algorithm that was agreed")
 
 
 def _read_certificates(

@@ -9,9 +9,11 @@ from envelope import names
 from envelope.errors import SmpRefused
 from envelope.smp import (
     NaptrRecord,
+    SmpForm,
     SmpIdentifier,
     bdxl_label,
     bdxl_owner_name,
+    busdox_owner_name,
     check_url,
     metadata_path,
     participant_path,
@@ -136,6 +138,23 @@ def test_owner_name_is_the_label_in_its_zone() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("participant", "digest"),
+    [
+        # The example of the Busdox specification, and one that Peppol's tools use.
+        ("0010:5798000000001", "e49b223851f6e97cbfce4f72c3402aac"),
+        ("9915:test", "85008b8279e07ab0392da75fa55856a2"),
+        ("9915:TEST", "85008b8279e07ab0392da75fa55856a2"),
+    ],
+)
+def test_busdox_owner_name_hashes_the_identifier_in_lower_case(
+    participant: str, digest: str
+) -> None:
+    name = busdox_owner_name(participant, "sml.example")
+
+    assert name == f"B-{digest}.iso6523-actorid-upis.sml.example"
+
+
 def naptr(
     regexp: str, order: int = 100, preference: int = 10, service: str = "Meta:SMP", flags: str = "U"
 ) -> NaptrRecord:
@@ -160,12 +179,13 @@ def test_order_comes_before_preference_and_other_services_are_passed_over() -> N
         naptr("!.*!http://third.example!", 20, 1),
         naptr("!.*!http://second.example!", 10, 20),
         naptr("!.*!http://first.example!", 10, 10, service="meta:smp", flags="u"),
-        naptr("!.*!http://other.example!", 1, 1, service="E2U+sip"),
+        naptr("!.*!http://sip.example!", 1, 1, service="E2U+sip"),
+        naptr("!.*!http://other.example!", 1, 1, service="oasis-bdxr-smp-2#environment"),
         naptr("!.*!http://next.example!", 1, 1, flags="S"),
     ]
 
     assert read_naptr(records) == "http://first.example"
-    assert read_naptr(records, services=["e2u+sip"]) == "http://other.example"
+    assert read_naptr(records, form=SmpForm.OASIS_2) == "http://other.example"
 
 
 NAPTR_ABUSE = {
