@@ -59,6 +59,8 @@ from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay
 from accesspoint.stations.reporting import Reporter
+from accesspoint.stations.settling import SHARING
+from accesspoint.stations.sharing import Sharing
 from accesspoint.store.configured import build_payload_store, database_url
 from accesspoint.store.database import Database, Dialect, StorageInterrupted
 from accesspoint.store.filesystem import make_directory
@@ -240,6 +242,9 @@ class AccessPoint:
             total=sending.workers, per_lane=sending.per_partner, schedule=sending.retry.schedule()
         )
         self.application = self._build_application(stack) if Runs.EUA in runs else None
+        self.sharing = Sharing.configured(
+            configuration.sharing, database=self.database, payloads=self.payloads, bells=self.bells, clock=self.clock
+        )  # fmt: skip
         handler = self._build_handler() if Runs.MSH in runs else None
         submit = self._build_submit() if Runs.AP in runs else None
         if self.application is not None:
@@ -260,6 +265,8 @@ class AccessPoint:
                 Joined(handler.take_envelope, self.reporter) if handler else Apart("up", self.ids)
             )
             self._build_access_point(up, stack)
+        if handler is not None and self.sharing is not None:
+            self.carriers[SHARING] = self.sharing.carrier(handler.copy_document)
         self._build_links(handler, submit)
 
     def _build_application(self, stack: AsyncExitStack) -> EndUserApplication:
@@ -301,6 +308,7 @@ class AccessPoint:
             clock=self.clock,
             ids=self.ids,
             peppol_receivers=self.configuration.peppol_receivers,
+            sharing=self.sharing,
         )
 
     def _build_submit(self) -> Submit:

@@ -414,6 +414,16 @@ class Acknowledging(Table):
     fhir: Literal["automatic", "off"] = "automatic"
 
 
+class Sharing(Organisation):
+    """The document register (EMR) that gets a copy of each message of a type that is shared, once it was acknowledged.
+
+    It is found in the directory like any receiver. `home_community` is the OID of the XDS community that documents
+    are said to belong to, where one is agreed.
+    """
+
+    home_community: Annotated[str, Field(pattern=r"^[0-2](\.[0-9]+)+$")] | None = None
+
+
 class Configuration(Table):
     """One node; `addresses` are organisations it can address besides those a message names itself."""
 
@@ -439,6 +449,7 @@ class Configuration(Table):
     links: Links = Links()
     backend: Backend | None = None
     acknowledging: Acknowledging = Acknowledging()
+    sharing: Sharing | None = None
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -468,6 +479,8 @@ class Configuration(Table):
             )
         if len(runs) < len(Station) and self.listen.stations is None:
             wanted.append("stations that run apart need [listen] stations")
+        if self.sharing is not None and Station.MSH not in runs:
+            wanted.append("[sharing] belongs to the node that runs the MSH")
         if self.delivery_status is not None:
             reporting = set(runs) - ({Station.MSH} if Station.AP in runs else set())
             lacking = sorted(reporting - set(self.delivery_status.client_ids))

@@ -459,6 +459,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "it is late, repeated, or addressed to somebody else.",
             ("nothing; the first answer stays",),
         ),
+        "sharing-not-built": ProblemText(
+            "A message could not be shared",
+            "{message} was sent and acknowledged; the copy for the document register could not be made of it.",
+            "the message lacks what the metadata needs, or is of a type that has none.",
+            ("see the message in the journal; the message itself is not affected",),
+        ),
         "fhir-acknowledgement-missing": ProblemText(
             "The receiving system has not answered",
             "No MedCom acknowledgement of {message} came in time, although its envelope was acknowledged.",

@@ -28,6 +28,7 @@ TITLES: Final = {
 _TEXTS: Final = {
     "created": "recognised, held against the named rules, accepted",
     "wrapped": "wrapped in an ehmiSBDH envelope that asks for an acknowledgement",
+    "copied": "copied for the document register: its own envelope, with XDS metadata",
     "accepted": "taken over for sending, stored",
     "looked-up": "looked up: DNS NAPTR, signed SMP answer",
     "sending": "compressed, signed, encrypted; posting over mutual TLS",

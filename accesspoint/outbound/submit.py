@@ -25,6 +25,7 @@ from accesspoint.store.database import Transaction
 from accesspoint.store.messages import NewMessage, find_request, insert_message
 from accesspoint.store.payloads import PayloadStore
 from envelope.ehmi import check_envelope
+from envelope.sbdh import ScopeType
 from envelope.sending import State
 
 
@@ -79,6 +80,8 @@ class Submit:
             payload_bytes=envelope.stored.payload_bytes,
             payload_sha256=envelope.stored.payload_sha256,
             lane=self._lane_of((recipient, document_id, process_id)),
+            # The copy to the document register is the message service handler's own affair.
+            unasked=header.scope(ScopeType.XDS_METADATA) is not None,
         )
 
         async def work(tx: Transaction) -> None:

@@ -93,9 +93,17 @@ class Apart(Generic[T]):
 
 
 async def insert_handover(
-    tx: Transaction, handover: Handover, *, at: datetime, set_aside: str | None = None
+    tx: Transaction,
+    handover: Handover,
+    *,
+    at: datetime,
+    set_aside: str | None = None,
+    due_at: int | None = None,
 ) -> None:
-    """Store a hand-over that is due at once, or one that nobody is brought, for the problem `set_aside`."""
+    """Store a hand-over that is due at once, or one that nobody is brought, for the problem `set_aside`.
+
+    `due_at` is another time to be due at, in microseconds since the epoch.
+    """
     stored = handover.stored
     await tx.execute(
         "INSERT INTO handovers (id, target, kind, message_identifier, item, act, facts, media_type, payload,"
@@ -103,5 +111,6 @@ async def insert_handover(
         " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)",
         handover.id, handover.target, handover.kind, handover.message_identifier, handover.item, handover.act,
         handover.facts, handover.media_type, stored.payload, stored.payload_bytes, stored.payload_sha256,
-        "waiting" if set_aside is None else "set-aside", set_aside, to_microseconds(at), to_microseconds(at),
+        "waiting" if set_aside is None else "set-aside", set_aside, to_microseconds(at) if due_at is None else due_at,
+        to_microseconds(at),
     )  # fmt: skip

@@ -30,6 +30,7 @@ from accesspoint.stations.sbd_file import (
     open_sbd,
     write_sbd,
 )
+from accesspoint.stations.sharing import Sharing
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.payloads import PayloadStore
 from envelope.acknowledgement import (
@@ -78,15 +79,17 @@ class MessageServiceHandler:
         clock: Clock,
         ids: Ids,
         peppol_receivers: Collection[str] = (),
+        sharing: Sharing | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """`peppol_receivers` are the GLNs that expect BinaryContent in Peppol's namespace."""
+        """`peppol_receivers` are the GLNs that expect BinaryContent in Peppol's namespace; `sharing` is where copies go."""
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
         self._clock = clock
         self._ids = ids
         self._peppol_receivers = frozenset(peppol_receivers)
+        self._sharing = sharing
         self._limits = limits
         self.down: Link[Envelope]
         self.up: Link[Document]
@@ -100,6 +103,25 @@ class MessageServiceHandler:
         header = envelope_for_message(
             document, instance_identifier=self._ids.uuid(), created_at=now
         )
+
+        async def work(tx: Transaction) -> None:
+            await self._reporter.report(tx, Act.MSH_TAKEN, document.delivery_facts())
+            if self._sharing is not None:
+                await self._sharing.owe(tx, document)
+
+        return Commit(work).then(await self._pass_down(document, header, "wrapped"))
+
+    async def copy_document(
+        self, document: Document, header: StandardBusinessDocumentHeader
+    ) -> Commit:
+        """Pass a message down once more, in another envelope: the copy to the document register."""
+        return await self._pass_down(document, header, "copied")
+
+    async def _pass_down(
+        self, document: Document, header: StandardBusinessDocumentHeader, event: str
+    ) -> Commit:
+        """Write the envelope, remember that its acknowledgement is awaited, and pass it down."""
+        now = self._clock.now()
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         sbd = await self._write_sbd(header, document.stored)
         envelope = Envelope(document.message_identifier, sbd, header)
@@ -107,7 +129,6 @@ class MessageServiceHandler:
             passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
-            await self._reporter.report(tx, Act.MSH_TAKEN, document.delivery_facts())
             due = to_microseconds(now + ACKNOWLEDGE_WITHIN)
             await self._insert_envelope(
                 tx,
@@ -117,7 +138,7 @@ class MessageServiceHandler:
                 acknowledgement="awaited",
                 due_at=due,
             )
-            await self._note(tx, "wrapped", header)
+            await self._note(tx, event, header)
 
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(passed)
         return commit.publishing(self._payloads, sbd.payload)
@@ -188,7 +209,7 @@ class MessageServiceHandler:
             event, problem = await self._correlate(tx, opened.header, answer)
             await self._note(tx, event, opened.header, problem)
 
-        return Commit(work, frozenset({Bell.OUTBOX}))
+        return Commit(work, frozenset({Bell.OUTBOX, Bell.RELAY}))
 
     async def _correlate(
         self, tx: Transaction, header: StandardBusinessDocumentHeader, answer: Acknowledgement
@@ -205,8 +226,9 @@ class MessageServiceHandler:
         )
         if row is None:
             return unexpected
+        sent = header_from_bytes(bytes(row["header"]))
         try:
-            check_acknowledgement(answer, header_from_bytes(bytes(row["header"])))
+            check_acknowledgement(answer, sent)
         except SbdRefused:
             return unexpected
         outcome = "positive" if answer.positive else "negative"
@@ -218,6 +240,8 @@ class MessageServiceHandler:
         if settled != 1:
             repeated = row["acknowledgement"] == outcome
             return ("duplicate-acknowledgement", None) if repeated else unexpected
+        if self._sharing is not None:
+            await self._sharing.settle(tx, sent, positive=answer.positive)
         if answer.positive:
             return "acknowledged", None
         return "not-acknowledged", "acknowledgement-negative"

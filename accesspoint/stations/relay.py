@@ -74,6 +74,10 @@ class NotTaken(Exception):
         self.detail = detail
 
 
+class NeverTaken(NotTaken):
+    """No repetition helps: the hand-over is set aside for a person."""
+
+
 class HandoverRelay:
     """Brings due hand-overs to their targets, and none to any other; `carriers` by target name.
 
@@ -146,6 +150,10 @@ class HandoverRelay:
             failpoint("S16") if is_outcome else failpoint("D3")
             await self._bells.run(self._database, self._done(handover))
             failpoint("D4")
+        except NeverTaken as refused:
+            await self._bells.run(
+                self._database, self._set_aside(row, refused.detail, refused.slug)
+            )
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
         except (PayloadDamaged, PayloadMissing) as error:
@@ -170,14 +178,14 @@ class HandoverRelay:
 
         return Commit(work, frozenset({Bell.OUTBOX}))
 
-    def _set_aside(self, row: Row, why: str) -> Commit:
+    def _set_aside(self, row: Row, why: str, problem: str = DAMAGED) -> Commit:
         async def work(tx: Transaction) -> None:
             touched = await tx.execute(
-                _SET_ASIDE, DAMAGED, row["id"], self._leases.owner, row["lease_epoch"]
+                _SET_ASIDE, problem, row["id"], self._leases.owner, row["lease_epoch"]
             )
             if touched == 1:
                 await note(
-                    tx, handover_of(row), "set-aside", reporter=self._reporter, problem=DAMAGED, why=why
+                    tx, handover_of(row), "set-aside", reporter=self._reporter, problem=problem, why=why
                 )  # fmt: skip
 
         return Commit(work)

@@ -5,13 +5,13 @@ Spec: ehmiSBDH; a document holds exactly one BinaryContent, base64 of the raw me
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from accesspoint.stations.document import Stored
 from accesspoint.store.payloads import PayloadRef, PayloadStore, PayloadWriter
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.sbd_splitter import SbdSplitter
-from envelope.sbdh import Base64Stream, StandardBusinessDocumentHeader, build_sbd
+from envelope.sbdh import Base64Stream, ScopeType, StandardBusinessDocumentHeader, build_sbd
 
 CHUNK_BYTES = 48 * 1024
 SIGNAL_BYTES = 64 * 1024
@@ -96,8 +96,12 @@ def read_header(
 
 
 def header_bytes(header: StandardBusinessDocumentHeader) -> bytes:
-    """A header as a whole document with one octet of content, since none is not legal: how the envelope table keeps it."""
-    prefix, suffix = build_sbd(header)
+    """A header as a whole document with one octet of content, since none is not legal: how the envelope table keeps it.
+
+    What a copy says of its document names the patient, and nothing later asks for it: it stays with the content.
+    """
+    kept = tuple(scope for scope in header.scopes if scope.type != ScopeType.XDS_METADATA)
+    prefix, suffix = build_sbd(replace(header, scopes=kept))
     return prefix + b"AA==" + suffix
 
 

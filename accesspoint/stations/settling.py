@@ -20,6 +20,8 @@ from accesspoint.store.database import Row, Transaction
 from accesspoint.store.messages import advance
 from accesspoint.store.outcomes import KIND as OUTCOME
 
+SHARING: Final = "sharing"
+"""The target of what waits to be copied to the document register."""
 _DONE: Final = (
     "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL, lease_owner = NULL, lease_until = NULL"
     " WHERE id = $2 AND state = 'waiting'"
@@ -35,6 +37,9 @@ async def settle(tx: Transaction, handover: Handover, *, reporter: Reporter, at:
         return False
     if handover.kind == OUTCOME:
         await _notify(tx, handover, at=at)
+        return True
+    if handover.target == SHARING:
+        # The copy has told of itself, in the commit that made it.
         return True
     facts = facts_from_json(handover.facts)
     await reporter.report(tx, Act(handover.act), facts)

@@ -44,7 +44,7 @@ class StateMoved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """A message as it enters the table; `facts` is JSON text for delivery events."""
+    """A message as it enters the table; `facts` is JSON text for delivery events; nobody outside submitted an `unasked` one."""
 
     id: str
     direction: str
@@ -65,6 +65,7 @@ class NewMessage:
     payload_sha256: str
     lane: str = ""
     ref_to_message_id: str | None = None
+    unasked: bool = False
 
 
 async def insert_message(
@@ -75,12 +76,12 @@ async def insert_message(
     await tx.execute(
         "INSERT INTO messages (id, direction, state, message_id, conversation_id, party, envelope_id,"
         " message_identifier, standard, original_sender, final_recipient, document_id, process_id, facts, payload,"
-        " payload_bytes, payload_sha256, lane, next_at, created_at, updated_at, ref_to_message_id)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22)",
+        " payload_bytes, payload_sha256, lane, next_at, created_at, updated_at, ref_to_message_id, unasked)"
+        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23)",
         new.id, new.direction, new.state, new.message_id, new.conversation_id, new.party, new.envelope_id,
         new.message_identifier, new.standard, new.original_sender, new.final_recipient, new.document_id,
         new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
-        new.ref_to_message_id,
+        new.ref_to_message_id, int(new.unasked),
     )  # fmt: skip
     await _append_history(tx, new.id, None, new.state, stamp, note)
 
@@ -158,7 +159,7 @@ async def _owe_outcome(tx: Transaction, id_: str, *, at: datetime, detail: str) 
     if message is None:
         return
     end = envelope.sending.State(message["state"])
-    if message["standard"] == OUR_OWN:
+    if message["standard"] == OUR_OWN or message["unasked"]:
         if end is not envelope.sending.State.UNCERTAIN:
             await advance(tx, message, envelope.sending.State.NOTIFIED, at=at, note="our own")
     else:

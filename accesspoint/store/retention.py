@@ -23,6 +23,7 @@ from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config import Retention as Periods
 from accesspoint.failpoints import failpoint
 from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.lanes import NEVER
 from accesspoint.store.messages import advance
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.store.references import find_referenced
@@ -118,6 +119,17 @@ async def _forget_messages(tx: Transaction, rows: Sequence[Row], at: datetime) -
     return []
 
 
+async def _never_shared(tx: Transaction, rows: Sequence[Row], at: datetime) -> list[str]:
+    """Nobody knows that the message arrived, so it is not shared: the hand-over ends, and its payload goes."""
+    for row in rows:
+        await tx.execute(
+            "UPDATE handovers SET state = 'set-aside', problem = 'acknowledgement-missing', payload = ''"
+            " WHERE id = $1 AND state = 'waiting'",
+            row["id"],
+        )
+    return [row["payload"] for row in rows if row["payload"]]
+
+
 _MESSAGE: Final = "SELECT id, direction, state, payload, payload_bytes AS octets FROM messages"
 _DOCUMENT: Final = (
     "SELECT id, payload, payload_bytes AS octets FROM documents AS d WHERE payload <> ''"
@@ -173,6 +185,9 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
         Rule("hand-overs set aside: payload", undelivered,
              f"{_HANDOVER} WHERE state = 'set-aside' AND payload <> '' AND created_at <= $1 ORDER BY id LIMIT $2",
              _empty("handovers", "''")),
+        Rule("copies whose message was never acknowledged", undelivered,
+             f"{_HANDOVER} WHERE target = 'sharing' AND state = 'waiting' AND next_at = {NEVER} AND created_at <= $1"
+             " ORDER BY id LIMIT $2", _never_shared),
         Rule("messages with history, receipt, digests and duplicate key", metadata,
              "SELECT id, 0 AS octets FROM messages WHERE direction IN ('out', 'in') AND state = 'PURGED'"
              " AND next_at <= $1 ORDER BY id LIMIT $2", _forget_messages),

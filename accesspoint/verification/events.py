@@ -161,7 +161,7 @@ _MESSAGES: Final = (
 _HANDOVERS: Final = (
     # What is brought by a hand-over is reported when it is taken; what is set aside, at once.
     "SELECT id, target, message_identifier, act, facts FROM handovers WHERE kind IN ('document', 'envelope')"
-    " AND state IN ('done', 'set-aside') AND payload <> '' AND id > $1 ORDER BY id LIMIT $2"
+    " AND target <> 'sharing' AND state IN ('done', 'set-aside') AND payload <> '' AND id > $1 ORDER BY id LIMIT $2"
 )
 _ENVELOPES: Final = (
     "SELECT envelope_id AS id, direction, message_identifier, standard FROM envelopes AS e WHERE envelope_id > $1"

@@ -76,7 +76,7 @@ async def _check_outcomes(evidence: Evidence, tally: Tally) -> None:
     ends = ", ".join(f"'{state}'" for state in sorted(envelope.sending.OUTCOMES))
     async for page in evidence.pages(
         f"SELECT id, message_id, state FROM messages WHERE direction = 'out' AND state IN ({ends})"  # noqa: S608 (states of ours)
-        " AND standard <> 'ehmisbdh-acknowledgement' AND id > $1 ORDER BY id LIMIT $2"
+        " AND standard <> 'ehmisbdh-acknowledgement' AND unasked = 0 AND id > $1 ORDER BY id LIMIT $2"
     ):
         owed = {outcome_id(row["id"], envelope.sending.State(row["state"])): row for row in page}
         known = await evidence.fetch_in("SELECT id FROM handovers WHERE id", list(owed))
