@@ -18,6 +18,8 @@ from envelope.fhir.reading import Resource
 _TITLES: Final = {
     canonicals.ACKNOWLEDGEMENT: "Kvittering",
     canonicals.HOMECAREOBSERVATION: "Kommunale prøvesvar",
+    canonicals.CARECOMMUNICATION: "Korrespondancemeddelelse",
+    canonicals.HOSPITALNOTIFICATION: "Advis om sygehusophold",
 }
 
 
@@ -70,7 +72,7 @@ def message_header(
     message_id: str,
     profile: str,
     event: str,
-    definition: str,
+    definition: str | None,
     sender_id: str,
     sender_endpoint: str,
     receiver_id: str,
@@ -117,7 +119,8 @@ def message_header(
         header["response"] = response
     if focus is not None:
         header["focus"] = [focus]
-    header["definition"] = definition
+    if definition is not None:
+        header["definition"] = definition
     return header
 
 
@@ -129,8 +132,9 @@ def provenance(
     agent_id: str,
     at: datetime,
     revision_of: str | None = None,
+    removal_of: str | None = None,
 ) -> Resource:
-    """Make a Provenance for one step; `revision_of` is the id of the header the step follows."""
+    """Make a Provenance for one step, which follows or withdraws the message with the header of that id."""
     time = formats.format_instant(at)
     made: Resource = {
         "resourceType": "Provenance",
@@ -145,6 +149,7 @@ def provenance(
                 ("Aktivitet", activity),
                 ("Udført af", f"Organization/{agent_id}"),
                 ("Forrige meddelelse", f"MessageHeader/{revision_of}" if revision_of else None),
+                ("Annulleret meddelelse", f"MessageHeader/{removal_of}" if removal_of else None),
             ],
         ),
         "target": [reference("MessageHeader", target_id)],
@@ -153,8 +158,14 @@ def provenance(
         "activity": {"coding": [coding(canonicals.ACTIVITY_SYSTEM, activity)]},
         "agent": [{"who": reference("Organization", agent_id)}],
     }
-    if revision_of is not None:
-        made["entity"] = [{"role": "revision", "what": reference("MessageHeader", revision_of)}]
+    named = (("revision", revision_of), ("removal", removal_of))
+    entities = [
+        {"role": role, "what": reference("MessageHeader", header)}
+        for role, header in named
+        if header
+    ]
+    if entities:
+        made["entity"] = entities
     return made
 
 

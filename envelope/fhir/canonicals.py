@@ -43,9 +43,9 @@ YDERNUMMER: Final = "urn:oid:1.2.208.176.1.4"
 PRODUCENT_ID: Final = _TERMINOLOGY + "MedComProducentID"
 CPR: Final = "urn:oid:1.2.208.176.1.2"
 X_ECPR: Final = "urn:oid:1.2.208.176.1.6.1.1"
-_D_ECPR: Final = "urn:oid:1.2.208.176.1.6.1.3"
+D_ECPR: Final = "urn:oid:1.2.208.176.1.6.1.3"
 D_ECPR_SYSTEMS: Final = frozenset(
-    {_D_ECPR, *(f"{_D_ECPR}.{region}" for region in (177, 179, 181, 183, 187))}
+    {D_ECPR, *(f"{D_ECPR}.{region}" for region in (177, 179, 181, 183, 187))}
 )
 KOMBIT: Final = "https://kombit.dk/sts/organisation"
 CVR_SYSTEMS: Final = frozenset({"http://cvr.dk", "urn:oid:2.16.840.1.113883.2.24.1.1"})
@@ -108,6 +108,8 @@ MESSAGING_ORGANIZATION: Final = _MESSAGING + "medcom-messaging-organization"
 PRODUCER_ORGANIZATION: Final = _MESSAGING + "medcom-producer-organization"
 REQUESTER_ORGANIZATION: Final = _MESSAGING + "medcom-requesterorganization"
 MEDIA: Final = _CORE + "medcom-core-media"
+CARE_TEAM: Final = _CORE + "medcom-core-careteam"
+ENCOUNTER: Final = _CORE + "medcom-core-encounter"
 PATIENT: Final = _CORE + "medcom-core-patient"
 PRACTITIONER: Final = _CORE + "medcom-core-practitioner"
 PRACTITIONER_ROLE: Final = _CORE + "medcom-core-practitionerrole"

@@ -42,7 +42,7 @@ _NEW: Final = {
 }
 """Step to the class of the stay, its status in the step and its revision, and its status once cancelled."""
 
-_STEPS: Final = {
+STEPS: Final = {
     name: facts
     for step, (kind, status, cancelled) in _NEW.items()
     for name, facts in (
@@ -165,7 +165,7 @@ def activity_fits(view: MessageView) -> Iterator[Place]:
     """Class and status of the stay fit the step: admission, leave, discharge, its revision or its cancellation."""
     dead = any(node.value.get("deceasedBoolean") is not None for node in view.of_type("Patient"))
     for provenance in view.current_provenances:
-        step = _STEPS.get(view.activity(provenance) or "")
+        step = STEPS.get(view.activity(provenance) or "")
         for node in _encounters(view) if step is not None else ():
             wanted_class, status = step or ("", "")
             if node.string("class", "code") != wanted_class:

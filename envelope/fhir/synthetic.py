@@ -1,24 +1,29 @@
 """Make a rich HomeCareObservation 1.1: test data for demo, tests and load, about nobody.
 
-The patient is a national test person unless the caller says otherwise. Nothing is drawn or read from a
-clock: the same facts give the same bundle. Ids of inner resources are name-based UUIDs of the message
-id, so two messages share none.
-
 Spec: medcom-fhir.md 10, 17, 19.
 """
 
 import base64
-import hashlib
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 from envelope.fhir import building, canonicals, formats
-from envelope.fhir.building import narrative
 from envelope.fhir.reading import Resource
-from envelope.fhir.recognition import Organization
+from envelope.fhir.synthetic_parts import (
+    TEST_CPR,
+    Ids,
+    SampleFacts,
+    history,
+    message_header,
+    patient,
+    practitioner,
+    resource,
+    role,
+)
 
-TEST_CPR: Final = "2512489996"
+__all__ = ["TEST_CPR", "SampleFacts", "build_home_care_observation"]
+
 _PRODUCENT: Final = "KAF"
 _VERSION: Final = "1.1"
 _CONCLUSION: Final = (
@@ -26,27 +31,8 @@ _CONCLUSION: Final = (
     "Målingerne er taget efter ti minutters hvile; ånder frit på stuen, ingen cyanose.\n"
     "Ærlig vurdering: stabil, ses igen i morgen."
 )
+_REASON: Final = "TEST. Annulleret: prøvesvaret er sendt på et forkert CPR-nummer."
 _PDF: Final = b"%PDF-1.4\n"
-
-
-@dataclass(frozen=True, slots=True)
-class SampleFacts:
-    """What a synthetic message is made from.
-
-    `sender` is the municipal acute team, `receiver` the general practice with its `ydernummer`; `at` is
-    an aware time. `doctor` are the initials of the requesting doctor, None where unknown.
-    `attachment` are raw bytes sent along in a Media resource, None for no attachment.
-    """
-
-    bundle_id: str
-    message_id: str
-    sender: Organization
-    receiver: Organization
-    at: datetime
-    ydernummer: str = "061654"
-    cpr: str = TEST_CPR
-    doctor: str | None = "OKM"
-    attachment: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +72,47 @@ _ANALYSES: Final = (
 )
 
 
-def build_home_care_observation(facts: SampleFacts) -> Resource:
-    """Build the bundle as a plain dictionary; `writing.serialize` makes bytes of it."""
-    ids = _Ids(facts.message_id)
+def build_home_care_observation(
+    facts: SampleFacts,
+    *,
+    follows: Resource | None = None,
+    withdrawn: bool = False,
+    restricted: bool = False,
+) -> Resource:
+    """Build the bundle as a plain dictionary; `writing.serialize` makes bytes of it.
+
+    With `follows` it corrects that message, or with `withdrawn` it cancels it. `restricted` says that the
+    patient lets nobody else see the results.
+    """
+    ids = Ids(facts.message_id)
     observations = [_observation(facts, ids, analysis) for analysis in _ANALYSES]
     media = [] if facts.attachment is None else [_media(facts, ids, facts.attachment)]
+    previous, steps = history(follows)
+    activity = canonicals.NEW_MESSAGE
+    if previous is not None:
+        activity = canonicals.RETRACT_MESSAGE if withdrawn else canonicals.MODIFIED_MESSAGE
+    report = _report(facts, ids, observations, media, _REASON if withdrawn else _CONCLUSION)
+    if restricted:
+        report["meta"]["security"] = [
+            building.coding(canonicals.CONFIDENTIALITY_SYSTEM, "R", "Restricted")
+        ]
     return building.bundle(
         facts.bundle_id,
         canonicals.HCO_BUNDLE,
         facts.at,
         [
-            building.message_header(
-                message_id=facts.message_id,
-                profile=canonicals.HCO_HEADER,
+            message_header(
+                facts,
+                ids,
                 event=canonicals.HOMECAREOBSERVATION,
+                profile=canonicals.HCO_HEADER,
                 definition=f"{canonicals.HCO_DEFINITION}|{_VERSION}",
-                sender_id=ids("sender"),
-                sender_endpoint=building.endpoint_of(facts.sender.sor),
-                receiver_id=ids("receiver"),
-                receiver_endpoint=building.endpoint_of(facts.receiver.sor),
-                focus=building.reference("DiagnosticReport", ids("report")),
+                focus=("DiagnosticReport", ids("report")),
             ),
-            _patient(facts, ids),
-            _report(facts, ids, observations, media),
-            _role(ids),
-            _practitioner(ids),
+            patient(facts, ids),
+            report,
+            role(ids),
+            practitioner(ids),
             _receiver(facts, ids),
             building.organization(
                 organization_id=ids("sender"),
@@ -123,60 +125,29 @@ def build_home_care_observation(facts: SampleFacts) -> Resource:
             building.provenance(
                 provenance_id=ids("provenance"),
                 target_id=facts.message_id,
-                activity=canonicals.NEW_MESSAGE,
+                activity=activity,
                 agent_id=ids("sender"),
                 at=facts.at,
+                revision_of=None if withdrawn else previous,
+                removal_of=previous if withdrawn else None,
             ),
+            *steps,
             *observations,
             *media,
         ],
     )
 
 
-class _Ids:
-    """Ids of inner resources: UUIDs of version 8, made from the message id and a role."""
-
-    def __init__(self, message_id: str) -> None:
-        self.message_id = message_id
-
-    def __call__(self, role: str) -> str:
-        digest = bytearray(hashlib.sha256(f"{self.message_id}\n{role}".encode()).digest()[:16])
-        digest[6] = digest[6] & 0x0F | 0x80
-        digest[8] = digest[8] & 0x3F | 0x80
-        text = digest.hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def _resource(kind: str, identifier: str, profile: str, title: str, rows: list[Any]) -> Resource:
-    return {
-        "resourceType": kind,
-        "id": identifier,
-        "meta": {"profile": [profile]},
-        "text": narrative(title, [("Id", identifier), *rows]),
-    }
-
-
-def _patient(facts: SampleFacts, ids: _Ids) -> Resource:
-    return {
-        **_resource(
-            "Patient",
-            ids("patient"),
-            canonicals.PATIENT,
-            "Borger (TEST)",
-            [("CPR-nummer", facts.cpr), ("Navn", "Nancy Ann Test Berggren")],
-        ),
-        "identifier": [{"use": "official", "system": canonicals.CPR, "value": facts.cpr}],
-        "name": [{"use": "official", "family": "Berggren", "given": ["Nancy", "Ann", "Test"]}],
-        "deceasedBoolean": False,
-    }
-
-
 def _report(
-    facts: SampleFacts, ids: _Ids, observations: list[Resource], media: list[Resource]
+    facts: SampleFacts,
+    ids: Ids,
+    observations: list[Resource],
+    media: list[Resource],
+    conclusion: str,
 ) -> Resource:
     issued = formats.format_instant(facts.at)
     report = {
-        **_resource(
+        **resource(
             "DiagnosticReport",
             ids("report"),
             canonicals.HCO_REPORT,
@@ -188,7 +159,7 @@ def _report(
                 ("Udført af", f"Organization/{ids('sender')}, PractitionerRole/{ids('role')}"),
                 *(("Resultat", f"Observation/{item['id']}") for item in observations),
                 *(("Bilag", f"Media/{item['id']}") for item in media),
-                ("Klinisk kommentar", _CONCLUSION),
+                ("Klinisk kommentar", conclusion),
             ],
         ),
         "status": "final",
@@ -202,42 +173,14 @@ def _report(
             building.reference("PractitionerRole", ids("role")),
         ],
         "result": [building.reference("Observation", item["id"]) for item in observations],
-        "conclusion": _CONCLUSION,
+        "conclusion": conclusion,
     }
     if media:
         report["media"] = [{"link": building.reference("Media", item["id"])} for item in media]
     return report
 
 
-def _role(ids: _Ids) -> Resource:
-    return {
-        **_resource(
-            "PractitionerRole",
-            ids("role"),
-            canonicals.PRACTITIONER_ROLE,
-            "Rolle",
-            [("Rolle", "Sygeplejerske"), ("Person", f"Practitioner/{ids('practitioner')}")],
-        ),
-        "practitioner": building.reference("Practitioner", ids("practitioner")),
-        "code": [{"coding": [building.coding(canonicals.ROLE_SYSTEM, "sygeplejerske")]}],
-    }
-
-
-def _practitioner(ids: _Ids) -> Resource:
-    return {
-        **_resource(
-            "Practitioner",
-            ids("practitioner"),
-            canonicals.PRACTITIONER,
-            "Sundhedsperson (TEST)",
-            [("Navn", "Åse Sørensen"), ("Telefon", "+4500000000")],
-        ),
-        "name": [{"family": "Sørensen", "given": ["Åse"]}],
-        "telecom": [{"system": "phone", "value": "+4500000000"}],
-    }
-
-
-def _receiver(facts: SampleFacts, ids: _Ids) -> Resource:
+def _receiver(facts: SampleFacts, ids: Ids) -> Resource:
     contact: dict[str, Any] = {"name": {"given": [facts.doctor]}}
     if facts.doctor is None:
         contact = {"extension": [{"url": canonicals.DATA_ABSENT_REASON, "valueCode": "unknown"}]}
@@ -252,14 +195,14 @@ def _receiver(facts: SampleFacts, ids: _Ids) -> Resource:
     )
 
 
-def _observation(facts: SampleFacts, ids: _Ids, analysis: _Analysis) -> Resource:
+def _observation(facts: SampleFacts, ids: Ids, analysis: _Analysis) -> Resource:
     taken = formats.format_instant(facts.at - timedelta(minutes=40))
     shown = " ".join(
         str(part) for part in (analysis.comparator, analysis.value, analysis.unit) if part
     )
     identifier = ids(f"observation {analysis.code}")
     made = {
-        **_resource(
+        **resource(
             "Observation",
             identifier,
             canonicals.HCO_OBSERVATION,
@@ -299,10 +242,10 @@ def _observation(facts: SampleFacts, ids: _Ids, analysis: _Analysis) -> Resource
     return made
 
 
-def _media(facts: SampleFacts, ids: _Ids, attachment: bytes) -> Resource:
+def _media(facts: SampleFacts, ids: Ids, attachment: bytes) -> Resource:
     created = formats.format_instant(facts.at - timedelta(minutes=35))
     return {
-        **_resource(
+        **resource(
             "Media",
             ids("media"),
             canonicals.MEDIA,
