@@ -10,7 +10,7 @@ Spec: EdsBasicDeliveryStatus and EdsPatientDeliveryStatus of EHMI delivery statu
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from accesspoint.delivery import terminology as eds
@@ -342,7 +342,7 @@ def _check_entities(entities: Sequence[object], *, of_patient: bool) -> Iterator
         required = kind_code == "ehmiMessage" or (kind_code == "ehmiPatient" and of_patient)
         if required and count != 1:
             yield Violation(f"AuditEvent.entity:{kind_code}", "exactly one")
-        elif count > 1 and kind_code in _ENTITY_SLICES:
+        elif count > 1:
             yield Violation(f"AuditEvent.entity:{kind_code}", "at most one")
 
 
@@ -398,8 +398,9 @@ def _is_instant(value: str) -> bool:
     if not _INSTANT.fullmatch(value):
         return False
     try:
-        datetime.fromisoformat(value)
-    except ValueError:
+        # In UTC it has to have a place in the calendar too.
+        datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
         return False
     return True
 

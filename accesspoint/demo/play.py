@@ -233,7 +233,7 @@ async def _reports(stage: Stage, followed: Followed, expected: int) -> list[Json
     if followed.complete:
         with contextlib.suppress(TimeoutError):
             await stage.network.status.wait_for(identifiers, expected, seconds=EVENTS_WAIT_SECONDS)
-    return [report.resource for report in stage.network.status.of_exchange(identifiers)]
+    return [report.resource for report in await stage.network.status.of_exchange(identifiers)]
 
 
 async def _verify(

@@ -138,7 +138,7 @@ class Drill:
         self._clock = clock
         self._started = clock.monotonic()
         wire = Wire(self._is_away, RECEIVER)
-        self._status = StatusComponent(self._is_away, clock)
+        self._status = StatusComponent(self._is_away)
         self._machines = build_machines(
             self._base, clock=clock, wire=wire, status=self._status, is_away=self._is_away
         )
@@ -242,7 +242,7 @@ class Drill:
                 if row["state"] not in _GOOD_ENDS:
                     findings += [f"{row['n']} messages of the {name} ended {row['state']}"]
         due = EVENTS_PER_EXCHANGE * len(ledger.submitted)
-        arrived = len(self._status.reports.reports)
+        arrived = len(self._status.reports)
         if arrived != due:
             findings.append(f"{arrived} of {due} delivery events arrived")
         if ledger.samples[-1].waiting:

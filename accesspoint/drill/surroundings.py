@@ -17,13 +17,12 @@ import apsw
 from accesspoint.as4.client import HttpAnswer, PostFailed
 from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import DeliveryRefused
-from accesspoint.clock import Clock
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
 from accesspoint.drill.plan import Part
 from accesspoint.drill.redirected import Response, Session, hand_over, read_whole
-from accesspoint.network.status import ReportStore
 from accesspoint.stations.document import Document
+from accesspoint.status_component.resource import Resource, event_key
 from accesspoint.store.payloads import PayloadStore
 from envelope.names import TRANSPORT_AS4_V1
 
@@ -93,11 +92,11 @@ class Publisher:
 class StatusComponent(Session):
     """The status component with its authorization server, as a node's HTTP session reaches them."""
 
-    def __init__(self, is_away: IsAway, clock: Clock) -> None:
-        self.reports = ReportStore()
+    def __init__(self, is_away: IsAway) -> None:
+        self.reports: dict[tuple[str, ...], Resource] = {}
+        """What was reported, each once, in the order of arrival."""
         self.repeated = 0
         self._is_away = is_away
-        self._clock = clock
 
     async def answer(self, url: str, options: dict[str, Any]) -> Response:
         """Answer one request; raises `aiohttp.ClientConnectionError` while away."""
@@ -109,7 +108,7 @@ class StatusComponent(Session):
         resource = json.loads(options["data"])
         if violations := check_audit_event(resource):
             raise AssertionError(f"a delivery event breaks its profile: {violations[0]}")
-        _, is_new = await self.reports.add(resource, received_at=self._clock.now())
+        is_new = self.reports.setdefault(event_key(resource), resource) is resource
         self.repeated += not is_new
         return Response(201 if is_new else 200)
 

@@ -57,6 +57,7 @@ class ClientRegistration:
     tls_client_auth_subject_dn: str
     device_id: str
     org_context: tuple[OrganisationContext, ...]
+    cvr: str | None = None
 
     @classmethod
     def of_certificate(
@@ -74,7 +75,8 @@ class ClientRegistration:
                 x509.NameOID.ORGANIZATION_IDENTIFIER: "organizationIdentifier",
             }
         )
-        return cls(client_id, f"TEST {device_id}", dn, device_id, org_context)
+        cvr = subject_facts(certificate).cvr
+        return cls(client_id, f"TEST {device_id}", dn, device_id, org_context, cvr)
 
     def metadata(self) -> dict[str, Any]:
         """The registration as the JSON file that is handed in for it."""
@@ -132,6 +134,15 @@ class AuthorizationServer:
     def register(self, registration: ClientRegistration) -> None:
         """Let this client have tokens; a registration with the same client id is replaced."""
         self._clients[registration.client_id] = registration
+
+    def organisations_of(self, cvr: str) -> frozenset[str]:
+        """Return the SOR ids of the organisations whose clients' certificates are of this company."""
+        return frozenset(
+            context.sor
+            for client in self._clients.values()
+            if client.cvr == cvr
+            for context in client.org_context
+        )
 
     def check(self, token: str, certificate: x509.Certificate) -> AccessToken:
         """Verify a token for the resource server: signature, issuer, audience, time, binding.

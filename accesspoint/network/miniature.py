@@ -27,14 +27,15 @@ from accesspoint.network.authorization import (
     AuthorizationServer,
     ClientRegistration,
 )
-from accesspoint.network.faults import Fault
+from accesspoint.network.faults import Fault, dropping_connections, refusing_reports
 from accesspoint.network.listening import LOOPBACK, Listeners
 from accesspoint.network.locator import Locator
 from accesspoint.network.publisher import Publisher, Registration
 from accesspoint.network.revocation_point import PATH as REVOCATION_PATH
 from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PATH
 from accesspoint.network.revocation_point import RevocationPoint
-from accesspoint.network.status import ReportStore, StatusComponent
+from accesspoint.status_component.service import StatusService
+from accesspoint.status_component.store import EventStore
 from envelope import names
 from envelope.smp import bdxl_owner_name
 from keys.certificate import der
@@ -45,7 +46,6 @@ from keys.tls import server_context
 
 ZONE: Final = "sml.ehmi.test"
 AUDIENCE: Final = "https://eds.ehmi.test"
-JOURNAL: Final = "delivery-status.jsonl"
 _BACKDATED: Final = timedelta(hours=1)
 _CVR: Final = "00000000"
 _UUIDS: Final = {
@@ -74,7 +74,7 @@ class MiniatureNetwork:
     """Locator, publisher, status component, authorization server and revocation point on loopback.
 
     `faults` may be changed at any time; the servers look at it with every request. `status` holds the
-    reports that were taken: `wait_for`, `follow`, `of_exchange`.
+    reports that were taken, from `start` to `stop`: `wait_for`, `follow`, `of_exchange`.
     """
 
     def __init__(
@@ -93,7 +93,8 @@ class MiniatureNetwork:
         self.authority = authority
         self.faults = set(faults)
         self.zone = ZONE
-        self.status = ReportStore(None if directory is None else directory / JOURNAL)
+        self._directory = directory
+        self._status: EventStore | None = None
         self.nameserver = (LOOPBACK, 0)
         self.smp_url = self.status_url = self.token_url = self.crl_url = self.root_crl_url = ""
         self._participants = tuple(participants)
@@ -111,8 +112,16 @@ class MiniatureNetwork:
         self._publisher: Publisher | None = None
         self.publisher_certificate: x509.Certificate | None = None
 
+    @property
+    def status(self) -> EventStore:
+        """The reports that were taken. Raises RuntimeError before `start`."""
+        if self._status is None:
+            raise RuntimeError("the network has not been started")
+        return self._status
+
     async def start(self) -> Self:
         """Make the servers' certificates, listen, and register the participants given at first."""
+        self._status = await EventStore.open(self._directory)
         # Key generation takes seconds and lets go of the interpreter lock.
         self._publisher = await asyncio.to_thread(self._make_publisher)
         self.nameserver = (await self._locator.start()).address
@@ -133,23 +142,27 @@ class MiniatureNetwork:
             self._authorization.application(), tls=tls, port=self._ports.authorization
         )
         self.token_url = self._authorization.issuer + TOKEN_PATH
-        status = StatusComponent(
+        status = StatusService(
             self.status,
             clock=self._clock,
             check_token=self._authorization.check,
-            faults=self.faults,
+            organisations_of=self._authorization.organisations_of,
+            check=refusing_reports(self.faults),
         )
-        base = await self._listeners.start(status.application(), tls=tls, port=self._ports.status)
+        base = await self._listeners.start(
+            status.application(dropping_connections(self.faults)), tls=tls, port=self._ports.status
+        )
         self.status_url = base + "/fhir"
         for participant in self._participants:
             self._publish(self._publisher, participant)
         return self
 
     async def stop(self) -> None:
-        """Close every listener; what was reported stays readable."""
+        """Close every listener, and the store of what was reported."""
         await self._listeners.stop()
         await self._locator.stop()
-        self.status.close()
+        if self._status is not None:
+            await self._status.close()
 
     async def __aenter__(self) -> Self:
         try:

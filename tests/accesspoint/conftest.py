@@ -18,9 +18,10 @@ from accesspoint.network.authorization import (
     ClientRegistration,
     OrganisationContext,
 )
-from accesspoint.network.faults import Fault
+from accesspoint.network.faults import Fault, dropping_connections, refusing_reports
 from accesspoint.network.listening import Listeners
-from accesspoint.network.status import ReportStore, StatusComponent
+from accesspoint.status_component.service import StatusService
+from accesspoint.status_component.store import EventStore
 from keys.devca import DevelopmentAuthority, IssuedCertificate, new_rsa_keys
 from keys.store import write_pair
 from keys.tls import client_context, server_context
@@ -72,8 +73,8 @@ class CentralServices:
     """Authorization server and status component, one registered station and its TLS identity."""
 
     authorization: AuthorizationServer
-    status: StatusComponent
-    store: ReportStore
+    status: StatusService
+    store: EventStore
     station: TlsParty
     client_id: str
     device_id: str
@@ -97,7 +98,7 @@ async def central_services(
     """Start both services on loopback; the station `fjordby-ap` may act for both organisations."""
     faults: set[Fault] = set()
     clock = SystemClock()
-    store = ReportStore()
+    store = await EventStore.open()
     listeners = Listeners()
     server, station = tls_party("services"), tls_party("station")
     authorization = AuthorizationServer(
@@ -111,15 +112,23 @@ async def central_services(
             org_context=(SENDER, RECEIVER),
         )
     )
-    status = StatusComponent(store, clock=clock, check_token=authorization.check, faults=faults)
+    status = StatusService(
+        store,
+        clock=clock,
+        check_token=authorization.check,
+        organisations_of=authorization.organisations_of,
+        check=refusing_reports(faults),
+    )
     services = CentralServices(
         authorization, status, store, station, "fjordby-station", "fjordby-ap", faults=faults
     )
     authorization.issuer = await listeners.start(authorization.application(), tls=server.server())
     services.token_url = authorization.issuer + TOKEN_PATH
-    services.status_url = await listeners.start(status.application(), tls=server.server()) + "/fhir"
+    application = status.application(dropping_connections(faults))
+    services.status_url = await listeners.start(application, tls=server.server()) + "/fhir"
     yield services
     await listeners.stop()
+    await store.close()
 
 
 @pytest.fixture

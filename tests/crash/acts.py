@@ -144,7 +144,7 @@ async def poison(scene: CrashScene, victim: str, fault: Fault) -> Sent:
     other = await sent(scene)
     async with scene.supervised():
         await scene.settled()
-        scene.check_events(next(iter(other)))
+        await scene.check_events(next(iter(other)))
         await strike(scene.nodes[victim], fault)
     for name in scene.plans:
         await scene.begin(name)

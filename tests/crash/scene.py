@@ -68,6 +68,8 @@ class CrashScene(TwoOrganisations):
         """What the environment of both nodes has besides, in every life."""
         self.always: dict[str, tuple[str, ...]] = {}
         """Changes that are made in every life of a node."""
+        self.forgotten = 0
+        """The position of the last report before the scene began anew."""
         self.out_of_order: set[str] = set()
         """Messages with an event that was refused for a while: it came after later ones."""
         self._postgresql: Any = None
@@ -205,7 +207,7 @@ class CrashScene(TwoOrganisations):
             await self._check_order(name)
         for identifier, data in sent.items():
             self._check_backend(identifier, data)
-            self.check_events(identifier)
+            await self.check_events(identifier)
 
     async def _verify(self) -> None:
         """Let the operator's own tool look at both stores, and hold each against the other."""
@@ -305,7 +307,7 @@ class CrashScene(TwoOrganisations):
         ):
             order.setdefault(row["aggregate"], []).append((row["device_id"], row["subtype"]))
         seen: dict[str, list[tuple[str, str]]] = {}
-        for report in self.status.reports:
+        for report in await self.status.reports(self.forgotten):
             resource = report.resource
             device = str(resource["source"]["observer"]["identifier"]["value"])
             if OWNERS[device] == name:
@@ -326,9 +328,9 @@ class CrashScene(TwoOrganisations):
         if found != [data]:
             raise Broken(f"the backend has the message {len(found)} times, or other bytes")
 
-    def check_events(self, identifier: str) -> None:
+    async def check_events(self, identifier: str) -> None:
         """The status component has the sixteen events of the exchange, each once."""
-        reports = self.status.of_exchange([identifier])
+        reports = await self.status.of_exchange([identifier])
         if rows_by((r.resource for r in reports), OWNERS) != expected_rows("together"):
             raise Broken(f"{len(reports)} delivery events instead of 16, or others")
 
@@ -340,7 +342,7 @@ class CrashScene(TwoOrganisations):
             self.plans[name].config.with_name("log.jsonl").unlink(missing_ok=True)
             if name in self.databases:
                 self.databases[name] = self._new_database()
-        self.status.reports.clear()
+        self.forgotten = max((r.position for r in await self.status.reports()), default=0)
 
     def _new_database(self) -> str:
         # The server outlives the scene, and a database that exists would bring the rows of another one along.

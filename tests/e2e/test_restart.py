@@ -100,7 +100,7 @@ class Message:
 
         await until(settled, "the FHIR Acknowledgement")
         await self._nothing_is_owed(acknowledgement)
-        reports = self.network.status.of_exchange([self.identifier])
+        reports = await self.network.status.of_exchange([self.identifier])
         found = rows_by((report.resource for report in reports), OWNERS)
         assert found == expected_rows("together")
         assert {report.resource["outcome"] for report in reports} == {"0"}
@@ -224,7 +224,7 @@ async def test_events_of_a_silent_status_component_arrive_when_it_speaks_again(s
         return told is not None and told["documents"][0]["acknowledgement"] == "ok"
 
     await until(acknowledged, "the FHIR Acknowledgement")
-    assert scene.status.of_exchange([message.identifier]) == []
+    assert await scene.status.of_exchange([message.identifier]) == []
     # Events are rows like everything else: both nodes die while nobody takes them.
     for name in scene.plans:
         assert await scene.kill(name) == -9

@@ -15,8 +15,8 @@ import orjson
 
 import envelope.receiving
 import envelope.sending
-from accesspoint.network.status import _key
 from accesspoint.stations.reporting import ACKNOWLEDGEMENT_STANDARD, Act, find_report
+from accesspoint.status_component.resource import event_key
 from accesspoint.verification import Setting, compare, verify
 from envelope.errors import LocalProtocolError
 from tests.simulation.plan import Upheaval
@@ -214,14 +214,14 @@ class _Check:
 
     def events_arrived(self) -> None:
         """The status component has each event once, those of a node about a message in the order of their acts."""
-        reports = self.simulation.status.store.reports
-        position = {_key(report.resource): report.position for report in reports}
+        reports = self.simulation.status.reports
+        position = {key: place for place, key in enumerate(reports, start=1)}
         recorded = 0
         for store in self.stores.values():
             last: dict[str, int] = {}
             for row in store.tables["outbox"]:
                 recorded += 1
-                place = position.get(_key(orjson.loads(row["body"])))
+                place = position.get(event_key(orjson.loads(row["body"])))
                 if place is None:
                     self.world.violate(f"{store.name}: event {row['seq']} never arrived")
                 elif place < last.get(row["aggregate"], 0):

@@ -109,7 +109,7 @@ class Simulation:
                 outside=self._outside(name),
                 template=self.stage.template,
             )
-        self.status = StatusComponent(world, self.machines["clinic"].clock)
+        self.status = StatusComponent(world)
         chance = world.random("client")
         for submission in plan.submissions:
             identifier, bundle = (str(UUID(int=chance.getrandbits(128), version=4)) for _ in "mb")

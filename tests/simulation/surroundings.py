@@ -19,8 +19,8 @@ from accesspoint.backends.base import DeliveryRefused
 from accesspoint.delivery.auditevent import check_audit_event
 from accesspoint.discovery.directory import Endpoint, LookupFailed, LookupProblem
 from accesspoint.drill.redirected import Response, Session, hand_over, read_whole
-from accesspoint.network.status import ReportStore
 from accesspoint.stations.document import Document
+from accesspoint.status_component.resource import Resource, event_key
 from accesspoint.store.payloads import PayloadStore
 from envelope.names import TRANSPORT_AS4_V1
 from tests.simulation.machine import Life, Machine, NodeGone
@@ -266,10 +266,10 @@ class Directory:
 class StatusComponent(Session):
     """The status component with its authorization server, as the shared HTTP session of a node reaches them."""
 
-    def __init__(self, world: World, clock: Any) -> None:
-        self.store = ReportStore()
+    def __init__(self, world: World) -> None:
+        self.reports: dict[tuple[str, ...], Resource] = {}
+        """What was reported, each once, in the order of arrival."""
         self._world = world
-        self._clock = clock
         self._random = world.random("status")
         self._tokens = 0
 
@@ -309,7 +309,7 @@ class StatusComponent(Session):
         if violations:
             self._world.violate(f"a delivery event breaks its profile: {violations[0]}")
             return Response(422)
-        _, new = await self.store.add(resource, received_at=self._clock.now())
+        new = self.reports.setdefault(event_key(resource), resource) is resource
         self._world.count("events" if new else "events again")
         return Response(201 if new else 200)
 

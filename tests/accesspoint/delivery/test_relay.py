@@ -85,7 +85,7 @@ async def test_events_arrive_once_and_in_order_per_message(
 
     await relay.drain()
 
-    reports = central_services.store.reports
+    reports = await central_services.store.reports()
     assert len(reports) == 15
     for message in messages:
         seen = [
@@ -119,7 +119,7 @@ async def test_a_status_component_that_is_away_only_delays(
     await relay.drain()
 
     assert [row["state"] for row in await rows(database)] == ["sent", "sent"]
-    assert len(central_services.store.reports) == 2
+    assert len(await central_services.store.reports()) == 2
 
 
 async def test_while_nobody_answers_one_event_at_a_time_is_tried(
@@ -158,7 +158,7 @@ async def test_poison_is_parked_and_later_events_go_on(
     poison, later = await rows(database)
     assert (poison["state"], poison["problem"]) == ("parked", "status-refused")
     assert later["state"] == "sent"
-    assert len(central_services.store.reports) == 1
+    assert len(await central_services.store.reports()) == 1
 
 
 async def test_fault_status_refuses_parks_until_the_next_start(
@@ -285,7 +285,7 @@ async def test_an_event_the_component_already_has_counts_as_sent(
     await relay.drain()
 
     assert (await outbox.backlog()).sent == 1
-    assert len(central_services.store.reports) == 1
+    assert len(await central_services.store.reports()) == 1
 
 
 async def test_a_running_relay_is_woken_after_the_commit_and_survives_being_stopped(
@@ -304,7 +304,7 @@ async def test_a_running_relay_is_woken_after_the_commit_and_survives_being_stop
     await central_services.store.wait_for([facts.message_identifier], 2, seconds=10)
     again.cancel()
 
-    assert len(central_services.store.reports) == 2
+    assert len(await central_services.store.reports()) == 2
 
 
 async def test_a_relay_stopped_in_the_middle_sends_again_after_a_restart(
@@ -323,7 +323,7 @@ async def test_a_relay_stopped_in_the_middle_sends_again_after_a_restart(
     restarted.cancel()
     await asyncio.gather(restarted, return_exceptions=True)
 
-    assert len(central_services.store.reports) == 1
+    assert len(await central_services.store.reports()) == 1
 
 
 async def test_no_log_line_has_patient_or_token(

@@ -24,6 +24,7 @@ from accesspoint.network.faults import Fault
 from accesspoint.network.miniature import MiniatureNetwork
 from accesspoint.network.publisher import DOCUMENT_SCHEME, Registration
 from accesspoint.networks import AllowedNetworks
+from accesspoint.status_component.store import EventStore
 from accesspoint.store.database import Database, sqlite_url
 from envelope import names
 from keys.certificate import der
@@ -144,7 +145,7 @@ async def test_everything_works_when_nothing_is_broken(
     await node.report()
 
     assert endpoint.certificate == der(node.station.issued.certificate)
-    assert [report.message_identifier for report in network.status.reports] == ["m-1"]
+    assert [report.message_identifier for report in await network.status.reports()] == ["m-1"]
 
 
 async def test_participants_given_at_first_are_published(
@@ -226,10 +227,10 @@ async def test_reports_survive_a_restart_of_the_network(
     await node.report()
     await network.stop()
 
-    again = MiniatureNetwork([], authority, clock=CLOCK, ids=SystemIds(CLOCK), directory=tmp_path)
+    again = await EventStore.open(tmp_path)
 
-    assert [report.message_identifier for report in again.status.reports] == ["m-1"]
-    again.status.close()
+    assert [report.message_identifier for report in await again.reports()] == ["m-1"]
+    await again.close()
 
 
 async def test_two_networks_do_not_meet(

@@ -1,14 +1,15 @@
 """The commands side by side: networks that do not disturb each other, leave nothing behind, and keep what they should."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from command_line import Home, until_true
 from sample_messages import TEST_PERSON, home_care_observation
@@ -160,15 +161,21 @@ def test_the_nodes_of_a_killed_demo_end_with_it(home):
 # What is kept
 
 
+def count_events(database: Path) -> int:
+    """How many events the status component has, seen from beside it."""
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+
+
 def test_a_development_network_keeps_its_data_over_a_restart(home):
     directory = home.directory / "network"
     configs = [directory / name / "accesspoint.toml" for name in ("municipality", "clinic")]
-    reports = directory / "delivery-status.jsonl"
+    reports = directory / "delivery-status.db"
     first = home.start("dev", "--directory", directory)
     first.until_said(KEPT)
     path, identifier, data = write_message(home, "json")
     assert home.run("send", path)[0] == 0
-    until_true(lambda: len(reports.read_bytes().splitlines()) == 16, "the delivery events")
+    until_true(lambda: count_events(reports) == 16, "the delivery events")
     before = [describe(config, identifier) for config in configs]
     first.send_signal(signal.SIGTERM)
     assert first.end() == 0
@@ -186,9 +193,7 @@ def test_a_development_network_keeps_its_data_over_a_restart(home):
     assert "accepted before" in repeated.out
     again, _, _ = write_message(home, "xml")
     assert home.run("send", again)[0] == 0
-    until_true(lambda: len(reports.read_bytes().splitlines()) == 32, "the delivery events")
-    resources = [orjson.loads(line)["resource"] for line in reports.read_bytes().splitlines()]
-    assert len({resource["id"] for resource in resources}) == 32
+    until_true(lambda: count_events(reports) == 32, "the delivery events")
     assert second.interrupt() == 0
     assert home.processes() == {}
     for config in configs:

@@ -1,12 +1,8 @@
 """The status component over real mutual TLS: who may report, what is refused, what a station may read."""
 
-import asyncio
 import json
-import stat
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,39 +11,13 @@ import structlog
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.operationoutcome import OperationOutcome
+from status_parts import AT, CPR, FACTS, report
 
-from accesspoint.delivery.auditevent import build_audit_event
-from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
 from accesspoint.network.faults import Fault
-from accesspoint.network.status import ReportStore
 from keys.jwk import OrganisationContext, access_token_claims, sign_access_token
 
 SENDER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000016 GLN:5790009990010"
 RECEIVER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000024 GLN:5790009990027"
-CPR = "2512489996"
-FACTS = DeliveryFacts(
-    sender_sor="900000000000016",
-    sender_gln="5790009990010",
-    sender_name="TEST Fjordby Kommune",
-    receiver_sor="900000000000024",
-    receiver_gln="5790009990027",
-    receiver_name="TEST Lægerne Havnegade",
-    patient_id=CPR,
-    message_identifier="m-1",
-    standard="homecareobservation-message",
-    type_version="1.1",
-    message_envelope_identifier="b-1",
-    message_envelope_type="Bundle",
-    transport_envelope_identifier="e-1",
-    transport_envelope_version="1.0",
-)
-AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-
-
-def report(
-    facts: DeliveryFacts = FACTS, *, device_id: str = "fjordby-ap", subtype: SubType = SubType.SENT
-) -> dict[str, Any]:
-    return build_audit_event(DeliveryEvent(Station.AP, device_id, subtype, "0", AT, facts))
 
 
 class Client:
@@ -109,7 +79,7 @@ async def test_a_report_repeated_is_stored_once(client: Client) -> None:
 
     assert (first[0], second[0]) == (201, 200)
     assert first[2]["Location"] == second[2]["Location"]
-    assert len(client.services.store.reports) == 1
+    assert len(await client.services.store.reports()) == 1
 
 
 async def test_a_resend_in_a_new_envelope_is_another_report(client: Client) -> None:
@@ -129,7 +99,7 @@ async def test_a_report_that_breaks_its_profile_is_refused_with_each_element(
     assert status == 422
     issues = OperationOutcome.model_validate(outcome).issue
     assert [issue.expression for issue in issues] == [["AuditEvent.action"], ["AuditEvent.outcome"]]
-    assert client.services.store.reports == []
+    assert await client.services.store.reports() == []
 
 
 async def test_a_report_for_another_device_is_refused(client: Client) -> None:
@@ -234,12 +204,12 @@ async def test_reports_are_never_changed_or_deleted(client: Client, method: str)
 
     assert status == 405
     assert outcome["resourceType"] == "OperationOutcome"
-    assert len(client.services.store.reports) == 1
+    assert len(await client.services.store.reports()) == 1
 
 
 async def test_a_station_reads_only_what_its_own_device_reported(client: Client) -> None:
-    await client.services.store.add(report(device_id="havnegade-ap"), received_at=AT)
-    other = client.services.store.reports[0].resource["id"]
+    foreign, _ = await client.services.store.add(report(device_id="havnegade-ap"), received_at=AT)
+    other = foreign.resource["id"]
 
     assert (await client.call("GET", f"/AuditEvent/{other}"))[0] == 404
     assert (await client.call("GET", "/AuditEvent"))[1]["total"] == 0
@@ -301,85 +271,10 @@ async def test_fault_status_down(client: Client) -> None:
 
     with pytest.raises(aiohttp.ClientError):
         await client.post(report(), token=token)
-    assert client.services.store.reports == []
+    assert await client.services.store.reports() == []
 
 
 async def test_fault_status_refuses(client: Client) -> None:
     client.services.faults.add(Fault.STATUS_REFUSES)
 
     assert (await client.post(report()))[0] == 422
-
-
-def chain() -> list[dict[str, Any]]:
-    """A message, its acknowledgement, the acknowledgement of that one, and a stranger."""
-    first = replace(FACTS, patient_id=None)
-    second = replace(
-        first,
-        message_identifier="m-2",
-        orig_message_identifier="m-1",
-        orig_standard="s",
-        orig_version="v",
-    )
-    third = replace(second, message_identifier="m-3", orig_message_identifier="m-2")
-    stranger = replace(first, message_identifier="x")
-    return [report(facts) for facts in (third, first, stranger, second)]
-
-
-async def test_an_exchange_is_a_message_and_everything_that_answers_it() -> None:
-    store = ReportStore()
-    for resource in chain():
-        await store.add(resource, received_at=AT)
-
-    found = [stored.message_identifier for stored in store.of_exchange(["m-1"])]
-
-    assert found == ["m-3", "m-1", "m-2"]
-    assert [stored.message_identifier for stored in store.of_exchange(["m-2"])] == ["m-3", "m-2"]
-
-
-async def test_waiting_ends_with_the_last_report_expected() -> None:
-    store = ReportStore()
-    waiting = asyncio.create_task(store.wait_for(["m-1"], 3, seconds=5))
-    for resource in chain():
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await store.add(resource, received_at=AT)
-
-    assert len(await waiting) == 3
-
-
-async def test_waiting_for_too_many_ends_with_the_time() -> None:
-    store = ReportStore()
-
-    with pytest.raises(TimeoutError):
-        await store.wait_for(["m-1"], 1, seconds=0.01)
-
-
-async def test_a_follower_gets_old_and_new_reports_in_order() -> None:
-    store = ReportStore()
-    resources = chain()
-    for resource in resources[:2]:
-        await store.add(resource, received_at=AT)
-    followed = store.follow(1)
-    assert (await anext(followed)).position == 2
-
-    upcoming = asyncio.create_task(anext(followed))
-    await asyncio.sleep(0)
-    await store.add(resources[2], received_at=AT)
-
-    assert (await upcoming).message_identifier == "x"
-
-
-async def test_the_journal_brings_the_reports_back(tmp_path: Path) -> None:
-    journal = tmp_path / "reports.jsonl"
-    store = ReportStore(journal)
-    for resource in chain():
-        await store.add(resource, received_at=AT)
-    await store.add(chain()[0], received_at=AT)
-    store.close()
-
-    again = ReportStore(journal)
-
-    assert again.reports == store.reports
-    assert (await again.add(chain()[1], received_at=AT))[1] is False
-    assert stat.S_IMODE(journal.stat().st_mode) == 0o600
-    again.close()

@@ -1,0 +1,385 @@
+"""What pages for people are made from: the messages of a period, the journey of one, and how many there were.
+
+Every query takes a transaction that only reads (`store.database.read(lambda tx: ...)`) and what may be seen
+(`access.Seen`, or None for everything), and returns plain values. Times are aware and in UTC; a period is
+from its start up to its end.
+
+A message counts where its first event lies. Its state is one of
+
+| State | Meaning |
+|---|---|
+| `refused` | a station could not take it (outcome 8 on receiving) |
+| `undelivered` | a station gave up passing it on (outcome 8 on sending) |
+| `finalized` | its last station has it |
+| `underway` | neither yet |
+
+and the first that applies holds. A message that answers another (an acknowledgement) is a message of its own
+with `answers` set.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import orjson
+
+from accesspoint.clock import from_microseconds, to_microseconds
+from accesspoint.status_component.access import Seen
+from accesspoint.status_component.finding import Number, Text
+from accesspoint.store.database import Row, Transaction, Value
+
+MAXIMUM_LISTED: Final = 500
+
+
+class State(StrEnum):
+    """How far a message came."""
+
+    REFUSED = "refused"
+    UNDELIVERED = "undelivered"
+    FINALIZED = "finalized"
+    UNDERWAY = "underway"
+
+
+class Step(StrEnum):
+    """The length of the bars of an overview; a week begins on Monday."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A party of a message; `name` is empty where no report gave one."""
+
+    sor: str
+    glns: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as the reports about it tell; `repr` leaves the patient out."""
+
+    identifier: str
+    standard: str
+    version: str
+    sender: Organisation
+    receiver: Organisation
+    patient: str | None
+    answers: str | None
+    """The identifier of the message that this one acknowledges."""
+    state: State
+    first_at: datetime
+    last_at: datetime
+    finalized_at: datetime | None
+    events: int
+    position: int
+    """For `Filters.after`, with `first_at`."""
+
+    def __repr__(self) -> str:
+        return f"Message({self.identifier!r}, {self.standard!r}, {self.state!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyEvent:
+    """One report of a journey, in the words of the profile."""
+
+    id: str
+    message: str
+    device: str
+    station: str
+    """`source.type`: EUA, EUA-MSH, MSH, AP-MSH or AP."""
+    subtype: str
+    failed: bool
+    recorded_at: datetime
+    received_at: datetime
+    message_envelope: str | None
+    transport_envelope: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """A message with its events, and each message that answers it (and so on) with its own.
+
+    Events are in the order in which the stations recorded them; `messages` begins with the one asked for,
+    the others by their first event.
+    """
+
+    messages: tuple[Message, ...]
+    events: tuple[JourneyEvent, ...]
+
+    def of(self, message: Message) -> tuple[JourneyEvent, ...]:
+        """The events of one of the messages."""
+        return tuple(
+            e for e in self.events if e.message.casefold() == message.identifier.casefold()
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which messages are listed; what is None does not matter.
+
+    `sender`, `receiver` and `party` (either) are a SOR id, a GLN or a name's beginning. `patient` is the whole
+    number. `after` is (`first_at`, `position`) of the last message of the page before.
+    """
+
+    start: datetime | None = None
+    end: datetime | None = None
+    standard: str | None = None
+    state: State | None = None
+    sender: str | None = None
+    receiver: str | None = None
+    party: str | None = None
+    patient: str | None = None
+    with_answers: bool = False
+    after: tuple[datetime, int] | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many messages of a type and state have their first event in the step that begins at `start`."""
+
+    start: datetime
+    standard: str
+    state: State
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    """One month of one standard, as the sector reports it: messages, and how many of them were turned down.
+
+    `refused` could not be taken by a station of the receiver, `undelivered` never got there.
+    """
+
+    month: datetime
+    standard: str
+    messages: int
+    refused: int
+    undelivered: int
+
+
+async def find_journey(
+    tx: Transaction, message_identifier: str, *, seen: Seen | None = None
+) -> Journey | None:
+    """Return the journey of a message, of those reports that may be seen; None where there is nothing to see."""
+    rows = await _exchange(tx, message_identifier, seen)
+    if not rows:
+        return None
+    identifiers = list(dict.fromkeys(row["message"] for row in rows))
+    found = await tx.fetch(
+        _LISTED + "m.message IN (SELECT value FROM json_each($1)) ORDER BY m.first_at, m.id",
+        orjson.dumps(identifiers).decode(),
+    )
+    messages = [_message(row) for row in found]
+    asked = message_identifier.casefold()
+    messages.sort(key=lambda message: message.identifier.casefold() != asked)
+    return Journey(tuple(messages), tuple(_event(row) for row in rows))
+
+
+async def find_messages_by_envelope(
+    tx: Transaction, identifier: str, *, seen: Seen | None = None
+) -> list[str]:
+    """Return the identifiers of the messages with this message, message envelope or transport envelope identifier."""
+    values: list[Value] = [identifier]
+    within = await _seen_events(tx, seen, values)
+    rows = await tx.fetch(
+        " UNION ".join(
+            f"SELECT message FROM events e WHERE {column} = $1{within}"
+            for column in ("message", "message_envelope", "transport_envelope")
+        ),
+        *values,
+    )
+    return [row["message"] for row in rows]
+
+
+async def list_messages(
+    tx: Transaction, filters: Filters, *, seen: Seen | None = None
+) -> list[Message]:
+    """Return a page of messages, newest first; at most `filters.limit` of them (500)."""
+    values: list[Value] = []
+    tests = await _tests(tx, filters, seen, values)
+    if filters.after is not None:
+        values += [to_microseconds(filters.after[0]), filters.after[1]]
+        tests.append(f"(m.first_at, m.id) < (${len(values) - 1}, ${len(values)})")
+    limit = min(filters.limit, MAXIMUM_LISTED)
+    rows = await tx.fetch(
+        _LISTED + " AND ".join(tests) + f" ORDER BY m.first_at DESC, m.id DESC LIMIT {limit}",
+        *values,
+    )
+    return [_message(row) for row in rows]
+
+
+async def count_messages(
+    tx: Transaction, filters: Filters, step: Step, *, seen: Seen | None = None
+) -> list[Count]:
+    """Count the messages of a period by day, week or month (UTC), type and state."""
+    values: list[Value] = []
+    tests = await _tests(tx, filters, seen, values)
+    rows = await tx.fetch(
+        f"SELECT {_STEPS[step]} AS step, c.code AS standard, {_STATE} AS state, count(*) AS n"
+        f" FROM messages m JOIN codes c ON c.id = m.standard WHERE {' AND '.join(tests)}"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        *values,
+    )
+    return [
+        Count(datetime.fromisoformat(row["step"] + "T00:00:00+00:00"), row["standard"],
+              State(row["state"]), row["n"])
+        for row in rows
+    ]  # fmt: skip
+
+
+async def count_negative(
+    tx: Transaction, filters: Filters, *, seen: Seen | None = None
+) -> list[Negative]:
+    """Count the messages turned down, by standard and month: the table that the sector reports."""
+    counts = await count_messages(tx, filters, Step.MONTH, seen=seen)
+    table: dict[tuple[datetime, str], list[int]] = {}
+    for count in counts:
+        line = table.setdefault((count.start, count.standard), [0, 0, 0])
+        line[0] += count.messages
+        line[1] += count.messages if count.state is State.REFUSED else 0
+        line[2] += count.messages if count.state is State.UNDELIVERED else 0
+    return [Negative(month, standard, *line) for (month, standard), line in sorted(table.items())]
+
+
+async def list_standards(tx: Transaction) -> list[str]:
+    """Return every message type that was ever reported."""
+    rows = await tx.fetch("SELECT code FROM codes WHERE system = '' ORDER BY code")
+    return [row["code"] for row in rows]
+
+
+# -- the statements -------------------------------------------------------------------------------
+
+_STATE: Final = (
+    "CASE WHEN m.refused_at IS NOT NULL THEN 'refused' WHEN m.undelivered_at IS NOT NULL THEN 'undelivered'"
+    " WHEN m.finalized_at IS NOT NULL THEN 'finalized' ELSE 'underway' END"
+)
+_DATE: Final = "date(m.first_at / 1000000, 'unixepoch'"
+_STEPS: Final = {
+    Step.DAY: f"{_DATE})",
+    Step.WEEK: f"{_DATE}, '-6 days', 'weekday 1')",
+    Step.MONTH: f"{_DATE}, 'start of month')",
+}
+_LISTED: Final = f"""
+SELECT m.*, c.code AS standard_code, {_STATE} AS state,
+  s.sor AS sender_sor, s.glns AS sender_glns, s.name AS sender_name,
+  r.sor AS receiver_sor, r.glns AS receiver_glns, r.name AS receiver_name
+FROM messages m JOIN codes c ON c.id = m.standard
+  JOIN parties s ON s.id = m.sender JOIN parties r ON r.id = m.receiver
+WHERE """
+
+
+async def _exchange(tx: Transaction, identifier: str, seen: Seen | None) -> Sequence[Row]:
+    values: list[Value] = [identifier]
+    within = await _seen_events(tx, seen, values)
+    return await tx.fetch(
+        "WITH RECURSIVE exchange (message) AS (SELECT $1"
+        " UNION SELECT e.message FROM exchange x JOIN events e ON e.orig_message = x.message)"
+        " SELECT e.*, d.code AS device_code, p.code AS station_code, t.code AS subtype_code FROM events e"
+        " JOIN codes d ON d.id = e.device JOIN codes p ON p.id = e.station JOIN codes t ON t.id = e.subtype"
+        f" WHERE e.message IN (SELECT message FROM exchange){within} ORDER BY e.recorded_at, e.seq",
+        *values,
+    )
+
+
+async def _seen_events(tx: Transaction, seen: Seen | None, values: list[Value]) -> str:
+    if seen is None:
+        return ""
+    return " AND " + _written(await seen.condition(tx), "e", values)
+
+
+def _written(condition: Number | Text, table: str, values: list[Value]) -> str:
+    tests = []
+    for column in condition.columns:
+        given = condition.numbers if isinstance(condition, Number) else condition.values
+        values.append(orjson.dumps(given).decode())
+        tests.append(f"{table}.{column} IN (SELECT value FROM json_each(${len(values)}))")
+    return f"({' OR '.join(tests)})"
+
+
+async def _tests(
+    tx: Transaction, filters: Filters, seen: Seen | None, values: list[Value]
+) -> list[str]:
+    def bind(value: Value) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    tests = ["true"]
+    if filters.start is not None:
+        tests.append(f"m.first_at >= {bind(to_microseconds(filters.start))}")
+    if filters.end is not None:
+        tests.append(f"m.first_at < {bind(to_microseconds(filters.end))}")
+    if filters.standard is not None:
+        tests.append(f"m.standard IN (SELECT id FROM codes WHERE code = {bind(filters.standard)})")
+    if filters.state is not None:
+        tests.append(f"{_STATE} = {bind(filters.state)}")
+    if not filters.with_answers:
+        tests.append("m.orig_standard IS NULL")
+    if filters.patient is not None:
+        tests.append(f"m.patient = {bind(filters.patient)}")
+    for columns, wanted in (
+        (("sender",), filters.sender),
+        (("receiver",), filters.receiver),
+        (("sender", "receiver"), filters.party),
+    ):
+        if wanted is not None:
+            written, folded = bind(wanted), bind(wanted.casefold())
+            chosen = (
+                f"(SELECT id FROM parties WHERE sor = {written} OR substr(folded, 1, length({folded})) = {folded}"
+                f" OR id IN (SELECT party FROM party_glns WHERE gln = {written}))"
+            )
+            tests.append(f"({' OR '.join(f'm.{column} IN {chosen}' for column in columns)})")
+    if seen is not None and seen.device is not None:
+        # A station sees what its own device reported, so it sees messages it has reported on.
+        number = bind(seen.device)
+        tests.append(
+            "EXISTS (SELECT 1 FROM events e WHERE e.message = m.message AND e.device IN"
+            f" (SELECT id FROM codes WHERE code = {number} AND system = 'device'))"
+        )
+    elif seen is not None:
+        tests.append(_written(await seen.condition(tx), "m", values))
+    return tests
+
+
+def _message(row: Row) -> Message:
+    return Message(
+        identifier=row["message"],
+        standard=row["standard_code"],
+        version=row["version"],
+        sender=_organisation(row, "sender"),
+        receiver=_organisation(row, "receiver"),
+        patient=row["patient"],
+        answers=row["orig_message"],
+        state=State(row["state"]),
+        first_at=from_microseconds(row["first_at"]),
+        last_at=from_microseconds(row["last_at"]),
+        finalized_at=None
+        if row["finalized_at"] is None
+        else from_microseconds(row["finalized_at"]),
+        events=row["events"],
+        position=row["id"],
+    )
+
+
+def _organisation(row: Row, role: str) -> Organisation:
+    return Organisation(row[f"{role}_sor"], tuple(row[f"{role}_glns"].split()), row[f"{role}_name"])
+
+
+def _event(row: Row) -> JourneyEvent:
+    return JourneyEvent(
+        id=row["id"],
+        message=row["message"],
+        device=row["device_code"],
+        station=row["station_code"],
+        subtype=row["subtype_code"],
+        failed=row["outcome"] != 0,
+        recorded_at=from_microseconds(row["recorded_at"]),
+        received_at=from_microseconds(row["received_at"]),
+        message_envelope=row["message_envelope"],
+        transport_envelope=row["transport_envelope"],
+    )

@@ -1,0 +1,93 @@
+"""Reading an AuditEvent that keeps its profile: what it says of station, message, parties and patient. Pure.
+
+Everything here takes a resource that `check_audit_event` found nothing against, and takes it at its word.
+
+Spec: EHMI delivery status 1.0.2, search parameters.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from accesspoint.delivery import terminology as eds
+
+Resource = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """An organisation as a report names it; `glns` are in their order, `name` is empty where none is given."""
+
+    sor: str
+    glns: tuple[str, ...]
+    name: str
+
+
+def recorded(resource: Resource) -> datetime:
+    """When the reporting station recorded the event."""
+    return datetime.fromisoformat(resource["recorded"])
+
+
+def identifier(resource: Resource, kind: str) -> str | None:
+    """The identifier of the entity of this EHMI kind, or None; the profiles allow at most one."""
+    for entity in resource["entity"]:
+        if _is_kind(entity, kind):
+            return str(entity["what"]["identifier"]["value"])
+    return None
+
+
+def detail(resource: Resource, kind: str, name: str) -> str | None:
+    """The value of a detail of the entity of this EHMI kind, or None."""
+    for entity in resource["entity"]:
+        if _is_kind(entity, kind):
+            for found in entity.get("detail", []):
+                if found["type"] == name:
+                    return str(found["valueString"])
+    return None
+
+
+def _is_kind(entity: Resource, kind: str) -> bool:
+    return bool(entity["type"]["system"] == eds.ENTITY_TYPES.uri and entity["type"]["code"] == kind)
+
+
+def device_id(resource: Resource) -> str | None:
+    """The reporting station's device id: the observer's identifier, else the tail of its reference."""
+    observer = resource["source"]["observer"]
+    if "identifier" in observer:
+        return str(observer["identifier"]["value"])
+    reference = observer.get("reference", "")
+    return reference.rpartition("/")[2] if reference.startswith("Device/") else None
+
+
+def parties(resource: Resource, *roles: str) -> Iterator[Party]:
+    """Yield the sender and receiver agents asked for."""
+    for agent in resource["agent"]:
+        codings = agent.get("type", {}).get("coding", [])
+        if not any(c.get("system") == eds.ROLES.uri and c.get("code") in roles for c in codings):
+            continue
+        glns = tuple(
+            extension["valueIdentifier"]["value"]
+            for extension in agent.get("extension", [])
+            if extension.get("url") == eds.OTHER_ID
+        )
+        yield Party(agent["who"]["identifier"]["value"], glns, agent.get("name") or "")
+
+
+def event_key(resource: Resource) -> tuple[str, str, str, str]:
+    """What makes two reports the same one: device, sub type, message, envelope (decision D13)."""
+    envelope = identifier(resource, "ehmiTransportEnvelope") or identifier(
+        resource, "ehmiMessageEnvelope"
+    )
+    return (
+        device_id(resource) or "",
+        resource["subtype"][0]["code"],
+        identifier(resource, "ehmiMessage") or "",
+        envelope or "",
+    )
+
+
+def resource_id(resource: Resource) -> str:
+    """The logical id that the component gives a report: the same report has the same one."""
+    return str(uuid5(NAMESPACE_URL, ":".join(f"{len(p)}:{p}" for p in event_key(resource))))
