@@ -183,6 +183,7 @@ class AccessPoint:
             stack,
             clock=self.clock,
             publishers=self.build_validator(Purpose.SMP, self.configuration.trust.smp),
+            tls=self.client_tls,
         )
 
     def build_reporting(self, session: Callable[[], aiohttp.ClientSession]) -> None:

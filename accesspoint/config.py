@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from accesspoint.config_directory import Directory
 from accesspoint.config_partner import Partner, no_gln_twice
 from accesspoint.config_values import (
     Address,
@@ -37,7 +38,6 @@ from accesspoint.config_values import (
     Url,
 )
 from accesspoint.retry import RetrySchedule
-from envelope.names import TRANSPORT_AS4_V1
 from keys.revocation import RevocationMode
 from keys.tls import ALLOWED, TlsSettings
 
@@ -308,28 +308,6 @@ class Trust(Table):
     def lets_unknown_in(self) -> bool:
         """Whether senders that are not configured may send messages."""
         return self.message is not None and self.message.unknown_senders == "accept"
-
-
-class Directory(Table):
-    """How receivers are found: by the DNS zone of the SML, or at one fixed SMP."""
-
-    sml: Text | None = None
-    nameserver: Endpoint | None = None
-    smp: Url | None = None
-    transport_profiles: Annotated[tuple[Text, ...], Field(min_length=1)] = (TRANSPORT_AS4_V1,)
-    document_scheme: Text = "busdox-docid-qns"
-    process_scheme: Text = "dk-messaging-procid"
-    networks: tuple[Network, ...] = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if (self.sml is None) == (self.smp is None):
-            raise ValueError("give either sml or smp")
-        if not self.networks:
-            raise ValueError(
-                'needs networks: those that publishers and access points may be in, such as ["10.0.0.0/8"]'
-            )
-        return self
 
 
 class DeliveryStatus(Table):

@@ -60,25 +60,33 @@ class AllowedNetworks:
         limit_per_host: int = 8,
         keepalive_seconds: float = 15.0,
         tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
     ) -> aiohttp.TCPConnector:
         """A connection pool that connects inside the allowed networks only; needs a running loop.
 
-        `tls` is for all its connections; None takes the system's authorities.
+        `tls` is for all its connections; None takes the system's authorities. `resolver` finds the addresses of
+        names; None is the system's.
         """
         return aiohttp.TCPConnector(
             ssl=True if tls is None else tls,
             keepalive_timeout=keepalive_seconds,
-            resolver=_FewAddresses(),
+            resolver=_FewAddresses(resolver or ThreadedResolver()),
             socket_factory=self.open_socket,
             limit_per_host=limit_per_host,
             ttl_dns_cache=60,
             happy_eyeballs_delay=None,
         )
 
-    def open_session(self, *, seconds: float) -> aiohttp.ClientSession:
+    def open_session(
+        self,
+        *,
+        seconds: float,
+        tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
+    ) -> aiohttp.ClientSession:
         """An HTTP session on such a pool: no proxies, no cookies, no netrc; `seconds` for a whole exchange."""
         return aiohttp.ClientSession(
-            connector=self.connector(),
+            connector=self.connector(tls=tls, resolver=resolver),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=seconds),
             trust_env=False,
@@ -87,10 +95,10 @@ class AllowedNetworks:
 
 
 class _FewAddresses(AbstractResolver):
-    """The system's resolver, with an end to how many addresses a name can make us try."""
+    """A resolver, with an end to how many addresses a name can make us try."""
 
-    def __init__(self) -> None:
-        self._inner = ThreadedResolver()
+    def __init__(self, inner: AbstractResolver) -> None:
+        self._inner = inner
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

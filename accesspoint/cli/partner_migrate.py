@@ -134,6 +134,7 @@ def _directory(
         stack,
         clock=node.clock,
         publishers=node.build_validator(Purpose.SMP, node.configuration.trust.smp),
+        tls=node.client_tls,
     )
 
 

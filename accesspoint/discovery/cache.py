@@ -1,10 +1,16 @@
 """Remembers what a directory answered: for a while, and longer when the directory cannot be reached.
 
-* An endpoint is fresh for `fresh_for`, never beyond its own expiry.
-* A permanent refusal is remembered for `refused_for`, so that a wrong receiver costs one look-up.
-* When the directory is unreachable, an endpoint up to `stale_for` old still answers. A signature that
-  does not verify is not unreachability: it is never papered over with an old answer.
+* An endpoint is fresh for `fresh_for`, never longer than the name server said or beyond its own expiry.
+* A permanent refusal is remembered for `refused_for`, or for as long as the name server says when that is less, so that
+  a wrong receiver costs one look-up.
+* When the directory is unreachable, an endpoint up to `stale_for` old still answers, and the directory is left alone for
+  half a minute, so that not every message waits for a time-out. A signature that does not verify is not unreachability:
+  it is never papered over with an old answer.
 * Many askers for one endpoint share one look-up.
+
+Every answer from memory says how old it is.
+
+Spec: RFC 2308 (absence), RFC 8767 (serving stale data).
 """
 
 import asyncio
@@ -26,6 +32,8 @@ from accesspoint.discovery.directory import (
 )
 
 CAPACITY: Final = 10_000
+PAUSE: Final = 30.0
+"""Seconds for which a directory that did not answer is not asked again while there is an old answer."""
 
 _Key = tuple[str, str, str]
 
@@ -34,11 +42,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What was found, and when on the monotonic clock; exactly one of the two is set."""
+    """What was found; exactly one of the two is set. On the monotonic clock: when, and until when nobody asks again."""
 
     at: float
+    until: float
     endpoint: Endpoint | None = None
     refusal: LookupFailed | None = None
+    stale: bool = False
 
 
 class CachedDirectory:
@@ -67,18 +77,32 @@ class CachedDirectory:
         """Answer from memory while that is good, else ask; raises LookupFailed."""
         key = (participant, document_id, process_id)
         known = self._answers.get(key)
-        if known is not None:
-            age = self._clock.monotonic() - known.at
-            if (
-                known.endpoint is not None
-                and age < self._fresh_for
-                and self._is_current(known.endpoint)
-            ):
+        now = self._clock.monotonic()
+        if known is not None and now < known.until:
+            if known.refusal is not None:
+                raise known.refusal.after([Hop(HopKind.CACHE, f"refused {_age(known, now)}", 0.0)])
+            if known.endpoint is not None and self._is_current(known.endpoint):
                 self._answers.move_to_end(key)
-                return _remembered(known.endpoint, f"found {age:.0f} s ago")
-            if known.refusal is not None and age < self._refused_for:
-                hop = Hop(HopKind.CACHE, f"refused {age:.0f} s ago", 0.0)
-                raise known.refusal.after([hop])
+                return _remembered(known, now)
+        return await self._ask(key)
+
+    async def find_afresh(self, participant: str, document_id: str, process_id: str) -> Endpoint:
+        """Ask whatever is remembered, and remember what is answered; raises LookupFailed."""
+        key = (participant, document_id, process_id)
+        try:
+            endpoint = await self._directory.find_endpoint(*key)
+        except LookupFailed as failure:
+            if failure.permanent:
+                now = self._clock.monotonic()
+                lasts = _lower(self._refused_for, failure.seconds)
+                self._keep(key, _Answer(now, now + lasts, refusal=failure))
+            raise
+        now = self._clock.monotonic()
+        lasts = _lower(self._fresh_for, endpoint.seconds)
+        self._keep(key, _Answer(now, now + lasts, endpoint=endpoint))
+        return endpoint
+
+    async def _ask(self, key: _Key) -> Endpoint:
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.create_task(self._look_up(key), name="look up endpoint")
@@ -95,26 +119,24 @@ class CachedDirectory:
 
     async def _look_up(self, key: _Key) -> Endpoint:
         try:
-            endpoint = await self._directory.find_endpoint(*key)
+            return await self.find_afresh(*key)
         except LookupFailed as failure:
-            stale = self._stale(key) if failure.slug is LookupProblem.UNREACHABLE else None
-            if stale is not None:
+            if failure.slug is LookupProblem.UNREACHABLE and (stale := self._stale(key)):
                 log.warning("lookup_answered_from_stale_cache", problem=failure.slug)
                 return stale
-            if failure.permanent:
-                self._keep(key, _Answer(self._clock.monotonic(), refusal=failure))
             raise
-        self._keep(key, _Answer(self._clock.monotonic(), endpoint=endpoint))
-        return endpoint
 
     def _stale(self, key: _Key) -> Endpoint | None:
         known = self._answers.get(key)
         if known is None or known.endpoint is None or not self._is_current(known.endpoint):
             return None
-        age = self._clock.monotonic() - known.at
-        if age >= self._stale_for:
+        now = self._clock.monotonic()
+        ends = known.at + self._stale_for
+        if now >= ends:
             return None
-        return _remembered(known.endpoint, f"found {age:.0f} s ago; the directory does not answer")
+        old = replace(known, until=min(now + PAUSE, ends), stale=True)
+        self._keep(key, old)
+        return _remembered(old, now)
 
     def _is_current(self, endpoint: Endpoint) -> bool:
         return endpoint.expires_at is None or self._clock.now() < endpoint.expires_at
@@ -126,5 +148,18 @@ class CachedDirectory:
             self._answers.popitem(last=False)
 
 
-def _remembered(endpoint: Endpoint, detail: str) -> Endpoint:
-    return replace(endpoint, hops=(Hop(HopKind.CACHE, detail, 0.0),))
+def _remembered(known: _Answer, now: float) -> Endpoint:
+    if known.endpoint is None:
+        raise LookupError("only an endpoint can be given out")
+    why = "; the directory does not answer" if known.stale else ""
+    again = f", asked again in {known.until - now:.0f} s"
+    hop = Hop(HopKind.CACHE, f"found {_age(known, now)}{why}{again}", 0.0)
+    return replace(known.endpoint, hops=(hop,))
+
+
+def _age(known: _Answer, now: float) -> str:
+    return f"{now - known.at:.0f} s ago"
+
+
+def _lower(configured: float, said: float | None) -> float:
+    return configured if said is None else min(configured, said)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class HopKind(StrEnum):
@@ -48,7 +48,11 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the receiver's access point takes this document, and its certificate (DER)."""
+    """Where the receiver's access point takes this document, and its certificate (DER).
+
+    `seconds` is for how long the directory says so, None when it does not say; `signing_certificate` (DER) is set
+    where it names another certificate that the receiver signs with.
+    """
 
     participant: str
     document_id: str
@@ -58,13 +62,15 @@ class Endpoint:
     transport_profile: str
     expires_at: datetime | None
     hops: tuple[Hop, ...] = ()
+    seconds: float | None = None
+    signing_certificate: bytes | None = None
 
 
 class LookupFailed(Exception):
     """There is no endpoint; `permanent` says that asking again will not help.
 
     `slug` names the problem, `detail` says what was found (addresses and identifiers, never a person),
-    `hops` are the steps that were taken.
+    `hops` are the steps that were taken, `seconds` for how long the directory says that it is so.
     """
 
     def __init__(
@@ -74,18 +80,21 @@ class LookupFailed(Exception):
         *,
         permanent: bool,
         hops: Sequence[Hop] = (),
+        seconds: float | None = None,
     ) -> None:
         super().__init__(f"{slug}: {detail}")
         self.slug = slug
         self.detail = detail
         self.permanent = permanent
         self.hops = tuple(hops)
+        self.seconds = seconds
 
     def after(self, hops: Sequence[Hop]) -> "LookupFailed":
         """The same failure with these hops in front of its own."""
         return LookupFailed(
-            self.slug, self.detail, permanent=self.permanent, hops=(*hops, *self.hops)
-        )
+            self.slug, self.detail, permanent=self.permanent, hops=(*hops, *self.hops),
+            seconds=self.seconds,
+        )  # fmt: skip
 
 
 class Directory(Protocol):
@@ -93,6 +102,17 @@ class Directory(Protocol):
 
     async def find_endpoint(self, participant: str, document_id: str, process_id: str) -> Endpoint:
         """Find the endpoint of `participant` (`0088:` and GLN) for this document and process.
+
+        Raises: LookupFailed.
+        """
+
+
+@runtime_checkable
+class RememberingDirectory(Directory, Protocol):
+    """A directory that answers from memory where it can, and not when it is told not to."""
+
+    async def find_afresh(self, participant: str, document_id: str, process_id: str) -> Endpoint:
+        """Ask anew whatever is remembered, and remember the answer.
 
         Raises: LookupFailed.
         """

@@ -1,6 +1,6 @@
 """The directory of a live network: name server, then publisher, then the one endpoint that fits.
 
-Spec: EHMI SMP usage (receiver, DOCUMENTID and PROCESSID give one answer); BDXL 1.0; OASIS SMP 1.0.
+Spec: EHMI SMP usage (receiver, DOCUMENTID and PROCESSID give one answer); BDXL 1.0, Busdox 1.0; OASIS SMP 1.0, SMP 2.0.
 """
 
 from collections.abc import Sequence
@@ -52,11 +52,11 @@ class DynamicDirectory:
     async def find_endpoint(self, participant: str, document_id: str, process_id: str) -> Endpoint:
         """Find the endpoint for this receiver, document and process. Raises LookupFailed."""
         hops: list[Hop] = []
+        base_url, seconds = self._publisher_url or "", None
         if self._locator is not None:
-            base_url, hop = await self._locator.locate(participant)
-            hops.append(hop)
-        else:
-            base_url = self._publisher_url or ""
+            located = await self._locator.locate(participant)
+            base_url, seconds = located.url, located.seconds
+            hops.append(located.hop)
         try:
             metadata, more = await self._publisher.fetch(base_url, participant, document_id)
         except LookupFailed as failure:
@@ -82,6 +82,8 @@ class DynamicDirectory:
             transport_profile=chosen.transport_profile,
             expires_at=chosen.expiration,
             hops=tuple(hops),
+            seconds=seconds,
+            signing_certificate=chosen.signing_certificate,
         )
 
     def _check_address(self, url: str, hops: Sequence[Hop]) -> None:

@@ -1,16 +1,18 @@
 """Fetches signed service metadata from a publisher and lets `envelope.smp` decide what it is worth.
 
 One GET, to allowed networks only, without redirects of HTTP, read to a bound and within a time. A Redirect
-inside the signed answer is followed once: the second answer must be signed by the certificate that the
-first one names, and may not redirect again.
+inside the signed answer is followed once, and never from https to http: the second answer must be signed by
+the certificate that the first one names, and may not redirect again.
 
-Spec: OASIS SMP 1.0; EHMI SMP usage; hostile 1.16.
+Spec: OASIS SMP 1.0, SMP 2.0, Busdox 1.0; EHMI SMP usage; hostile 1.16.
 """
 
+import ssl
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
 from cryptography import x509
 from yarl import URL
 
@@ -26,9 +28,11 @@ from accesspoint.networks import AllowedNetworks, ForbiddenAddress
 from envelope import names
 from envelope.errors import SmpRefused
 from envelope.smp import (
+    VERSION_1,
     Redirect,
     ServiceMetadata,
     SignedServiceMetadata,
+    SmpForm,
     SmpIdentifier,
     metadata_path,
     read_signed_service_metadata,
@@ -54,12 +58,24 @@ class MetadataPublisher:
         check: CertificateCheck,
         clock: Clock,
         document_scheme: str,
+        form: SmpForm = SmpForm.OASIS_1,
+        tls: ssl.SSLContext | None = None,
+        resolver: AbstractResolver | None = None,
         seconds: float = 10.0,
     ) -> None:
+        """Ask for metadata of version 1, OASIS or Busdox, or where `form` is that, of 2.0 and nothing else.
+
+        `tls` says whom we believe where publishers speak https, and `resolver` finds the addresses of their hosts; None
+        is what the system has.
+        """
         self._networks = networks
         self._check = check
         self._clock = clock
         self._document_scheme = document_scheme
+        self._form = form
+        self._forms = {form} if form is SmpForm.OASIS_2 else VERSION_1
+        self._tls = tls
+        self._resolver = resolver
         self._seconds = seconds
         self._session: aiohttp.ClientSession | None = None
 
@@ -81,10 +97,12 @@ class MetadataPublisher:
             SmpIdentifier(names.ISO6523_ACTORID, participant),
             SmpIdentifier(self._document_scheme, document_id),
         )
-        url = f"{base_url.rstrip('/')}/{metadata_path(*asked)}"
+        url = f"{base_url.rstrip('/')}/{metadata_path(*asked, self._form)}"
         data = await self._get(url, HopKind.SMP, hops)
         content = self._read(data, asked, hops).content
         if isinstance(content, Redirect):
+            if url.startswith("https:") and not content.href.startswith("https:"):
+                raise _refused(LookupProblem.REFUSED, "a redirect leads from https to http", hops)
             data = await self._get(content.href, HopKind.REDIRECT, hops)
             content = self._read(data, asked, hops, redirected_by=content).content
         if isinstance(content, Redirect):
@@ -100,7 +118,9 @@ class MetadataPublisher:
             hops.append(Hop(kind, f"{url} {detail}", milliseconds))
 
         if self._session is None:
-            self._session = self._networks.open_session(seconds=self._seconds)
+            self._session = self._networks.open_session(
+                seconds=self._seconds, tls=self._tls, resolver=self._resolver
+            )
         try:
             # Sent as written: a client that decodes %3A first would ask for another path.
             async with self._session.get(
@@ -156,6 +176,7 @@ class MetadataPublisher:
                 document_id=document_id,
                 check=self._check,
                 redirected_by=redirected_by,
+                forms=self._forms,
             )
         except KeysError as error:
             hops.append(

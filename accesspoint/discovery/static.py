@@ -15,6 +15,7 @@ from accesspoint.discovery.directory import (
     HopKind,
     LookupFailed,
     LookupProblem,
+    RememberingDirectory,
 )
 from envelope import names
 
@@ -52,6 +53,15 @@ class StaticDirectory:
 
     async def find_endpoint(self, participant: str, document_id: str, process_id: str) -> Endpoint:
         """Find the configured partner; it takes every document. Raises LookupFailed."""
+        return await self._find(participant, document_id, process_id, afresh=False)
+
+    async def find_afresh(self, participant: str, document_id: str, process_id: str) -> Endpoint:
+        """The same, where the next directory does not answer from memory. Raises LookupFailed."""
+        return await self._find(participant, document_id, process_id, afresh=True)
+
+    async def _find(
+        self, participant: str, document_id: str, process_id: str, *, afresh: bool
+    ) -> Endpoint:
         partner = self._partners.get(participant)
         if partner is not None:
             return Endpoint(
@@ -64,8 +74,11 @@ class StaticDirectory:
                 expires_at=None,
                 hops=(Hop(HopKind.STATIC, f"partner {partner.name} in the configuration", 0.0),),
             )
-        if self._otherwise is not None:
-            return await self._otherwise.find_endpoint(participant, document_id, process_id)
+        other = self._otherwise
+        if other is not None:
+            if afresh and isinstance(other, RememberingDirectory):
+                return await other.find_afresh(participant, document_id, process_id)
+            return await other.find_endpoint(participant, document_id, process_id)
         raise LookupFailed(
             LookupProblem.NO_PARTICIPANT,
             f"no partner in the configuration is {participant}",

@@ -1,14 +1,15 @@
 """The service metadata locator in miniature: an authoritative name server for one zone, over UDP and TCP.
 
-Every registered participant has one U-NAPTR record that leads to the publisher. Names that are not
-registered do not exist (NXDOMAIN); other zones are refused. Real DNS packets, so that any resolver can ask.
+Registered participants have U-NAPTR records that lead to the publisher, or are aliases of its host, or both: under
+different names. Names that are not registered do not exist (NXDOMAIN); other zones are refused. Real DNS packets, so
+that any resolver can ask.
 
-Spec: BDXL 1.0; RFC 1035, RFC 2308 (the SOA in negative answers), RFC 4848 (U-NAPTR), RFC 7766 (TCP).
+Spec: BDXL 1.0; Busdox service metadata locator 1.0; RFC 1035, RFC 2308 (the SOA in negative answers), RFC 4848 (U-NAPTR), RFC 7766 (TCP).
 """
 
 import asyncio
 import struct
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Final, Self, cast
 
 import dns.exception
@@ -22,6 +23,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import structlog
+from dns.rdtypes.ANY.CNAME import CNAME
 
 from accesspoint.network.faults import Fault
 
@@ -48,7 +50,7 @@ class Locator:
     ) -> None:
         self.zone = dns.name.from_text(zone)
         self._faults = faults
-        self._records: dict[dns.name.Name, dns.rdata.Rdata] = {}
+        self._records: dict[dns.name.Name, list[dns.rdata.Rdata]] = {}
         self._datagrams: asyncio.DatagramTransport | None = None
         self._streams: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -85,13 +87,31 @@ class Locator:
                 connection.cancel()
             await self._streams.wait_closed()
 
-    def register(self, owner_name: str, url: str, *, service: str = "Meta:SMP") -> None:
-        """Publish that this owner name's metadata is at `url`; ValueError when outside the zone."""
-        owner = dns.name.from_text(owner_name)
+    def register(
+        self, owner_name: str, url: str, *, services: Sequence[str] = ("Meta:SMP",)
+    ) -> None:
+        """Publish that this owner name's metadata of these services is at `url`; ValueError when outside the zone."""
+        self._put(
+            owner_name,
+            *(
+                dns.rdata.from_text("IN", "NAPTR", f'100 10 "U" "{service}" "!.*!{url}!" .')
+                for service in services
+            ),
+        )
+
+    def register_alias(self, owner_name: str, host_name: str) -> None:
+        """Publish that this owner name is an alias of a host; ValueError when outside the zone."""
+        self._put(owner_name, dns.rdata.from_text("IN", "CNAME", f"{host_name.rstrip('.')}."))
+
+    def register_host(self, host_name: str, address: str) -> None:
+        """Publish the IPv4 address of a host of the zone; ValueError when outside the zone."""
+        self._put(host_name, dns.rdata.from_text("IN", "A", address))
+
+    def _put(self, name: str, *records: dns.rdata.Rdata) -> None:
+        owner = dns.name.from_text(name)
         if not owner.is_subdomain(self.zone):
             raise ValueError("the owner name is not in the zone of this locator")
-        text = f'100 10 "U" "{service}" "!.*!{url}!" .'
-        self._records[owner] = dns.rdata.from_text("IN", "NAPTR", text)
+        self._records[owner] = list(records)
 
     def unregister(self, owner_name: str) -> None:
         """Let this name not exist any more."""
@@ -131,18 +151,28 @@ class Locator:
             response.set_rcode(dns.rcode.REFUSED)
             return
         response.flags |= dns.flags.AA
-        record = self._known().get(question.name)
-        if record is not None and question.rdtype in (dns.rdatatype.NAPTR, dns.rdatatype.ANY):
-            response.answer.append(dns.rrset.from_rdata(question.name, TTL, record))
+        known = self._known()
+        records = known.get(question.name)
+        asked = (question.rdtype, dns.rdatatype.CNAME)
+        if question.rdtype == dns.rdatatype.ANY:
+            asked = tuple(record.rdtype for record in records or ())
+        if found := [record for record in records or () if record.rdtype in asked]:
+            response.answer.append(dns.rrset.from_rdata_list(question.name, TTL, found))
+            alias = found[0]
+            if isinstance(alias, CNAME) and question.rdtype != dns.rdatatype.CNAME:
+                # What the alias stands for, where that is in our zone too (RFC 1034 section 4.3.2).
+                host = alias.target
+                if beyond := [one for one in known.get(host, ()) if one.rdtype == question.rdtype]:
+                    response.answer.append(dns.rrset.from_rdata_list(host, TTL, beyond))
             return
         if question.name == self.zone and question.rdtype == dns.rdatatype.SOA:
             response.answer.append(self._authority())
             return
-        if record is None and question.name != self.zone and not self._is_between(question.name):
+        if records is None and question.name != self.zone and not self._is_between(question.name):
             response.set_rcode(dns.rcode.NXDOMAIN)
         response.authority.append(self._authority())
 
-    def _known(self) -> Mapping[dns.name.Name, dns.rdata.Rdata]:
+    def _known(self) -> Mapping[dns.name.Name, list[dns.rdata.Rdata]]:
         return {} if Fault.PARTICIPANT_UNREGISTERED in self._faults else self._records
 
     def _is_between(self, name: dns.name.Name) -> bool:

@@ -37,7 +37,7 @@ from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.status_component.service import StatusService
 from accesspoint.status_component.store import EventStore
 from envelope import names
-from envelope.smp import bdxl_owner_name
+from envelope.smp import bdxl_owner_name, busdox_owner_name
 from keys.certificate import der
 from keys.devca import DevelopmentAuthority, new_rsa_keys
 from keys.jwk import OrganisationContext
@@ -45,6 +45,8 @@ from keys.store import write_pair
 from keys.tls import server_context
 
 ZONE: Final = "sml.ehmi.test"
+PUBLISHER_HOST: Final = "smp"
+SERVICES: Final = ("Meta:SMP", "oasis-bdxr-smp-2")
 AUDIENCE: Final = "https://eds.ehmi.test"
 _BACKDATED: Final = timedelta(hours=1)
 _CVR: Final = "00000000"
@@ -225,7 +227,13 @@ class MiniatureNetwork:
 
     def _publish(self, publisher: Publisher, registration: Registration) -> None:
         publisher.register(registration)
-        self._locator.register(bdxl_owner_name(registration.participant, self.zone), self.smp_url)
+        # Whichever way a client looks participants up: by record, for each version, and by alias.
+        participant, host = registration.participant, f"{PUBLISHER_HOST}.{self.zone}"
+        self._locator.register(
+            bdxl_owner_name(participant, self.zone), self.smp_url, services=SERVICES
+        )
+        self._locator.register_alias(busdox_owner_name(participant, self.zone), host)
+        self._locator.register_host(host, LOOPBACK)
 
     def _make_publisher(self) -> Publisher:
         """Make the publisher with its own certificate and those that planted faults need."""

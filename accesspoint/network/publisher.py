@@ -1,13 +1,17 @@
-"""The service metadata publisher in miniature: signed answers about registered participants.
+"""The service metadata publisher in miniature: signed answers about registered participants, in every form.
 
-Spec: OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known; identifiers
+Below `bdxr-smp-2/` it speaks SMP 2.0, and to who comes by a participant's Busdox name it speaks Busdox; everybody else
+is answered as SMP 1.0 by OASIS.
+
+Spec: OASIS SMP 2.0; Busdox service metadata publishing 1.0; OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known; identifiers
 compared ignoring case unless their scheme says otherwise).
 """
 
+import re
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from aiohttp import web
@@ -16,11 +20,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from accesspoint.network.faults import Fault
 from envelope import names
 from envelope.smp import (
+    SMP2_PREFIX,
     Endpoint,
     Process,
     Redirect,
     ServiceMetadata,
+    SmpForm,
     SmpIdentifier,
+    build_group_2,
+    build_metadata_2,
     build_service_group,
     build_signed_service_metadata,
     fold,
@@ -35,6 +43,8 @@ PROCESS_SCHEME: Final = "dk-messaging-procid"
 CASE_SENSITIVE: Final = frozenset({DOCUMENT_SCHEME})
 """Schemes that say that the case of their identifiers counts."""
 _XML: Final = "text/xml"
+_XML_2: Final = "application/xml"
+_BUSDOX_HOST: Final = re.compile(r"b-[0-9a-f]{32}\.", re.IGNORECASE)
 
 log = structlog.get_logger()
 
@@ -44,7 +54,8 @@ class Registration:
     """One participant: the documents it takes, where, and the certificate (DER) to encrypt for.
 
     `participant` is `0088:` and the GLN in the usual `scheme`; `expiration` ends the endpoint, None never.
-    Documents in `redirects` are answered with a redirect to another publisher.
+    Documents in `redirects` are answered with a redirect to another publisher. `signing_certificate` (DER) is told
+    where it is another one, which only SMP 2.0 can.
     """
 
     participant: str
@@ -58,6 +69,7 @@ class Registration:
     scheme: str | None = names.ISO6523_ACTORID
     document_scheme: str | None = None
     redirects: Mapping[str, Redirect] = field(default_factory=dict)
+    signing_certificate: bytes | None = None
 
 
 class Publisher:
@@ -100,17 +112,24 @@ class Publisher:
 
     async def _answer(self, request: web.Request) -> web.Response:
         # The raw path: decoding would turn %2F inside an identifier into a separator.
-        asked = read_path(request.rel_url.raw_path.removeprefix("/"))
+        path = request.rel_url.raw_path.removeprefix("/")
+        form = SmpForm.BUSDOX if _BUSDOX_HOST.match(request.host) else SmpForm.OASIS_1
+        if path.startswith(SMP2_PREFIX):
+            path, form = path.removeprefix(SMP2_PREFIX), SmpForm.OASIS_2
+        media_type = _XML if form is not SmpForm.OASIS_2 else _XML_2
+        asked = read_path(path)
         if asked is not None:
             participant, document = self._spelling(asked[0]), asked[1]
             for registration in self._registrations.values():
                 if participant != self._spelling(_participant(registration)):
                     continue
                 if document is None:
-                    return web.Response(body=self._group(request, registration), content_type=_XML)
+                    body = self._group(request, registration, form)
+                    return web.Response(body=body, content_type=media_type)
                 for known in self._documents(registration):
                     if self._spelling(document) == self._spelling(known):
-                        return web.Response(body=self._sign(registration, known), content_type=_XML)
+                        body = self._sign(registration, known, form)
+                        return web.Response(body=body, content_type=media_type)
         log.info("publisher_knows_nothing")
         raise web.HTTPNotFound
 
@@ -125,21 +144,24 @@ class Publisher:
         listed = (*registration.documents, *registration.redirects)
         return [SmpIdentifier(scheme, document) for document in listed]
 
-    def _group(self, request: web.Request, registration: Registration) -> bytes:
+    def _group(self, request: web.Request, registration: Registration, form: SmpForm) -> bytes:
         participant = _participant(registration)
+        if form is SmpForm.OASIS_2:
+            return build_group_2(participant, self._documents(registration))
         base = f"{request.scheme}://{request.host}/"
         references = [
             base + metadata_path(participant, document)
             for document in self._documents(registration)
         ]
-        return build_service_group(participant, references)
+        return build_service_group(participant, references, form)
 
-    def _sign(self, registration: Registration, document: SmpIdentifier) -> bytes:
+    def _sign(self, registration: Registration, document: SmpIdentifier, form: SmpForm) -> bytes:
         wrong = Fault.WRONG_CERTIFICATE in self._faults
         endpoint = Endpoint(
             transport_profile=registration.transport_profile,
             url=registration.url,
             certificate=der(self._somebody_else.certificate) if wrong else registration.certificate,
+            signing_certificate=registration.signing_certificate,
             activation=registration.activation,
             expiration=registration.expiration,
         )
@@ -152,12 +174,17 @@ class Publisher:
         signer = self._stranger if Fault.METADATA_UNSIGNED in self._faults else self._signer
         if not isinstance(signer.private_key, rsa.RSAPrivateKey):
             raise TypeError("service metadata is signed with RSA")
-        return build_signed_service_metadata(
-            metadata,
-            key=signer.private_key,
-            certificate=signer.certificate,
-            chain=signer.chain,
-        )
+        signing: dict[str, Any] = {
+            "key": signer.private_key,
+            "certificate": signer.certificate,
+            "chain": signer.chain,
+        }
+        if form is SmpForm.OASIS_2:
+            participant = _participant(registration)
+            return build_metadata_2(
+                metadata, participant=participant, document_id=document, **signing
+            )
+        return build_signed_service_metadata(metadata, form=form, **signing)
 
 
 def _participant(registration: Registration) -> SmpIdentifier:

@@ -105,7 +105,7 @@ class World:
         self.look_through(LOOPBACK)
 
     def locate(self, url: str, *, service: str = "Meta:SMP") -> None:
-        self.locator.register(bdxl_owner_name(PARTICIPANT, ZONE), url, service=service)
+        self.locator.register(bdxl_owner_name(PARTICIPANT, ZONE), url, services=[service])
 
     def look_through(self, networks: AllowedNetworks, *, seconds: float = 5.0) -> None:
         publisher = MetadataPublisher(
