@@ -17,6 +17,7 @@ Spec: ehmiSBDH 2.0 (BinaryContent); decisions D5 and D6.
 
 import binascii
 import re
+from contextlib import suppress
 from enum import Enum
 from typing import Any, Final, NoReturn, cast
 
@@ -24,11 +25,12 @@ from lxml import etree
 from lxml.etree import _Element
 
 from envelope import names
-from envelope.errors import SbdRefused
+from envelope.errors import SbdRefused, TransportRefused
 from envelope.limits import DEFAULT_LIMITS, KIB, Limits
 from envelope.names import q
 from envelope.sbdh import read_header
 from envelope.sbdh_values import StandardBusinessDocumentHeader
+from envelope.xml import scan
 
 
 class _State(Enum):
@@ -128,6 +130,10 @@ class _Base64Text:
         self._empty = True
 
     def update(self, text: bytes) -> bytes:
+        if not self._rest and not self._ended and not len(text) % 4:
+            # Nearly always nothing but whole groups; white space among them shows as an error.
+            with suppress(binascii.Error):
+                return self._decode(text)
         text = text.translate(None, _WHITE_SPACE)
         if not text:
             return b""
@@ -138,12 +144,14 @@ class _Base64Text:
         self._rest = text[whole:]
         if not whole:
             return b""
-        text = text[:whole]
         try:
-            octets = binascii.a2b_base64(text, strict_mode=True)
+            return self._decode(text[:whole])
         except binascii.Error:
             raise SbdRefused("BinaryContent is not base64", reason="sbd.base64") from None
-        self._empty = False
+
+    def _decode(self, text: bytes) -> bytes:
+        octets = binascii.a2b_base64(text, strict_mode=True)
+        self._empty &= not octets
         self._ended = text.endswith(b"=")
         # Unused bits other than zero would let one payload have several spellings.
         if (
@@ -171,6 +179,10 @@ _DECLARATION: Final = re.compile(
     rb"(?:\s+encoding\s*=\s*(['\"])(?P<encoding>[A-Za-z0-9._-]+)\2)?"
     rb"(?:\s+standalone\s*=\s*(['\"])(?:yes|no)\4)?\s*\?>"
 )
+_PLAIN_ROOT: Final = re.compile(
+    rb"(?:<\?xml[^<>]*\?>)?\s*<((?:[\w.-]+:)?StandardBusinessDocument)[\s>]"
+)
+_PLAIN_CONTENT: Final = re.compile(rb"<((?:[\w.-]+:)?BinaryContent)(?:\s[^<>]*)?>")
 _SPACE_AND_COMMENTS: Final = re.compile(rb"(?:[ \t\r\n]+|<!--(?:[^-]|-[^-])*-->)*")
 
 
@@ -197,7 +209,7 @@ class _Head:
     @property
     def empty(self) -> bool:
         """Whether the content closed itself."""
-        return self._octets[: self._parsed].endswith(b"/>")
+        return self._octets.endswith(b"/>", 0, self._parsed)
 
     def feed(self, chunk: bytes) -> int:
         """Take octets; once `content` is there, how many of them lie behind its start tag."""
@@ -208,13 +220,35 @@ class _Head:
             self._searched = max(0, len(octets) - len(_CONTENT_NAME))
             self._near = name >= 0
             if self._near:
-                self._parse(max(0, octets.rfind(b"<", 0, name)))
+                start = max(0, octets.rfind(b"<", 0, name))
+                if self._take_plain(start):
+                    return len(octets) - self._parsed
+                self._parse(start)
         # The octet after the start tag must be known exactly: from the name on, one tag is parsed at a time.
         while self._near and self.content is None and (end := octets.find(b">", self._parsed)) >= 0:
             self._parse(end + 1)
         if self.content is None:
             self._check_size(len(octets))
         return len(octets) - self._parsed
+
+    def _take_plain(self, start: int) -> bool:
+        """Parse a head without comments and CDATA at once; what is strange or wrong is left to the parser by pieces.
+
+        Closed at the end of the start tag, the document is well formed only if that tag opened the root's last child.
+        """
+        root, content = _PLAIN_ROOT.match(self._octets), _PLAIN_CONTENT.match(self._octets, start)
+        if root is None or content is None or content.end() > self._limits.sbdh_bytes:
+            return False
+        head = bytes(self._octets[: content.end()])
+        closed = b"%b</%b></%b>" % (head, content[1], root[1])
+        try:
+            document = scan(closed, self._limits, max_bytes=len(closed)).root
+        except TransportRefused:
+            return False
+        if document.tag != _ROOT or not len(document) or document[-1].tag not in _CONTENTS:
+            return False
+        self._root, self.content, self._parsed = document, document[-1], content.end()
+        return True
 
     def read(self) -> StandardBusinessDocumentHeader:
         """The header, held against its schema."""
@@ -367,7 +401,7 @@ class _Tail:
 
     def __init__(self, head: _Head, limits: Limits) -> None:
         self._limits = limits
-        self._start_tags = head.start_tags()
+        self._head = head
         self._end_tags = head.end_tags()
         self._empty = head.empty
         self._octets = bytearray()
@@ -411,7 +445,7 @@ class _Tail:
                 target=cast(Any, self._target), encoding="utf-8", resolve_entities=False, no_network=True,
                 load_dtd=False, huge_tree=False, recover=False,
             )  # fmt: skip
-            self._parser.feed(self._start_tags)
+            self._parser.feed(self._head.start_tags())
             self._target.begun = True
             if self._empty:
                 self._parser.feed(self._end_tags[0] + b">")

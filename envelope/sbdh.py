@@ -168,6 +168,7 @@ _DATE_TIMES: Final = tuple(
 _CORRELATION: Final = q(names.SBDH, "CorrelationInformation")
 _SERVICE: Final = q(names.SBDH, "BusinessService")
 _WITHOUT_MULTIPLE_TYPE: Final = 5
+_SPACE: Final = " \t\r\n"
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -178,12 +179,14 @@ def read_header(root: _Element, content: _Element) -> StandardBusinessDocumentHe
 
     Spec: decisions D5 and D6.
     """
-    namespace = str(etree.QName(content).namespace)
+    namespace = str(content.tag)[1:].partition("}")[0]
     # The schema knows the content in one namespace; partners write it in Peppol's, too.
     content.tag = q(names.SBDH, "BinaryContent")
     for element in root.iter(*_DATE_TIMES):
         # White space around a dateTime is legal, but libxml2 calls it invalid.
-        element.text = (element.text or "").strip(" \t\r\n")
+        text = element.text or ""
+        if text != text.strip(_SPACE):
+            element.text = text.strip(_SPACE)
     schema = xml.schema("ehmi-sbdh-inbound")
     if not schema.validate(root):
         raise SbdRefused(_first_violation(schema, root), reason="sbd.schema")
@@ -219,12 +222,7 @@ def _read_scope(element: _Element) -> Scope:
             name, transaction = child
             service = BusinessService(
                 name.text or "",
-                ServiceTransaction(
-                    **{
-                        field: transaction.get(name)
-                        for field, name in _TRANSACTION_ATTRIBUTES.items()
-                    }
-                ),
+                ServiceTransaction(*map(transaction.get, _TRANSACTION_ATTRIBUTES.values())),
             )
         else:
             raise SbdRefused("a scope repeats its information", reason="sbd.cardinality")
@@ -254,7 +252,7 @@ def _check_ambiguity(header: StandardBusinessDocumentHeader) -> None:
             identifiers.append(scope.instance_identifier)
         if scope.correlation is not None:
             identifiers.append(scope.correlation.requesting_document_instance_identifier)
-    if any(_CONTROL.search(identifier) for identifier in identifiers):
+    if _CONTROL.search("".join(identifiers)):
         raise SbdRefused("control character in an identifier", reason="sbd.identifier")
 
 

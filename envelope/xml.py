@@ -187,24 +187,26 @@ def _depth_at_most(pieces: Sequence[bytes]) -> int:
 
 
 def _within_bounds_by_count(
-    pieces: Sequence[bytes], heads: Sequence[bytes], limits: Limits
+    data: bytes, pieces: Sequence[bytes], heads: Sequence[bytes], limits: Limits
 ) -> bool:
     """Prove the limits by counting octets; False means not proven, never refused.
 
     Sound for documents that `_check_markup` let through: every element needs its own `<`, every attribute and
-    namespace declaration a `=` before the next `<`, and every element that holds another an end tag.
+    namespace declaration a `=` before the next `<`, and every element that holds another an end tag. Only a long
+    piece has room for more attributes or declarations than one element may have.
     """
     end_tags = heads.count(b"/")
     if len(heads) - end_tags > limits.elements:
         raise _refused("too many elements", "xml.limits")
     if end_tags >= limits.depth and _depth_at_most(pieces) > limits.depth:
         return False
-    if max(map(_count_equals, pieces), default=0) > limits.attributes:
+    if data.count(b"xmlns") > limits.distinct_namespaces:
         return False
-    declared = list(map(_count_declarations, pieces))
+    room = min(limits.attributes * len(b" a=''"), limits.namespaces * len(b" xmlns=''"))
+    long = [piece for piece in pieces if len(piece) > room]
     return (
-        sum(declared) <= limits.distinct_namespaces
-        and max(declared, default=0) <= limits.namespaces
+        max(map(_count_equals, long), default=0) <= limits.attributes
+        and max(map(_count_declarations, long), default=0) <= limits.namespaces
     )
 
 
@@ -251,7 +253,7 @@ def scan(
         pieces = data[start:].split(b"<")[1:]
         heads = [piece[:1] for piece in pieces]
         _check_markup(pieces, heads)
-        proven = _within_bounds_by_count(pieces, heads, limits)
+        proven = _within_bounds_by_count(data, pieces, heads, limits)
     try:
         if not proven:
             target: Any = _Bounds(limits)
