@@ -4,14 +4,15 @@ Spec: ebMS 3.0 Core section 5.2; eDelivery AS4 1.15 section 3.
 """
 
 import re
+from collections.abc import Sized
 from copy import deepcopy
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from lxml import etree
 from lxml.etree import _Element
 
 from envelope import names
+from envelope.canonical import attribute, content
 from envelope.errors import (
     DecompressionFailure,
     ExternalPayloadError,
@@ -24,7 +25,7 @@ from envelope.errors import (
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
-from envelope.soap import MESSAGING, MUST_UNDERSTAND, NSMAP, USER_MESSAGE, WSU_ID, SoapDocument
+from envelope.soap import SoapDocument, write_messaging
 from envelope.xml import schema
 
 
@@ -151,7 +152,10 @@ _LOOSE_MESSAGE_ID_SHAPE = re.compile(rf"{_DOT_ATOM}|{_MESSAGE_ID_SHAPE.pattern}"
 _MESSAGE_ID_LENGTH = 255
 _IDENTIFIER = re.compile(r"[!-~]+")
 _PHRASE = re.compile(r"[!-~]+(?: [!-~]+)*")
-_LINE = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_PHRASE_OR_NOTHING = re.compile(rf"(?:{_PHRASE.pattern})?")
+_CONTENT_ID = re.compile(r"[!-;=?-~]+")
+# Surrogates, U+FFFE and U+FFFF are no XML characters: no parser gives them out, and none of ours go in.
+_LINE = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 _DATE_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,32})?"
@@ -244,13 +248,17 @@ def _properties(element: _Element, where: str) -> tuple[Property, ...]:
     seen: set[str] = set()
     for child in element:
         name = _shaped(child.get("name", "").strip(_SPACE), _PHRASE, f"{where}/Property/@name")
-        if name in seen and name in STANDARD_PROPERTIES:
-            raise ValueInconsistent(f"{where} has {name} twice", reason="header.duplicate")
-        seen.add(name)
+        _check_once(name, seen, where)
         found.append(
             Property(name, _content(child, _LINE, where), _attribute(child, "type", where))
         )
     return tuple(found)
+
+
+def _check_once(name: str, seen: set[str], where: str) -> None:
+    if name in seen and name in STANDARD_PROPERTIES:
+        raise ValueInconsistent(f"{where} has {name} twice", reason="header.duplicate")
+    seen.add(name)
 
 
 def _party(element: _Element, where: str) -> Party:
@@ -291,7 +299,7 @@ def _content_id(href: str | None) -> str:
         content_id = unquote(href[4:], encoding="ascii", errors="strict")
     except UnicodeDecodeError:
         content_id = ""
-    if _IDENTIFIER.fullmatch(content_id) is None or "<" in content_id or ">" in content_id:
+    if _CONTENT_ID.fullmatch(content_id) is None:
         raise MimeInconsistency("PartInfo/@href is no content id", reason="att.cid")
     return content_id
 
@@ -302,6 +310,11 @@ def _part_info(element: _Element) -> PartInfo:
     if last is None or last.tag != _PART_PROPERTIES:
         return PartInfo(content_id)
     part = PartInfo(content_id, _properties(last, "PartProperties"))
+    _check_part(part)
+    return part
+
+
+def _check_part(part: PartInfo) -> None:
     character_set = part.property("CharacterSet")
     if character_set is not None and _CHARACTER_SET.fullmatch(character_set) is None:
         raise ValueInconsistent("CharacterSet is no encoding name", reason="header.characterset")
@@ -309,17 +322,24 @@ def _part_info(element: _Element) -> PartInfo:
         raise DecompressionFailure(
             "CompressionType is not gzip or has no MimeType", reason="gzip.property", gate=Gate.G4
         )
-    return part
 
 
 def _payload_info(element: _Element, limits: Limits) -> tuple[PartInfo, ...]:
-    # The root part of the MIME message counts too, but is not listed.
-    if len(element) >= limits.parts:
-        raise InvalidHeader(f"{len(element)} PartInfo", reason="att.limits")
+    _check_count(element, limits)
     parts = tuple(map(_part_info, element))
+    _check_distinct(parts)
+    return parts
+
+
+def _check_count(parts: Sized, limits: Limits) -> None:
+    # The root part of the MIME message counts too, but is not listed.
+    if len(parts) >= limits.parts:
+        raise InvalidHeader(f"{len(parts)} PartInfo", reason="att.limits")
+
+
+def _check_distinct(parts: tuple[PartInfo, ...]) -> None:
     if len({part.content_id for part in parts}) != len(parts):
         raise ValueInconsistent("two PartInfo for one part", reason="att.duplicate")
-    return parts
 
 
 def read_user_message(
@@ -374,87 +394,124 @@ def parse_user_message(
     return read_user_message(found[0], limits, loose_ids=loose_ids)
 
 
-def _add(parent: _Element, tag: str, value: str, **attributes: str | None) -> None:
-    element = etree.SubElement(parent, tag)
-    element.text = value
-    for key, attribute in attributes.items():
-        if attribute is not None:
-            element.set(key, attribute)
+def _write(
+    tag: str, value: str, shape: re.Pattern[str], where: str, type_: str | None = None
+) -> str:
+    written = content(_shaped(value, shape, where))
+    return f"<eb:{tag}{_write_attribute('type', type_, where)}>{written}</eb:{tag}>"
 
 
-def _add_properties(parent: _Element, name: str, properties: tuple[Property, ...]) -> None:
-    if properties:
-        element = etree.SubElement(parent, name)
-        for entry in properties:
-            _add(element, _PROPERTY, entry.value, name=entry.name, type=entry.type)
+def _write_attribute(name: str, value: str | None, where: str) -> str:
+    if value is None:
+        return ""
+    return f" {name}={attribute(_shaped(value, _PHRASE, f'{where}/@{name}'))}"
 
 
-def _add_party(parent: _Element, name: str, party: Party) -> None:
-    element = etree.SubElement(parent, name)
-    _add(element, _PARTY_ID, party.party_id.value, type=party.party_id.type)
-    _add(element, _ROLE, party.role)
+def _write_properties(tag: str, properties: tuple[Property, ...]) -> str:
+    if not properties:
+        return ""
+    written = []
+    seen: set[str] = set()
+    for entry in properties:
+        _check_once(entry.name, seen, tag)
+        value = _shaped(entry.value, _LINE, tag)
+        if value != value.strip(_SPACE):
+            raise LocalProtocolError(
+                "user message cannot be built: a value has white space at its ends"
+            )
+        name = _write_attribute("name", entry.name, f"{tag}/Property")
+        type_ = _write_attribute("type", entry.type, tag)
+        written.append(f"<eb:Property{name}{type_}>{content(value)}</eb:Property>")
+    return f"<eb:{tag}>{''.join(written)}</eb:{tag}>"
 
 
-def build_message_info(
-    parent: _Element, *, timestamp: str, message_id: str, ref_to_message_id: str | None
-) -> None:
-    """Append `eb:MessageInfo` to a UserMessage or SignalMessage under construction."""
-    info = etree.SubElement(parent, MESSAGE_INFO)
-    _add(info, TIMESTAMP, timestamp)
-    _add(info, MESSAGE_ID, message_id)
-    if ref_to_message_id is not None:
-        _add(info, REF_TO_MESSAGE_ID, ref_to_message_id)
-
-
-def new_messaging(messaging_id: str) -> _Element:
-    """An empty `eb:Messaging` header block with mustUnderstand and a wsu:Id to sign by."""
-    return etree.Element(MESSAGING, {MUST_UNDERSTAND: "true", WSU_ID: messaging_id}, nsmap=NSMAP)
-
-
-def _build_user_message(messaging: _Element, user_message: UserMessage) -> _Element:
-    element = etree.SubElement(messaging, USER_MESSAGE)
-    if user_message.mpc is not None:
-        element.set("mpc", user_message.mpc)
-    build_message_info(
-        element,
-        timestamp=user_message.timestamp,
-        message_id=user_message.message_id,
-        ref_to_message_id=user_message.ref_to_message_id,
+def _write_party(tag: str, party: Party) -> str:
+    id_, where = party.party_id, f"{tag}/PartyId"
+    _uri_unless_typed(id_.value, id_.type, where)
+    return (
+        f"<eb:{tag}>{_write('PartyId', id_.value, _IDENTIFIER, where, id_.type)}"
+        f"{_write('Role', party.role, _IDENTIFIER, f'{tag}/Role')}</eb:{tag}>"
     )
-    party_info = etree.SubElement(element, _PARTY_INFO)
-    _add_party(party_info, _FROM, user_message.from_party)
-    _add_party(party_info, _TO, user_message.to_party)
-    collaboration = user_message.collaboration_info
-    info = etree.SubElement(element, _COLLABORATION_INFO)
-    agreement = collaboration.agreement_ref
+
+
+def _write_collaboration_info(info: CollaborationInfo) -> str:
+    service, agreement, written = info.service, info.agreement_ref, ""
     if agreement is not None:
-        _add(info, _AGREEMENT_REF, agreement.value, type=agreement.type, pmode=agreement.pmode)
-    _add(info, _SERVICE, collaboration.service.value, type=collaboration.service.type)
-    _add(info, _ACTION, collaboration.action)
-    _add(info, _CONVERSATION_ID, collaboration.conversation_id)
-    _add_properties(element, _MESSAGE_PROPERTIES, user_message.message_properties)
-    if user_message.parts:
-        payload_info = etree.SubElement(element, _PAYLOAD_INFO)
-        for part in user_message.parts:
-            href = "cid:" + quote(part.content_id, safe=_CID_SAFE)
-            part_info = etree.SubElement(payload_info, _PART_INFO, {"href": href})
-            _add_properties(part_info, _PART_PROPERTIES, part.properties)
-    return element
+        _uri_unless_typed(agreement.value, agreement.type, "AgreementRef")
+        pmode = _write_attribute("pmode", agreement.pmode, "AgreementRef")
+        type_ = _write_attribute("type", agreement.type, "AgreementRef")
+        value = content(_shaped(agreement.value, _PHRASE, "AgreementRef"))
+        written = f"<eb:AgreementRef{pmode}{type_}>{value}</eb:AgreementRef>"
+    _uri_unless_typed(service.value, service.type, "Service")
+    return (
+        f"<eb:CollaborationInfo>{written}"
+        f"{_write('Service', service.value, _PHRASE, 'Service', service.type)}"
+        f"{_write('Action', info.action, _PHRASE, 'Action')}"
+        f"{_write('ConversationId', info.conversation_id, _PHRASE_OR_NOTHING, 'ConversationId')}"
+        "</eb:CollaborationInfo>"
+    )
 
 
-def build_messaging(user_message: UserMessage, *, messaging_id: str) -> _Element:
-    """The `eb:Messaging` header block for one user message, ready to be signed by its wsu:Id.
+def _write_part_info(part: PartInfo) -> str:
+    if _CONTENT_ID.fullmatch(part.content_id) is None:
+        raise MimeInconsistency("PartInfo/@href is no content id", reason="att.cid")
+    _check_part(part)
+    properties = _write_properties("PartProperties", part.properties)
+    return f"<eb:PartInfo href={attribute(cid_uri(part.content_id))}>{properties}</eb:PartInfo>"
 
-    What was built is read back by the rules for inbound messages before it is returned, so that nothing leaves
-    here that we would refuse ourselves; raises `LocalProtocolError` when a value does not survive that.
+
+def cid_uri(content_id: str) -> str:
+    """The `cid:` URI of a content id.
+
+    Spec: RFC 2392 section 2.
     """
-    messaging = new_messaging(messaging_id)
+    return "cid:" + quote(content_id, safe=_CID_SAFE)
+
+
+def write_message_info(*, timestamp: str, message_id: str, ref_to_message_id: str | None) -> str:
+    """The `eb:MessageInfo` of a UserMessage or SignalMessage, from values that were checked."""
+    reference = ""
+    if ref_to_message_id is not None:
+        reference = f"<eb:RefToMessageId>{content(ref_to_message_id)}</eb:RefToMessageId>"
+    return (
+        f"<eb:MessageInfo><eb:Timestamp>{timestamp}</eb:Timestamp>"
+        f"<eb:MessageId>{content(message_id)}</eb:MessageId>{reference}</eb:MessageInfo>"
+    )
+
+
+def _write_user_message(message: UserMessage) -> str:
+    mpc, reference, payload_info = "", message.ref_to_message_id, ""
+    if message.mpc is not None:
+        mpc = f" mpc={attribute(_shaped(message.mpc, _IDENTIFIER, 'UserMessage/@mpc'))}"
+    info = write_message_info(
+        timestamp=check_timestamp(message.timestamp),
+        message_id=check_message_id(message.message_id),
+        ref_to_message_id=None
+        if reference is None
+        else check_message_id(reference, "RefToMessageId"),
+    )
+    if message.parts:
+        _check_count(message.parts, DEFAULT_LIMITS)
+        _check_distinct(message.parts)
+        written = "".join(map(_write_part_info, message.parts))
+        payload_info = f"<eb:PayloadInfo>{written}</eb:PayloadInfo>"
+    return (
+        f"<eb:UserMessage{mpc}>{info}"
+        f"<eb:PartyInfo>{_write_party('From', message.from_party)}"
+        f"{_write_party('To', message.to_party)}</eb:PartyInfo>"
+        f"{_write_collaboration_info(message.collaboration_info)}"
+        f"{_write_properties('MessageProperties', message.message_properties)}"
+        f"{payload_info}</eb:UserMessage>"
+    )
+
+
+def build_messaging(user_message: UserMessage, *, messaging_id: str) -> bytes:
+    """The canonical `eb:Messaging` header block for one user message, ready to be signed by its wsu:Id.
+
+    Every value is held to the rules for inbound messages, so that nothing leaves here that we would refuse
+    ourselves; raises `LocalProtocolError` when a value breaks one.
+    """
     try:
-        read = read_user_message(_build_user_message(messaging, user_message))
-    except (RemoteProtocolError, ValueError) as error:
+        return write_messaging(_write_user_message(user_message), messaging_id=messaging_id)
+    except RemoteProtocolError as error:
         raise LocalProtocolError(f"user message cannot be built: {error}") from error
-    if read != user_message:
-        raise LocalProtocolError(
-            "user message cannot be built: a value has white space at its ends"
-        )
-    return messaging

@@ -22,7 +22,6 @@ from envelope.verified import (
     VerifiedUserMessage,
 )
 from envelope.wsse import Signer, WireIds, sign_signal
-from envelope.xml import parse_trusted
 
 
 def build_receipt(
@@ -81,7 +80,7 @@ def _build(
         message_id=message_id,
         timestamp=timestamp,
         ref_to_message_id=message.user_message.message_id,
-        references=[parse_trusted(reference.xml) for reference in message.references],
+        references=[reference.xml for reference in message.references],
         messaging_id=ids.messaging,
     )
     return sign_signal(messaging, signer=signer, suite=suite, ids=ids)

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from envelope import names
+from envelope.canonical import attribute
 from envelope.errors import (
     CertificateRefused,
     FailedAuthentication,
@@ -26,7 +27,7 @@ from envelope.errors import (
 )
 from envelope.names import q
 from envelope.pmode import TokenForm
-from envelope.xmldsig import attribute, decode_base64, leaf_text
+from envelope.xmldsig import decode_base64, leaf_text
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

@@ -10,13 +10,12 @@ import binascii
 import re
 from base64 import b64decode
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
-from lxml import etree
 from lxml.etree import _Element
 
 from envelope import names
+from envelope.canonical import attribute, content
 from envelope.codes import CODES, EbmsCode, Severity
 from envelope.errors import InvalidHeader, LocalProtocolError
 from envelope.limits import DEFAULT_LIMITS, Limits
@@ -25,15 +24,14 @@ from envelope.messaging import (
     MESSAGE_INFO,
     REF_TO_MESSAGE_ID,
     TIMESTAMP,
-    build_message_info,
     check_message_id,
     check_schema,
     check_timestamp,
-    new_messaging,
+    write_message_info,
 )
 from envelope.names import q
-from envelope.soap import SIGNAL_MESSAGE, USER_MESSAGE, SoapDocument
-from envelope.xml import one
+from envelope.soap import USER_MESSAGE, SoapDocument, write_messaging
+from envelope.xml import canonicalize, one, parse_trusted
 
 _RECEIPT = q(names.EB, "Receipt")
 _ERROR = q(names.EB, "Error")
@@ -44,13 +42,16 @@ _PART_INFORMATION = q(names.EBBP, "MessagePartNRInformation")
 _REFERENCE = q(names.DS, "Reference")
 _DIGEST_METHOD = q(names.DS, "DigestMethod")
 _DIGEST_VALUE = q(names.DS, "DigestValue")
-_LANG = q(names.XML, "lang")
 
 _REFERENCE_PATH = f"{_PART_INFORMATION}/{_REFERENCE}"
 _SPACE = " \t\r\n"
 _SIGNAL_ID = re.compile(r"[!-~]{1,255}")
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _TEXT_LENGTH = 1024
+_PLAIN_REFERENCE = re.compile(
+    rb'<(?:\w+:)?Reference xmlns(?::\w+)?="http://www\.w3\.org/2000/09/xmldsig#" URI='
+)
+_OURS = re.compile(rb" xmlns:(?:S12|eb|ebbp|wsu)=")
 _ERRORS = 32
 
 
@@ -224,9 +225,7 @@ def read_signal(
     return signals[0]
 
 
-def _new_signal(
-    messaging_id: str, *, timestamp: str, message_id: str, ref_to_message_id: str | None
-) -> tuple[_Element, _Element]:
+def _write_info(*, timestamp: str, message_id: str, ref_to_message_id: str | None) -> str:
     try:
         check_message_id(message_id)
         check_timestamp(timestamp)
@@ -234,12 +233,9 @@ def _new_signal(
             _signal_id(ref_to_message_id, "RefToMessageId")
     except InvalidHeader as error:
         raise LocalProtocolError(f"signal cannot be built: {error}") from error
-    messaging = new_messaging(messaging_id)
-    signal = etree.SubElement(messaging, SIGNAL_MESSAGE)
-    build_message_info(
-        signal, timestamp=timestamp, message_id=message_id, ref_to_message_id=ref_to_message_id
+    return write_message_info(
+        timestamp=timestamp, message_id=message_id, ref_to_message_id=ref_to_message_id
     )
-    return messaging, signal
 
 
 def build_receipt_messaging(
@@ -247,32 +243,46 @@ def build_receipt_messaging(
     message_id: str,
     timestamp: str,
     ref_to_message_id: str,
-    references: Sequence[_Element],
+    references: Sequence[bytes],
     messaging_id: str,
-) -> _Element:
-    """The `eb:Messaging` of a non-repudiation receipt: a copy of every `ds:Reference`, in the order given.
+) -> bytes:
+    """The canonical `eb:Messaging` of a non-repudiation receipt: every `ds:Reference`, in the order given.
 
-    The elements are copied, not moved; prefixes that only a PrefixList names are not declared again, because
-    nobody canonicalises by them: the sender compares decoded digests.
+    `references` are the exclusive canonical forms of the elements. Prefixes that only a PrefixList names are not
+    declared again, because nobody canonicalises by them: the sender compares decoded digests.
     Raises `LocalProtocolError` when there is no reference, or an id or time is not well shaped.
 
     Spec: AS4 Profile 1.0 section 5.1.8; eDelivery AS4 1.15: no MessagePartIdentifier.
     """
-    if not references or any(reference.tag != _REFERENCE for reference in references):
-        raise LocalProtocolError("receipt cannot be built: it needs ds:Reference elements")
-    messaging, signal = _new_signal(
-        messaging_id,
-        timestamp=timestamp,
-        message_id=message_id,
-        ref_to_message_id=ref_to_message_id,
+    info = _write_info(
+        timestamp=timestamp, message_id=message_id, ref_to_message_id=ref_to_message_id
     )
-    receipt = etree.SubElement(signal, _RECEIPT)
-    information = etree.SubElement(receipt, _NON_REPUDIATION, nsmap={"ebbp": names.EBBP})
-    for reference in references:
-        copy = deepcopy(reference)
-        copy.tail = None
-        etree.SubElement(information, _PART_INFORMATION).append(copy)
-    return messaging
+    plain = all(map(_stands_anywhere, references))
+    if not references or not (plain or all(map(_is_reference, references))):
+        raise LocalProtocolError("receipt cannot be built: it needs ds:Reference elements")
+    parts = "".join(
+        f"<ebbp:MessagePartNRInformation>{reference.decode()}</ebbp:MessagePartNRInformation>"
+        for reference in references
+    )
+    messaging = write_messaging(
+        f"<eb:SignalMessage>{info}<eb:Receipt>"
+        f'<ebbp:NonRepudiationInformation xmlns:ebbp="{names.EBBP}">{parts}'
+        "</ebbp:NonRepudiationInformation></eb:Receipt></eb:SignalMessage>",
+        messaging_id=messaging_id,
+    )
+    return messaging if plain else canonicalize(parse_trusted(messaging))
+
+
+def _stands_anywhere(reference: bytes) -> bool:
+    """Say whether this surely is a `ds:Reference` that has the same canonical form inside our Messaging as alone.
+
+    It has unless it declares one of our prefixes: what an element around it declares alike is left out.
+    """
+    return _PLAIN_REFERENCE.match(reference) is not None and _OURS.search(reference) is None
+
+
+def _is_reference(reference: bytes) -> bool:
+    return parse_trusted(reference).tag == _REFERENCE
 
 
 def build_error_messaging(
@@ -282,8 +292,8 @@ def build_error_messaging(
     ref_to_message_id: str | None,
     errors: Sequence[EbmsCode],
     messaging_id: str,
-) -> _Element:
-    """The `eb:Messaging` of an Error signal with the constant texts of the error table and nothing else.
+) -> bytes:
+    """The canonical `eb:Messaging` of an Error signal with the constant texts of the error table and nothing else.
 
     `ref_to_message_id` is None when the message in error could not be read that far.
     Raises `LocalProtocolError` when there is no error, or an id or time is not well shaped.
@@ -292,22 +302,19 @@ def build_error_messaging(
     """
     if not errors:
         raise LocalProtocolError("error signal cannot be built without an error")
-    messaging, signal = _new_signal(
-        messaging_id,
-        timestamp=timestamp,
-        message_id=message_id,
-        ref_to_message_id=ref_to_message_id,
+    info = _write_info(
+        timestamp=timestamp, message_id=message_id, ref_to_message_id=ref_to_message_id
     )
-    for row in errors:
-        attributes = {
-            "errorCode": row.code,
-            "severity": str(row.severity),
-            "category": str(row.category),
-            "origin": str(row.origin),
-            "shortDescription": row.short_description,
-        }
-        if ref_to_message_id is not None:
-            attributes["refToMessageInError"] = ref_to_message_id
-        element = etree.SubElement(signal, _ERROR, attributes)
-        etree.SubElement(element, _DESCRIPTION, {_LANG: "en"}).text = row.description
-    return messaging
+    about = ""
+    if ref_to_message_id is not None:
+        about = f" refToMessageInError={attribute(ref_to_message_id)}"
+    written = "".join(
+        f"<eb:Error category={attribute(row.category)} errorCode={attribute(row.code)}"
+        f" origin={attribute(row.origin)}{about} severity={attribute(row.severity)}"
+        f" shortDescription={attribute(row.short_description)}>"
+        f'<eb:Description xml:lang="en">{content(row.description)}</eb:Description></eb:Error>'
+        for row in errors
+    )
+    return write_messaging(
+        f"<eb:SignalMessage>{info}{written}</eb:SignalMessage>", messaging_id=messaging_id
+    )

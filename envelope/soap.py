@@ -13,6 +13,7 @@ from lxml import etree
 from lxml.etree import _Element
 
 from envelope import names
+from envelope.canonical import attribute
 from envelope.errors import FailedAuthentication, Gate, InvalidHeader, TransportRefused
 from envelope.names import q
 from envelope.xml import ScannedXml
@@ -32,18 +33,12 @@ WSU_ID = q(names.WSU, "Id")
 MEDIA_TYPE = "application/soap+xml"
 """The media type of an envelope that travels without parts, and of the root part of one that has them."""
 
-NSMAP = {
-    "S12": names.S12,
-    "eb": names.EB,
-    "wsse": names.WSSE,
-    "wsu": names.WSU,
-    "ds": names.DS,
-}
-"""The prefixes declared once, at the Envelope, of every message built here."""
-
 _OUR_ROLES = frozenset({None, "", names.S12_ULTIMATE_RECEIVER, names.S12 + "/role/next"})
 _BOOLEANS = {None: False, "0": False, "false": False, "1": True, "true": True}
 _SPACE = " \t\r\n"
+_ENVELOPE_START = (
+    f"<?xml version='1.0' encoding='UTF-8'?>\n<S12:Envelope xmlns:S12=\"{names.S12}\"><S12:Header>"
+).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,18 +183,35 @@ def read_fault(scanned: ScannedXml) -> Fault | None:
     return Fault(code.strip(_SPACE).rpartition(":")[2][:64], " ".join(reason.split())[:200])
 
 
-def build_soap(messaging: _Element, *, security: _Element | None, body_id: str) -> _Element:
-    """An Envelope around `messaging` and `security` (both are moved) with an empty Body that has a wsu:Id.
+def messaging_start(messaging_id: str) -> str:
+    """The start tag of an `eb:Messaging` in canonical form, with mustUnderstand and a wsu:Id to sign by."""
+    return (
+        f'<eb:Messaging xmlns:S12="{names.S12}" xmlns:eb="{names.EB}" xmlns:wsu="{names.WSU}"'
+        f' wsu:Id={attribute(messaging_id)} S12:mustUnderstand="true">'
+    )
+
+
+def write_messaging(content: str, *, messaging_id: str) -> bytes:
+    """The `eb:Messaging` header block around what is written in the prefix eb, in canonical form."""
+    return f"{messaging_start(messaging_id)}{content}</eb:Messaging>".encode()
+
+
+def write_body(body_id: str) -> bytes:
+    """The empty Body with a wsu:Id to sign by, in canonical form."""
+    return (
+        f'<S12:Body xmlns:S12="{names.S12}" xmlns:wsu="{names.WSU}"'
+        f" wsu:Id={attribute(body_id)}></S12:Body>"
+    ).encode()
+
+
+def write_envelope(messaging: bytes, body: bytes, *, security: str = "") -> bytes:
+    """The document around header blocks and Body, each of which declares its own prefixes but S12.
 
     Security stands first, as every WSS4J product writes it.
     """
-    envelope = etree.Element(ENVELOPE, nsmap=NSMAP)
-    header = etree.SubElement(envelope, HEADER)
-    if security is not None:
-        header.append(security)
-    header.append(messaging)
-    etree.SubElement(envelope, BODY, {WSU_ID: body_id})
-    return envelope
+    return b"".join(
+        (_ENVELOPE_START, security.encode(), messaging, b"</S12:Header>", body, b"</S12:Envelope>")
+    )
 
 
 def serialize(element: _Element) -> bytes:

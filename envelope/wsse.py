@@ -5,7 +5,7 @@ the digests of Messaging and Body, then asks the caller's certificate check abou
 a stranger never makes the private key work. G7 unwraps the content key. Part digests are `parts`' affair (G8).
 
 Outbound, a UserMessage is signed over Messaging, Body and the digests that its sealed parts bring along, and the
-content key is wrapped for the receiver. The header is written in canonical form, so building is cheap.
+content key is wrapped for the receiver. All of it is written in canonical form, so building is cheap.
 
 Spec: WSS SOAP Message Security 1.1.1; WSS SwA Profile 1.1; eDelivery AS4 1.15 section 4.2.
 """
@@ -15,7 +15,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, Self
-from urllib.parse import quote
 
 from cryptography import x509
 
@@ -28,7 +27,7 @@ from envelope.errors import (
 )
 from envelope.key_agreement import agree_content_key
 from envelope.limits import DEFAULT_LIMITS, Limits
-from envelope.messaging import PartyId, UserMessage, build_messaging
+from envelope.messaging import PartyId, UserMessage, build_messaging, cid_uri
 from envelope.pmode import KeyTransport, SecurityPolicy, SecuritySuite
 from envelope.security_header import SecurityHeader, read_security, read_signer
 from envelope.security_token import (
@@ -36,7 +35,7 @@ from envelope.security_token import (
     write_binary_security_token,
     write_token_reference,
 )
-from envelope.soap import WSU_ID, SoapDocument, build_soap, serialize
+from envelope.soap import SoapDocument, messaging_start, write_body, write_envelope
 from envelope.verified import (
     _PROOF,
     AuthenticatedSignal,
@@ -47,7 +46,6 @@ from envelope.verified import (
     SignatureRecord,
     SignedReference,
 )
-from envelope.xml import canonicalize, parse_trusted
 from envelope.xmldsig import (
     verify_reference,
     verify_signature,
@@ -63,8 +61,6 @@ from envelope.xmlenc import (
 )
 
 if TYPE_CHECKING:
-    from lxml.etree import _Element
-
     from envelope.parts import SealedPart
 
 _ID: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
@@ -310,7 +306,7 @@ def build_user_message(
     messaging = build_messaging(user_message, messaging_id=ids.messaging)
     return _sign(
         messaging,
-        [(_cid_uri(part.content_id), part.digest) for part in sealed],
+        [(cid_uri(part.content_id), part.digest) for part in sealed],
         signer=signer,
         suite=suite,
         ids=ids,
@@ -318,10 +314,8 @@ def build_user_message(
     )
 
 
-def sign_signal(
-    messaging: "_Element", *, signer: Signer, suite: SecuritySuite, ids: WireIds
-) -> bytes:
-    """A whole signed envelope around the Messaging header of a receipt or an error, whose id is `ids.messaging`.
+def sign_signal(messaging: bytes, *, signer: Signer, suite: SecuritySuite, ids: WireIds) -> bytes:
+    """A whole signed envelope around the canonical Messaging of a receipt or an error, whose id is `ids.messaging`.
 
     Spec: AS4 Profile 1.0 section 5.1.8; eDelivery AS4 1.15 section 4.2.
     """
@@ -335,10 +329,6 @@ def _check_sealed(user_message: UserMessage, sealed: Sequence["SealedPart"]) -> 
     ]
     if listed != [(part.content_id, part.compressed, part.mime_type) for part in sealed]:
         raise LocalProtocolError("the sealed parts are not the parts that the message lists")
-
-
-def _cid_uri(content_id: str) -> str:
-    return "cid:" + quote(content_id, safe="@!$&'()*+,;=:/?~")
 
 
 def _write_encryption(
@@ -367,7 +357,7 @@ def _write_encryption(
         )
         + "".join(
             write_encrypted_data(
-                _cid_uri(part.content_id),
+                cid_uri(part.content_id),
                 _GZIP if part.compressed else part.mime_type,
                 data_id=data_id,
                 key_id=ids.encrypted_key,
@@ -378,7 +368,7 @@ def _write_encryption(
 
 
 def _sign(
-    messaging: "_Element",
+    messaging: bytes,
     parts: Sequence[tuple[str, bytes]],
     *,
     signer: Signer,
@@ -389,15 +379,14 @@ def _sign(
     """Put `messaging` into an envelope and sign it, the Body and the digests of `parts` by URI."""
     if suite.digest_algorithm != names.SHA256:
         raise LocalProtocolError("digests are sent with SHA-256 only")
-    if messaging.get(WSU_ID) != ids.messaging:
+    if not messaging.startswith(messaging_start(ids.messaging).encode()):
         raise LocalProtocolError("the Messaging header has another id")
-    envelope = build_soap(messaging, security=None, body_id=ids.body)
-    header, body = envelope
+    body = write_body(ids.body)
+    # Both use S12 at their outermost element, so listing the prefix or not gives the same canonical form.
     prefix = "S12" if suite.inclusive_prefixes else ""
-    listed = (prefix,) if prefix else ()
     digests = [
-        (f"#{ids.messaging}", hashlib.sha256(canonicalize(messaging, listed)).digest()),
-        (f"#{ids.body}", hashlib.sha256(canonicalize(body, listed)).digest()),
+        (f"#{ids.messaging}", hashlib.sha256(messaging).digest()),
+        (f"#{ids.body}", hashlib.sha256(body).digest()),
         *parts,
     ]
     references = tuple(
@@ -417,5 +406,4 @@ def _sign(
         f' xmlns:ds="{names.DS}" xmlns:xenc="{names.XENC}" S12:mustUnderstand="true">'
         f"{encryption}{token}{signature}</wsse:Security>"
     )
-    header.insert(0, parse_trusted(security.encode()))
-    return SignedEnvelope(serialize(envelope), references)
+    return SignedEnvelope(write_envelope(messaging, body, security=security), references)

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from envelope import names
+from envelope.canonical import attribute
 from envelope.errors import (
     FailedAuthentication,
     Gate,
@@ -497,19 +498,6 @@ def write_signature(signed_info: str, value: bytes, key_info: str, *, signature_
         f"<ds:SignatureValue>{base64.b64encode(value).decode('ascii')}</ds:SignatureValue>"
         f"<ds:KeyInfo>{key_info}</ds:KeyInfo></ds:Signature>"
     )
-
-
-def attribute(value: str) -> str:
-    """`value` as an attribute in canonical form: quoted with `\"`, and only what must be escaped is."""
-    escaped = (
-        value.replace("&", "&amp;")
-        .replace("<", "&lt;")
-        .replace('"', "&quot;")
-        .replace("\t", "&#x9;")
-        .replace("\n", "&#xA;")
-        .replace("\r", "&#xD;")
-    )
-    return f'"{escaped}"'
 
 
 def _declare_ds(xml: str, name: str) -> str:

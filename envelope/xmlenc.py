@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from envelope import names
+from envelope.canonical import attribute
 from envelope.errors import (
     FailedAuthentication,
     FailedDecryption,
@@ -43,7 +44,6 @@ from envelope.xmldsig import (
     DIGEST_METHOD,
     KEY_INFO,
     TRANSFORM,
-    attribute,
     check_rsa_size,
     decode_base64,
     leaf_text,

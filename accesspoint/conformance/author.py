@@ -9,7 +9,7 @@ Spec: eDelivery AS4 1.15: compress, sign, encrypt.
 import base64
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -149,20 +149,22 @@ class Author:
 
     def receipt(self, request: Message) -> bytes:
         """A signed receipt for whatever came, over every reference that stands in it: nothing of it is verified."""
-        return self._receipt(request.message_id, request.all(names.DS, "Reference"))
+        return self._receipt(
+            request.message_id, map(canonicalize, request.all(names.DS, "Reference"))
+        )
 
     def receipt_for(self, proven: AuthenticatedUserMessage) -> Message:
         """The receipt for a message whose signature was verified, as an answer; it repeats what was verified."""
-        references = [etree.fromstring(one.xml) for one in proven.references]
+        references = [one.xml for one in proven.references]
         return Message(_SOAP_TYPE, self._receipt(proven.user_message.message_id, references), 200)
 
-    def _receipt(self, message_id: str, references: Sequence[Any]) -> bytes:
+    def _receipt(self, message_id: str, references: Iterable[bytes]) -> bytes:
         ids = WireIds.new(uuid.uuid4().hex)
         messaging = build_receipt_messaging(
             message_id=f"{uuid.uuid4()}@conformance.invalid",
             timestamp=timestamp(datetime.now(UTC)),
             ref_to_message_id=message_id,
-            references=references,
+            references=list(references),
             messaging_id=ids.messaging,
         )
         return sign_signal(messaging, signer=self.signer, suite=self.suite, ids=ids)
@@ -181,7 +183,7 @@ class Author:
             errors=[error.ebms],
             messaging_id=ids.messaging,
         )
-        body = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+        body = soap.write_envelope(messaging, soap.write_body(ids.body))
         return Message(_SOAP_TYPE, body, 200)
 
     def _seal(

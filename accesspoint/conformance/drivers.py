@@ -116,7 +116,7 @@ def write_push(
     unique = hashlib.sha256(message_id.encode()).hexdigest()[:32]
     ids = WireIds.new(unique)
     messaging = build_messaging(message, messaging_id=ids.messaging)
-    root = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+    root = soap.write_envelope(messaging, soap.write_body(ids.body))
     writer = MultipartWriter(f"=_{unique}", f"root-{unique}@conformance.invalid", root)
     pieces = [writer.opening()]
     for info, content in parts:

@@ -142,5 +142,5 @@ class Refuser:
             signer = self._identity.signer_for(suite)
             body = sign_signal(messaging, signer=signer, suite=suite, ids=ids)
         else:
-            body = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+            body = soap.write_envelope(messaging, soap.write_body(ids.body))
         return Answer(200, SOAP_TYPE, body, close=True)

@@ -28,7 +28,7 @@ from envelope.messaging import (
     Service,
     UserMessage,
 )
-from envelope.xml import scan
+from envelope.xml import parse_trusted, scan
 
 EXAMPLE = UserMessage(
     message_id="b5a5b0c0-8f0f-4a5e-9c0f-3f7d2a1f0001@sender.example",
@@ -70,7 +70,7 @@ MINIMAL = replace(
 
 def wire(message: UserMessage) -> bytes:
     block = messaging.build_messaging(message, messaging_id="m-1")
-    return soap.serialize(soap.build_soap(block, security=None, body_id="b-1"))
+    return soap.write_envelope(block, soap.write_body("b-1"))
 
 
 def parse(data: bytes) -> UserMessage:
@@ -97,7 +97,7 @@ def test_what_is_built_is_what_is_read(message: UserMessage) -> None:
 
 
 def test_the_header_block_can_be_signed_and_must_be_understood() -> None:
-    block = messaging.build_messaging(MINIMAL, messaging_id="m-1")
+    block = parse_trusted(messaging.build_messaging(MINIMAL, messaging_id="m-1"))
     assert block.get(soap.WSU_ID) == "m-1"
     assert block.get(soap.MUST_UNDERSTAND) == "true"
 
@@ -367,7 +367,7 @@ def test_a_signal_alone_is_no_user_message() -> None:
         ("</eb:UserMessage>", "<x xmlns='urn:x'/></eb:UserMessage>"),
         (' name="finalRecipient"', ""),
         (
-            '<eb:PartInfo href="cid:part-2@sender.example"/>',
+            '<eb:PartInfo href="cid:part-2@sender.example"></eb:PartInfo>',
             "<eb:PartInfo><eb:PartProperties/></eb:PartInfo>",
         ),
     ],

@@ -318,5 +318,5 @@ def test_a_partner_may_use_prefix_lists_in_what_we_repeat(workshop, sent):
 
     receipt = build_receipt(verified, **arguments(workshop))
 
-    assert receipt.count(b"InclusiveNamespaces") == 1
+    assert receipt.count(b'PrefixList="nothing"') == 1
     match(workshop, receipt, sent, expected=verified.references)

@@ -111,16 +111,15 @@ def test_something_else_is_no_envelope() -> None:
 
 
 def test_a_built_envelope_is_read_again() -> None:
-    built = soap.build_soap(
-        parse_trusted(MESSAGING.encode()), security=parse_trusted(SECURITY.encode()), body_id="b-1"
-    )
-    data = soap.serialize(built)
+    messaging = soap.write_messaging("", messaging_id="m-1")
+    data = soap.write_envelope(messaging, soap.write_body("b-1"), security=SECURITY)
     document = soap.parse_soap(scan(data))
     assert [block.tag for block in document.header] == [soap.SECURITY, soap.MESSAGING]
     assert document.body.get(soap.WSU_ID) == "b-1"
     assert data.count(b"xmlns:eb=") == 1
-    unsigned = soap.build_soap(parse_trusted(MESSAGING.encode()), security=None, body_id="b-2")
-    assert soap.parse_soap(scan(soap.serialize(unsigned))).security is None
+    assert document.messaging.get(soap.WSU_ID) == "m-1"
+    unsigned = soap.write_envelope(messaging, soap.write_body("b-2"))
+    assert soap.parse_soap(scan(unsigned)).security is None
 
 
 @pytest.mark.parametrize("code", list(soap.FaultCode))

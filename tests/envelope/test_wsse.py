@@ -24,7 +24,7 @@ from envelope.messaging import PartyId
 from envelope.names import q
 from envelope.pmode import EDELIVERY_1_15, KeyTransport, Quirk, SecuritySuite, TokenForm
 from envelope.signals import build_error_messaging
-from envelope.soap import build_soap, serialize
+from envelope.soap import write_body, write_envelope
 from envelope.wsse import WireIds, build_user_message, decrypt_key, sign_signal
 from envelope.xml import canonicalize, scan
 from envelope.xmldsig import verify_record
@@ -334,7 +334,7 @@ def error_signal(workshop, *, signer=None, signed=True, suite=SecuritySuite()): 
         messaging_id=workshop.wire_ids.messaging,
     )
     if not signed:
-        return serialize(build_soap(messaging, security=None, body_id="b"))
+        return write_envelope(messaging, write_body("b"))
     return sign_signal(
         messaging,
         signer=signer or workshop.people.receiver,

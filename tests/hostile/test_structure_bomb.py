@@ -20,10 +20,9 @@ def in_header(element: str) -> Callable[[str], str]:
 
 def in_transform(content: str) -> Callable[[str], str]:
     def place(soap: str) -> str:
-        closed = "/></ds:Transforms><ds:DigestMethod"
+        closed = "</ds:Transform></ds:Transforms><ds:DigestMethod"
         assert closed in soap
-        opened = closed.replace("/>", f">{content}</ds:Transform>", 1)
-        return soap.replace(closed, opened, 1)
+        return soap.replace(closed, content + closed, 1)
 
     return place
 

@@ -22,7 +22,7 @@ from envelope.messaging import build_messaging
 from envelope.parts import SealedPart
 from envelope.pmode import SecuritySuite, TokenForm
 from envelope.receipts import build_receipt
-from envelope.soap import build_soap, serialize
+from envelope.soap import write_body, write_envelope
 from envelope.wsse import WireIds
 
 pytestmark = [
@@ -82,7 +82,7 @@ class Desk:
                 ("application/gzip", gzip.compress(payload)) if compress else ("text/xml", payload)
             )
         messaging = build_messaging(user_message(infos), messaging_id="id-messaging")
-        soap = serialize(build_soap(messaging, security=None, body_id="id-body"))
+        soap = write_envelope(messaging, write_body("id-body"))
         job = self._job(self.municipality, soap, parts) | {
             "do": "write",
             "messaging_namespace": names.EB,

@@ -38,7 +38,7 @@ from envelope.signals import (
 from envelope.soap import SoapDocument
 from envelope.verified import ParsedSignal, ReceiptEvidence, SignedReference
 from envelope.wsse import Signer, WireIds, authenticate_signal, sign_signal
-from envelope.xml import parse_trusted, scan
+from envelope.xml import canonicalize, parse_trusted, scan
 from envelope.xmldsig import read_signature
 
 SOAP_TYPE = "application/soap+xml; charset=UTF-8"
@@ -189,11 +189,10 @@ class Answers:
             message_id=f"{uuid.uuid4()}@peer.example",
             timestamp=timestamp(datetime.now(UTC)),
             ref_to_message_id=message_id or arrived.message_id,
-            references=[parse_trusted(reference.xml) for reference in chosen],
+            references=[reference.xml for reference in chosen],
             messaging_id=ids.messaging,
         )
-        change(messaging)
-        return self._finish(messaging, ids, signed, signer)
+        return self._finish(_changed(messaging, change), ids, signed, signer)
 
     def error(
         self,
@@ -212,13 +211,18 @@ class Answers:
             errors=[code],
             messaging_id=ids.messaging,
         )
-        change(messaging)
-        return self._finish(messaging, ids, signed, signer)
+        return self._finish(_changed(messaging, change), ids, signed, signer)
 
-    def _finish(self, messaging: Any, ids: WireIds, signed: bool, signer: Signer | None) -> bytes:
+    def _finish(self, messaging: bytes, ids: WireIds, signed: bool, signer: Signer | None) -> bytes:
         if signed:
             return sign_signal(messaging, signer=signer or self.signer, suite=self.suite, ids=ids)
-        return soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+        return soap.write_envelope(messaging, soap.write_body(ids.body))
+
+
+def _changed(messaging: bytes, change: Callable[[Any], None]) -> bytes:
+    root = parse_trusted(messaging)
+    change(root)
+    return canonicalize(root)
 
 
 Behaviour = Callable[[Arrived, web.Request], Awaitable[web.StreamResponse]]

@@ -38,7 +38,7 @@ from envelope.parts import PartOpener, PartSealer, SealedPart, verify_parts
 from envelope.pmode import DOMIBUS_LIKE, EDELIVERY_1_15, PMode, Quirk, SecurityPolicy, SecuritySuite
 from envelope.receipts import build_receipt, match_receipt
 from envelope.signals import build_error_messaging, read_signal
-from envelope.soap import build_soap, parse_soap, serialize
+from envelope.soap import parse_soap, write_body, write_envelope
 from envelope.verified import (
     ParsedSignal,
     ParsedUserMessage,
@@ -169,7 +169,7 @@ class Endpoint:
             signer = self.station.issued.signer()
             answer = sign_signal(messaging, signer=signer, suite=SecuritySuite(), ids=ids)
         else:
-            answer = serialize(build_soap(messaging, security=None, body_id=ids.body))
+            answer = write_envelope(messaging, write_body(ids.body))
         return web.Response(body=answer, headers={"Content-Type": SOAP})
 
 

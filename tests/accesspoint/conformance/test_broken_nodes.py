@@ -55,9 +55,7 @@ def with_error(request: Message, answer: Message) -> Message:
         errors=[CODES["EBMS:0004"]],
         messaging_id=ids.messaging,
     )
-    return Message(
-        SOAP, soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body)), 200
-    )
+    return Message(SOAP, soap.write_envelope(messaging, soap.write_body(ids.body)), 200)
 
 
 def with_nothing(request: Message, answer: Message) -> Message:

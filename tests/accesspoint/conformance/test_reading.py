@@ -29,7 +29,7 @@ def error_about(message_id: str | None) -> Message:
         errors=[CODES["EBMS:0303"]],
         messaging_id=ids.messaging,
     )
-    octets = soap.serialize(soap.build_soap(messaging, security=None, body_id=ids.body))
+    octets = soap.write_envelope(messaging, soap.write_body(ids.body))
     return Message("application/soap+xml", octets, 200)
 
 

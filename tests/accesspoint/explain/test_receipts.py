@@ -21,7 +21,6 @@ from envelope.pmode import SecuritySuite
 from envelope.signals import build_receipt_messaging
 from envelope.verified import SignedReference
 from envelope.wsse import WireIds, sign_signal
-from envelope.xml import parse_trusted
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Exchange:
             message_id="r-1@clinic.example",
             timestamp=timestamp(self.pki.now + timedelta(seconds=1)),
             ref_to_message_id=answered or self.wire.message_id,
-            references=[parse_trusted(each.xml) for each in references],
+            references=[each.xml for each in references],
             messaging_id=ids.messaging,
         )
         return sign_signal(
