@@ -51,6 +51,7 @@ from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells
+from accesspoint.stations.awaiting import AcknowledgementWatch, Patience
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
@@ -246,7 +247,7 @@ class AccessPoint:
         self.sharing = Sharing.configured(
             configuration.sharing, database=self.database, payloads=self.payloads, bells=self.bells, clock=self.clock
         )  # fmt: skip
-        handler = self._build_handler() if Runs.MSH in runs else None
+        self.handler = handler = self._build_handler() if Runs.MSH in runs else None
         submit = self._build_submit() if Runs.AP in runs else None
         if self.application is not None:
             self.application.down = (
@@ -277,13 +278,9 @@ class AccessPoint:
         backend = self.build_backend()
         if backend is None:
             self.desk = PullDesk(
-                database=self.database,
-                payloads=self.payloads,
-                reporter=self.reporter,
-                bells=self.bells,
-                clock=self.clock,
-                ids=self.ids,
-            )
+                database=self.database, payloads=self.payloads, reporter=self.reporter, bells=self.bells,
+                clock=self.clock, ids=self.ids,
+            )  # fmt: skip
         else:
             stack.push_async_callback(backend.close)
             carry = backend_carrier(backend, self.payloads)
@@ -302,7 +299,8 @@ class AccessPoint:
         )
 
     def _build_handler(self) -> MessageServiceHandler:
-        return MessageServiceHandler(
+        waiting = self.configuration.acknowledging
+        handler = MessageServiceHandler(
             database=self.database,
             payloads=self.payloads,
             reporter=self.reporter,
@@ -310,7 +308,14 @@ class AccessPoint:
             ids=self.ids,
             peppol_receivers=self.configuration.peppol_receivers,
             sharing=self.sharing,
+            alert=waiting.alert,
         )
+        watch = AcknowledgementWatch(
+            database=self.database, handler=handler, reporter=self.reporter, bells=self.bells, clock=self.clock,
+            patience=Patience(waiting.resend, waiting.resends),
+        )  # fmt: skip
+        self._tasks.append(watch.run)
+        return handler
 
     def _build_submit(self) -> Submit:
         return Submit(
@@ -335,13 +340,9 @@ class AccessPoint:
             database=self.database, payloads=self.payloads, identity=self.identity, trust=trust
         )
         receipts = LateReceipts(
-            database=self.database,
-            agreements=self.agreements,
-            trust=trust,
-            reporter=self.reporter,
-            bells=self.bells,
-            clock=self.clock,
-        )
+            database=self.database, agreements=self.agreements, trust=trust, reporter=self.reporter,
+            bells=self.bells, clock=self.clock,
+        )  # fmt: skip
         sender = Sender(
             database=self.database,
             payloads=self.payloads,
@@ -376,12 +377,9 @@ class AccessPoint:
             consumer=self.consumer,
         )
         refuser = Refuser(
-            database=self.database,
-            identity=self.identity,
-            suite=self.agreements.default.suite,
-            clock=self.clock,
-            ids=self.ids,
-        )
+            database=self.database, identity=self.identity, suite=self.agreements.default.suite,
+            clock=self.clock, ids=self.ids,
+        )  # fmt: skip
         self.as4 = As4Server(receiver, refuser, admit=self.reserve.require)
         dispatcher = Dispatcher(
             database=self.database,

@@ -38,6 +38,7 @@ from accesspoint.config_values import (
     Url,
 )
 from accesspoint.retry import RetrySchedule
+from envelope.ehmi import TIME_TO_ACKNOWLEDGE
 from keys.revocation import RevocationMode
 from keys.tls import ALLOWED, TlsSettings
 
@@ -387,9 +388,23 @@ class Backend(Table):
 
 
 class Acknowledging(Table):
-    """Whether the end-user application answers with a MedCom acknowledgement by itself."""
+    """How this node answers, and how long it waits for the answers of others.
 
-    fhir: Literal["automatic", "off"] = "automatic"
+    `fhir`: whether the end-user application answers with a MedCom acknowledgement by itself, or when it is told to.
+    Nobody has acknowledged an envelope: after `alert` it is told of, after `resend` the message goes out in another
+    envelope, by itself, at most `resends` times; without `resend` only a person sends it again.
+    """
+
+    fhir: Literal["automatic", "on-demand", "off"] = "automatic"
+    alert: Duration = TIME_TO_ACKNOWLEDGE
+    resend: Duration | None = None
+    resends: Annotated[int, Field(ge=1, le=2)] = 2
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.resend is not None and self.resend < self.alert:
+            raise ValueError("resend must not come before alert")
+        return self
 
 
 class Sharing(Organisation):

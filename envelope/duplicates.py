@@ -29,6 +29,8 @@ class Decision:
 
     `delivers`: the content goes on to the end user. `acknowledges`: an ehmiSBDH acknowledgement leaves.
     `repeats`: its outcome and its signal are those already given, only envelope id and times are new.
+    `tells`: the end-user application is given the repetition, because its own answer may be the one that was lost;
+    its table (`envelope.fhir.duplicates`) decides, and never shows it again.
     """
 
     action: Action
@@ -36,6 +38,7 @@ class Decision:
     delivers: bool
     acknowledges: bool
     repeats: bool
+    tells: bool = False
 
 
 DECISIONS: Final[Mapping[tuple[bool, bool], Decision]] = {
@@ -55,6 +58,7 @@ DECISIONS: Final[Mapping[tuple[bool, bool], Decision]] = {
         delivers=False,
         acknowledges=True,
         repeats=True,
+        tells=True,
     ),
     (True, False): Decision(
         Action.REFUSE,
@@ -65,6 +69,9 @@ DECISIONS: Final[Mapping[tuple[bool, bool], Decision]] = {
     ),
 }
 """Keyed by (envelope seen, message seen)."""
+
+OF_ACTION: Final[Mapping[Action, Decision]] = {row.action: row for row in DECISIONS.values()}
+"""The same rows, by what they say to do."""
 
 
 def decide(envelope_seen: bool, message_seen: bool) -> Action:

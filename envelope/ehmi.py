@@ -12,7 +12,7 @@ Spec: ehmiSBDH 2.0, header fields, scopes and identifiers; MedCom terminology 1.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
@@ -40,7 +40,9 @@ PROCESS_IDS: Final = frozenset(
         names.EHMI_PROCESS,
         "sdn-emergence",
         "sdn-distribution",
+        "fod-distribution",
         "urn:www.digst.dk:profile:sdn-emergence",
+        "urn:www.digst.dk:profile:fod-emergence",
     }
 )
 """The current process identifier and the spellings it had before."""
@@ -106,6 +108,7 @@ SBDH_ACKNOWLEDGEMENT: Final = DocumentType(
     "EHMI-ReceiptAcknowledgement",
     frozenset(
         {
+            f"{_EBXML_PROD}:{ACKNOWLEDGEMENT_STANDARD}##urn:dk:medcom:{ACKNOWLEDGEMENT_STANDARD}::1.0",
             f"{_EBXML_PROD}SBDHReceiptAcknowledgement",
             _EBXML_PROD + _SMP_ACKNOWLEDGEMENT,
             "urn:dk:healthcare:ehmi:messaging:envelope:xml:sbdhacknowledgement:1.0",
@@ -255,6 +258,35 @@ def envelope_for_message(
         creation_date_and_time=created,
         scopes=tuple(scopes),
         binary_content_mime_type=facts.mime_type,
+    )
+
+
+def renew_envelope(
+    header: StandardBusinessDocumentHeader, *, instance_identifier: str, created_at: datetime
+) -> StandardBusinessDocumentHeader:
+    """Make the header of another envelope for the same message: its identifier and its times are new, nothing else.
+
+    Raises LocalProtocolError for an acknowledgement, which is never sent again by itself, and for `created_at`
+    without a zone.
+
+    Spec: ehmiSBDH 2.0, reliable messaging, scenarios 3 and 4.
+    """
+    if is_acknowledgement(header):
+        raise LocalProtocolError("an acknowledgement is not put into another envelope")
+    created = date_time(created_at)
+    correlation = CorrelationInformation(
+        created, instance_identifier, date_time(created_at + TIME_TO_ACKNOWLEDGE)
+    )
+    return replace(
+        header,
+        instance_identifier=instance_identifier,
+        creation_date_and_time=created,
+        scopes=tuple(
+            acknowledgement_scope(REQUEST, correlation)
+            if scope.type == ScopeType.RECEIPT_ACKNOWLEDGEMENT
+            else scope
+            for scope in header.scopes
+        ),
     )
 
 

@@ -2,7 +2,8 @@
 
 Outwards it recognises a message, holds it against the named rules, refuses a broken one before anything
 is promised, and stores it for good. Inwards it validates what arrived, hands it to the backend (or sets it
-aside, when it refuses it) and answers with a MedCom FHIR Acknowledgement, which is a message of its own.
+aside, when it refuses it) and answers with a MedCom FHIR Acknowledgement, which is a message of its own. What was
+received before is not shown again; it is answered as the first time.
 
 Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (medcom digest 13 to 15).
 """
@@ -10,7 +11,9 @@ Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (med
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, cast
+
+import orjson
 
 import envelope.fhir as fhir
 from accesspoint.clock import Clock, to_microseconds
@@ -20,10 +23,17 @@ from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.link import Handover, Link, insert_handover
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import stored
-from accesspoint.store.database import Database, Transaction
+from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.payloads import PayloadStore
 from envelope.ehmi import check_envelope, envelope_for_message
 from envelope.errors import LocalProtocolError, SbdRefused
+from envelope.fhir.duplicates import (
+    BUNDLE_REUSED,
+    MESSAGE_REUSED,
+    Action,
+    content_digest,
+    decide,
+)
 from envelope.limits import DEFAULT_LIMITS, Limits
 
 STATION: Final = "EUA"
@@ -37,6 +47,7 @@ OTHER_MESSAGE: Final = fhir.Finding(
 )
 """An envelope that names another message than it carries: what was acknowledged as one would be shown as the other."""
 
+Code = Literal["ok", "fatal-error", "transient-error"]
 RESPONSE_CODES: Final = frozenset({"ok", "fatal-error", "transient-error"})
 
 
@@ -80,8 +91,10 @@ class EndUserApplication:
         known: Mapping[str, Address],
         readdress: bool,
         acknowledge: bool,
+        on_demand: bool = False,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
+        """With `acknowledge` messages are answered by themselves, with `on_demand` when somebody says how."""
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
@@ -92,6 +105,7 @@ class EndUserApplication:
         self._known = known
         self._readdress = readdress
         self._acknowledge = acknowledge
+        self._on_demand = on_demand
         self._limits = limits
         self.down: Link[Document]
 
@@ -154,42 +168,107 @@ class EndUserApplication:
         data = await self._payloads.aside(partial(self._read, document.stored))
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None
-        response: fhir.Response | None = None
+        facts: fhir.MessageFacts | None = None
+        content = ""
         try:
             message = fhir.read_message(data)
+            content = await self._payloads.aside(partial(content_digest, message))
             facts = fhir.recognise(message)
-            findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
-            if facts.message_id == document.message_identifier:
-                response = facts.response
-            else:
-                findings = (*findings, OTHER_MESSAGE)
         except fhir.MessageRefused as refused:
             findings = tuple(refused.findings)
+        action, earlier = await self._find_earlier(document)
+        if earlier is not None:
+            return await self._take_again(document, message, earlier, content)
+        response: fhir.Response | None = None
+        if message is not None and facts is not None:
+            findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
+            if facts.message_id != document.message_identifier:
+                findings = (*findings, OTHER_MESSAGE)
+            else:
+                response = facts.response
+        if action is Action.REFUSE and not document.is_acknowledgement:
+            findings = (*findings, BUNDLE_REUSED)
         if response is not None and response.code in RESPONSE_CODES:
-            delivered = self._deliver(document, acknowledgement=response.code)
+            delivered = self._deliver(document, acknowledgement=response.code, content=content)
             return delivered.then(self._correlate(document, response))
-        code: Literal["ok", "fatal-error"] = "fatal-error" if findings else "ok"
+        code: Code = "fatal-error" if findings else "ok"
         problem = INVALID if findings else None
         answer = await self._payloads.aside(
             partial(self._answer, document, message, code, findings)
         )
         if answer is None:
-            return self._deliver(document, acknowledgement="none", problem=problem)
+            owed = self._on_demand and message is not None and not document.is_acknowledgement
+            return self._deliver(
+                document,
+                acknowledgement="awaited" if owed else "none",
+                problem=problem,
+                content=content,
+            )
         taken = self._deliver(
-            document, acknowledgement=code, problem=problem, set_aside=problem is not None
-        )
+            document, acknowledgement=code, problem=problem, set_aside=problem is not None,
+            content=content, answer=findings,
+        )  # fmt: skip
         return taken.then(await self._send(answer))
+
+    async def _find_earlier(self, document: Document) -> tuple[Action, Row | None]:
+        """What the table says of a message, and the row of its first copy where it was received before."""
+        rows = await self._database.fetch(
+            "SELECT * FROM documents WHERE direction = 'in' AND sender = $1 AND receiver = $2"
+            " AND (message_identifier = $3 OR bundle_identifier = $4)",
+            document.sender.gln, document.receiver.gln, document.message_identifier,
+            document.message_envelope_identifier,
+        )  # fmt: skip
+        bundle = document.message_envelope_identifier
+        same = [row for row in rows if row["message_identifier"] == document.message_identifier]
+        seen = any(row["bundle_identifier"] == bundle for row in same or rows)
+        return decide(seen, bool(same)), same[0] if same else None
+
+    async def _take_again(
+        self,
+        document: Document,
+        message: fhir.FhirMessage | None,
+        earlier: Row,
+        content: str,
+    ) -> Commit:
+        """Answer a message that was received before as the first time, and show it to nobody.
+
+        Other content under its identifier is no repetition: its sender is told so, and the first one stays.
+        """
+        code, problem = str(earlier["acknowledgement"]), None
+        findings = _findings_from_json(earlier["answer"])
+        if earlier["content_sha256"] != content:
+            code, problem, findings = "fatal-error", "duplicate-content", (MESSAGE_REUSED,)
+
+        async def work(tx: Transaction) -> None:
+            await self._note(tx, "resubmitted", document, problem=problem)
+
+        answered = code in RESPONSE_CODES and not document.is_acknowledgement
+        if not answered or message is None:
+            return Commit(work)
+        answer = await self._payloads.aside(
+            partial(self._try_to_build, document, message, cast(Code, code), findings)
+        )
+        return Commit(work) if answer is None else Commit(work).then(await self._send(answer))
 
     def _answer(
         self,
         document: Document,
         message: fhir.FhirMessage | None,
-        code: Literal["ok", "fatal-error"],
+        code: Code,
         findings: tuple[fhir.Finding, ...],
     ) -> Document | None:
         """The FHIR Acknowledgement that goes out, or None where there is nobody to answer or answers are off."""
         if not self._acknowledge or message is None:
             return None
+        return self._try_to_build(document, message, code, findings)
+
+    def _try_to_build(
+        self,
+        document: Document,
+        message: fhir.FhirMessage,
+        code: Code,
+        findings: tuple[fhir.Finding, ...],
+    ) -> Document | None:
         try:
             return self._build_acknowledgement(document, message, code, findings)
         except (LocalProtocolError, fhir.MessageRefused):
@@ -231,6 +310,8 @@ class EndUserApplication:
         acknowledgement: str,
         problem: str | None = None,
         set_aside: bool = False,
+        content: str = "",
+        answer: tuple[fhir.Finding, ...] = (),
     ) -> Commit:
         """Store a received message and owe it to the backend; the end event is reported once the backend has it.
 
@@ -240,7 +321,14 @@ class EndUserApplication:
         delivery = self._delivery(document)
 
         async def work(tx: Transaction) -> None:
-            await self._insert_document(tx, "in", document, acknowledgement=acknowledgement)
+            await self._insert_document(
+                tx,
+                "in",
+                document,
+                acknowledgement=acknowledgement,
+                content=content,
+                answer=_findings_to_json(answer),
+            )
             await insert_handover(tx, delivery, at=now, set_aside=problem if set_aside else None)
             if set_aside:
                 await self._reporter.report(tx, Act.EUA_FINALIZED, document.delivery_facts())
@@ -296,7 +384,7 @@ class EndUserApplication:
         self,
         document: Document,
         message: fhir.FhirMessage,
-        code: Literal["ok", "fatal-error"],
+        code: Code,
         findings: tuple[fhir.Finding, ...],
     ) -> Document:
         """The FHIR Acknowledgement of `message`, as this station itself sends it: nothing is read back from it,
@@ -366,15 +454,23 @@ class EndUserApplication:
             return stored(writer.finish())
 
     async def _insert_document(
-        self, tx: Transaction, direction: str, document: Document, *, acknowledgement: str
+        self,
+        tx: Transaction,
+        direction: str,
+        document: Document,
+        *,
+        acknowledgement: str,
+        content: str = "",
+        answer: str = "",
     ) -> None:
         await tx.execute(
             "INSERT INTO documents (direction, message_identifier, id, event_code, sender, receiver, media_type,"
-            " payload, payload_bytes, payload_sha256, acknowledgement, created_at)"
-            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12)",
+            " payload, payload_bytes, payload_sha256, acknowledgement, bundle_identifier, content_sha256, answer,"
+            " created_at) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)",
             direction, document.message_identifier, self._ids.ulid(), document.event_code, document.sender.gln,
             document.receiver.gln, document.media_type, document.stored.payload, document.stored.payload_bytes,
-            document.stored.payload_sha256, acknowledgement, to_microseconds(self._clock.now()),
+            document.stored.payload_sha256, acknowledgement, document.message_envelope_identifier, content, answer,
+            to_microseconds(self._clock.now()),
         )  # fmt: skip
 
     async def _note(
@@ -397,3 +493,15 @@ class EndUserApplication:
             problem=problem,
             detail=detail,
         )
+
+
+def _findings_to_json(findings: tuple[fhir.Finding, ...]) -> str:
+    """What an acknowledgement told of: names of rules, paths and constant texts, nothing that a sender wrote."""
+    return orjson.dumps(findings).decode() if findings else ""
+
+
+def _findings_from_json(text: str) -> tuple[fhir.Finding, ...]:
+    return tuple(
+        fhir.Finding(**{**found, "kind": fhir.Kind(found["kind"])})
+        for found in (orjson.loads(text) if text else ())
+    )

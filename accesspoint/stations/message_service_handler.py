@@ -3,7 +3,8 @@
 Downwards a document becomes an envelope that asks for an acknowledgement. Upwards an envelope is
 either the acknowledgement of one we sent, or a message: then the duplicate table decides, an SBDH
 acknowledgement goes back as an envelope of its own, and a message that is new goes up to the end-user
-application. Nothing here reads the MedCom message itself.
+application. Nothing here reads the MedCom message itself. A message that nobody acknowledges can be put into another
+envelope: `awaiting` says when that falls due.
 
 Spec: EHMI reliable messaging (envelope/duplicates.py has the table); ehmi digest 1.3, 2.7, 2.10.
 """
@@ -20,6 +21,8 @@ from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit, withdrawing
+from accesspoint.stations.awaiting import tell_if_late
+from accesspoint.stations.contents import stored_content
 from accesspoint.stations.document import Address, Document, Envelope, Stored, event_of
 from accesspoint.stations.link import Link
 from accesspoint.stations.reporting import Act, Reporter
@@ -40,13 +43,18 @@ from envelope.acknowledgement import (
     check_acknowledgement,
     read_acknowledgement,
 )
-from envelope.duplicates import Action, decide
-from envelope.ehmi import check_envelope, envelope_for_message, is_acknowledgement
+from envelope.duplicates import OF_ACTION, Action, decide
+from envelope.ehmi import (
+    TIME_TO_ACKNOWLEDGE,
+    check_envelope,
+    envelope_for_message,
+    is_acknowledgement,
+    renew_envelope,
+)
 from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.sbdh import StandardBusinessDocumentHeader
 
-ACKNOWLEDGE_WITHIN: Final = timedelta(minutes=10)
 STATION: Final = "MSH"
 _SEQUENCE: Final = {
     "duplicate-envelope": "Envelope identifier was used before for another message",
@@ -80,9 +88,11 @@ class MessageServiceHandler:
         ids: Ids,
         peppol_receivers: Collection[str] = (),
         sharing: Sharing | None = None,
+        alert: timedelta = TIME_TO_ACKNOWLEDGE,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """`peppol_receivers` are the GLNs that expect BinaryContent in Peppol's namespace; `sharing` is where copies go."""
+        """`peppol_receivers` are the GLNs that expect BinaryContent in Peppol's namespace; `sharing` is where copies go;
+        `alert` is how long an acknowledgement is waited for before somebody is told."""
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
@@ -90,6 +100,7 @@ class MessageServiceHandler:
         self._ids = ids
         self._peppol_receivers = frozenset(peppol_receivers)
         self._sharing = sharing
+        self._alert = alert
         self._limits = limits
         self.down: Link[Envelope]
         self.up: Link[Document]
@@ -109,34 +120,55 @@ class MessageServiceHandler:
             if self._sharing is not None:
                 await self._sharing.owe(tx, document)
 
-        return Commit(work).then(await self._pass_down(document, header, "wrapped"))
+        return Commit(work).then(await self._pass_down(document.stored, header, "wrapped"))
 
     async def copy_document(
         self, document: Document, header: StandardBusinessDocumentHeader
     ) -> Commit:
         """Pass a message down once more, in another envelope: the copy to the document register."""
-        return await self._pass_down(document, header, "copied")
+        return await self._pass_down(document.stored, header, "copied")
+
+    async def resend(self, row: Row, *, asked: bool) -> Commit:
+        """Put the message of an envelope that we sent into another one: new identifier, new times, nothing else.
+
+        `asked` says that a person did. The earlier envelope is waited for no longer, but what still comes for it
+        counts. Raises `ContentGone` where the content is not stored any more.
+        """
+        sent = header_from_bytes(bytes(row["header"]))
+        header = renew_envelope(
+            sent, instance_identifier=self._ids.uuid(), created_at=self._clock.now()
+        )
+
+        async def work(tx: Transaction) -> None:
+            await tx.execute(
+                "UPDATE envelopes SET look_at = NULL WHERE direction = 'out' AND envelope_id = $1",
+                row["envelope_id"],
+            )
+
+        async with stored_content(self._database, self._payloads, row, self._limits) as content:
+            passed = await self._pass_down(content, header, "resend-asked" if asked else "resent")
+        return Commit(work).then(passed)
 
     async def _pass_down(
-        self, document: Document, header: StandardBusinessDocumentHeader, event: str
+        self, content: Stored, header: StandardBusinessDocumentHeader, event: str
     ) -> Commit:
         """Write the envelope, remember that its acknowledgement is awaited, and pass it down."""
         now = self._clock.now()
         facts = DeliveryFacts.from_header(header, with_envelope=True)
-        sbd = await self._write_sbd(header, document.stored)
-        envelope = Envelope(document.message_identifier, sbd, header)
+        sbd = await self._write_sbd(header, content)
+        envelope = Envelope(facts.message_identifier, sbd, header)
         with withdrawing(self._payloads, sbd.payload):
             passed = await self.down.pass_on(envelope, act=Act.MSH_PASSED_DOWN, facts=facts, at=now)
 
         async def work(tx: Transaction) -> None:
-            due = to_microseconds(now + ACKNOWLEDGE_WITHIN)
             await self._insert_envelope(
                 tx,
                 "out",
                 header,
-                document.stored.payload_sha256,
+                content.payload_sha256,
                 acknowledgement="awaited",
-                due_at=due,
+                due_at=to_microseconds(now + TIME_TO_ACKNOWLEDGE),
+                look_at=to_microseconds(now + self._alert),
             )
             await self._note(tx, event, header)
 
@@ -182,6 +214,7 @@ class MessageServiceHandler:
                 await self._insert_envelope(
                     tx, "in", header, content, acknowledgement="negative" if exception else "positive",
                     answered_as=identifier, repetition=action is not Action.PROCESS,
+                    refusal=None if exception is None else f"{exception.value} {exception.reason}",
                 )  # fmt: skip
             opens = action is Action.PROCESS
             await self._note(
@@ -189,7 +222,9 @@ class MessageServiceHandler:
             )
 
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(acknowledged)
-        if action is not Action.PROCESS or exception is not None:
+        # A repetition is shown to nobody, but the answer of the application may be what its sender misses.
+        tells = OF_ACTION[action].tells and _break_of_profile(header) is None
+        if exception is not None or not (tells or OF_ACTION[action].delivers):
             return commit
         try:
             document = self._document(header, facts, await self._payloads.aside(opened.publish))
@@ -221,7 +256,7 @@ class MessageServiceHandler:
         """
         unexpected = ("not-acknowledged", "acknowledgement-unexpected")
         row = await tx.fetch_one(
-            "SELECT header, acknowledgement FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
+            "SELECT * FROM envelopes WHERE direction = 'out' AND envelope_id = $1",
             answer.original_instance_identifier,
         )
         if row is None:
@@ -243,6 +278,14 @@ class MessageServiceHandler:
         if self._sharing is not None:
             await self._sharing.settle(tx, sent, positive=answer.positive)
         if answer.positive:
+            if row["look_at"] is None:
+                # Another envelope may have followed this one. The message has arrived: nobody need send it again.
+                await tx.execute(
+                    "UPDATE envelopes SET look_at = NULL WHERE direction = 'out' AND message_identifier = $1"
+                    " AND receiver = $2 AND acknowledgement = 'awaited'",
+                    row["message_identifier"], row["receiver"],
+                )  # fmt: skip
+            await tell_if_late(tx, row, at=self._clock.now())
             return "acknowledged", None
         return "not-acknowledged", "acknowledgement-negative"
 
@@ -280,26 +323,23 @@ class MessageServiceHandler:
         """What is wrong with the envelope, if anything; a repetition is answered exactly as the first time."""
         if received.problem is not None:
             return ReceiptException("Sequence", _SEQUENCE[received.problem])
-        if received.earlier is not None:
-            first = str(received.earlier["acknowledgement"])
-            return ReceiptException("Syntax", "Refused before") if first == "negative" else None
-        try:
-            check_envelope(header)
-            event_of(header.standard, header.type_version)
-        except SbdRefused as refused:
-            return ReceiptException("Syntax", refused.reason)
-        except LocalProtocolError:
-            return ReceiptException("Syntax", "sbd.version")
-        return None
+        if received.earlier is None:
+            return _break_of_profile(header)
+        if received.earlier["acknowledgement"] != "negative":
+            return None
+        value, _, reason = str(received.earlier["refusal"] or "Syntax Refused before").partition(
+            " "
+        )
+        return ReceiptException(value, reason)
 
     async def _find_received(
         self, header: StandardBusinessDocumentHeader, content: str
     ) -> Received:
         """What was received before: under this envelope identifier, and as this message between the same two.
 
-        Only the same content (SHA-256 `content`) from the same sender is a repetition. A message identifier counts
-        for its sender and receiver only, so that nobody can have the message of another taken for a repetition, or
-        refused, by using its identifier first.
+        A repetition has the same content (SHA-256 `content`), or comes in a Bundle of its own; other content in the
+        same Bundle is refused. A message identifier counts for its sender and receiver only, so that nobody can have
+        the message of another taken for a repetition, or refused, by using its identifier first.
         """
         message = (_message_identifier(header), header.sender.value, header.receiver.value)
         by_envelope = await self._database.fetch_one(
@@ -322,10 +362,14 @@ class MessageServiceHandler:
             " AND receiver = $3 ORDER BY created_at, envelope_id",
             *message,
         )
+        if not of_message:
+            return Received(decide(False, False), False)
         same = [row for row in of_message if row["payload_sha256"] == content]
-        if of_message and not same:
+        bundle = _bundle_identifier(header)
+        if not same and bundle in {row["bundle_identifier"] for row in of_message}:
             return Received(Action.REFUSE, False, problem="duplicate-content")
-        return Received(decide(False, bool(same)), False, same[0] if same else None)
+        # In a new Bundle its application sent it again: whether it is still the same message, that of ours will see.
+        return Received(decide(False, True), False, (same or of_message)[0])
 
     async def _insert_envelope(
         self,
@@ -336,16 +380,19 @@ class MessageServiceHandler:
         *,
         acknowledgement: str,
         due_at: int | None = None,
+        look_at: int | None = None,
         answered_as: str | None = None,
         repetition: bool = False,
+        refusal: str | None = None,
     ) -> None:
         await tx.execute(
             "INSERT INTO envelopes (direction, envelope_id, message_identifier, standard, sender, receiver, header,"
-            " payload_sha256, repetition, acknowledgement, acknowledgement_identifier, due_at, created_at)"
-            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)",
+            " payload_sha256, repetition, acknowledgement, acknowledgement_identifier, due_at, look_at,"
+            " bundle_identifier, refusal, created_at)"
+            " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)",
             direction, header.instance_identifier, _message_identifier(header), header.standard, header.sender.value,
             header.receiver.value, header_bytes(header), content, int(repetition), acknowledgement, answered_as,
-            due_at, to_microseconds(self._clock.now()),
+            due_at, look_at, _bundle_identifier(header), refusal, to_microseconds(self._clock.now()),
         )  # fmt: skip
 
     async def _note(
@@ -384,5 +431,20 @@ class MessageServiceHandler:
         )
 
 
+def _break_of_profile(header: StandardBusinessDocumentHeader) -> ReceiptException | None:
+    try:
+        check_envelope(header)
+        event_of(header.standard, header.type_version)
+    except SbdRefused as refused:
+        return ReceiptException("Syntax", refused.reason)
+    except LocalProtocolError:
+        return ReceiptException("Syntax", "sbd.version")
+    return None
+
+
 def _message_identifier(header: StandardBusinessDocumentHeader) -> str:
     return header.scope("MESSAGEIDENTIFIER") or ""
+
+
+def _bundle_identifier(header: StandardBusinessDocumentHeader) -> str:
+    return header.scope("MESSAGEENVELOPEIDENTIFIER") or ""

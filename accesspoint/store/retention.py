@@ -136,6 +136,16 @@ _DOCUMENT: Final = (
 )
 _HANDOVER: Final = "SELECT id, payload, payload_bytes AS octets FROM handovers"
 _RECEIPTED: Final = "EXISTS (SELECT 1 FROM history AS h WHERE h.message = messages.id AND h.to_state = 'ACKNOWLEDGED')"
+
+
+def _awaited(table: str) -> str:
+    """Whether an envelope still waits for its acknowledgement: what it carried may have to go out again."""
+    return (
+        "EXISTS (SELECT 1 FROM envelopes AS e WHERE e.direction = 'out' AND e.acknowledgement = 'awaited'"  # noqa: S608 (names of ours)
+        f" AND e.message_identifier = {table}.message_identifier)"
+    )
+
+
 _OPEN: Final = (
     "EXISTS (SELECT 1 FROM handovers AS h WHERE h.message_identifier = d.message_identifier"
     " AND h.state = 'waiting')"
@@ -159,9 +169,9 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
     return (
         Rule("messages sent and confirmed: payload", delivered,
              f"{_MESSAGE} WHERE direction = 'out' AND state = 'NOTIFIED' AND updated_at <= $1 AND {_RECEIPTED}"
-             " ORDER BY id LIMIT $2", _purge_messages),
-        Rule("messages not delivered, submitter told: payload", undelivered,
-             f"{_MESSAGE} WHERE direction = 'out' AND state = 'NOTIFIED' AND updated_at <= $1 AND NOT {_RECEIPTED}"
+             f" AND NOT {_awaited('messages')} ORDER BY id LIMIT $2", _purge_messages),
+        Rule("messages not delivered or not acknowledged, submitter told: payload", undelivered,
+             f"{_MESSAGE} WHERE direction = 'out' AND state = 'NOTIFIED' AND updated_at <= $1"
              " ORDER BY id LIMIT $2", _purge_messages),
         Rule("messages received and passed on: payload", delivered,
              f"{_MESSAGE} WHERE direction = 'in' AND state = 'DELIVERED' AND updated_at <= $1 ORDER BY id LIMIT $2",
@@ -170,7 +180,8 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
              f"{_MESSAGE} WHERE direction = 'in' AND state IN ('HELD', 'QUARANTINED') AND updated_at <= $1"
              " ORDER BY id LIMIT $2", _purge_messages),
         Rule("documents delivered to the backend: payload", delivered,
-             f"{_DOCUMENT} AND direction = 'in' AND delivered_at <= $1 ORDER BY id LIMIT $2",
+             f"{_DOCUMENT} AND direction = 'in' AND delivered_at <= $1"
+             " AND acknowledgement NOT IN ('awaited', 'transient-error') ORDER BY id LIMIT $2",
              _empty("documents", "NULL")),
         Rule("documents sent and confirmed: payload", delivered,
              f"{_DOCUMENT} AND direction = 'out' AND NOT ({_OPEN}) AND ("
@@ -180,10 +191,11 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
              f"{_DOCUMENT} AND created_at <= $1 AND NOT ({_OPEN}) ORDER BY id LIMIT $2",
              _empty("documents", "NULL")),
         Rule("hand-overs taken: payload", delivered,
-             f"{_HANDOVER} WHERE state = 'done' AND payload <> '' AND done_at <= $1 ORDER BY id LIMIT $2",
+             f"{_HANDOVER} WHERE state = 'done' AND payload <> '' AND done_at <= $1"
+             f" AND NOT (target = 'down' AND {_awaited('handovers')}) ORDER BY id LIMIT $2",
              _empty("handovers", "''")),
-        Rule("hand-overs set aside: payload", undelivered,
-             f"{_HANDOVER} WHERE state = 'set-aside' AND payload <> '' AND created_at <= $1 ORDER BY id LIMIT $2",
+        Rule("hand-overs set aside or not acknowledged: payload", undelivered,
+             f"{_HANDOVER} WHERE state IN ('set-aside', 'done') AND payload <> '' AND created_at <= $1 ORDER BY id LIMIT $2",
              _empty("handovers", "''")),
         Rule("copies whose message was never acknowledged", undelivered,
              f"{_HANDOVER} WHERE target = 'sharing' AND state = 'waiting' AND next_at = {NEVER} AND created_at <= $1"

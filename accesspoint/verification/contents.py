@@ -119,7 +119,7 @@ async def check_contents(evidence: Evidence, tally: Tally) -> None:
             tally.find("duplicate-key-differs", **ids, key_of=row["message"])
     for row in await evidence.tx.fetch(
         "SELECT message_identifier, sender, receiver FROM envelopes WHERE direction = 'in'"
-        " AND acknowledgement = 'positive' GROUP BY message_identifier, sender, receiver"
+        " AND acknowledgement = 'positive' GROUP BY message_identifier, sender, receiver, bundle_identifier"
         " HAVING COUNT(DISTINCT payload_sha256) > 1"
     ):
         tally.find("contents-accepted", message_identifier=row["message_identifier"])

@@ -73,7 +73,7 @@ _COUNTERS: Final = (
     _Counter("'created'", "EUA", "documents WHERE direction = 'out'"),
     _Counter("'taken-by-application', 'set-aside'", "EUA", "documents WHERE direction = 'in'"),
     _Counter("'delivered'", "EUA", "handovers WHERE target LIKE 'backend%' AND kind = 'document' AND state = 'done'"),
-    _Counter("'wrapped', 'copied'", "MSH", "envelopes WHERE direction = 'out' AND standard <> 'ehmisbdh-acknowledgement'"),
+    _Counter("'wrapped', 'copied', 'resent', 'resend-asked'", "MSH", "envelopes WHERE direction = 'out' AND standard <> 'ehmisbdh-acknowledgement'"),
     _Counter("'acknowledgement-created'", "MSH", "envelopes WHERE direction = 'out' AND standard = 'ehmisbdh-acknowledgement'"),
     _Counter("'opened'", "MSH", "envelopes WHERE direction = 'in' AND repetition = 0"),
 )  # fmt: skip

@@ -413,9 +413,120 @@ async def test_the_identifier_of_one_sender_does_not_block_that_of_another(
     await receiver.receive(document(parts))
     rows = await parts.rows("SELECT sender FROM documents WHERE direction = 'in'")
     assert {row["sender"] for row in rows} == {THIRD.gln, SENDER.gln}
-    # The same message of the same sender is stored once.
-    with pytest.raises(IntegrityViolation):
-        await receiver.receive(document(parts))
+
+
+# What was received before
+
+OTHER_BUNDLE = "2c6d8a40-6f1e-4a2c-9c55-7f10c1a9d002"
+OTHER_MESSAGE = "2c6d8a40-6f1e-4a2c-9c55-7f10c1a9d001"
+
+
+def answers(parts: Parts, application: Application) -> list[Bundle]:
+    """The FHIR Acknowledgements that went out."""
+    return [json.loads(parts.read(item.stored)) for item in application.down.taken]
+
+
+def said(answer: Bundle) -> tuple[Any, ...]:
+    """What an acknowledgement says: identifier and code of its response, and its issues."""
+    response = header_of(answer)["response"]
+    issues = [issue for entry in answer["entry"] for issue in entry["resource"].get("issue", ())]
+    return response["identifier"], response["code"], issues
+
+
+def sent_again(parts: Parts, change: Callable[[Bundle], None] = lambda bundle: None) -> Document:
+    """The message in a Bundle of its own, written a minute later."""
+
+    def anew(bundle: Bundle) -> None:
+        bundle["id"] = OTHER_BUNDLE
+        bundle["timestamp"] = "2026-11-21T10:31:00+01:00"
+        header_of(bundle)["meta"]["lastUpdated"] = "2026-11-21T10:31:00+01:00"
+        change(bundle)
+
+    return document(
+        parts, message_envelope_identifier=OTHER_BUNDLE, stored=parts.store(message(anew))
+    )
+
+
+def break_status(bundle: Bundle) -> None:
+    del header_of(bundle)["definition"]
+
+
+async def shown(parts: Parts) -> int:
+    return len(await parts.rows("SELECT * FROM handovers WHERE target = 'backend'"))
+
+
+@pytest.mark.parametrize("again", [document, sent_again], ids=["same-bundle", "new-bundle"])
+async def test_a_message_that_came_before_is_answered_as_then_and_not_shown_again(
+    parts: Parts, receiver: Application, again: Callable[[Parts], Document]
+) -> None:
+    await receiver.receive(document(parts))
+    await receiver.receive(again(parts))
+    first, second = answers(parts, receiver)
+    assert said(first) == said(second) == (MESSAGE, "ok", [])
+    assert first["id"] != second["id"]
+    assert await shown(parts) == 1
+    assert len(await parts.rows("SELECT * FROM documents WHERE direction = 'in'")) == 1
+    assert ("EUA", "resubmitted", None) in await parts.journal()
+
+
+async def test_a_message_that_was_refused_is_refused_again_in_the_same_words(
+    parts: Parts, receiver: Application
+) -> None:
+    await receiver.receive(document(parts, stored=parts.store(message(break_status))))
+    await receiver.receive(sent_again(parts, break_status))
+    first, second = answers(parts, receiver)
+    assert said(first) == said(second)
+    assert said(first)[1] == "fatal-error"
+    assert said(first)[2] != []
+
+
+async def test_other_content_under_a_message_identifier_is_refused_and_the_first_stays(
+    parts: Parts, receiver: Application
+) -> None:
+    def correct(bundle: Bundle) -> None:
+        patient = next(
+            entry["resource"]
+            for entry in bundle["entry"]
+            if entry["resource"]["resourceType"] == "Patient"
+        )
+        patient["name"][0]["family"] = "Rettet"
+
+    await receiver.receive(document(parts))
+    await receiver.receive(sent_again(parts, correct))
+    assert [said(answer)[1] for answer in answers(parts, receiver)] == ["ok", "fatal-error"]
+    assert said(answers(parts, receiver)[1])[2][0]["code"] == "duplicate"
+    assert await shown(parts) == 1
+    assert ("EUA", "resubmitted", "duplicate-content") in await parts.journal()
+
+
+async def test_a_bundle_identifier_used_for_another_message_is_refused_and_set_aside(
+    parts: Parts, receiver: Application
+) -> None:
+    def rename(bundle: Bundle) -> None:
+        header_of(bundle)["id"] = OTHER_MESSAGE
+
+    await receiver.receive(document(parts))
+    await receiver.receive(
+        document(parts, message_identifier=OTHER_MESSAGE, stored=parts.store(message(rename)))
+    )
+    first, second = answers(parts, receiver)
+    assert (said(first)[1], said(second)[1]) == ("ok", "fatal-error")
+    assert "bundle-identifier-reused" in json.dumps(said(second)[2])
+    states = await parts.rows(
+        "SELECT state FROM handovers WHERE target = 'backend' ORDER BY created_at, id"
+    )
+    assert sorted(row["state"] for row in states) == ["set-aside", "waiting"]
+
+
+async def test_an_acknowledgement_that_came_before_is_not_shown_again_and_settles_nothing_new(
+    parts: Parts, sender: Application
+) -> None:
+    await sender.submit(message())
+    for _ in range(2):
+        await sender.receive(acknowledgement(parts, "ok"))
+    assert await shown(parts) == 1
+    assert [event for _, event, _ in await parts.journal()].count("fhir-acknowledged") == 1
+    assert len(sender.down.taken) == 1
 
 
 # Correlation

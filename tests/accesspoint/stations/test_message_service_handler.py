@@ -244,11 +244,12 @@ async def test_a_new_envelope_of_a_known_message_gets_the_same_content_in_a_new_
     assert answer.original_instance_identifier == OTHER_ENVELOPE
     assert second.scope("MESSAGEIDENTIFIER") == first.scope("MESSAGEIDENTIFIER")
     assert second.instance_identifier != first.instance_identifier
-    assert len(handler.up.taken) == 1
-    # Known now as well: a third time is answered the same way.
+    # Its own answer may be what the sender misses: the application is told of the repetition.
+    assert len(handler.up.taken) == 2
+    # Known now as well: a third time is a repetition of the envelope, which nobody is told of.
     await handler.receive(envelope(parts, MESSAGE, OTHER_ENVELOPE))
     assert handler.answer()[0].positive
-    assert len(handler.up.taken) == 1
+    assert len(handler.up.taken) == 2
 
 
 async def test_a_used_envelope_identifier_for_another_message_is_refused(
@@ -323,8 +324,27 @@ async def test_other_content_under_a_known_message_identifier_is_refused_and_nev
     await handler.receive(envelope(parts, MESSAGE, "third"))
     assert handler.answer()[0].positive
     await handler.receive(envelope(parts, MESSAGE, "fourth", content=other_content()))
-    assert not handler.answer()[0].positive
-    assert len(handler.up.taken) == 1
+    refused = handler.answer()[0].exception
+    assert refused is not None
+    assert (refused.value, refused.reason) == (answer.exception.value, answer.exception.reason)
+    shas = {message.stored.payload_sha256 for message in handler.up.taken}
+    assert shas == {handler.up.taken[0].stored.payload_sha256}
+
+
+async def test_a_message_that_its_application_sent_again_is_acknowledged_and_passed_up(
+    parts: Parts, handler: Handler
+) -> None:
+    """A new Bundle.id under the same MessageHeader.id: whether it is the same message, the application sees."""
+    await handler.receive(envelope(parts))
+    _, first = handler.answer()
+    anew = with_scope(ScopeType.MESSAGEENVELOPEIDENTIFIER, OTHER_MESSAGE)
+    again = envelope(parts, MESSAGE, OTHER_ENVELOPE, content=other_content(), change=anew)
+    await handler.receive(again)
+    answer, second = handler.answer()
+    assert answer.positive
+    assert second.scope("MESSAGEIDENTIFIER") == first.scope("MESSAGEIDENTIFIER")
+    assert [one.message_envelope_identifier for one in handler.up.taken] == [BUNDLE, OTHER_MESSAGE]
+    assert ("MSH", "duplicate-envelope", None) in await parts.journal()
 
 
 async def test_both_identifiers_known_from_another_sender_are_no_silent_duplicate(
@@ -353,7 +373,7 @@ async def test_of_two_envelopes_of_one_message_at_the_same_moment_one_starts_ove
         await parts.run(second)
     await handler.receive(envelope(parts, MESSAGE, OTHER_ENVELOPE))
     assert handler.answer()[0].positive
-    assert len(handler.up.taken) == 1
+    assert [event for _, event, _ in await parts.journal()].count("opened") == 1
 
 
 async def test_a_copy_for_another_receiver_is_no_repetition(parts: Parts, handler: Handler) -> None:
