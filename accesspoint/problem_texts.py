@@ -459,6 +459,15 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "it is late, repeated, or addressed to somebody else.",
             ("nothing; the first answer stays",),
         ),
+        "sharing-missing": ProblemText(
+            "The document register has no whole copy",
+            "{message} was acknowledged by its receiver; the document register has no copy of it, or another one.",
+            "the access point of the register is away or refuses the copy.",
+            (
+                "accesspoint watch",
+                "see the copy in the journal: it is sent by itself as soon as it can be",
+            ),
+        ),
         "sharing-not-built": ProblemText(
             "A message could not be shared",
             "{message} was sent and acknowledged; the copy for the document register could not be made of it.",

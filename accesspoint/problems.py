@@ -353,6 +353,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("fhir-acknowledgement-missing", _T, _L.ACKNOWLEDGEMENT, _X.TIMED_OUT, 504),
         Problem("fhir-acknowledgement-negative", _T, _L.ACKNOWLEDGEMENT, _X.REFUSED, 502),
         Problem("fhir-acknowledgement-unexpected", _T, _L.ACKNOWLEDGEMENT, _X.FAILED, 409),
+        Problem("sharing-missing", _T, _L.ACKNOWLEDGEMENT, _X.TIMED_OUT, 504),
         Problem("sharing-not-built", _O, _L.ACKNOWLEDGEMENT, _X.FAILED, 500),
         # backend
         Problem("backend-not-accepting", _O, _L.BACKEND, _X.FAILED, 503),

@@ -34,6 +34,7 @@ def run(
     list_breaks: bool,
     seconds: float,
     generation: Generation = Generation.V1_15,
+    share: bool = False,
 ) -> int:
     """Run the demo; the exit status."""
     if list_breaks:
@@ -63,6 +64,7 @@ def run(
             broken=step,
             seconds=seconds,
             generation=generation,
+            share=share,
         )
     )
 
@@ -75,6 +77,7 @@ async def _run(
     broken: Break | None,
     seconds: float,
     generation: Generation,
+    share: bool,
 ) -> int:
     out = Timeline(sys.stdout)
     clock = SystemClock()
@@ -92,6 +95,7 @@ async def _run(
             ids=SystemIds(clock),
             broken=broken,
             generation=generation,
+            share=share,
         )
         keeping = asyncio.Event()
         playing = asyncio.create_task(
@@ -168,6 +172,8 @@ async def kept(stage: Stage, out: Timeline) -> AsyncIterator[None]:
         for node in stage.nodes:
             if "EUA" in node.plan.stations:
                 out.say(f"  received: {node.plan.inbox}")
+        if stage.register is not None:
+            out.say(f"  shared:   {stage.register.page}")
         out.say(
             f"  next:     accesspoint send FILE --to {CLINIC.address.gln}      (in another terminal)"
         )
@@ -186,6 +192,11 @@ def show_network(stage: Stage, out: Timeline) -> None:
         )
         out.say(
             f"  {node.plan.name:<18} GLN {organisation.address.gln}   {as4}   http://{addresses.api}"
+        )
+    if stage.register is not None:
+        address = stage.register.plan.organisation.address
+        out.say(
+            f"  {stage.register.plan.name:<18} GLN {address.gln}   AS4 https://{stage.register.as4}/as4   {stage.register.page}"
         )
     network = stage.network
     out.say(

@@ -32,7 +32,9 @@ async def _run(base: Path, *, apart: bool) -> int:
     stop = stop_on_signals()
     started = time.monotonic()
     out.say(f"  EHMI access point {__version__}   TEST network on loopback, data in {base}")
-    async with Stage(base, apart=apart, clock=clock, ids=SystemIds(clock), keep_data=True) as stage:
+    async with Stage(
+        base, apart=apart, clock=clock, ids=SystemIds(clock), keep_data=True, share=True
+    ) as stage:
         show_network(stage, out)
         out.say(f"  ready in {time.monotonic() - started:.1f} s")
         async with kept(stage, out):

@@ -80,6 +80,9 @@ def demo(
     generation: Annotated[
         Generation, typer.Option(help="The generation of eDelivery AS4 that is spoken.")
     ] = Generation.V1_15,
+    share: Annotated[
+        bool, typer.Option("--share", help="Send a copy to the document register, too.")
+    ] = False,
 ) -> None:
     """Send one test result to a GP, verified step by step.
 
@@ -90,6 +93,7 @@ def demo(
       accesspoint demo --break smp-signature   see what a failure looks like, and who is named
       accesspoint demo --keep                  and leave the network running
       accesspoint demo --generation 2.0        with Ed25519 and X25519 instead of RSA
+      accesspoint demo --share                 and a copy to the document register
 
     \b
     Exit codes: 0 every step held, 1 failed, 2 usage, 4 refused by peer, 5 not reachable,
@@ -106,6 +110,7 @@ def demo(
             list_breaks=list_breaks,
             seconds=seconds,
             generation=generation,
+            share=share,
         )
     )
 

@@ -13,7 +13,7 @@ from accesspoint.clock import Clock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.demo.stage import Node, Stage
 from accesspoint.demo.timeline import Moment, Timeline, in_order, take_together
-from accesspoint.demo.verification import EVENTS_APART, EVENTS_TOGETHER, Exchange, verify
+from accesspoint.demo.verification import Copy, Exchange, expected_events, verify
 from accesspoint.problems import PROBLEMS, Occurrence
 from envelope import fhir
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
@@ -61,6 +61,8 @@ class Followed:
     acknowledgement: str | None = None
     fhir_acknowledged: bool = False
     acknowledgement_acknowledged: bool = False
+    acknowledgements_due: int = 1
+    """How often the message itself is acknowledged: once more for a copy."""
     problem: str | None = None
     detail: str = ""
     given_up: bool = False
@@ -70,7 +72,11 @@ class Followed:
     @property
     def complete(self) -> bool:
         """Every message of the exchange has reached its end."""
-        return self.fhir_acknowledged and self.acknowledgement_acknowledged
+        return (
+            self.fhir_acknowledged
+            and self.acknowledgement_acknowledged
+            and self.acknowledgements_due <= 0
+        )
 
     def take(self, moment: Moment) -> bool:
         """Learn from one moment; answers whether the exchange is over, well or not."""
@@ -88,6 +94,8 @@ class Followed:
             self.fhir_acknowledged = True
         if entry["event"] == "acknowledged" and entry["subject"] == self.acknowledgement:
             self.acknowledgement_acknowledged = True
+        if entry["event"] == "acknowledged" and entry["subject"] == self.message_identifier:
+            self.acknowledgements_due -= 1
         return self.complete or (entry["event"] in _ENDS and moment.problem is not None)
 
 
@@ -125,6 +133,11 @@ async def play(
             for node in stage.nodes
             if node.process.pid is not None
         }
+        if stage.register is not None:
+            plan = stage.register.plan
+            clients[plan.name] = await stack.enter_async_context(
+                NodeClient(NodeAddress.load(plan.store))
+            )
         sender = clients[stage.of(MUNICIPALITY.key, "EUA").plan.name]
         try:
             accepted = await sender.submit(message, to=CLINIC.address.gln)
@@ -136,17 +149,20 @@ async def play(
                 if rule in PROBLEMS
                 else Culprit("message-invalid", rule)
             )
-        followed = Followed(accepted["message_identifier"])
+        followed = Followed(
+            accepted["message_identifier"], acknowledgements_due=1 if stage.register is None else 2
+        )
+        expected = expected_events(apart=apart, shared=stage.register is not None)
         async with _Following(clients, followed, out) as following:
             await following.until_over(seconds)
             if followed.complete:
                 followed.problem = None
             else:
                 await _until_reported(clients, followed)
-            reports = await _reports(stage, followed, EVENTS_APART if apart else EVENTS_TOGETHER)
+            reports = await _reports(stage, followed, expected)
             await following.catch_up()
         out.say()
-        return await _verify(stage, clients, message, followed, reports, out, apart=apart)
+        return await _verify(stage, clients, message, followed, reports, out, expected=expected)
 
 
 class _Following:
@@ -244,7 +260,7 @@ async def _verify(
     reports: list[Json],
     out: Timeline,
     *,
-    apart: bool,
+    expected: int,
 ) -> Culprit | None:
     identifiers = [one for one in (followed.message_identifier, followed.acknowledgement) if one]
     sender = await _gather(stage, clients, MUNICIPALITY, identifiers)
@@ -258,7 +274,8 @@ async def _verify(
         sender=sender,
         receiver=receiver,
         reports=reports,
-        expected_events=EVENTS_APART if apart else EVENTS_TOGETHER,
+        expected_events=expected,
+        copy=await _copy(stage, followed.message_identifier),
         acknowledgement=followed.acknowledgement,
         signer=fingerprint(load_certificate_files([plan.signing_certificate])[0]),
         stopped=followed.stopped,
@@ -274,6 +291,15 @@ async def _verify(
     if followed.problem is not None:
         return Culprit(followed.problem, followed.detail, followed.given_up, followed.uncertain)
     return Culprit(_event_problem(sender, receiver) or failed)
+
+
+async def _copy(stage: Stage, message_identifier: str) -> Copy | None:
+    """What the document register has of the message, where there is one."""
+    if stage.register is None:
+        return None
+    found = await stage.register.documents.documents(message_identifier)
+    gln = stage.register.plan.organisation.address.gln
+    return Copy(f"0088:{gln}", tuple((one.sha256, one.fault) for one in found))
 
 
 async def _gather(

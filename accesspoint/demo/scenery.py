@@ -60,6 +60,14 @@ CLINIC: Final = Organisation(
     "099999",
 )
 ORGANISATIONS: Final = (MUNICIPALITY, CLINIC)
+REGISTER: Final = Organisation(
+    "register",
+    Address("5790000000043", "900000000000040", "Dokumentregister Eksempel"),
+    "10000025",
+    "dokumentregister-ap-test",
+)
+"""The document register (EMR), which gets a copy of what the others send; it sends nothing but acknowledgements."""
+KEPT_BY_REGISTER: Final = "60 days"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,11 @@ def plan_nodes(
             name = organisation.key if len(group) > 1 else f"{organisation.key}-{group[0].lower()}"
             plans.append(NodePlan(name, organisation, group, base / name, generation))
     return plans
+
+
+def plan_register(base: Path, *, generation: Generation = Generation.V1_15) -> NodePlan:
+    """The access point of the document register."""
+    return NodePlan(REGISTER.key, REGISTER, ("EUA", "MSH", "AP"), base / REGISTER.key, generation)
 
 
 def device_ids(organisation: Organisation) -> dict[str, str]:
@@ -216,8 +229,12 @@ class Scenery:
         links: Mapping[str, Mapping[str, str]],
         give_up_after: str,
         acknowledge: bool = True,
+        share: bool = False,
     ) -> None:
-        """Write the configuration file of one node: what `accesspoint run` reads is the same file that a person writes."""
+        """Write the configuration file of one node: what `accesspoint run` reads is the same file that a person writes.
+
+        `share` lets its message service handler send copies to the document register.
+        """
         address = plan.organisation.address
         trust = {"anchors": ["../anchors.pem"], "intermediates": ["../intermediates.pem"]}
         sections: dict[str, Any] = {
@@ -266,6 +283,14 @@ class Scenery:
             "backend": {"kind": "folder", "directory": "received"},
             "acknowledging": {"fhir": "automatic" if acknowledge else "off"},
         }
+        if share and "MSH" in plan.stations:
+            register = REGISTER.address
+            sections["sharing"] = {"name": register.name, "gln": register.gln, "sor": register.sor}
+        if plan.organisation is REGISTER:
+            # It belongs to no message's journey: it answers no message, reports none, and keeps what it got.
+            del sections["delivery_status"]
+            sections["acknowledging"] = {"fhir": "off"}
+            sections["retention"] = {"delivered": KEPT_BY_REGISTER}
         if links:
             sections["links"] = {name: dict(link) for name, link in links.items()}
         plan.config.write_text(

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from accesspoint.clock import Clock
 from accesspoint.demo.processes import NodeProcess
+from accesspoint.demo.register import DocumentRegister
 from accesspoint.demo.scenery import (
     CLINIC,
     MUNICIPALITY,
@@ -23,6 +24,7 @@ from accesspoint.demo.scenery import (
     NodePlan,
     Scenery,
     plan_nodes,
+    plan_register,
 )
 from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import Ids
@@ -102,9 +104,13 @@ class Stage:
         broken: Break | None = None,
         keep_data: bool = False,
         generation: Generation = Generation.V1_15,
+        share: bool = False,
     ) -> None:
+        """`share` puts the document register on the stage, and lets the others send it copies."""
         self.base = base
         self.plans = plan_nodes(base, apart=apart, generation=generation)
+        self.register: DocumentRegister | None = None
+        self._share = plan_register(base, generation=generation) if share else None
         self.nodes: list[Node] = []
         self._clock = clock
         self._ids = ids
@@ -137,7 +143,7 @@ class Stage:
     async def _put_on(self) -> None:
         around = await Surroundings.start(
             self.base,
-            self.plans,
+            [*self.plans, *([self._share] if self._share else [])],
             self._stack,
             clock=self._clock,
             ids=self._ids,
@@ -146,6 +152,10 @@ class Stage:
         )
         self.network = around.network
         self._revoke(around.scenery)
+        if self._share is not None:
+            self.register = await DocumentRegister.start(
+                around, self._share, self._stack, clock=self._clock, ids=self._ids
+            )
         await self._start_nodes(around)
         around.register({o.key: self.of(o.key, "AP").process.addresses.as4 for o in ORGANISATIONS})
 
@@ -176,6 +186,7 @@ class Stage:
                 acknowledge=not (
                     self.broken is Break.NO_FHIR_ACKNOWLEDGEMENT and plan.organisation is CLINIC
                 ),
+                share=self._share is not None,
             )
         self.nodes = [Node(plan, NodeProcess(plan.name, plan.config)) for plan in self.plans]
         for node in self.nodes:

@@ -81,19 +81,9 @@ class Surroundings:
 
         `access_points` is `host:port` of each organisation's AS4 endpoint, by the organisation's key.
         """
-        documents = [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)]
         for organisation in ORGANISATIONS:
+            self.publish(self.plan_of(organisation, "AP"), access_points[organisation.key])
             address = organisation.address
-            node = self.plan_of(organisation, "AP")
-            certificate = load_certificate_files([node.published_certificate])[0]
-            url = f"https://{access_points[organisation.key]}/as4"
-            self.network.register(
-                f"0088:{address.gln}",
-                documents,
-                url,
-                certificate,
-                transport_profile=transport_profile_of(node.generation),
-            )
             context = OrganisationContext(name=address.name or "", sor=address.sor, gln=address.gln)
             for station, device in device_ids(organisation).items():
                 plan = self.plan_of(organisation, station)
@@ -103,6 +93,16 @@ class Surroundings:
                     device_id=device,
                     organisations=[context],
                 )
+
+    def publish(self, plan: NodePlan, access_point: str) -> None:
+        """Tell the network that the organisation of this access point receives everything at `host:port`."""
+        self.network.register(
+            f"0088:{plan.organisation.address.gln}",
+            [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)],
+            f"https://{access_point}/as4",
+            load_certificate_files([plan.published_certificate])[0],
+            transport_profile=transport_profile_of(plan.generation),
+        )
 
     def plan_of(self, organisation: Organisation, station: str) -> NodePlan:
         """The plan of the node that runs a station of an organisation."""

@@ -19,6 +19,15 @@ Json = dict[str, Any]
 
 EVENTS_TOGETHER: Final = 16
 EVENTS_APART: Final = 32
+COPY_TOGETHER: Final = 2
+COPY_APART: Final = 6
+
+
+def expected_events(*, apart: bool, shared: bool) -> int:
+    """The delivery events of a full exchange; a copy to the document register adds the sender's for it."""
+    if apart:
+        return EVENTS_APART + (COPY_APART if shared else 0)
+    return EVENTS_TOGETHER + (COPY_TOGETHER if shared else 0)
 
 
 class Result(StrEnum):
@@ -55,6 +64,14 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """What the document register has of a message: its participant, and per copy the SHA-256 and what is wrong."""
+
+    register: str
+    held: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """Everything gathered about one exchange.
 
@@ -76,6 +93,7 @@ class Exchange:
     signer: str
     stopped: str | None = None
     signer_published: bool = True
+    copy: Copy | None = None
 
 
 def verify(exchange: Exchange) -> Iterator[Check]:
@@ -84,13 +102,14 @@ def verify(exchange: Exchange) -> Iterator[Check]:
     taken = bool(_exchanges(exchange.receiver, exchange.message_identifier, "in"))
     checks += _verify_content(exchange, taken=taken)
     checks += _verify_acknowledgements(exchange, taken=taken)
+    checks += _verify_copy(exchange)
     first = next((check for check in checks if check.failed), None)
     yield from checks
     yield from _verify_events(exchange, first)
 
 
 def _verify_transport(exchange: Exchange) -> Iterator[Check]:
-    out = _exchanges(exchange.sender, exchange.message_identifier, "out")
+    out = _sent(exchange, exchange.sender, exchange.message_identifier)
     acknowledged = bool(out) and all(e["outcome"] == "ACKNOWLEDGED" for e in out)
     yield Check.of(
         "AS4: the sender holds a verified non-repudiation receipt",
@@ -144,7 +163,7 @@ def _verify_acknowledgements(exchange: Exchange, *, taken: bool) -> Iterator[Che
         found = [
             e["acknowledgement"]
             for e in (node.get(identifier or "") or {}).get("envelopes", [])
-            if e["direction"] == "out"
+            if e["direction"] == "out" and not _is_copy(exchange, e)
         ]
         yield Check.of(
             f"MSH: the SBDH acknowledgement of {name} is positive",
@@ -163,6 +182,35 @@ def _verify_acknowledgements(exchange: Exchange, *, taken: bool) -> Iterator[Che
         held=outcome == ["ok"],
         reached=exchange.answered is not None,
     )
+
+
+def _verify_copy(exchange: Exchange) -> Iterator[Check]:
+    """The copy at the document register: of a message that was not acknowledged there is none."""
+    if exchange.copy is None:
+        return
+    envelopes = (exchange.sender.get(exchange.message_identifier) or {}).get("envelopes", [])
+    copies = [e["acknowledgement"] for e in envelopes if _is_copy(exchange, e)]
+    digest = hashlib.sha256(exchange.sent).hexdigest()
+    held = exchange.copy.held
+    yield Check.of(
+        "EMR: the document register has the message once, byte for byte, with metadata of its own",
+        "sharing-missing",
+        held=held == ((digest, None),),
+        reached=bool(held) or bool(copies),
+    )
+    yield Check.of(
+        "MSH: the SBDH acknowledgement of the copy is positive",
+        "acknowledgement-missing",
+        held=copies == ["positive"],
+        reached=bool(held),
+    )
+
+
+def _is_copy(exchange: Exchange, told: Json) -> bool:
+    """Whether an envelope or an exchange went to the document register."""
+    if exchange.copy is None:
+        return False
+    return exchange.copy.register in (told.get("receiver"), told.get("final_recipient"))
 
 
 def _verify_events(exchange: Exchange, first: Check | None) -> Iterator[Check]:
@@ -198,6 +246,11 @@ def _verify_events(exchange: Exchange, first: Check | None) -> Iterator[Check]:
         held=first is None and not failed and count > 0,
         reached=bool(failed),
     )
+
+
+def _sent(exchange: Exchange, node: Json, identifier: str) -> list[Json]:
+    """The exchanges in which the message itself was sent, without its copy."""
+    return [one for one in _exchanges(node, identifier, "out") if not _is_copy(exchange, one)]
 
 
 def _exchanges(node: Json, identifier: str, direction: str) -> list[Json]:

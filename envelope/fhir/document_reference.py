@@ -130,7 +130,12 @@ def build_document_reference(
 
 def attachment_hash(data: bytes) -> str:
     """The SHA-1 that FHIR wants of an attachment, in base64: it recognises a document, it protects nothing."""
-    return base64.b64encode(hashlib.sha1(data, usedforsecurity=False).digest()).decode()
+    return attachment_hash_of(hashlib.sha1(data, usedforsecurity=False).digest())
+
+
+def attachment_hash_of(sha1: bytes) -> str:
+    """The same of a digest that was made elsewhere, piece by piece."""
+    return base64.b64encode(sha1).decode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """Each check of the demo can fail: for every planted fault exactly the checks it breaks go red, and name the culprit."""
 
 import copy
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from accesspoint.demo.verification import EVENTS_TOGETHER, Exchange, Result, verify
+from accesspoint.demo.verification import EVENTS_TOGETHER, Copy, Exchange, Result, verify
 from accesspoint.problems import PROBLEMS, ExitStatus
 
 MESSAGE, ANSWER, SIGNER = "message-1", "answer-1", "ab" * 32
@@ -213,3 +214,31 @@ def test_without_an_answer_the_events_say_where_the_exchange_stopped(facts: dict
         "EDS: 8 of 16 delivery events: the exchange stopped, the receiving system has not answered"
     )
     assert told in [check.text for check in checks if check.result is Result.NOT_REACHED]
+
+
+REGISTER = "0088:5790000000043"
+COPY_FAULTS = {
+    "no copy": ((), ["positive"], {"sharing-missing"}),
+    "two copies": (("same", "same"), ["positive"], {"sharing-missing"}),
+    "another content": (("other",), ["positive"], {"sharing-missing"}),
+    "metadata of another": (("fault",), ["positive"], {"sharing-missing"}),
+    "not acknowledged": (("same",), ["awaited"], {"acknowledgement-missing"}),
+    "whole": (("same",), ["positive"], set()),
+}
+
+
+@pytest.mark.parametrize("name", COPY_FAULTS)
+def test_a_fault_of_the_copy_is_told_and_harms_nothing_else(
+    facts: dict[str, Any], name: str
+) -> None:
+    held, acknowledgements, broken = COPY_FAULTS[name]
+    digest = hashlib.sha256(facts["sent"]).hexdigest()
+    entries = {"same": (digest, None), "other": ("0" * 64, None), "fault": (digest, "size")}
+    told = facts["sender"][facts["message_identifier"]]
+    told["envelopes"] += [
+        {"direction": "out", "acknowledgement": one, "receiver": REGISTER}
+        for one in acknowledgements
+    ]
+    register = Copy(REGISTER, tuple(entries[one] for one in held))
+    checks = list(verify(Exchange(**facts, copy=register)))
+    assert {check.problem for check in checks if check.failed} == broken
