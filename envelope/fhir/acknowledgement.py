@@ -158,6 +158,8 @@ def _copied(node: Node | None) -> Resource | None:
         for item in node.identifiers(*sorted(canonicals.GLN_SYSTEMS), canonicals.SOR)
     ]
     name = node.string("name") or None
+    if formats.is_too_long("string", name):
+        name = None
     made: Resource = {
         "resourceType": "Organization",
         "id": identifier,

@@ -29,7 +29,7 @@ def outcome_present(view: MessageView) -> Iterator[Place]:
     if view.header is None:
         return
     code = view.header.string("response", "code")
-    if code != canonicals.RESPONSE_OK and not view.of_type("OperationOutcome"):
+    if code is not None and code != canonicals.RESPONSE_OK and not view.of_type("OperationOutcome"):
         yield "Bundle.entry", "a refusal without OperationOutcome"
 
 

@@ -13,7 +13,6 @@ from envelope.fhir.view import MessageView, Node
 
 _EVENTS: Final = frozenset({canonicals.HOMECAREOBSERVATION})
 _MAX_RESULT: Final = 12
-_MAX_COMMENT: Final = 1_048_576
 _VALUES: Final = frozenset({"valueQuantity", "valueString"})
 _KAF: Final = "KAF"
 _REPERTOIRE: Final = canonicals.words(
@@ -133,15 +132,6 @@ def cancellation_reason(view: MessageView) -> Iterator[Place]:
     for report in _reports(view) if withdrawn else ():
         if report.string("conclusion") is None:
             yield f"{report.path}.conclusion", "a cancellation without reason"
-
-
-def comment_length(view: MessageView) -> Iterator[Place]:
-    """Comments stay within a million characters."""
-    comments = [item for report in _reports(view) for item in report.each("conclusion")]
-    comments += [item for node in view.of_type("Observation") for item in node.each("note", "text")]
-    for comment in comments:
-        if isinstance(comment.value, str) and len(comment.value) > _MAX_COMMENT:
-            yield comment.path, "the comment is too long"
 
 
 # The observations
@@ -349,7 +339,6 @@ RULES: Final = (
         "warning",
         events=_EVENTS,
     ),
-    Rule("hco-comment-length", comment_length, Kind.TOO_LONG, events=_EVENTS),
     Rule("hco-observation-status", observation_status, Kind.VALUE, events=_EVENTS),
     Rule("hco-observation-code", observation_code, Kind.REQUIRED, events=_EVENTS),
     Rule("hco-observation-known", observation_known, Kind.CODE, "warning", events=_EVENTS),

@@ -165,12 +165,11 @@ def activity_fits(view: MessageView) -> Iterator[Place]:
     """Class and status of the stay fit the step: admission, leave, discharge, its revision or its cancellation."""
     dead = any(node.value.get("deceasedBoolean") is not None for node in view.of_type("Patient"))
     for provenance in view.current_provenances:
-        step = STEPS.get(view.activity(provenance) or "")
-        for node in _encounters(view) if step is not None else ():
-            wanted_class, status = step or ("", "")
-            if node.string("class", "code") != wanted_class:
+        wanted_class, status = STEPS.get(view.activity(provenance) or "", ("", ""))
+        for node in _encounters(view) if wanted_class else ():
+            if node.string("class", "code") in _CLASSES - {wanted_class}:
                 yield f"{node.path}.class", "the class does not fit the activity"
-            elif not dead and node.string("status") != status:
+            elif not dead and node.string("status") in _STATUSES - {status}:
                 yield f"{node.path}.status", "the status does not fit the activity"
 
 
