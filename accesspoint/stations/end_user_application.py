@@ -408,7 +408,7 @@ class EndUserApplication:
             sender=document.receiver,
             receiver=document.sender,
             patient_id=None,
-            statistical_postfix=None,
+            statistical_postfix=code,
             original_message_identifier=document.message_identifier,
             media_type=fhir.MIME_TYPES[message.format],
             stored=self._store(fhir.serialize(bundle, message.format)),

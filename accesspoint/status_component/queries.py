@@ -18,7 +18,7 @@ with `answers` set.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -28,6 +28,11 @@ import orjson
 from accesspoint.clock import from_microseconds, to_microseconds
 from accesspoint.status_component.access import Seen
 from accesspoint.status_component.finding import Number, Text
+from accesspoint.status_component.resource import (
+    FHIR_ACKNOWLEDGEMENT,
+    SBDH_ACKNOWLEDGEMENT,
+    Verdict,
+)
 from accesspoint.store.database import Row, Transaction, Value
 
 MAXIMUM_LISTED: Final = 500
@@ -39,6 +44,21 @@ class State(StrEnum):
     REFUSED = "refused"
     UNDELIVERED = "undelivered"
     FINALIZED = "finalized"
+    UNDERWAY = "underway"
+
+
+class Whereabouts(StrEnum):
+    """Where a message is for those who wait for it, what answers it counted in; the first that applies holds.
+
+    `refused`: a negative acknowledgement and no positive one of its kind; `answered`: the answer of the receiver's
+    system has reached the sender's; `delivered`: the receiver's system has it; `stopped`: given up, or silent since
+    `Filters.silent_since`; else `underway`.
+    """
+
+    REFUSED = "refused"
+    ANSWERED = "answered"
+    DELIVERED = "delivered"
+    STOPPED = "stopped"
     UNDERWAY = "underway"
 
 
@@ -123,7 +143,7 @@ class Filters:
     """Which messages are listed; what is None does not matter.
 
     `sender`, `receiver` and `party` (either) are a SOR id, a GLN or a name's beginning. `patient` is the whole
-    number. `after` is (`first_at`, `position`) of the last message of the page before.
+    number. `whereabouts` needs `silent_since`: what reported nothing since then has stopped. `after` is (`first_at`, `position`) of the last message of the page before.
     """
 
     start: datetime | None = None
@@ -134,6 +154,8 @@ class Filters:
     receiver: str | None = None
     party: str | None = None
     patient: str | None = None
+    whereabouts: Whereabouts | None = None
+    silent_since: datetime | None = None
     with_answers: bool = False
     after: tuple[datetime, int] | None = None
     limit: int = 50
@@ -161,6 +183,27 @@ class Negative:
     messages: int
     refused: int
     undelivered: int
+
+
+@dataclass(frozen=True, slots=True)
+class HourCount:
+    """How many messages of a type have their first event in this hour and are there now."""
+
+    hour: datetime
+    standard: str
+    whereabouts: Whereabouts
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerCount:
+    """How many acknowledgements of one standard (`by`) first seen in this hour say this about messages of a type."""
+
+    hour: datetime
+    standard: str
+    by: str
+    verdict: Verdict | None
+    messages: int
 
 
 async def find_journey(
@@ -247,6 +290,76 @@ async def count_negative(
     return [Negative(month, standard, *line) for (month, standard), line in sorted(table.items())]
 
 
+async def find_root(tx: Transaction, message_identifier: str) -> str | None:
+    """Return the message that this one answers, and so on up to one that answers nothing that was reported."""
+    row = await tx.fetch_one(
+        "WITH RECURSIVE up (message, orig, depth) AS ("
+        " SELECT message, orig_message, 0 FROM messages WHERE message = $1"
+        " UNION SELECT m.message, m.orig_message, depth + 1 FROM up JOIN messages m ON m.message = up.orig"
+        " WHERE depth < 8) SELECT message FROM up ORDER BY depth DESC LIMIT 1",
+        message_identifier,
+    )
+    return None if row is None else str(row["message"])
+
+
+async def count_whereabouts(
+    tx: Transaction, filters: Filters, *, seen: Seen | None = None
+) -> list[HourCount]:
+    """Count the messages of a period by hour, type and where they are; hours, since days differ by time zone.
+
+    Raises: ValueError without `filters.silent_since`.
+    """
+    values: list[Value] = []
+    tests = await _tests(tx, filters, seen, values)
+    rows = await tx.fetch(
+        f"SELECT m.first_at / {_HOUR} AS hour, c.code AS standard, {_whereabouts(filters, values)} AS place,"
+        f" count(*) AS n FROM messages m JOIN codes c ON c.id = m.standard WHERE {' AND '.join(tests)}"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3",
+        *values,
+    )
+    return [
+        HourCount(from_microseconds(row["hour"] * _HOUR), row["standard"],
+                  Whereabouts(row["place"]), row["n"])
+        for row in rows
+    ]  # fmt: skip
+
+
+async def count_answers(
+    tx: Transaction, filters: Filters, *, seen: Seen | None = None
+) -> list[AnswerCount]:
+    """Count the acknowledgements of a period by hour, standard answered, standard of the answer, and verdict.
+
+    `filters.standard` is that of the acknowledgement. Acknowledgements of acknowledgements are left out.
+    """
+    values: list[Value] = []
+    tests = await _tests(tx, replace(filters, with_answers=True), seen, values)
+    rows = await tx.fetch(
+        f"SELECT m.first_at / {_HOUR} AS hour, o.code AS standard, c.code AS by, m.verdict AS verdict, count(*) AS n"
+        " FROM messages m JOIN codes o ON o.id = m.orig_standard JOIN codes c ON c.id = m.standard"
+        f" WHERE o.code NOT IN ('{FHIR_ACKNOWLEDGEMENT}', '{SBDH_ACKNOWLEDGEMENT}') AND {' AND '.join(tests)}"
+        " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
+        *values,
+    )
+    return [
+        AnswerCount(
+            from_microseconds(row["hour"] * _HOUR),
+            row["standard"],
+            row["by"],
+            None if row["verdict"] is None else Verdict(row["verdict"]),
+            row["n"],
+        )
+        for row in rows
+    ]
+
+
+async def list_organisations(tx: Transaction, limit: int = 500) -> list[Organisation]:
+    """Return organisations that were a party of a message, by name."""
+    rows = await tx.fetch(
+        f"SELECT sor, glns, name FROM parties GROUP BY glns ORDER BY folded, sor LIMIT {int(limit)}"
+    )
+    return [Organisation(row["sor"], tuple(row["glns"].split()), row["name"]) for row in rows]
+
+
 async def list_standards(tx: Transaction) -> list[str]:
     """Return every message type that was ever reported."""
     rows = await tx.fetch("SELECT code FROM codes WHERE system = '' ORDER BY code")
@@ -258,6 +371,19 @@ async def list_standards(tx: Transaction) -> list[str]:
 _STATE: Final = (
     "CASE WHEN m.refused_at IS NOT NULL THEN 'refused' WHEN m.undelivered_at IS NOT NULL THEN 'undelivered'"
     " WHEN m.finalized_at IS NOT NULL THEN 'finalized' ELSE 'underway' END"
+)
+_HOUR: Final = 3_600_000_000
+"""In microseconds."""
+_ANSWER: Final = "EXISTS (SELECT 1 FROM messages a WHERE a.orig_message = m.message AND "
+_IS_FHIR: Final = f"a.standard <> coalesce((SELECT id FROM codes WHERE code = '{SBDH_ACKNOWLEDGEMENT}' AND system = ''), 0)"
+_WHEREABOUTS: Final = (
+    f"CASE WHEN {_ANSWER}a.verdict IN ('{Verdict.FATAL}', '{Verdict.TRANSIENT}') AND NOT EXISTS (SELECT 1 FROM messages b"
+    f" WHERE b.orig_message = m.message AND b.standard = a.standard"
+    f" AND coalesce(b.verdict, '{Verdict.POSITIVE}') = '{Verdict.POSITIVE}')) THEN '{Whereabouts.REFUSED}'"
+    f" WHEN {_ANSWER}{_IS_FHIR} AND a.finalized_at IS NOT NULL) THEN '{Whereabouts.ANSWERED}'"
+    f" WHEN m.finalized_at IS NOT NULL OR {_ANSWER}{_IS_FHIR}) THEN '{Whereabouts.DELIVERED}'"
+    " WHEN coalesce(m.undelivered_at, m.refused_at, -1) = m.last_at OR m.last_at < {silent}"
+    f" THEN '{Whereabouts.STOPPED}' ELSE '{Whereabouts.UNDERWAY}' END"
 )
 _DATE: Final = "date(m.first_at / 1000000, 'unixepoch'"
 _STEPS: Final = {
@@ -302,6 +428,13 @@ def _written(condition: Number | Text, table: str, values: list[Value]) -> str:
     return f"({' OR '.join(tests)})"
 
 
+def _whereabouts(filters: Filters, values: list[Value]) -> str:
+    if filters.silent_since is None:
+        raise ValueError("where a message is depends on `silent_since`")
+    values.append(to_microseconds(filters.silent_since))
+    return _WHEREABOUTS.format(silent=f"${len(values)}")
+
+
 async def _tests(
     tx: Transaction, filters: Filters, seen: Seen | None, values: list[Value]
 ) -> list[str]:
@@ -318,6 +451,8 @@ async def _tests(
         tests.append(f"m.standard IN (SELECT id FROM codes WHERE code = {bind(filters.standard)})")
     if filters.state is not None:
         tests.append(f"{_STATE} = {bind(filters.state)}")
+    if filters.whereabouts is not None:
+        tests.append(f"{_whereabouts(filters, values)} = {bind(filters.whereabouts)}")
     if not filters.with_answers:
         tests.append("m.orig_standard IS NULL")
     if filters.patient is not None:

@@ -8,12 +8,24 @@ Spec: EHMI delivery status 1.0.2, search parameters.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from accesspoint.delivery import terminology as eds
 
 Resource = dict[str, Any]
+SBDH_ACKNOWLEDGEMENT: Final = "ehmisbdh-acknowledgement"
+FHIR_ACKNOWLEDGEMENT: Final = "acknowledgement-message"
+_SBDH_EXCEPTION: Final = "Exception"
+
+
+class Verdict(StrEnum):
+    """What an acknowledgement says; the words are those of the FHIR Acknowledgement, but for the first."""
+
+    POSITIVE = "positive"
+    TRANSIENT = "transient-error"
+    FATAL = "fatal-error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +85,24 @@ def parties(resource: Resource, *roles: str) -> Iterator[Party]:
             if extension.get("url") == eds.OTHER_ID
         )
         yield Party(agent["who"]["identifier"]["value"], glns, agent.get("name") or "")
+
+
+def verdict(resource: Resource) -> Verdict | None:
+    """What an acknowledgement says, as far as a report of it tells; None where it does not, or of another message.
+
+    An ehmiSBDH acknowledgement tells by the type of its document, a FHIR Acknowledgement by the postfix of its
+    statistical information (`#ok`, `#transient-error`, `#fatal-error`), which not every product writes.
+    """
+    kind = detail(resource, "ehmiMessage", "ehmiMessageType")
+    if kind == SBDH_ACKNOWLEDGEMENT:
+        document = detail(resource, "ehmiMessageEnvelope", "ehmiMessageEnvelopeType")
+        return Verdict.FATAL if document == _SBDH_EXCEPTION else Verdict.POSITIVE
+    if kind == FHIR_ACKNOWLEDGEMENT:
+        postfix = (detail(resource, "ehmiMessage", "ehmiStatisticalInfo") or "").rpartition("#")[2]
+        if postfix == "ok":
+            return Verdict.POSITIVE
+        return next((one for one in (Verdict.TRANSIENT, Verdict.FATAL) if one == postfix), None)
+    return None
 
 
 def event_key(resource: Resource) -> tuple[str, str, str, str]:

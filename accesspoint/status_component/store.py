@@ -30,6 +30,7 @@ from accesspoint.status_component.resource import (
     parties,
     recorded,
     resource_id,
+    verdict,
 )
 from accesspoint.store.database import Database, Row, Transaction, sqlite_url
 
@@ -50,14 +51,15 @@ ON CONFLICT (id) DO NOTHING RETURNING seq
 """
 _MESSAGE: Final = """
 INSERT INTO messages (message, standard, version, sender, receiver, patient, orig_message, orig_standard,
-  first_at, last_at, finalized_at, undelivered_at, refused_at, events)
-VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9,$10,$11,$12,1)
+  first_at, last_at, finalized_at, undelivered_at, refused_at, verdict, events)
+VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$9,$10,$11,$12,$13,1)
 ON CONFLICT (message) DO UPDATE SET
   first_at = min(first_at, excluded.first_at), last_at = max(last_at, excluded.last_at),
   finalized_at = coalesce(finalized_at, excluded.finalized_at),
   undelivered_at = coalesce(undelivered_at, excluded.undelivered_at),
   refused_at = coalesce(refused_at, excluded.refused_at),
   patient = coalesce(patient, excluded.patient),
+  verdict = coalesce(verdict, excluded.verdict),
   events = events + 1
 """
 _STORED: Final = (
@@ -274,6 +276,7 @@ class _Insertion:
             at if not failed and subtype["code"] in ENDS else None,
             at if failed and subtype["code"] in PASSES_ON else None,
             at if failed and subtype["code"] not in PASSES_ON else None,
+            verdict(resource),
         )
         return True
 
