@@ -101,7 +101,6 @@ class AccessPoint:
         self.desk: PullDesk | None = None
         self.bundles: Bundles | None = None
         self.consumer: Consumer | None = None
-        self.directory: Directory | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -344,11 +343,10 @@ class AccessPoint:
             database=self.database, agreements=self.agreements, trust=trust, reporter=self.reporter,
             bells=self.bells, clock=self.clock,
         )  # fmt: skip
-        directory = self.directory = self.build_directory(stack)
         sender = Sender(
             database=self.database,
             payloads=self.payloads,
-            directory=directory,
+            directory=self.build_directory(stack),
             client=self.as4_client,
             identity=self.identity,
             agreements=self.agreements,
@@ -488,7 +486,6 @@ class AccessPoint:
             admit=self.reserve.require,
             desk=self.desk,
             clock=self.clock,
-            directory=self.directory,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,

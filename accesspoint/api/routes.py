@@ -14,13 +14,11 @@ from aiohttp import web
 
 from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
-from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.api.submitting import Submitting
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
-from accesspoint.discovery.directory import Directory
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.store.database import Database, StorageFailure, StorageFull
@@ -49,7 +47,6 @@ class Api:
         admit: Callable[[], None] = lambda: None,
         desk: PullDesk | None = None,
         clock: Clock | None = None,
-        directory: Directory | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """`admit` raises StorageFull while nothing new may be taken in.
@@ -65,7 +62,6 @@ class Api:
         self._exchanges = exchanges
         self._limits = limits
         self._pulling = Pulling(desk, bells)
-        self._lookups = Lookups(directory, clock or SystemClock())
         self._submitting = Submitting(
             database=database,
             bells=bells,
@@ -87,7 +83,6 @@ class Api:
         app.router.add_post("/api/v1/messages", self._submitting.submit)
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
-        app.router.add_get("/api/v1/lookup", self._lookups.look_up)
         self._pulling.add_to(app)
         if self._exchanges is not None:
             app.router.add_get("/api/v1/exchanges", self._list_exchanges)

@@ -10,7 +10,6 @@ import typer
 
 from accesspoint import __version__
 from accesspoint.cli.conformance_verbs import conformance
-from accesspoint.cli.directory_verbs import lookup
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, messages
 from accesspoint.cli.partner import partner
@@ -469,7 +468,6 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
 
 
 app.command()(explain)
-app.command()(lookup)
 
 
 @stores.command("backup")

@@ -28,7 +28,6 @@ VERBS = [
     ("retention",),
     ("docs",),
     ("explain",),
-    ("lookup",),
     ("messages", "list"),
     ("messages", "show"),
     ("messages", "retry"),

@@ -1,0 +1,93 @@
+"""A finding in words: the sentence that names the culprit, what to do, and what a citizen reads instead.
+
+Spec: experience section 5.2.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from accesspoint.tracking.culprit import Case, Finding, remarks
+from accesspoint.tracking.journey import Exchange, Kind, Leg, Stop
+from accesspoint.tracking.report import Party
+from accesspoint.tracking.texts import Texts
+
+
+def sentence(exchange: Exchange, finding: Finding, now: datetime, texts: Texts) -> str:
+    """What is the matter, in one sentence."""
+    subject = texts(f"subject.{finding.kind}")
+    text = texts(
+        f"finding.{finding.case}",
+        **_people(exchange, finding),
+        subject=subject if finding.case is not Case.NOT_TAKEN else _lower(subject),
+        subject_low=_lower(subject),
+        stop=_stop(finding.stop, finding.organisation, texts),
+        next=_stop(finding.stop, finding.organisation, texts),
+        before=_stop(finding.before or finding.stop, finding.before_owner or finding.organisation, texts),
+        time=texts.time(finding.since),
+        ago=texts.duration(now - finding.since),
+        span=texts.duration(finding.since - exchange.started),
+    )  # fmt: skip
+    return text[0].upper() + text[1:]
+
+
+def to_do(exchange: Exchange, finding: Finding, texts: Texts) -> str:
+    """What somebody can do about it, and who."""
+    return texts(f"todo.{finding.case}", **_people(exchange, finding))
+
+
+def for_citizen(exchange: Exchange, finding: Finding, texts: Texts) -> str:
+    """Whether it was sent and received, without the stations."""
+    return texts(
+        f"citizen.{finding.state}", sender=exchange.sender.shown, receiver=exchange.receiver.shown
+    )
+
+
+def remark_lines(exchange: Exchange, texts: Texts) -> Iterator[str]:
+    """Yield what is worth knowing, a sentence each."""
+    for remark, value in remarks(exchange):
+        yield texts(f"remark.{remark}", value=value)
+
+
+def slowest(exchange: Exchange, texts: Texts) -> str | None:
+    """The longest wait of the message itself, and where it was; None when it was seen once only."""
+    waits: list[tuple[timedelta, str]] = []
+    for leg in exchange.of(Kind.MESSAGE):
+        waits += _waits(leg, texts)
+    if not waits:
+        return None
+    span, where = max(waits, key=lambda wait: wait[0])
+    return texts("message.slowest", span=texts.duration(span), where=where)
+
+
+def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
+    for number, visit in enumerate(leg.visits):
+        if len(visit.times) > 1:
+            stop = _stop(Stop.at(visit.last), visit.owner, texts)
+            yield max(visit.times) - min(visit.times), texts("message.waited_at", stop=stop)
+        if number and (before := leg.visits[number - 1]).left is not None:
+            yield (
+                min(visit.times) - before.left,
+                texts(
+                    "message.waited_between",
+                    before=_stop(Stop.at(before.last), before.owner, texts),
+                    next=_stop(Stop.at(visit.first), visit.owner, texts),
+                ),
+            )
+
+
+def _people(exchange: Exchange, finding: Finding) -> dict[str, str]:
+    return {
+        "owner": finding.organisation.shown,
+        "gln": finding.organisation.gln,
+        "before_owner": (finding.before_owner or finding.organisation).shown,
+        "sender": exchange.sender.shown,
+        "receiver": exchange.receiver.shown,
+    }
+
+
+def _stop(stop: Stop, owner: Party, texts: Texts) -> str:
+    return texts(f"stop_of.{stop}", owner=owner.shown)
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
