@@ -13,6 +13,7 @@ from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, messages
 from accesspoint.cli.partner import partner
+from accesspoint.cli.validate_verb import validate
 from envelope.pmode import Generation
 
 app = typer.Typer(
@@ -468,6 +469,7 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
 
 
 app.command()(explain)
+app.command()(validate)
 
 
 @stores.command("backup")

@@ -12,7 +12,7 @@ from accesspoint.explain.report import Branch, Broken, Report
 from accesspoint.log import without_controls
 from envelope.explain import Mark
 
-_SIGNS: Final[Mapping[Mark, str]] = MappingProxyType(
+SIGNS: Final[Mapping[Mark, str]] = MappingProxyType(
     {Mark.PLAIN: "", Mark.HOLDS: "✓ ", Mark.NOTED: "! ", Mark.BROKEN: "✗ ", Mark.UNSEEN: "– "}
 )
 _COLOURS: Final[Mapping[Mark, str]] = MappingProxyType(
@@ -24,9 +24,9 @@ _LEAST_WIDTH: Final = 40
 def render_text(report: Report, *, width: int = 100, colour: bool = False) -> str:
     """The report as lines of at most `width` columns, where single words allow."""
     mark = report.mark
-    lines = [_paint(f"{_SIGNS[mark]}{report.name}: {report.headline}", mark, colour)]
+    lines = [paint(f"{SIGNS[mark]}{report.name}: {report.headline}", mark, colour)]
     for name, said in report.lines:
-        lines += _wrapped(f"  {name}: ", said, width)
+        lines += wrapped(f"  {name}: ", said, width)
     if report.others:
         lines.append("")
         lines.append("also broken")
@@ -38,11 +38,9 @@ def render_text(report: Report, *, width: int = 100, colour: bool = False) -> st
 
 
 def _tell(each: Broken, width: int) -> Iterator[str]:
-    yield from _wrapped(
-        "  ✗ ", f"{each.gate} {each.reason}: {each.detail} (at {each.where})", width
-    )
-    yield from _wrapped("    ", f"{each.whose}; {each.rule.section}; {each.answer}", width)
-    yield from _wrapped("    ", each.ask, width)
+    yield from wrapped("  ✗ ", f"{each.gate} {each.reason}: {each.detail} (at {each.where})", width)
+    yield from wrapped("    ", f"{each.whose}; {each.rule.section}; {each.answer}", width)
+    yield from wrapped("    ", each.ask, width)
 
 
 def _tree(root: Branch, width: int, colour: bool) -> Iterator[str]:
@@ -60,19 +58,20 @@ def _children(branch: Branch, indent: str, width: int, colour: bool) -> Iterator
 
 
 def _lines(branch: Branch, first: str, rest: str, width: int, colour: bool) -> Iterator[str]:
-    text = f"{_SIGNS[branch.mark]}{branch.label}"
+    text = f"{SIGNS[branch.mark]}{branch.label}"
     if branch.value:
         text += f"  {branch.value}"
     room = max(_LEAST_WIDTH, width - max(len(first), len(rest)))
     wrapped = textwrap.wrap(text, room, break_on_hyphens=False, drop_whitespace=True) or [text]
     for number, line in enumerate(wrapped):
-        yield f"{rest if number else first}{_paint(line, branch.mark, colour)}"
+        yield f"{rest if number else first}{paint(line, branch.mark, colour)}"
     if branch.content is not None:
         for line in branch.content.splitlines():
             yield f"{rest}{without_controls(line.expandtabs(4))}"
 
 
-def _wrapped(lead: str, text: str, width: int) -> list[str]:
+def wrapped(lead: str, text: str, width: int) -> list[str]:
+    """The text behind its lead, in lines of at most `width` columns where single words allow."""
     return textwrap.wrap(
         text,
         max(_LEAST_WIDTH, width),
@@ -83,6 +82,7 @@ def _wrapped(lead: str, text: str, width: int) -> list[str]:
     ) or [lead.rstrip()]
 
 
-def _paint(text: str, mark: Mark, colour: bool) -> str:
+def paint(text: str, mark: Mark, colour: bool) -> str:
+    """The text in the colour of its mark, or as it is."""
     code = _COLOURS.get(mark) if colour else None
     return text if code is None else f"\x1b[{code}m{text}\x1b[0m"
