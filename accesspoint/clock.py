@@ -114,6 +114,8 @@ def timestamp(moment: datetime) -> str:
 
 
 def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is UTC:
+        return moment
     if moment.utcoffset() is None:
         raise ValueError("a time without a zone is not accepted")
     return moment.astimezone(UTC)

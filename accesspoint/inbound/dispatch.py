@@ -5,7 +5,6 @@ what cannot be read at all is kept in quarantine, never deleted.
 """
 
 import asyncio
-import json
 from typing import Final
 
 import structlog
@@ -162,7 +161,7 @@ class Dispatcher:
                 subject=facts.orig_message_identifier or row["message_identifier"],
                 standard=row["standard"],
                 problem=problem,
-                detail=json.dumps({"message": row["id"], "why": reason}),
+                detail={"message": row["id"], "why": reason},
             )
 
         _log.error("inbound_not_delivered", message=row["id"], state=str(state), reason=reason)

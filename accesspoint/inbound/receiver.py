@@ -15,7 +15,6 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 import asyncio
 import codecs
 import hashlib
-import json
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -263,7 +262,7 @@ class Receiver:
                 await self._reporter.note(
                     tx, "conflict-refused", station="AP", message_identifier=accepted["message_identifier"],
                     subject=accepted["message_identifier"], standard=accepted["standard"],
-                    problem="duplicate-content", detail=json.dumps({"message": id_}),
+                    problem="duplicate-content", detail={"message": id_},
                 )  # fmt: skip
 
         await self._bells.run(self._database, Commit(work))
@@ -445,9 +444,7 @@ class Receiver:
                 message_identifier=new.message_identifier,
                 subject=facts.orig_message_identifier or new.message_identifier,
                 standard=new.standard,
-                detail=json.dumps(
-                    {"message": new.id, "message_id": new.message_id, "from": new.party}
-                ),
+                detail={"message": new.id, "message_id": new.message_id, "from": new.party},
             )
             failpoint("R11")
 

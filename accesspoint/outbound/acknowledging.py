@@ -5,7 +5,6 @@ to our request or later, as a request of the partner's own; it is the same commi
 has one outcome and reports it once.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -69,5 +68,5 @@ async def note(
         subject=facts.orig_message_identifier or row["message_identifier"],
         standard=row["standard"],
         problem=problem,
-        detail=json.dumps({"message": row["id"], **detail}),
+        detail={"message": row["id"], **detail},
     )

@@ -301,7 +301,12 @@ class Sender:
 
     async def _prepare(self, row: Row, endpoint: Endpoint, partner: str, mode: PMode) -> Wire:
         """Have the signed image for this endpoint in the store, and the row in SENDING."""
-        earlier = await self._database.read(lambda tx: find_wire(tx, row["id"]))
+        # An image is stored with the first attempt, in one commit.
+        earlier = (
+            await self._database.read(lambda tx: find_wire(tx, row["id"]))
+            if row["attempt"]
+            else None
+        )
         if earlier is not None and earlier.certificate == endpoint.certificate:
             wire = replace(earlier, url=endpoint.url)
         else:
@@ -313,7 +318,7 @@ class Sender:
         async def work(tx: Transaction) -> None:
             now = self._clock.now()
             if fresh:
-                await record_wire(tx, row["id"], wire)
+                await record_wire(tx, row["id"], wire, replaces=earlier is not None)
             lane = self._driving[row["id"]]
             if lane != row["lane"]:
                 await move_lane(tx, row, lane)

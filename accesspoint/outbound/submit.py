@@ -7,7 +7,6 @@ two-way exchange, where that is agreed with the partner.
 Spec: ebMS 3.0 Core section 2.2.3 (Two-Way/Push-and-Push).
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -94,9 +93,11 @@ class Submit:
                 message_identifier=new.message_identifier,
                 subject=facts.orig_message_identifier or new.message_identifier,
                 standard=new.standard,
-                detail=json.dumps(
-                    {"message": new.id, "message_id": new.message_id, "bytes": new.payload_bytes}
-                ),
+                detail={
+                    "message": new.id,
+                    "message_id": new.message_id,
+                    "bytes": new.payload_bytes,
+                },
             )
             failpoint("S2")
 

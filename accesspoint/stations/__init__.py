@@ -101,11 +101,12 @@ class Bells:
     async def wait(self, bell: Bell, *, at_most_seconds: float | None) -> None:
         """Return when the bell rings or the time is over; a ring while nobody waited counts."""
         event = self._events[bell]
-        try:
-            async with asyncio.timeout(at_most_seconds):
-                await event.wait()
-        except TimeoutError:
-            return
+        if not event.is_set():
+            try:
+                async with asyncio.timeout(at_most_seconds):
+                    await event.wait()
+            except TimeoutError:
+                return
         event.clear()
 
     async def run(self, database: Database, commit: Commit) -> None:
@@ -114,12 +115,8 @@ class Bells:
         When the work is refused nothing points at the files that were published for it, and they are deleted.
         After a `StorageFailure`, or when cancelled, nobody knows whether it became durable: then they stay.
         """
-
-        async def work(tx: Transaction) -> None:
-            await commit.work(tx)
-
         try:
-            await database.run(work)
+            await database.run(commit.work)
         except StorageFailure:
             raise
         except Exception:

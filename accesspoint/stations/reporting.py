@@ -11,6 +11,7 @@ Spec: EHMI Delivery Status, station table (decision D13).
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -102,8 +103,9 @@ def facts_to_json(facts: DeliveryFacts) -> str:
     return orjson.dumps(facts).decode()
 
 
+@lru_cache(maxsize=64)
 def facts_from_json(text: str) -> DeliveryFacts:
-    """The facts that `facts_to_json` wrote."""
+    """The facts that `facts_to_json` wrote; each step of a message asks for them again."""
     return DeliveryFacts(**orjson.loads(text))
 
 
@@ -154,12 +156,12 @@ class Reporter:
         subject: str,
         standard: str,
         problem: str | None = None,
-        detail: str = "",
+        detail: Mapping[str, object] | str = "",
     ) -> None:
         """Append one line to the journal that people follow; `detail` holds no personal data."""
         await tx.execute(
             "INSERT INTO journal (at, station, event, message_identifier, subject, standard, problem, detail,"
             " node) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)",
-            to_microseconds(self._clock.now()), station, event, message_identifier, subject, standard, problem, detail,
-            self._node,
+            to_microseconds(self._clock.now()), station, event, message_identifier, subject, standard, problem,
+            detail if isinstance(detail, str) else orjson.dumps(detail).decode(), self._node,
         )  # fmt: skip

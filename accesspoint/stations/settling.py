@@ -5,7 +5,6 @@ the same commit: the delivery event that was owed, the time of delivery for what
 a message whose outcome its submitter now knows, and the line in the journal.
 """
 
-import json
 from datetime import datetime
 from typing import Final
 
@@ -79,9 +78,7 @@ async def note(
         subject=subject,
         standard=standard,
         problem=problem,
-        detail=json.dumps(
-            {"target": handover.target, "attempt_why": why} if why else {"target": handover.target}
-        ),
+        detail={"target": handover.target, **({"attempt_why": why} if why else {})},
     )
 
 

@@ -79,9 +79,10 @@ def references_from_json(text: str) -> tuple[SignedReference, ...]:
     )
 
 
-async def record_wire(tx: Transaction, message: str, wire: Wire) -> None:
-    """Store the signed image of a message, replacing an earlier one made for another certificate."""
-    await tx.execute("DELETE FROM wires WHERE message = $1", message)
+async def record_wire(tx: Transaction, message: str, wire: Wire, *, replaces: bool = True) -> None:
+    """Store the signed image of a message, which `replaces` one made for another certificate."""
+    if replaces:
+        await tx.execute("DELETE FROM wires WHERE message = $1", message)
     await tx.execute(
         "INSERT INTO wires (message, url, certificate, signed_at, soap, part, part_content_id, part_bytes,"
         " signed_references, part_octets) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",

@@ -18,7 +18,7 @@ from typing import Final
 import envelope.receiving
 import envelope.sending
 from accesspoint.clock import from_microseconds, to_microseconds
-from accesspoint.store.database import Row, Transaction
+from accesspoint.store.database import Row, Transaction, Value
 from accesspoint.store.outcomes import OUR_OWN, record_outcome
 
 _ADVANCE: Final = {"out": envelope.sending.advance, "in": envelope.receiving.advance}
@@ -83,7 +83,7 @@ async def insert_message(
         new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
         new.ref_to_message_id, int(new.unasked),
     )  # fmt: skip
-    await _append_history(tx, new.id, None, new.state, stamp, note)
+    await _append_history(tx, [new.id, None, new.state, stamp, note])
 
 
 async def advance(
@@ -117,6 +117,7 @@ async def advance(
     stamp = to_microseconds(at)
     held_by = [message["lease_owner"], message["lease_epoch"]] if fenced else []
     here = _STATE[direction](current)
+    more: list[Value] = []
     for number, step in enumerate(path):
         there = _ADVANCE[direction](here, _STATE[direction](step))  # type: ignore[operator]
         if number == 0:
@@ -133,8 +134,10 @@ async def advance(
             if appended != 1:
                 raise _moved(message)
         else:
-            await _append_history(tx, str(message["id"]), str(here), str(there), stamp, note)
+            more += [message["id"], str(here), str(there), stamp, note]
         here = there
+    if more:
+        await _append_history(tx, more)
     names = list(changes)
     sets = ", ".join(f"{name} = ${index}" for index, name in enumerate(names, start=3))
     bound = len(names) + 3
@@ -314,15 +317,12 @@ def _not_in(ids: Collection[str], *, first: int) -> str:
     return f" AND id NOT IN ({numbers})" if ids else ""
 
 
-async def _append_history(
-    tx: Transaction,
-    message: str,
-    from_state: str | None,
-    to_state: str,
-    stamp: int,
-    note: str | None,
-) -> None:
+async def _append_history(tx: Transaction, steps: Sequence[Value]) -> None:
+    """Append steps in their order: of each, message, state before, state after, time and note."""
+    lines = ", ".join(
+        f"(${n}, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4})" for n in range(1, len(steps), 5)
+    )
     await tx.execute(
-        "INSERT INTO history (message, from_state, to_state, at, note) VALUES ($1,$2,$3,$4,$5)",
-        message, from_state, to_state, stamp, note,
-    )  # fmt: skip
+        f"INSERT INTO history (message, from_state, to_state, at, note) VALUES {lines}",  # noqa: S608 (numbers)
+        *steps,
+    )

@@ -74,9 +74,9 @@ async def record_outcome(
     supersedes = None
     if state is State.ACKNOWLEDGED:
         earlier = outcome_id(message["id"], State.UNCERTAIN)
-        if await tx.execute(_SUPERSEDE, earlier) == 0:
-            row = await tx.fetch_one("SELECT id FROM handovers WHERE id = $1", earlier)
-            supersedes = None if row is None else earlier
+        told = await tx.fetch_one("SELECT id FROM handovers WHERE id = $1", earlier)
+        if told is not None and await tx.execute(_SUPERSEDE, earlier) == 0:
+            supersedes = earlier
     item = describe_outcome(message, state, at=at, detail=detail, supersedes=supersedes)
     await insert_outcome(tx, item, at=at)
 

@@ -89,7 +89,7 @@ class SqliteToRead(Database):
     ) -> None:
         self._path = path
         self._connection = connection
-        self._view = SqliteTransaction(connection)
+        self._view = SqliteTransaction(connection, only_reads=True)
         self._before = before
         self.schema_version = version
 

@@ -6,7 +6,9 @@ are queued, and a flusher runs every queued work in its own SAVEPOINT inside one
 `BEGIN IMMEDIATE … COMMIT`, then wakes the callers. A work that raises takes only itself back.
 
 A second process on the same file is refused by a lock file beside it, since its commits would stall
-ours. Readers have their own read-only connection; they see what is committed and hold nobody up.
+ours. What only reads goes between two commits over the connection that writes, whose pages are in memory
+already: each commit makes another connection read its pages anew. After a failure, and inside a work, it goes
+over a read-only connection, which sees what is committed.
 
 Spec: reliability sections 2.3 and 6.11; performance section H trap 2.
 """
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import apsw
+import apsw.ext
 
 from accesspoint.failpoints import failpoint
 from accesspoint.store.database import (
@@ -100,9 +103,10 @@ class SqliteTransaction(Transaction):
     skip_locked = ""
     for_update = ""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, *, only_reads: bool = False) -> None:
         self._connection = connection
         self._cursor = connection.cursor()
+        self._only_reads = only_reads
         self._texts: dict[str, str] = {}
         self.active = False
         self.failure: StorageFailure | None = None
@@ -152,6 +156,13 @@ class SqliteTransaction(Transaction):
         if len(self._texts) >= _STATEMENT_CACHE:
             self._texts.clear()
         text = _PARAMETER.sub(lambda match: match[1] or f"?{match[2]}", sql)
+        if self._only_reads:
+            try:
+                about = apsw.ext.query_info(self._connection, text)
+            except apsw.Error as error:
+                self._refuse(error)
+            if not (about.is_readonly or about.is_explain):
+                raise StorageRefused("a work that only reads tried to write")
         self._texts[sql] = text
         return text
 
@@ -162,8 +173,6 @@ class SqliteTransaction(Transaction):
             raise IntegrityViolation(kind, str(error).rpartition(": ")[2]) from None
         if isinstance(error, (apsw.BusyError, apsw.LockedError)):
             raise StorageBusy(f"the database is locked: {error}") from error
-        if isinstance(error, apsw.ReadOnlyError) and self._connection.readonly("main"):
-            raise StorageRefused("a work that only reads tried to write") from None
         if isinstance(error, _BROKEN):
             self.failure = StorageFailure(f"SQLite: {error}")
             raise self.failure from error
@@ -184,7 +193,8 @@ class SqliteDatabase(Database):
         self._reader = reader
         self._begin = writer.cursor()
         self._transaction = SqliteTransaction(writer)
-        self._view = SqliteTransaction(reader)
+        self._between = SqliteTransaction(writer, only_reads=True)
+        self._beside = SqliteTransaction(reader, only_reads=True)
         self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[StorageFailure] = self._loop.create_future()
@@ -249,9 +259,13 @@ class SqliteDatabase(Database):
 
     async def read(self, work: Work[T]) -> T:
         """Do one work on one snapshot of what is committed; see `Database.read`."""
-        self._refuse_when_closed()
-        view = self._view
-        view.active = True
+        view = self._view()
+        if view is self._between:
+            # Nobody else writes, and nothing of ours does before this returns: that is one snapshot.
+            try:
+                return drive(work(view))
+            finally:
+                self._leave(view)
         try:
             self._reader.execute("BEGIN")
             try:
@@ -261,19 +275,15 @@ class SqliteDatabase(Database):
         except apsw.BusyError as error:
             raise StorageBusy(f"the database is locked: {error}") from error
         finally:
-            view.active = False
-            self._stop_if_broken(view)
+            self._leave(view)
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         """Read all rows of one SELECT, which is one snapshot by itself."""
-        self._refuse_when_closed()
-        view = self._view
-        view.active = True
+        view = self._view()
         try:
             return view.rows(sql, values)
         finally:
-            view.active = False
-            self._stop_if_broken(view)
+            self._leave(view)
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """Read the first row of one SELECT, or None."""
@@ -403,9 +413,18 @@ class SqliteDatabase(Database):
         if not self._failed.done():
             self._failed.set_result(failure)
 
-    def _stop_if_broken(self, transaction: SqliteTransaction) -> None:
-        if transaction.failure is not None:
-            self._stop(transaction.failure)
+    def _view(self) -> SqliteTransaction:
+        """What a read goes over now."""
+        self._refuse_when_closed()
+        busy = self._failed.done() or self._between.active or self._writer.in_transaction
+        view = self._beside if busy else self._between
+        view.active = True
+        return view
+
+    def _leave(self, view: SqliteTransaction) -> None:
+        view.active = False
+        if view.failure is not None:
+            self._stop(view.failure)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

@@ -45,6 +45,7 @@ class Driver:
             clock=node.clock,
             ids=node.ids,
             domain=node.domain,
+            lane_of=node.lanes.lane_of,
         )
 
     async def answer(self, asked: Json) -> Json:
@@ -57,7 +58,7 @@ class Driver:
                 await self._send(asked["in_flight"])
                 return {"latency": await self._latencies(asked["messages"])}
             case "arrived":
-                await self._wait("SELECT count(*) AS n FROM handovers", asked["messages"])
+                await self._wait("SELECT max(rowid) AS n FROM handovers", asked["messages"])
                 return {}
             case _:
                 usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -82,12 +83,12 @@ class Driver:
 
     async def _acknowledged(self, count: int) -> None:
         if count > 0:
-            await self._wait("SELECT count(*) AS n FROM receipts", count)
+            await self._wait("SELECT max(rowid) AS n FROM receipts", count)
 
     async def _wait(self, sql: str, count: int) -> None:
         while True:
             row = await self._node.database.fetch_one(sql)
-            if row is not None and row["n"] >= count:
+            if row is not None and (row["n"] or 0) >= count:
                 return
             await self._node.bells.wait(Bell.JOURNAL, at_most_seconds=5.0)
 

@@ -102,7 +102,7 @@ async def test_uncertain_is_called_uncertain_and_a_late_receipt_frees_it(
     assert await outbound.parts.outcomes() == ["0", "0"]
     assert await last_note(outbound) == ("receipt", None)
     detail = (await outbound.parts.rows("SELECT detail FROM journal ORDER BY seq"))[-1]["detail"]
-    assert '"late_after": "UNCERTAIN"' in detail
+    assert json.loads(detail)["late_after"] == "UNCERTAIN"
 
 
 async def test_a_receipt_ends_the_waiting_and_nothing_is_sent_again(outbound: "Outbound") -> None:
