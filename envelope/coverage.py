@@ -20,8 +20,8 @@ from envelope.xmlenc import content_id_of
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
+    from envelope.signed_info import Reference
     from envelope.soap import SoapDocument
-    from envelope.xmldsig import Reference
 
 WSU_ID: Final = q(names.WSU, "Id")
 _ID_ATTRIBUTES: Final = frozenset({WSU_ID, q(names.XML, "id"), "Id", "ID", "id", "AssertionID"})

@@ -28,7 +28,8 @@ from envelope.errors import LocalProtocolError, PolicyNoncompliance
 from envelope.names import q
 from envelope.pmode import KeyTransport, Quirk, SecurityPolicy
 from envelope.security_token import SECURITY_TOKEN_REFERENCE, TokenReference, read_key_info
-from envelope.xmldsig import decode_base64, leaf_text, public_key
+from envelope.signed_info import decode_base64, leaf_text
+from envelope.xmldsig import public_key
 
 if TYPE_CHECKING:
     from cryptography import x509

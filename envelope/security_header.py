@@ -23,14 +23,8 @@ from envelope.security_token import (
     check_key_info,
     read_key_info,
 )
-from envelope.xmldsig import (
-    SIGNATURE,
-    SIGNATURE_METHOD,
-    SIGNED_INFO,
-    Signature,
-    check_algorithms,
-    read_signature,
-)
+from envelope.signed_info import SIGNATURE_METHOD
+from envelope.xmldsig import SIGNATURE, SIGNED_INFO, Signature, check_algorithms, read_signature
 from envelope.xmlenc import ENCRYPTED_DATA, ENCRYPTED_KEY, EncryptionHeader, read_encryption
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from envelope.errors import (
 )
 from envelope.names import q
 from envelope.pmode import TokenForm
-from envelope.xmldsig import decode_base64, leaf_text
+from envelope.signed_info import decode_base64, leaf_text
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

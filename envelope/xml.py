@@ -302,8 +302,10 @@ def text(element: _Element) -> str:
     return (element.text or "").strip(_SPACE)
 
 
-def canonicalize(element: _Element, prefixes: Sequence[str] = ()) -> bytes:
-    """Exclusive canonical form without comments of `element` where it stands in its tree.
+def canonicalize(
+    element: _Element, prefixes: Sequence[str] = (), *, comments: bool = False
+) -> bytes:
+    """Exclusive canonical form, without comments unless told, of `element` where it stands in its tree.
 
     `prefixes` is the InclusiveNamespaces PrefixList. `#default` is refused because libxml2 drops it silently,
     and so is a list longer than the limit, because the work grows with elements times names. Both, and a tree
@@ -320,7 +322,7 @@ def canonicalize(element: _Element, prefixes: Sequence[str] = ()) -> bytes:
             element,
             method="c14n",
             exclusive=True,
-            with_comments=False,
+            with_comments=comments,
             inclusive_ns_prefixes=list(prefixes) or None,
         )
     except (etree.C14NError, ValueError) as error:

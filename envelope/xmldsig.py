@@ -10,7 +10,6 @@ Spec: XML Signature 1.1; Exclusive XML Canonicalization 1.0; WSS SwA Profile 1.1
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,15 @@ from envelope.errors import (
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
 from envelope.pmode import Quirk, SecurityPolicy
+from envelope.signed_info import (
+    Reference,
+    Transform,
+    decode_base64,
+    leaf_text,
+    read_reference,
+    read_signed_info,
+    schema_violation,
+)
 from envelope.verified import SignatureRecord, SignedReference
 from envelope.xml import canonicalize, parse_trusted
 
@@ -47,20 +55,11 @@ SIGNED_INFO: Final = q(names.DS, "SignedInfo")
 SIGNATURE_VALUE: Final = q(names.DS, "SignatureValue")
 KEY_INFO: Final = q(names.DS, "KeyInfo")
 OBJECT: Final = q(names.DS, "Object")
-REFERENCE: Final = q(names.DS, "Reference")
-TRANSFORMS: Final = q(names.DS, "Transforms")
-TRANSFORM: Final = q(names.DS, "Transform")
-DIGEST_METHOD: Final = q(names.DS, "DigestMethod")
-DIGEST_VALUE: Final = q(names.DS, "DigestValue")
-CANONICALIZATION_METHOD: Final = q(names.DS, "CanonicalizationMethod")
-SIGNATURE_METHOD: Final = q(names.DS, "SignatureMethod")
-INCLUSIVE_NAMESPACES: Final = q(names.EC, "InclusiveNamespaces")
+_PARTS: Final = [SIGNED_INFO, SIGNATURE_VALUE, KEY_INFO]
 
 MAXIMUM_RSA_BITS: Final = 8192
 SMALLEST_RSA_BITS: Final = 1024
 _MAXIMUM_EXPONENT_BITS: Final = 33
-_MAXIMUM_TRANSFORMS: Final = 2
-_XML_SPACE: Final = b" \t\r\n"
 
 
 class _Hash(Protocol):
@@ -81,37 +80,11 @@ _DIGESTS: Final[dict[str, Callable[[], _Hash]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Transform:
-    """A `ds:Transform` or `ds:CanonicalizationMethod`; `prefixes` is its InclusiveNamespaces PrefixList."""
-
-    algorithm: str
-    prefixes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One `ds:Reference` as read; nothing about it is checked but its structure."""
-
-    uri: str
-    transforms: tuple[Transform, ...]
-    digest_algorithm: str
-    digest_value: bytes
-    element: "_Element"
-
-    def signed(self) -> SignedReference:
-        """The reference as a value to store and to repeat in a receipt."""
-        return SignedReference(
-            uri=self.uri,
-            digest_algorithm=self.digest_algorithm,
-            digest_value=self.digest_value,
-            transforms=tuple(transform.algorithm for transform in self.transforms),
-            xml=canonicalize(self.element),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Signature:
-    """One `ds:Signature` as read: exactly one SignedInfo, SignatureValue and KeyInfo, in this order."""
+    """One `ds:Signature` as read: exactly one SignedInfo, SignatureValue and KeyInfo, in this order.
+
+    `octets` is the canonical SignedInfo where that is what was read.
+    """
 
     signed_info: "_Element"
     canonicalization: Transform
@@ -119,77 +92,7 @@ class Signature:
     references: tuple[Reference, ...]
     value: bytes
     key_info: "_Element"
-
-
-def decode_base64(text: str | None, *, what: str, reason: str = "sig.schema") -> bytes:
-    """Decode base64 in which white space may stand but nothing else that does not belong.
-
-    Raises `FailedAuthentication` with `reason` for junk, wrong padding and an empty value.
-    """
-    try:
-        octets = (text or "").encode("ascii").translate(None, _XML_SPACE)
-        value = binascii.a2b_base64(octets, strict_mode=True)
-    except (binascii.Error, UnicodeEncodeError):
-        value = b""
-    if not value:
-        raise FailedAuthentication(f"{what} is not base64", reason=reason, gate=Gate.G5)
-    return value
-
-
-def _schema(detail: str) -> FailedAuthentication:
-    return FailedAuthentication(detail, reason="sig.schema", gate=Gate.G5)
-
-
-def leaf_text(element: "_Element", *, reason: str = "sig.schema") -> str | None:
-    """The text of an element that may hold nothing else; a comment or child is refused."""
-    if len(element):
-        raise FailedAuthentication(
-            f"{element.tag!r} holds more than text", reason=reason, gate=Gate.G5
-        )
-    return element.text
-
-
-def _transform(element: "_Element", limits: Limits) -> Transform:
-    algorithm = element.get("Algorithm", "")
-    if not len(element):
-        if (element.text or "").strip():
-            raise PolicyNoncompliance("text in a transform", reason="alg.transform")
-        return Transform(algorithm)
-    if len(element) > 1 or element[0].tag != INCLUSIVE_NAMESPACES or len(element[0]):
-        raise PolicyNoncompliance("parameters of a transform", reason="alg.transform")
-    prefixes = tuple(element[0].get("PrefixList", "").split())
-    if len(prefixes) > limits.prefix_list:
-        raise PolicyNoncompliance("PrefixList too long", reason="alg.c14n")
-    if "#default" in prefixes:
-        raise PolicyNoncompliance("PrefixList with #default", reason="alg.c14n")
-    return Transform(algorithm, prefixes)
-
-
-def _reference(element: "_Element", limits: Limits) -> Reference:
-    tags = [child.tag for child in element]
-    if tags != [TRANSFORMS, DIGEST_METHOD, DIGEST_VALUE]:
-        if tags == [DIGEST_METHOD, DIGEST_VALUE]:
-            raise PolicyNoncompliance("reference without transform", reason="alg.transform")
-        raise _schema("ds:Reference has other children than it may")
-    uri = element.get("URI", "")
-    if not uri or element.get("Type") is not None:
-        raise FailedAuthentication(
-            "ds:Reference to the whole document or of a Type", reason="sig.reference", gate=Gate.G5
-        )
-    transforms, method, value = element
-    if len(transforms) > _MAXIMUM_TRANSFORMS:
-        raise PolicyNoncompliance("too many transforms", reason="alg.transform")
-    if any(child.tag != TRANSFORM for child in transforms):
-        raise _schema("ds:Transforms holds something else")
-    if len(method):
-        raise PolicyNoncompliance("parameters of a digest method", reason="alg.digest")
-    return Reference(
-        uri=uri,
-        transforms=tuple(_transform(child, limits) for child in transforms),
-        digest_algorithm=method.get("Algorithm", ""),
-        digest_value=decode_base64(leaf_text(value), what="ds:DigestValue"),
-        element=element,
-    )
+    octets: bytes | None = None
 
 
 def read_signature(element: "_Element", limits: Limits = DEFAULT_LIMITS) -> Signature:
@@ -201,32 +104,22 @@ def read_signature(element: "_Element", limits: Limits = DEFAULT_LIMITS) -> Sign
     Spec: XML Signature 1.1 section 4.
     """
     tags = [child.tag for child in element]
-    known = {SIGNED_INFO, SIGNATURE_VALUE, KEY_INFO}
-    if any(tag not in known for tag in tags):
-        raise FailedAuthentication(
-            "ds:Signature holds an unexpected element", reason="sec.schema", gate=Gate.G5
-        )
-    if tags != [SIGNED_INFO, SIGNATURE_VALUE, KEY_INFO]:
-        raise _schema("ds:Signature is not SignedInfo, SignatureValue, KeyInfo")
+    if tags != _PARTS:
+        if any(tag not in _PARTS for tag in tags):
+            raise FailedAuthentication(
+                "ds:Signature holds an unexpected element", reason="sec.schema", gate=Gate.G5
+            )
+        raise schema_violation("ds:Signature is not SignedInfo, SignatureValue, KeyInfo")
     signed_info, value, key_info = element
-    tags = [child.tag for child in signed_info]
-    if tags[:2] != [CANONICALIZATION_METHOD, SIGNATURE_METHOD] or len(tags) < 3:
-        raise _schema("ds:SignedInfo lacks a method or a reference")
-    if any(tag != REFERENCE for tag in tags[2:]):
-        raise _schema("ds:SignedInfo holds an unexpected element")
-    if len(tags) - 2 > limits.references:
-        raise FailedAuthentication("too many references", reason="sig.limits", gate=Gate.G5)
-    method = signed_info[1]
-    if len(method):
-        raise PolicyNoncompliance("parameters of a signature method", reason="alg.signature")
-    canonicalization = _transform(signed_info[0], limits)
+    canonicalization, algorithm, references, octets = read_signed_info(signed_info, limits)
     return Signature(
         signed_info=signed_info,
         canonicalization=canonicalization,
-        algorithm=method.get("Algorithm", ""),
-        references=tuple(_reference(child, limits) for child in signed_info[2:]),
+        algorithm=algorithm,
+        references=references,
         value=decode_base64(leaf_text(value), what="ds:SignatureValue"),
         key_info=key_info,
+        octets=octets,
     )
 
 
@@ -365,7 +258,9 @@ def verify_signature(
 
     Spec: XML Signature 1.1 section 3.2.2.
     """
-    octets = canonicalize(signature.signed_info, signature.canonicalization.prefixes)
+    octets = signature.octets
+    if octets is None:
+        octets = canonicalize(signature.signed_info, signature.canonicalization.prefixes)
     record = SignatureRecord(signature.algorithm, octets, signature.value)
     _verify_value(record, certificate, policy)
     return record
@@ -387,8 +282,8 @@ def verify_record(
     # What verifies was written by the signer and read once before.
     signed_info = parse_trusted(record.signed_info)
     if signed_info.tag != SIGNED_INFO or signed_info[1].get("Algorithm") != record.algorithm:
-        raise _schema("the record is of another algorithm than was signed")
-    return tuple(_reference(child, DEFAULT_LIMITS).signed() for child in signed_info[2:])
+        raise schema_violation("the record is of another algorithm than was signed")
+    return tuple(read_reference(child, DEFAULT_LIMITS).signed() for child in signed_info[2:])
 
 
 def _verify_value(

@@ -40,15 +40,8 @@ from envelope.security_token import (
     TokenReference,
     read_key_info,
 )
-from envelope.xmldsig import (
-    DIGEST_METHOD,
-    KEY_INFO,
-    TRANSFORM,
-    check_rsa_size,
-    decode_base64,
-    leaf_text,
-    public_key,
-)
+from envelope.signed_info import DIGEST_METHOD, TRANSFORM, decode_base64, leaf_text
+from envelope.xmldsig import KEY_INFO, check_rsa_size, public_key
 
 if TYPE_CHECKING:
     from cryptography import x509

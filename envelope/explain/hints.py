@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from envelope import names
 from envelope.names import q
+from envelope.signed_info import Reference
 from envelope.soap import MUST_UNDERSTAND
 from envelope.xml import canonicalize
-from envelope.xmldsig import Reference
 
 if TYPE_CHECKING:
     from lxml.etree import _Element

@@ -44,10 +44,10 @@ from envelope.security_token import (
     TokenReference,
     read_key_info,
 )
+from envelope.signed_info import Reference
 from envelope.soap import SoapDocument
 from envelope.xmldsig import (
     SIGNATURE,
-    Reference,
     Signature,
     check_algorithms,
     read_signature,

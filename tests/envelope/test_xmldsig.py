@@ -20,9 +20,9 @@ from envelope.errors import (
 from envelope.limits import Limits
 from envelope.names import q
 from envelope.pmode import EDELIVERY_1_15, Quirk
+from envelope.signed_info import decode_base64
 from envelope.xmldsig import (
     check_algorithms,
-    decode_base64,
     read_signature,
     verify_reference,
     verify_signature,
