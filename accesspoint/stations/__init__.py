@@ -7,13 +7,13 @@ instead, and a relay carries it. So responsibility always passes inside one comm
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from accesspoint.store.database import Database, StorageError, StorageFailure, Transaction
+from accesspoint.store.database import Database, StorageError, StorageFailure, Transaction, Work
 from accesspoint.store.payloads import PayloadStore
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class Published:
 class Commit:
     """The durable part of a step, the bells to ring once it is on disk, and the files to delete when it is refused."""
 
-    work: Callable[[Transaction], Awaitable[None]]
+    work: Work[None]
     rings: frozenset[Bell] = frozenset()
     undo: tuple[Published, ...] = ()
 
