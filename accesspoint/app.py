@@ -55,6 +55,7 @@ from accesspoint.stations.awaiting import AcknowledgementWatch, Patience
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
+from accesspoint.stations.judging import open_judge
 from accesspoint.stations.link import Apart, Joined, Link
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
@@ -296,6 +297,7 @@ class AccessPoint:
             known=known,
             readdress=configuration.profile is Profile.DEV,
             acknowledge=configuration.acknowledging.fhir == "automatic",
+            judge=open_judge(configuration.validation, stack),
         )
 
     def _build_handler(self) -> MessageServiceHandler:

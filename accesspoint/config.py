@@ -22,6 +22,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from accesspoint.config_directory import Directory
 from accesspoint.config_partner import Partner, no_gln_twice
+from accesspoint.config_validation import Validation
 from accesspoint.config_values import (
     Address,
     Duration,
@@ -442,6 +443,7 @@ class Configuration(Table):
     links: Links = Links()
     backend: Backend | None = None
     acknowledging: Acknowledging = Acknowledging()
+    validation: Validation = Validation()
     sharing: Sharing | None = None
 
     @model_validator(mode="after")

@@ -119,6 +119,15 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the sending system builds the message in another version or leaves something out.",
             ("correct the places named above in the sending system, then submit again",),
         ),
+        "message-not-judged": ProblemText(
+            "The external validator did not answer",
+            "The message was not accepted: the external validator gave no answer, and without one nothing is.",
+            "the validator of [validation.external] is down, too slow, or answers with no OperationOutcome.",
+            (
+                "look at the log for external_validator_unanswered, which says how it failed",
+                'bring the validator back, or set without_answer = "warn" to trust the named rules alone',
+            ),
+        ),
         "message-not-recognised": ProblemText(
             "No MedCom message was found",
             "The content was not recognised as a MedCom FHIR message.",

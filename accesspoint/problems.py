@@ -291,6 +291,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("internal", _O, _L.SETUP, _X.FAILED),
         # submission
         Problem("message-invalid", _O, _L.SUBMISSION, _X.FAILED, 422),
+        Problem("message-not-judged", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("message-not-recognised", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("message-not-in-ehmi", _O, _L.SUBMISSION, _X.FAILED, 422),
         Problem("message-too-large", _O, _L.SUBMISSION, _X.FAILED, 413),

@@ -32,6 +32,7 @@ from accesspoint.stations.end_user_application import (
 )
 from accesspoint.store.database import Database, IntegrityViolation, Row, Transaction
 from accesspoint.store.submissions import find_submission, record_submission
+from envelope.fhir.remedies import REMEDIES
 
 HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r'"([\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d-\x7e]{1,255})')
@@ -74,7 +75,15 @@ class Submitting:
             submission, commit = await self._application.submit(data, to=to)
         except SubmissionRefused as refused:
             findings = [
-                {"rule": f.rule, "severity": str(f.severity), "path": f.path, "text": f.text}
+                {
+                    "rule": f.rule,
+                    "layer": str(f.layer),
+                    "severity": str(f.severity),
+                    "path": f.path,
+                    "text": f.text,
+                    "medcom_id": f.medcom_id,
+                    "do": REMEDIES.get(f.rule),
+                }
                 for f in refused.findings
             ]
             return problem(422, refused.rule, refused.detail, whose="ours", findings=findings)

@@ -20,6 +20,7 @@ from accesspoint.clock import Clock, to_microseconds
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit, withdrawing
 from accesspoint.stations.document import Address, Document, Stored
+from accesspoint.stations.judging import Judge, code_for
 from accesspoint.stations.link import Handover, Link, insert_handover
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import stored
@@ -38,6 +39,7 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 
 STATION: Final = "EUA"
 INVALID: Final = "message-invalid"
+NOT_JUDGED: Final = "message-not-judged"
 OTHER_MESSAGE: Final = fhir.Finding(
     "envelope-message-identifier",
     "error",
@@ -92,6 +94,7 @@ class EndUserApplication:
         readdress: bool,
         acknowledge: bool,
         on_demand: bool = False,
+        judge: Judge | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """With `acknowledge` messages are answered by themselves, with `on_demand` when somebody says how."""
@@ -106,6 +109,7 @@ class EndUserApplication:
         self._readdress = readdress
         self._acknowledge = acknowledge
         self._on_demand = on_demand
+        self._judge = judge or Judge()
         self._limits = limits
         self.down: Link[Document]
 
@@ -125,9 +129,11 @@ class EndUserApplication:
             raise SubmissionRefused(
                 "message-not-recognised", str(refused), tuple(refused.findings)
             ) from refused
-        findings = fhir.validate(message)
+        findings = await self._judge.judge_sent(message, data)
         errors = tuple(f for f in findings if f.severity == "error")
         if errors:
+            if code_for(errors) == "transient-error":
+                raise SubmissionRefused(NOT_JUDGED, "the external validator did not answer", errors)
             raise SubmissionRefused(errors[0].rule, f"{len(errors)} rules are broken", errors)
         sender, receiver, notes = self._address(facts, to)
         unstored = Document(
@@ -181,7 +187,7 @@ class EndUserApplication:
             return await self._take_again(document, message, earlier, content)
         response: fhir.Response | None = None
         if message is not None and facts is not None:
-            findings = tuple(f for f in fhir.validate(message) if f.severity == "error")
+            findings = tuple(fhir.errors_of(await self._judge.judge_received(message, data)))
             if facts.message_id != document.message_identifier:
                 findings = (*findings, OTHER_MESSAGE)
             else:
@@ -191,8 +197,8 @@ class EndUserApplication:
         if response is not None and response.code in RESPONSE_CODES:
             delivered = self._deliver(document, acknowledgement=response.code, content=content)
             return delivered.then(self._correlate(document, response))
-        code: Code = "fatal-error" if findings else "ok"
-        problem = INVALID if findings else None
+        code: Code = code_for(findings)
+        problem = {"ok": None, "fatal-error": INVALID, "transient-error": NOT_JUDGED}[code]
         answer = await self._payloads.aside(
             partial(self._answer, document, message, code, findings)
         )
