@@ -298,6 +298,7 @@ class AccessPoint:
             readdress=configuration.profile is Profile.DEV,
             acknowledge=configuration.acknowledging.fhir == "automatic",
             judge=open_judge(configuration.validation, stack),
+            on_demand=configuration.acknowledging.fhir == "on-demand",
         )
 
     def _build_handler(self) -> MessageServiceHandler:
@@ -314,7 +315,7 @@ class AccessPoint:
         )
         watch = AcknowledgementWatch(
             database=self.database, handler=handler, reporter=self.reporter, bells=self.bells, clock=self.clock,
-            patience=Patience(waiting.resend, waiting.resends),
+            patience=Patience(waiting.resend, waiting.resends, waiting.alert),
         )  # fmt: skip
         self._tasks.append(watch.run)
         return handler
@@ -384,14 +385,9 @@ class AccessPoint:
         )  # fmt: skip
         self.as4 = As4Server(receiver, refuser, admit=self.reserve.require)
         dispatcher = Dispatcher(
-            database=self.database,
-            up=up,
-            reporter=self.reporter,
-            bells=self.bells,
-            clock=self.clock,
-            schedule=HANDOVER_SCHEDULE,
-            leases=self.leases,
-        )
+            database=self.database, up=up, reporter=self.reporter, bells=self.bells, clock=self.clock,
+            schedule=HANDOVER_SCHEDULE, leases=self.leases,
+        )  # fmt: skip
         self._tasks += [dispatcher.run, sender.run]
 
     def _build_links(self, handler: MessageServiceHandler | None, submit: Submit | None) -> None:
@@ -487,6 +483,7 @@ class AccessPoint:
             ),
             admit=self.reserve.require,
             desk=self.desk,
+            handler=self.handler,
             clock=self.clock,
             about={
                 "label": self.configuration.label,

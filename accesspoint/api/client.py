@@ -81,6 +81,20 @@ class NodeClient:
         """Everything the node knows of one message."""
         return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
 
+    async def overdue(self) -> list[Json]:
+        """The envelopes that nobody has acknowledged in time, the oldest first."""
+        found: list[Json] = (await self._call("GET", "/api/v1/overdue", {}))["overdue"]
+        return found
+
+    async def resend(self, id_: str) -> Json:
+        """Put a message into another envelope; raises `ApiProblem` where that is not possible."""
+        return await self._call("POST", f"/api/v1/messages/{quote(id_, safe='')}/resend", {})
+
+    async def acknowledge(self, message_identifier: str, verdict: dict[str, str]) -> Json:
+        """Answer a received message (`code`, `reason`, `details`, `sender`); raises `ApiProblem` where it cannot be."""
+        path = f"/api/v1/messages/{quote(message_identifier, safe='')}/acknowledge"
+        return await self._call("POST", path, {}, json.dumps(verdict).encode())
+
     async def exchanges(self, *, state: str | None = None, everything: bool = False) -> list[Json]:
         """The AS4 exchanges that stand still, or all in one state, or those that moved last whatever their state."""
         query = {"state": state} if state else {"all": "1"} if everything else {}

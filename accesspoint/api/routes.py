@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from accesspoint.api.acknowledging import Acknowledging
 from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.pulling import Pulling
@@ -21,6 +22,7 @@ from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication
+from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.store.database import Database, StorageFailure, StorageFull
 from envelope.limits import DEFAULT_LIMITS, Limits
 
@@ -46,6 +48,7 @@ class Api:
         exchanges: Exchanges | None = None,
         admit: Callable[[], None] = lambda: None,
         desk: PullDesk | None = None,
+        handler: MessageServiceHandler | None = None,
         clock: Clock | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
@@ -62,6 +65,9 @@ class Api:
         self._exchanges = exchanges
         self._limits = limits
         self._pulling = Pulling(desk, bells)
+        self._acknowledging = Acknowledging(
+            database=database, bells=bells, handler=handler, application=application
+        )
         self._submitting = Submitting(
             database=database,
             bells=bells,
@@ -84,6 +90,7 @@ class Api:
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
         self._pulling.add_to(app)
+        self._acknowledging.add_to(app)
         if self._exchanges is not None:
             app.router.add_get("/api/v1/exchanges", self._list_exchanges)
             app.router.add_get("/api/v1/exchanges/{id}", self._describe_exchange)

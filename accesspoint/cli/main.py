@@ -11,7 +11,7 @@ import typer
 from accesspoint import __version__
 from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.explain_verb import explain
-from accesspoint.cli.message_verbs import ConfigOption, messages
+from accesspoint.cli.message_verbs import ConfigOption, acknowledge, messages
 from accesspoint.cli.partner import partner
 from accesspoint.cli.validate_verb import validate
 from envelope.pmode import Generation
@@ -31,6 +31,7 @@ network = typer.Typer(
 )
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(messages, name="messages")
+app.command()(acknowledge)
 app.add_typer(network, name="network")
 app.add_typer(partner, name="partner")
 app.add_typer(settings, name="config")

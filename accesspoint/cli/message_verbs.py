@@ -39,7 +39,7 @@ def messages_list(
 ) -> None:
     """List the messages that wait for a person.
 
-    These are UNCERTAIN, HELD and QUARANTINED ones.
+    These are UNCERTAIN, HELD and QUARANTINED ones, and envelopes whose acknowledgement is OVERDUE.
 
     \b
     Examples:
@@ -89,6 +89,68 @@ def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
     from accesspoint.cli import messages as verb
 
     raise typer.Exit(verb.act(id_, "retry", config=config))
+
+
+@messages.command("resend")
+def messages_resend(
+    id_: Annotated[
+        str, typer.Argument(metavar="ID", help="A MessageHeader id, or the id of an envelope.")
+    ],
+    config: ConfigOption = None,
+) -> None:
+    """Send a message again in another envelope.
+
+    That is for lack of an acknowledgement. The envelope gets a new identifier and new times; the message stays as it is, so its receiver shows it
+    once. What the receiver refused is not sent again: correct it and send a new message.
+
+    \b
+    Examples:
+      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001
+      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001 --config accesspoint.toml
+
+    \b
+    Exit codes: 0 sent again, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    raise typer.Exit(verb.resend(id_, config=config))
+
+
+def acknowledge(
+    id_: Annotated[
+        str, typer.Argument(metavar="ID", help="The MessageHeader id of a received message.")
+    ],
+    code: Annotated[str, typer.Option("--code", help="`ok`, `fatal-error` or `transient-error`.")],
+    reason: Annotated[
+        str | None, typer.Option("--reason", help="In words, for the sender; no patient in it.")
+    ] = None,
+    details: Annotated[
+        str | None, typer.Option("--details", help="A MedCom code, such as MSG_NO_MATCH.")
+    ] = None,
+    sender: Annotated[
+        str | None, typer.Option("--sender", help="GLN it came from, where several used the id.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Answer a received message with a MedCom Acknowledgement.
+
+    `ok` and `fatal-error` stand; after `transient-error` either may follow. A fatal error without a
+    reason names the rules that the message breaks.
+
+    \b
+    Examples:
+      accesspoint acknowledge 01K... --code ok
+      accesspoint acknowledge 01K... --code fatal-error --reason "wrong department"
+      accesspoint acknowledge 01K... --code transient-error
+
+    \b
+    Exit codes: 0 answered, 1 not possible, 3 configuration, 5 no node answers.
+    """
+    from accesspoint.cli import messages as verb
+
+    given = {"code": code, "reason": reason, "details": details, "sender": sender}
+    verdict = {name: value for name, value in given.items() if value is not None}
+    raise typer.Exit(verb.acknowledge(id_, verdict, config=config))
 
 
 @messages.command("release")

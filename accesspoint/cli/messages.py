@@ -22,9 +22,15 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
 
     async def ask(node: NodeClient) -> None:
         found = await node.exchanges(state=state, everything=everything)
+        overdue = await node.overdue() if state is None else []
         for one in found:
             sys.stdout.write(f"{_line(one)}\n")
-        if not found:
+        for one in overdue:
+            sys.stdout.write(
+                f"{one['envelope_id']}  OVERDUE  {one['since']}  to {one['receiver']}"
+                f"  {one['message_identifier']}  [{one['problem']}]\n"
+            )
+        if not found and not overdue:
             nothing = "nothing is here" if everything else "nothing stands still"
             sys.stderr.write(f"{nothing if state is None else f'nothing is {state}'}\n")
 
@@ -45,6 +51,26 @@ def act(id_: str, verb: str, *, config: Path | None) -> int:
 
     async def ask(node: NodeClient) -> None:
         _print(await node.act(id_, verb))
+
+    return _with_node(config, ask)
+
+
+def resend(id_: str, *, config: Path | None) -> int:
+    """Put a message into another envelope and print which; the exit status."""
+
+    async def ask(node: NodeClient) -> None:
+        _print_envelopes(await node.resend(id_))
+
+    return _with_node(config, ask)
+
+
+def acknowledge(id_: str, verdict: dict[str, str], *, config: Path | None) -> int:
+    """Answer a received message and print what stands now; the exit status."""
+
+    async def ask(node: NodeClient) -> None:
+        told = await node.acknowledge(id_, verdict)
+        said = "was answered so before" if told["repeated"] else "answered"
+        sys.stdout.write(f"{told['message_identifier']}  {said}: {verdict['code']}\n")
 
     return _with_node(config, ask)
 
@@ -113,3 +139,12 @@ def _print(one: Json) -> None:
     for step in one["history"]:
         note = f"  ({step['note']})" if step["note"] else ""
         out(f"  {step['at']}  {step['from'] or '-'} -> {step['to']}{note}\n")
+
+
+def _print_envelopes(told: Json) -> None:
+    sys.stdout.write(f"{told['message_identifier']}\n")
+    for one in told["envelopes"]:
+        way = f"to {one['receiver']}" if one["direction"] == "out" else f"from {one['sender']}"
+        sys.stdout.write(
+            f"  envelope {one['envelope_id']}  {way}  acknowledgement: {one['acknowledgement']}\n"
+        )

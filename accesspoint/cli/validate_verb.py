@@ -31,7 +31,8 @@ def validate(
     \b
     Exit codes: 0 no rule is broken, or only such as warn; 1 the file cannot be read, 2 usage,
       4 a rule is broken.
-    Does not check: that a code list of elsewhere has the code, and what a certified validator checks beside.
+    Does not check: that a code list of elsewhere has the code, and what a certified validator
+    checks beside.
     """
     from accesspoint.cli import validate as verb
 

@@ -25,6 +25,7 @@ from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.reporting import Reporter
 from accesspoint.store.database import Database, Row, StorageBusy, Transaction
 from accesspoint.store.outcomes import insert_outcome
+from envelope.ehmi import TIME_TO_ACKNOWLEDGE
 from envelope.errors import LocalProtocolError, SbdRefused
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Patience:
 
     resend_after: timedelta | None = None
     resends: int = 2
+    alert: timedelta = TIME_TO_ACKNOWLEDGE
 
 
 class AcknowledgementWatch:
@@ -103,11 +105,12 @@ class AcknowledgementWatch:
         return taken
 
     async def _nap(self) -> float:
+        """Seconds in which nothing falls due: what is sent meanwhile is waited for at least as long as an alert takes."""
         row = await self._database.fetch_one(_NEXT)
-        if row is None or row["due"] is None:
-            return LONGEST_NAP.total_seconds()
-        left = from_microseconds(int(row["due"])) - self._clock.now()
-        return min(LONGEST_NAP, max(SHORTEST_NAP, left)).total_seconds()
+        left = longest = min(LONGEST_NAP, self._patience.alert)
+        if row is not None and row["due"] is not None:
+            left = from_microseconds(int(row["due"])) - self._clock.now()
+        return max(SHORTEST_NAP, min(longest, left)).total_seconds()
 
     def _alert(self, row: Row) -> Commit:
         """Tell of an overdue acknowledgement, once for each envelope."""

@@ -11,14 +11,22 @@ Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (med
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, cast
-
-import orjson
+from typing import Final, cast
 
 import envelope.fhir as fhir
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit, withdrawing
+from accesspoint.stations.answering import (
+    CODES,
+    Code,
+    NotAnswerable,
+    Verdict,
+    find_received,
+    findings_from_json,
+    findings_to_json,
+    is_answered_so,
+)
 from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.judging import Judge, code_for
 from accesspoint.stations.link import Handover, Link, insert_handover
@@ -49,8 +57,7 @@ OTHER_MESSAGE: Final = fhir.Finding(
 )
 """An envelope that names another message than it carries: what was acknowledged as one would be shown as the other."""
 
-Code = Literal["ok", "fatal-error", "transient-error"]
-RESPONSE_CODES: Final = frozenset({"ok", "fatal-error", "transient-error"})
+RESPONSE_CODES: Final = frozenset(CODES)
 
 
 class SubmissionRefused(Exception):
@@ -241,7 +248,7 @@ class EndUserApplication:
         Other content under its identifier is no repetition: its sender is told so, and the first one stays.
         """
         code, problem = str(earlier["acknowledgement"]), None
-        findings = _findings_from_json(earlier["answer"])
+        findings = findings_from_json(earlier["answer"])
         if earlier["content_sha256"] != content:
             code, problem, findings = "fatal-error", "duplicate-content", (MESSAGE_REUSED,)
 
@@ -255,6 +262,43 @@ class EndUserApplication:
             partial(self._try_to_build, document, message, cast(Code, code), findings)
         )
         return Commit(work) if answer is None else Commit(work).then(await self._send(answer))
+
+    async def answer(
+        self, message_identifier: str, verdict: Verdict, *, sender: str | None = None
+    ) -> Commit | None:
+        """Answer a received message as somebody decided; None when it was answered so before, which changes nothing.
+
+        `sender` is the GLN it came from, needed where several used the identifier. Raises `UnknownMessage`, and
+        `NotAnswerable` with the reason.
+        """
+        row, document = await find_received(self._database, message_identifier, sender)
+        if is_answered_so(row, verdict.code):
+            return None
+        try:
+            data = await self._payloads.aside(partial(self._read, document.stored))
+            message = fhir.read_message(data)
+        except fhir.MessageRefused as refused:
+            raise NotAnswerable(
+                "the message cannot be read, so nobody can be answered"
+            ) from refused
+        findings = verdict.findings(message)
+        build = partial(self._try_to_build, document, message, verdict.code, findings)
+        answer = await self._payloads.aside(build)
+        if answer is None:
+            raise NotAnswerable("the message names no sender or no header id to answer to")
+
+        async def work(tx: Transaction) -> None:
+            settled = await tx.execute(
+                "UPDATE documents SET acknowledgement = $1, acknowledged_at = $2, answer = $3"
+                " WHERE id = $4 AND acknowledgement = $5",
+                verdict.code, to_microseconds(self._clock.now()), findings_to_json(findings), row["id"],
+                row["acknowledgement"],
+            )  # fmt: skip
+            if settled != 1:
+                raise NotAnswerable("somebody else answered it at this moment; look again")
+            await self._note(tx, "acknowledgement-asked", document, detail=verdict.code)
+
+        return Commit(work).then(await self._send(answer))
 
     def _answer(
         self,
@@ -333,7 +377,7 @@ class EndUserApplication:
                 document,
                 acknowledgement=acknowledgement,
                 content=content,
-                answer=_findings_to_json(answer),
+                answer=findings_to_json(answer),
             )
             await insert_handover(tx, delivery, at=now, set_aside=problem if set_aside else None)
             if set_aside:
@@ -499,15 +543,3 @@ class EndUserApplication:
             problem=problem,
             detail=detail,
         )
-
-
-def _findings_to_json(findings: tuple[fhir.Finding, ...]) -> str:
-    """What an acknowledgement told of: names of rules, paths and constant texts, nothing that a sender wrote."""
-    return orjson.dumps(findings).decode() if findings else ""
-
-
-def _findings_from_json(text: str) -> tuple[fhir.Finding, ...]:
-    return tuple(
-        fhir.Finding(**{**found, "kind": fhir.Kind(found["kind"])})
-        for found in (orjson.loads(text) if text else ())
-    )

@@ -255,24 +255,27 @@ class Stage:
         *,
         databases: Mapping[str, str] | None = None,
         agreed: Mapping[str, Any] | None = None,
+        known_at: Mapping[str, str] | None = None,
         **sections: Any,
     ) -> AsyncIterator[tuple["Node", "Node"]]:
         """Municipality and clinic, configured as each other's partners and running; in this process.
 
         `databases` are the URLs of their databases, by organisation, where these are no files; `agreed` is what both
-        say of each other as partners besides.
+        say of each other as partners besides; `known_at` are addresses (host:port) at which the others look for them.
         """
         parties = {MUNICIPALITY: self.pki.municipality, CLINIC: self.pki.clinic}
         ports = dict(zip(parties, free_ports(len(parties)), strict=True))
+        places = {other: f"127.0.0.1:{ports[other]}" for other in parties}
+        places |= {
+            other: known_at[other.key] for other in parties if known_at and other.key in known_at
+        }
         files = [
             self.write_node(
                 organisation,
                 message,
                 listen=f"127.0.0.1:{ports[organisation]}",
                 partners={
-                    other.key: Partner(
-                        other, issued, f"https://127.0.0.1:{ports[other]}/as4", agreed or {}
-                    )
+                    other.key: Partner(other, issued, f"https://{places[other]}/as4", agreed or {})
                     for other, issued in parties.items()
                     if other is not organisation
                 },

@@ -98,3 +98,38 @@ def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke)
 def test_a_message_that_is_not_here(network: Network, invoke: Invoke, verb: str) -> None:
     ended = invoke("messages", verb, "nobody", "--config", network.config("clinic"))
     assert ended == Ended(1, "", "No exchange with this id is here.\n")
+
+
+def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: Invoke) -> None:
+    node = ["--config", network.config("municipality")]
+    file = network.message("again.json")
+    assert invoke("send", file, *node).status == 0
+    entries = json.loads(file.read_bytes())["entry"]
+    id_ = next(
+        e["resource"]["id"] for e in entries if e["resource"]["resourceType"] == "MessageHeader"
+    )
+    ended = invoke("messages", "resend", id_, *node)
+    assert (ended.status, ended.err) == (0, "")
+    envelopes = [line for line in ended.out.splitlines() if line.startswith("  envelope ")]
+    assert len(envelopes) == 2
+    # Its receiver has answered it by itself: that stands.
+    other = ["--config", network.config("clinic")]
+    ended = invoke("acknowledge", id_, "--code", "ok", *other)
+    assert ended == Ended(0, f"{id_}  was answered so before: ok\n", "")
+    ended = invoke("acknowledge", id_, "--code", "fatal-error", "--reason", "for sent", *other)
+    assert ended == Ended(1, "", "the message was answered with ok, which stands\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["messages", "resend", "nobody"], "No envelope with this message was sent from here.\n"),
+        (["acknowledge", "nobody", "--code", "ok"], "No message with this identifier was received.\n"),
+        (["acknowledge", "x", "--code", "AA"], "the codes are ok, fatal-error, transient-error\n"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_sent_again_or_answered_is_told(
+    network: Network, invoke: Invoke, command: list[str], said: str
+) -> None:
+    ended = invoke(*command, "--config", network.config("clinic"))
+    assert ended == Ended(1, "", said)

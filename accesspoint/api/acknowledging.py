@@ -1,0 +1,148 @@
+"""The routes by which a person, or the organisation's own system, acts on acknowledgements.
+
+`GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time; `POST /api/v1/messages/ID/resend` puts a
+message into another envelope; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
+`{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ...}`.
+
+Spec: ehmiSBDH 2.0, reliable messaging, scenarios 3 and 4; MedCom FHIR Acknowledgement 2.0.
+"""
+
+from json import JSONDecodeError
+from typing import Final
+
+from aiohttp import web
+
+from accesspoint.api.answers import problem
+from accesspoint.api.exchanges import NotPossible
+from accesspoint.api.queries import Json, describe_message, time_text
+from accesspoint.stations import Bells
+from accesspoint.stations.answering import NotAnswerable, UnknownMessage, Verdict
+from accesspoint.stations.awaiting import PROBLEM
+from accesspoint.stations.contents import ContentGone
+from accesspoint.stations.end_user_application import EndUserApplication
+from accesspoint.stations.message_service_handler import MessageServiceHandler
+from accesspoint.store.database import Database, Row
+
+MOST: Final = 500
+_MEMBERS: Final = frozenset({"code", "reason", "details", "sender"})
+_OVERDUE: Final = (
+    "SELECT * FROM envelopes AS e WHERE direction = 'out' AND acknowledgement = 'awaited' AND alerted_at IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM envelopes AS o WHERE o.direction = 'out' AND o.acknowledgement = 'positive'"
+    " AND o.message_identifier = e.message_identifier AND o.receiver = e.receiver)"
+    " ORDER BY created_at, envelope_id LIMIT $1"
+)
+_SENT: Final = (
+    "SELECT * FROM envelopes WHERE direction = 'out' AND acknowledgement <> 'none'"
+    " AND (envelope_id = $1 OR message_identifier = $1) ORDER BY created_at DESC, envelope_id"
+)
+
+
+class Acknowledging:
+    """The routes of one node; `handler` and `application` are None where these stations run elsewhere."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bells: Bells,
+        handler: MessageServiceHandler | None,
+        application: EndUserApplication | None,
+    ) -> None:
+        self._database = database
+        self._bells = bells
+        self._handler = handler
+        self._application = application
+
+    def add_to(self, app: web.Application) -> None:
+        """Add the routes to the interface."""
+        app.router.add_get("/api/v1/overdue", self._list)
+        app.router.add_post("/api/v1/messages/{message_identifier}/resend", self._resend)
+        app.router.add_post("/api/v1/messages/{message_identifier}/acknowledge", self._answer)
+
+    async def _list(self, _: web.Request) -> web.Response:
+        rows = await self._database.fetch(_OVERDUE, MOST)
+        return web.json_response({"overdue": [_described(row) for row in rows]})
+
+    async def _resend(self, request: web.Request) -> web.Response:
+        """Answer 202 with what is known of the message now, the new envelope among it."""
+        if self._handler is None:
+            raise NotPossible(
+                "no message service handler runs here; ask the node that wraps messages"
+            )
+        row = await self._find_sent(request.match_info["message_identifier"])
+        if row is None:
+            return problem(
+                404, "message-unknown", "No envelope with this message was sent from here."
+            )
+        try:
+            await self._bells.run(self._database, await self._handler.resend(row, asked=True))
+        except ContentGone as gone:
+            raise NotPossible("its content is not stored any more; send a new message") from gone
+        return await self._describe(row["message_identifier"], 202)
+
+    async def _find_sent(self, identifier: str) -> Row | None:
+        """The envelope to send again: the newest of a message to one receiver. Raises NotPossible."""
+        rows = await self._database.fetch(_SENT, identifier)
+        if not rows:
+            return None
+        if len({row["receiver"] for row in rows}) > 1:
+            ids = ", ".join(f"{row['envelope_id']} (to {row['receiver']})" for row in rows)
+            raise NotPossible(f"it went to several receivers; name one of the envelopes {ids}")
+        if rows[0]["acknowledgement"] == "negative":
+            raise NotPossible(
+                "the receiver refused it, and would again: correct it and send a new message"
+            )
+        return rows[0]
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        """Answer 202, or 200 with `repeated` for what was answered so before."""
+        if self._application is None:
+            raise NotPossible(
+                "no end-user application runs here; ask the node that delivers messages"
+            )
+        try:
+            body = await request.json()
+        except (JSONDecodeError, UnicodeDecodeError):
+            body = None
+        if not _is_verdict(body):
+            return problem(
+                400, "bad-parameter", "The body is a JSON object with code, and reason, details and sender as texts."
+            )  # fmt: skip
+        identifier = request.match_info["message_identifier"]
+        try:
+            verdict = Verdict(body["code"], body.get("reason"), body.get("details"))
+            commit = await self._application.answer(identifier, verdict, sender=body.get("sender"))
+            if commit is not None:
+                await self._bells.run(self._database, commit)
+        except UnknownMessage:
+            return problem(404, "message-unknown", "No message with this identifier was received.")
+        except NotAnswerable as refused:
+            raise NotPossible(str(refused)) from refused
+        return await self._describe(identifier, 202 if commit else 200, repeated=commit is None)
+
+    async def _describe(self, identifier: str, status: int, **more: bool) -> web.Response:
+        told = await self._database.read(lambda tx: describe_message(tx, identifier))
+        return web.json_response({**(told or {}), **more}, status=status)
+
+
+def _is_verdict(body: object) -> bool:
+    return (
+        isinstance(body, dict)
+        and "code" in body
+        and set(body) <= _MEMBERS
+        and all(isinstance(value, str) for value in body.values())
+    )
+
+
+def _described(row: Row) -> Json:
+    return {
+        "envelope_id": row["envelope_id"],
+        "message_identifier": row["message_identifier"],
+        "standard": row["standard"],
+        "sender": row["sender"],
+        "receiver": row["receiver"],
+        "since": time_text(row["created_at"]),
+        "due_at": time_text(row["due_at"]),
+        "alerted_at": time_text(row["alerted_at"]),
+        "problem": PROBLEM,
+    }
