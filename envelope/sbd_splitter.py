@@ -401,7 +401,8 @@ class _Tail:
 
     def __init__(self, head: _Head, limits: Limits) -> None:
         self._limits = limits
-        self._head = head
+        # Now: reading the header renames content of another namespace for the schema.
+        self._start_tags = head.start_tags()
         self._end_tags = head.end_tags()
         self._empty = head.empty
         self._octets = bytearray()
@@ -445,7 +446,7 @@ class _Tail:
                 target=cast(Any, self._target), encoding="utf-8", resolve_entities=False, no_network=True,
                 load_dtd=False, huge_tree=False, recover=False,
             )  # fmt: skip
-            self._parser.feed(self._head.start_tags())
+            self._parser.feed(self._start_tags)
             self._target.begun = True
             if self._empty:
                 self._parser.feed(self._end_tags[0] + b">")

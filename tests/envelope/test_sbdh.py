@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -301,6 +301,7 @@ def test_reading_undoes_writing(header: StandardBusinessDocumentHeader, payload:
     separator=st.sampled_from([b"", b"\n", b"&#13;\n"]),
     peppol=st.booleans(),
 )
+@example(payload=bytes(31), cuts=[], separator=b"&#13;\n", peppol=True)
 @settings(max_examples=80, deadline=None)
 def test_any_chunking_gives_the_same(
     payload: bytes, cuts: list[int], separator: bytes, peppol: bool
