@@ -7,6 +7,7 @@ import re
 from collections.abc import Sized
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 from lxml.etree import _Element
@@ -100,7 +101,10 @@ class PartInfo:
 
     def property(self, name: str) -> str | None:
         """The value of the part property with this exact name, or None."""
-        return next((p.value for p in self.properties if p.name == name), None)
+        for entry in self.properties:
+            if entry.name == name:
+                return entry.value
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,6 +429,7 @@ def _write_properties(tag: str, properties: tuple[Property, ...]) -> str:
     return f"<eb:{tag}>{''.join(written)}</eb:{tag}>"
 
 
+@lru_cache(maxsize=256)
 def _write_party(tag: str, party: Party) -> str:
     id_, where = party.party_id, f"{tag}/PartyId"
     _uri_unless_typed(id_.value, id_.type, where)
@@ -460,6 +465,7 @@ def _write_part_info(part: PartInfo) -> str:
     return f"<eb:PartInfo href={attribute(cid_uri(part.content_id))}>{properties}</eb:PartInfo>"
 
 
+@lru_cache(maxsize=128)
 def cid_uri(content_id: str) -> str:
     """The `cid:` URI of a content id.
 

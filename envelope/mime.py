@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 
 from envelope.errors import LocalProtocolError, MimeInconsistency, TransportRefused
@@ -381,7 +382,7 @@ class MultipartWriter:
         self._boundary = boundary
         self._root_content_id = root_content_id
         root_type = f"{MEDIA_TYPE}; charset=UTF-8"
-        self._opening = self._head(OutboundPart(root_content_id, root_type, len(root)))[2:] + root
+        self._opening = self.head(OutboundPart(root_content_id, root_type, len(root)))[2:] + root
         self._tail = f"\r\n--{boundary}--\r\n".encode("ascii")
 
     def content_type(self) -> str:
@@ -397,7 +398,14 @@ class MultipartWriter:
 
     def head(self, part: OutboundPart) -> bytes:
         """What stands between the end of the part before and the first octet of `part`."""
-        return self._head(part)
+        if _CONTENT_ID.fullmatch(f"<{part.content_id}>") is None:
+            raise LocalProtocolError("Content-ID cannot be used")
+        return (
+            f"\r\n--{self._boundary}\r\n"
+            f"Content-Type: {_check_media_type(part.content_type)}\r\n"
+            "Content-Transfer-Encoding: binary\r\n"
+            f"Content-ID: <{part.content_id}>\r\n\r\n"
+        ).encode("ascii")
 
     def tail(self) -> bytes:
         """The end boundary."""
@@ -407,20 +415,17 @@ class MultipartWriter:
         """The Content-Length of the message with these parts."""
         return (
             len(self._opening)
-            + sum(len(self._head(part)) + part.size for part in parts)
+            + sum(len(self.head(part)) + part.size for part in parts)
             + len(self._tail)
         )
 
-    def _head(self, part: OutboundPart) -> bytes:
-        if _CONTENT_ID.fullmatch(f"<{part.content_id}>") is None:
-            raise LocalProtocolError("Content-ID cannot be used")
-        try:
-            parse_content_type(part.content_type)
-            return (
-                f"\r\n--{self._boundary}\r\n"
-                f"Content-Type: {part.content_type}\r\n"
-                "Content-Transfer-Encoding: binary\r\n"
-                f"Content-ID: <{part.content_id}>\r\n\r\n"
-            ).encode("ascii")
-        except (TransportRefused, UnicodeEncodeError) as error:
-            raise LocalProtocolError("media type cannot be used") from error
+
+@lru_cache(maxsize=64)
+def _check_media_type(value: str) -> str:
+    """Return the media type of a part that we write; raises `LocalProtocolError` when it would break the framing."""
+    try:
+        parse_content_type(value)
+        value.encode("ascii")
+    except (TransportRefused, UnicodeEncodeError) as error:
+        raise LocalProtocolError("media type cannot be used") from error
+    return value

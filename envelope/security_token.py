@@ -368,18 +368,26 @@ def write_binary_security_token(
     `chain` holds the issuers of `certificate`, issuing one first. The prefixes wsse and wsu are the header's.
     """
     if form is TokenForm.BINARY_SECURITY_TOKEN:
-        value_type, der = names.X509_V3, _der(certificate)
+        value_type, written = names.X509_V3, _write_octets(certificate, None)
     elif form is TokenForm.PKI_PATH:
-        path = [certificate, *(issuer for issuer in chain if issuer != certificate)]
-        value_type = names.X509_PKI_PATH_V1
-        der = _der_sequence(b"".join(_der(each) for each in reversed(path)))
+        value_type, written = names.X509_PKI_PATH_V1, _write_octets(certificate, tuple(chain))
     else:
         return ""
     return (
         f'<wsse:BinarySecurityToken EncodingType="{names.BASE64_BINARY}" ValueType="{value_type}"'
-        f" wsu:Id={attribute(token_id)}>{base64.b64encode(der).decode('ascii')}"
-        "</wsse:BinarySecurityToken>"
+        f" wsu:Id={attribute(token_id)}>{written}</wsse:BinarySecurityToken>"
     )
+
+
+@lru_cache(maxsize=128)
+def _write_octets(certificate: x509.Certificate, chain: tuple[x509.Certificate, ...] | None) -> str:
+    """A certificate in base64, as a path with its issuers unless `chain` is None."""
+    if chain is None:
+        der = certificate.public_bytes(Encoding.DER)
+    else:
+        path = [certificate, *(issuer for issuer in chain if issuer != certificate)]
+        der = _der_sequence(b"".join(each.public_bytes(Encoding.DER) for each in reversed(path)))
+    return base64.b64encode(der).decode("ascii")
 
 
 def write_token_reference(form: TokenForm, certificate: x509.Certificate, *, token_id: str) -> str:
@@ -418,8 +426,3 @@ def write_token_reference(form: TokenForm, certificate: x509.Certificate, *, tok
             "</ds:X509IssuerSerial></ds:X509Data>"
         )
     return f"<wsse:SecurityTokenReference{token_type}>{inner}</wsse:SecurityTokenReference>"
-
-
-@lru_cache(maxsize=128)
-def _der(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.DER)

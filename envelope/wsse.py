@@ -63,7 +63,7 @@ from envelope.xmlenc import (
 if TYPE_CHECKING:
     from envelope.parts import SealedPart
 
-_ID: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*")
+_IDS: Final = re.compile(r"[A-Za-z_][A-Za-z0-9._-]*(?: [A-Za-z_][A-Za-z0-9._-]*){6}")
 _GZIP: Final = "application/gzip"
 
 
@@ -122,8 +122,16 @@ class WireIds:
 
     def __post_init__(self) -> None:
         """Refuse ids that are no XML names or that meet."""
-        values = [getattr(self, name) for name in self.__slots__]
-        if len(set(values)) != len(values) or not all(_ID.fullmatch(value) for value in values):
+        values = (
+            self.messaging,
+            self.body,
+            self.signature,
+            self.token,
+            self.encrypted_key,
+            self.encryption_token,
+            self.encrypted_data,
+        )
+        if len(set(values)) != len(values) or _IDS.fullmatch(" ".join(values)) is None:
             raise LocalProtocolError("wire ids must be distinct XML names")
 
     @classmethod

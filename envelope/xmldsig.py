@@ -4,7 +4,7 @@ Only what AS4 needs exists here, so nothing has to be switched off: exclusive ca
 an element by id and to a MIME part by `cid:`, one transform each. A thing that is not known is refused, never
 skipped. Which elements a signature must cover is decided in `coverage`.
 
-`write_signed_info` and `write_reference` write canonical form directly: the bytes signed are the bytes sent.
+`write_signed_info` and `write_signed_reference` write canonical form directly: the bytes signed are the bytes sent.
 
 Spec: XML Signature 1.1; Exclusive XML Canonicalization 1.0; WSS SwA Profile 1.1; eDelivery AS4 1.15 section 4.
 """
@@ -60,6 +60,7 @@ _PARTS: Final = [SIGNED_INFO, SIGNATURE_VALUE, KEY_INFO]
 MAXIMUM_RSA_BITS: Final = 8192
 SMALLEST_RSA_BITS: Final = 1024
 _MAXIMUM_EXPONENT_BITS: Final = 33
+_DECLARE_DS: Final = f' xmlns:ds="{names.DS}"'
 
 
 class _Hash(Protocol):
@@ -314,25 +315,6 @@ def verify_reference(reference: Reference, element: "_Element") -> None:
         )
 
 
-def write_reference(
-    uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256, *, prefixes: str = ""
-) -> str:
-    """One `ds:Reference` in canonical form, without the namespace declaration that an ancestor carries.
-
-    `prefixes` is the PrefixList of an element's transform, by which its digest must have been made.
-    """
-    is_part = uri.startswith("cid:")
-    transform = names.ATTACHMENT_CONTENT_SIGNATURE if is_part else names.EXC_C14N
-    listed = "" if is_part else _write_prefixes(prefixes)
-    value = base64.b64encode(digest_value).decode("ascii")
-    return (
-        f"<ds:Reference URI={attribute(uri)}><ds:Transforms>"
-        f'<ds:Transform Algorithm="{transform}">{listed}</ds:Transform></ds:Transforms>'
-        f'<ds:DigestMethod Algorithm="{digest_algorithm}"></ds:DigestMethod>'
-        f"<ds:DigestValue>{value}</ds:DigestValue></ds:Reference>"
-    )
-
-
 def _write_prefixes(prefixes: str) -> str:
     if not prefixes:
         return ""
@@ -345,16 +327,21 @@ def _write_prefixes(prefixes: str) -> str:
 def write_signed_reference(
     uri: str, digest_value: bytes, digest_algorithm: str = names.SHA256, *, prefixes: str = ""
 ) -> SignedReference:
-    """The reference that `write_reference` writes, as a value to store until the receipt comes."""
-    xml = write_reference(uri, digest_value, digest_algorithm, prefixes=prefixes)
-    transform = names.ATTACHMENT_CONTENT_SIGNATURE if uri.startswith("cid:") else names.EXC_C14N
-    return SignedReference(
-        uri=uri,
-        digest_algorithm=digest_algorithm,
-        digest_value=digest_value,
-        transforms=(transform,),
-        xml=_declare_ds(xml, "ds:Reference").encode(),
+    """One `ds:Reference` in canonical form, as a value to store until the receipt comes.
+
+    `prefixes` is the PrefixList of an element's transform, by which its digest must have been made.
+    """
+    is_part = uri.startswith("cid:")
+    transform = names.ATTACHMENT_CONTENT_SIGNATURE if is_part else names.EXC_C14N
+    listed = "" if is_part else _write_prefixes(prefixes)
+    value = base64.b64encode(digest_value).decode("ascii")
+    xml = (
+        f"<ds:Reference{_DECLARE_DS} URI={attribute(uri)}><ds:Transforms>"
+        f'<ds:Transform Algorithm="{transform}">{listed}</ds:Transform></ds:Transforms>'
+        f'<ds:DigestMethod Algorithm="{digest_algorithm}"></ds:DigestMethod>'
+        f"<ds:DigestValue>{value}</ds:DigestValue></ds:Reference>"
     )
+    return SignedReference(uri, digest_algorithm, digest_value, (transform,), xml.encode())
 
 
 def write_signed_info(
@@ -362,23 +349,16 @@ def write_signed_info(
 ) -> str:
     """`ds:SignedInfo` in canonical form with its namespace declaration: the very octets to sign.
 
+    `references` are what `write_signed_reference` gave, by the same prefix where there is one.
     InclusiveNamespaces is written only for partners that demand it, with the prefix of the SOAP namespace: nothing
     signed holds a qualified name in its content.
 
     Spec: XML Signature 1.1 section 4.4; Exclusive XML Canonicalization 1.0.
     """
-    listed = "".join(
-        write_reference(
-            reference.uri,
-            reference.digest_value,
-            reference.digest_algorithm,
-            prefixes=soap_prefix,
-        )
-        for reference in references
-    )
+    listed = "".join(reference.xml.decode().replace(_DECLARE_DS, "", 1) for reference in references)
     inclusive = f' xmlns:{soap_prefix}="{names.S12}"' if soap_prefix else ""
     return (
-        f'<ds:SignedInfo{inclusive} xmlns:ds="{names.DS}">'
+        f"<ds:SignedInfo{inclusive}{_DECLARE_DS}>"
         f'<ds:CanonicalizationMethod Algorithm="{names.EXC_C14N}">{_write_prefixes(soap_prefix)}'
         "</ds:CanonicalizationMethod>"
         f'<ds:SignatureMethod Algorithm="{algorithm}"></ds:SignatureMethod>'
@@ -389,11 +369,7 @@ def write_signed_info(
 def write_signature(signed_info: str, value: bytes, key_info: str, *, signature_id: str) -> str:
     """`ds:Signature` around what `write_signed_info` wrote and its value; `key_info` is the token reference."""
     return (
-        f'<ds:Signature xmlns:ds="{names.DS}" Id={attribute(signature_id)}>{signed_info}'
+        f"<ds:Signature{_DECLARE_DS} Id={attribute(signature_id)}>{signed_info}"
         f"<ds:SignatureValue>{base64.b64encode(value).decode('ascii')}</ds:SignatureValue>"
         f"<ds:KeyInfo>{key_info}</ds:KeyInfo></ds:Signature>"
     )
-
-
-def _declare_ds(xml: str, name: str) -> str:
-    return xml.replace(f"<{name}", f'<{name} xmlns:ds="{names.DS}"', 1)

@@ -15,6 +15,7 @@ Spec: XML Encryption 1.1; WSS SwA Profile 1.1 section 5.5; eDelivery AS4 1.15 se
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -62,6 +63,7 @@ CONTENT_KEY_OCTETS: Final = 16
 IV_OCTETS: Final = 12
 TAG_OCTETS: Final = 16
 _KEY_SIZES: Final = {names.AES128_GCM: CONTENT_KEY_OCTETS}
+_OAEP_SHA256: Final = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,11 @@ def wrap_content_key(content_key: bytes, recipient: "x509.Certificate") -> bytes
     """
     if len(content_key) != CONTENT_KEY_OCTETS:
         raise LocalProtocolError("the content key must have 16 octets")
+    return _wrapping_key(recipient).encrypt(content_key, _OAEP_SHA256)
+
+
+@lru_cache(maxsize=256)
+def _wrapping_key(recipient: "x509.Certificate") -> rsa.RSAPublicKey:
     key = public_key(recipient)
     if not isinstance(key, rsa.RSAPublicKey):
         raise LocalProtocolError("the recipient's certificate holds no RSA key")
@@ -280,9 +287,7 @@ def wrap_content_key(content_key: bytes, recipient: "x509.Certificate") -> bytes
         check_rsa_size(key, SecurityPolicy())
     except PolicyNoncompliance as error:
         raise LocalProtocolError(f"the recipient's certificate: {error.detail}") from None
-    return key.encrypt(
-        content_key, padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label=None)
-    )
+    return key
 
 
 def write_encrypted_key(

@@ -40,6 +40,8 @@ CHUNK_BYTES: Final = 64 * 1024
 CONTENT_KEY_BYTES: Final = 16
 IV_BYTES: Final = 12
 PAYLOAD_TYPE: Final = "application/xml"
+_PLAIN: Final = (Property("MimeType", PAYLOAD_TYPE),)
+_COMPRESSED: Final = (*_PLAIN, Property("CompressionType", "application/gzip"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,6 @@ def build_wire(
             octets = first + last
         else:
             part, sealed = _seal_to_file(sealer, reader, payloads)
-    properties = [Property("MimeType", PAYLOAD_TYPE)]
-    if mode.compress:
-        properties.append(Property("CompressionType", "application/gzip"))
     user_message = UserMessage(
         message_id=message["message_id"],
         timestamp=signed_at,
@@ -106,7 +105,7 @@ def build_wire(
             Property("originalSender", message["original_sender"], ISO6523_ACTORID),
             Property("finalRecipient", message["final_recipient"], ISO6523_ACTORID),
         ),
-        parts=(PartInfo(content_id, tuple(properties)),),
+        parts=(PartInfo(content_id, _COMPRESSED if mode.compress else _PLAIN),),
         ref_to_message_id=message["ref_to_message_id"] if mode.mep is Mep.TWO_WAY else None,
     )
     signed = build_user_message(
@@ -151,21 +150,24 @@ def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:
     )
     part = OutboundPart(wire.part_content_id or "", "application/octet-stream", wire.part_bytes)
 
+    opening, tail = writer.opening() + writer.head(part), writer.tail()
+
     async def body() -> AsyncIterator[bytes]:
         failpoint("S8")
         if wire.part_octets is not None:
-            yield writer.opening() + writer.head(part) + wire.part_octets + writer.tail()
+            yield opening + wire.part_octets + tail
             failpoint("S10")
             return
-        yield writer.opening() + writer.head(part)
+        yield opening
         with await payloads.aside(partial(payloads.open, wire.part or "")) as reader:
             while chunk := await payloads.aside(partial(reader.read, CHUNK_BYTES)):
                 yield chunk
                 failpoint("S9")
-        yield writer.tail()
+        yield tail
         failpoint("S10")
 
-    return Request(writer.content_type(), writer.total_length([part]), body())
+    length = len(opening) + wire.part_bytes + len(tail)
+    return Request(writer.content_type(), length, body())
 
 
 def identity_domain(message: Row) -> str:
