@@ -11,6 +11,7 @@ from typing import Final
 
 import envelope.receiving
 import envelope.sending
+from accesspoint.docs import message_rules
 from accesspoint.verification import INVARIANTS
 from envelope import states
 from envelope.pmode import PRESETS
@@ -94,6 +95,11 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "invariants": list_invariants,
     "presets": list_presets,
     "quirks": list_quirks,
+    "message-rules": message_rules.list_rules,
+    "stricter-rules": message_rules.list_stricter,
+    "invariants-unheld": message_rules.list_unheld,
+    "tolerated": message_rules.list_tolerated,
+    "samples": message_rules.list_samples,
 }
 
 
