@@ -23,7 +23,7 @@ from accesspoint.config import TrustPurpose
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
-from keys.certificate import agrees_only, fingerprint, load_certificate, subject_facts
+from keys.certificate import agrees_only, load_certificate, subject_facts
 from keys.crl import CrlStore
 from keys.errors import AmbiguousReference, CrlRefused, KeysError
 from keys.identity import PartyIdentity, check_party
@@ -68,6 +68,7 @@ class MessageTrust:
         self._partners = partners
         self._unknown_senders = unknown_senders
         self._known = [certificate for several in partners.values() for certificate in several]
+        self._identities: dict[str, PartyIdentity] = {}
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
         """The partner certificate that a key identifier or issuer and serial number name, or None."""
@@ -152,12 +153,15 @@ class MessageTrust:
             raise CertificateRefused("the sender is not configured here", reason="cert.unknown")
 
     def _identity_of(self, party: PartyId) -> PartyIdentity:
-        agreed = self._partners.get(party.value)
-        if agreed:
-            return PartyIdentity(
-                party.value, fingerprints=frozenset(fingerprint(one) for one in agreed)
-            )
-        return PartyIdentity(party.value, common_name=party.value)
+        identity = self._identities.get(party.value)
+        if identity is None:
+            agreed = self._partners.get(party.value)
+            if not agreed:
+                return PartyIdentity(party.value, common_name=party.value)
+            identity = PartyIdentity.of_certificates(party.value, agreed)
+            # Those of partners only, of whom there is a number: strangers choose their names themselves.
+            self._identities[party.value] = identity
+        return identity
 
 
 def find_named(

@@ -44,8 +44,9 @@ def index_ids(root: "_Element") -> dict[str, "_Element"]:
     """
     found: dict[str, _Element] = {}
     for element in root.iter():
-        for name, value in element.items():
+        for name in element.keys():  # noqa: SIM118 (an element iterates over its children)
             if name in _ID_ATTRIBUTES:
+                value = element.get(name, "")
                 if value in found:
                     raise FailedAuthentication(
                         f"id on {element.tag!r} occurs twice", reason="id.duplicate", gate=Gate.G5

@@ -57,6 +57,13 @@ def parse_content_type(value: str) -> ContentType:
 
     Spec: RFC 2045 section 5.1.
     """
+    # Parts name the same few types again and again; what is refused is never remembered.
+    if len(value) <= _HEADER_LENGTH:
+        return _parse_short_content_type(value)
+    return _parse_content_type(value)
+
+
+def _parse_content_type(value: str) -> ContentType:
     value = _FOLD.sub(" ", value)
     if len(value) > _CONTENT_TYPE_LENGTH or _CONTROL.search(value):
         raise _refused("Content-Type too long or with control characters", "mime.type")
@@ -77,6 +84,9 @@ def parse_content_type(value: str) -> ContentType:
             raise _refused("Content-Type has a parameter twice", "mime.type")
         parameters[name.lower()] = token if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)
     return ContentType(found[1].lower(), MappingProxyType(parameters))
+
+
+_parse_short_content_type = lru_cache(maxsize=64)(_parse_content_type)
 
 
 def _check_boundary(boundary: str | None, limits: Limits) -> bytes:

@@ -184,6 +184,8 @@ class PMode:
         The partner's quirks, and whatever else is agreed with it, stay.
         """
         current = self.generations[0]
+        if self.generations == (generation,):
+            return self
         if generation is current:
             return replace(self, generations=(generation,))
         policy, suite = POLICIES[generation], SUITES[generation]

@@ -257,15 +257,17 @@ def read_binary_security_token(
         raise _unparsable("BinarySecurityToken of another ValueType")
     if element.get("EncodingType", names.BASE64_BINARY) != names.BASE64_BINARY:
         raise _unparsable("BinarySecurityToken of another EncodingType")
-    der = _octets(element, "wsse:BinarySecurityToken")
-    if form is TokenForm.PKI_PATH:
-        return form, load_path(der)
-    return form, (load_certificate(der),)
+    return form, _read_token(form, leaf_text(element, reason="cert.parse") or "")
 
 
-def _octets(element: "_Element", what: str) -> bytes:
-    text = leaf_text(element, reason="cert.parse")
-    if len(text or "") > _MAXIMUM_TOKEN_CHARACTERS:
+@lru_cache(maxsize=128)
+def _read_token(form: TokenForm, text: str) -> tuple[x509.Certificate, ...]:
+    der = _octets(text, "wsse:BinarySecurityToken")
+    return load_path(der) if form is TokenForm.PKI_PATH else (load_certificate(der),)
+
+
+def _octets(text: str, what: str) -> bytes:
+    if len(text) > _MAXIMUM_TOKEN_CHARACTERS:
         raise _unparsable(f"{what} too long")
     return decode_base64(text, what=what, reason="cert.parse")
 
@@ -336,7 +338,9 @@ def _read_x509_data(data: "_Element") -> TokenReference:
     if len(data) > 1:
         raise _ambiguous("ds:X509Data names the certificate more than once")
     if [child.tag for child in data] == [_X509_CERTIFICATE]:
-        certificate = load_certificate(_octets(data[0], "ds:X509Certificate"))
+        certificate = load_certificate(
+            _octets(leaf_text(data[0], reason="cert.parse") or "", "ds:X509Certificate")
+        )
         return TokenReference(TokenForm.BINARY_SECURITY_TOKEN, certificate)
     if [child.tag for child in data] != [_X509_ISSUER_SERIAL]:
         raise _refused("ds:X509Data holds neither X509IssuerSerial nor X509Certificate")

@@ -8,7 +8,6 @@ Spec: ebMS 3.0 Core section 5.2.3 and 6; AS4 Profile 1.0 section 5.1.8; ebBP Sig
 
 import binascii
 import re
-from base64 import b64decode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,10 +19,6 @@ from envelope.codes import CODES, EbmsCode, Severity
 from envelope.errors import InvalidHeader, LocalProtocolError
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import (
-    MESSAGE_ID,
-    MESSAGE_INFO,
-    REF_TO_MESSAGE_ID,
-    TIMESTAMP,
     check_message_id,
     check_schema,
     check_timestamp,
@@ -31,7 +26,7 @@ from envelope.messaging import (
 )
 from envelope.names import q
 from envelope.soap import USER_MESSAGE, SoapDocument, write_messaging
-from envelope.xml import canonicalize, one, parse_trusted
+from envelope.xml import canonicalize, parse_trusted
 
 _RECEIPT = q(names.EB, "Receipt")
 _ERROR = q(names.EB, "Error")
@@ -124,16 +119,18 @@ def _line(value: str | None) -> str | None:
 def decode_base64(value: str, where: str) -> bytes:
     """Decode base64 text strictly after removing XML white space; raises `InvalidHeader` (`header.base64`)."""
     try:
-        return b64decode("".join(value.split()).encode("ascii"), validate=True)
+        return binascii.a2b_base64("".join(value.split()).encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError):
         raise InvalidHeader(f"{where} is not base64", reason="header.base64") from None
 
 
 def _reference(element: _Element) -> NonRepudiationReference:
+    # The schema has fixed order and number: at the end stand method and value.
+    *_, method, value = element
     return NonRepudiationReference(
         uri=element.get("URI", ""),
-        digest_algorithm=one(element, _DIGEST_METHOD).get("Algorithm", ""),
-        digest_value=decode_base64(one(element, _DIGEST_VALUE).text or "", "DigestValue"),
+        digest_algorithm=method.get("Algorithm", ""),
+        digest_value=decode_base64(value.text or "", "DigestValue"),
     )
 
 
@@ -164,22 +161,21 @@ def _error(element: _Element) -> ErrorEntry:
 
 
 def _signal(element: _Element, limits: Limits) -> SignalMessage:
-    info = one(element, MESSAGE_INFO)
-    reference = info.findtext(REF_TO_MESSAGE_ID)
-    receipt = element.find(_RECEIPT)
-    errors = element.findall(_ERROR)
-    pull_request = element.find(_PULL_REQUEST)
+    # The schema has fixed order and number here, too.
+    info, *contents = element
+    timestamp, message_id, *reference = ((child.text or "").strip(_SPACE) for child in info)
+    found = {child.tag: child for child in contents}
+    receipt, pull_request = found.get(_RECEIPT), found.get(_PULL_REQUEST)
+    errors = [child for child in contents if child.tag == _ERROR] if _ERROR in found else []
     if len(errors) > _ERRORS:
         raise InvalidHeader(f"{len(errors)} errors in a signal", reason="header.limits")
     mpc = None
     if pull_request is not None:
         mpc = _signal_id(pull_request.get("mpc", names.EB_DEFAULT_MPC).strip(_SPACE), "@mpc")
     return SignalMessage(
-        message_id=_signal_id((info.findtext(MESSAGE_ID) or "").strip(_SPACE), "MessageId"),
-        timestamp=check_timestamp((info.findtext(TIMESTAMP) or "").strip(_SPACE)),
-        ref_to_message_id=None
-        if reference is None
-        else _signal_id(reference.strip(_SPACE), "RefToMessageId"),
+        message_id=_signal_id(message_id, "MessageId"),
+        timestamp=check_timestamp(timestamp),
+        ref_to_message_id=_signal_id(reference[0], "RefToMessageId") if reference else None,
         receipt=None if receipt is None else _receipt(receipt, limits),
         errors=tuple(map(_error, errors)),
         pull_request_mpc=mpc,

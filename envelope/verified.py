@@ -15,6 +15,7 @@ Spec: decision D1; architecture section 5.2.
 
 from collections.abc import Mapping
 from dataclasses import InitVar, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self, final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -40,6 +41,11 @@ class _Proof:
 
 
 _PROOF: Final = _Proof()
+
+
+@lru_cache(maxsize=256)
+def _fingerprint(certificate: "x509.Certificate") -> str:
+    return certificate.fingerprint(SHA256()).hex()
 
 
 def _admit(proof: object) -> None:
@@ -223,7 +229,7 @@ class AuthenticatedSignal:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the signer's certificate, in hexadecimal."""
-        return self.certificate.fingerprint(SHA256()).hex()
+        return _fingerprint(self.certificate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ certificate is worth is not decided here (`keys.path`), nor whose it is (`keys.i
 Spec: ehmi.md 3.6 (OCES3 system certificates); as4.md 0.3 (subject key identifiers).
 """
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -33,6 +34,7 @@ MAX_RSA_EXPONENT_BITS: Final = 64
 
 _CURVES: Final = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 _PEM: Final = b"-----BEGIN "
+_FINGERPRINT: Final = re.compile("[0-9a-f]{64}")
 OCES_SYSTEM_POLICY: Final = "1.2.208.169.1.1.1.3.7.1"
 """The certificate policy of OCES3 system certificates."""
 _REMEMBERED: Final = 256
@@ -114,7 +116,7 @@ def parse_fingerprint(text: str) -> str:
         ValueError: not 32 octets in hexadecimal.
     """
     digits = text.strip().replace(":", "").lower()
-    if len(digits) != 64 or any(digit not in "0123456789abcdef" for digit in digits):
+    if _FINGERPRINT.fullmatch(digits) is None:
         raise ValueError("a SHA-256 fingerprint has 64 hexadecimal digits")
     return digits
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -36,7 +36,8 @@ PRODUCT = (
 
 def both(xml: str, limits=DEFAULT_LIMITS):
     element = etree.fromstring(xml.encode()).find(SIGNED_INFO)
-    assume(element is not None)
+    if element is None:
+        return None, None, None
     try:
         slow = _read_tree(element, limits)
     except EnvelopeError as error:
