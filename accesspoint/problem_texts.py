@@ -232,6 +232,27 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
                 "send the receiver the reason that the timeline names, so that it corrects its registration",
             ),
         ),
+        "addressing-not-found": ProblemText(
+            "Nobody is registered as the receiver",
+            "The addressing service knows no receiver for what was asked; nothing was sent.",
+            "the organisation or the patient's practice is not registered for EHMI, or not for this message.",
+            (
+                "read what the service said, which names the register that knows nothing",
+                "send to a GLN that you know, or ask the receiver to register",
+            ),
+        ),
+        "addressing-refused": ProblemText(
+            "The addressing service refused the question",
+            "The addressing service refused what it was asked, or its answer cannot be used.",
+            "our token has no scope for it, or the service expects another form of the question.",
+            ("compare [addressing] in accesspoint.toml with the enrolment",),
+        ),
+        "addressing-unreachable": ProblemText(
+            "The addressing service did not answer",
+            "The addressing service could not be asked who the receiver is.",
+            "it is down, or a firewall is in between.",
+            ("try again later, or send to a GLN that you know",),
+        ),
         "generation-not-agreed": ProblemText(
             "The partner's endpoint speaks another generation of AS4",
             "What {participant} publishes and what is agreed do not meet; nothing was sent.",

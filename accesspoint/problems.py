@@ -309,6 +309,10 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("smp-signature", _T, _L.LOOKUP, _X.TRUST, 502),
         Problem("smp-refused", _T, _L.LOOKUP, _X.FAILED, 502),
         Problem("generation-not-agreed", _U, _L.LOOKUP, _X.FAILED, 502),
+        # addressing
+        Problem("addressing-not-found", _T, _L.LOOKUP, _X.FAILED, 422),
+        Problem("addressing-refused", _U, _L.LOOKUP, _X.REFUSED, 502),
+        Problem("addressing-unreachable", _N, _L.LOOKUP, _X.UNREACHABLE, 503),
         # transport
         Problem("peer-unreachable", _N, _L.TRANSPORT, _X.UNREACHABLE, 503),
         Problem("peer-timeout", _N, _L.TRANSPORT, _X.TIMED_OUT, 504),

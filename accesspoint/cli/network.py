@@ -31,6 +31,8 @@ from accesspoint.network.miniature import Ports
 from accesspoint.problems import ExitStatus, ProblemRaised
 
 READY_FILE: Final = "network.json"
+_OPTIONAL: Final = frozenset({"endpoint_register", "addressing"})
+"""Servers whose port is any free one where the topology says nothing: nodes are told where they are."""
 _NODE_KEYS: Final = ("as4", "api")
 
 
@@ -98,7 +100,8 @@ def load_topology(path: Path) -> Topology:
             findings.append(Finding(where, f"is missing; it has {', '.join(keys)}"))
             continue
         findings += _check_names(given, keys, where)
-        findings += [Finding(where, f'needs the key "{key}"') for key in keys if key not in given]
+        needed = [key for key in keys if key not in _OPTIONAL]
+        findings += [Finding(where, f'needs the key "{key}"') for key in needed if key not in given]
         findings += [
             Finding(f"{where} {key}", "is a port from 1 to 65535")
             for key in keys

@@ -1,6 +1,6 @@
-"""Access tokens for the status component: one per organisation, bound to our TLS certificate.
+"""Access tokens for the central services: one per scope, bound to our TLS certificate.
 
-A token is good for one (SOR, GLN) pair. It is kept until 30 seconds before it expires; many callers
+For the status component a token is good for one (SOR, GLN) pair, which the scope names. It is kept until 30 seconds before it expires; many callers
 waiting for the same token share one request. A refusal is remembered for a short while, so that a
 backlog of events does not hammer the authorization server. A token never enters a log line, an
 exception or a `repr`.
@@ -89,16 +89,22 @@ class TokenSource:
         self._session = session
         self._clock = clock
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._tokens: dict[tuple[str, str], _Token] = {}
-        self._refusals: dict[tuple[str, str], _Refusal] = {}
-        self._flights: dict[tuple[str, str], asyncio.Task[str]] = {}
+        self._tokens: dict[str, _Token] = {}
+        self._refusals: dict[str, _Refusal] = {}
+        self._flights: dict[str, asyncio.Task[str]] = {}
 
     async def token(self, sor: str, gln: str) -> str:
-        """Return a token for this organisation, fetched if need be.
+        """Return a token to report for this organisation, fetched if need be.
 
         Raises: TokenRefused, TokenUnreachable.
         """
-        key = (sor, gln)
+        return await self.for_scope(_status_scope(sor, gln))
+
+    async def for_scope(self, key: str) -> str:
+        """Return a token for this scope, fetched if need be.
+
+        Raises: TokenRefused, TokenUnreachable.
+        """
         now = self._clock.monotonic()
         kept = self._tokens.get(key)
         if kept is not None and now < kept.renew_at:
@@ -117,16 +123,18 @@ class TokenSource:
 
     def drop(self, sor: str, gln: str) -> None:
         """Forget a token that the resource server no longer takes."""
-        self._tokens.pop((sor, gln), None)
+        self.drop_scope(_status_scope(sor, gln))
 
-    def _land(self, key: tuple[str, str], flight: asyncio.Task[str]) -> None:
+    def drop_scope(self, scope: str) -> None:
+        """Forget the token for a scope that the resource server no longer takes."""
+        self._tokens.pop(scope, None)
+
+    def _land(self, key: str, flight: asyncio.Task[str]) -> None:
         self._flights.pop(key, None)
         if not flight.cancelled() and isinstance(error := flight.exception(), TokenRefused):
             self._refusals[key] = _Refusal(error, self._clock.monotonic() + REFUSAL_PAUSE)
 
-    async def _fetch(self, key: tuple[str, str]) -> str:
-        sor, gln = key
-        scope = f"EDS system/AuditEvent.crs SOR:{sor} GLN:{gln}"
+    async def _fetch(self, scope: str) -> str:
         form = {"grant_type": "client_credentials", "scope": scope, "client_id": self._client_id}
         asked_at = self._clock.monotonic()
         try:
@@ -141,12 +149,12 @@ class TokenSource:
                 status = response.status
                 body = await read_bounded(response, ANSWER_LIMIT)
         except (aiohttp.ClientError, AnswerTooLong, TimeoutError, OSError) as error:
-            log.warning("token_unreachable", sor=sor, gln=gln, error=type(error).__name__)
+            log.warning("token_unreachable", scope=scope, error=type(error).__name__)
             raise TokenUnreachable(f"no answer: {type(error).__name__}") from None
         token = self._read_answer(status, body, scope, asked_at)
-        self._tokens[key] = token
-        self._refusals.pop(key, None)
-        log.info("token_received", sor=sor, gln=gln)
+        self._tokens[scope] = token
+        self._refusals.pop(scope, None)
+        log.info("token_received", scope=scope)
         return token.value
 
     def _read_answer(self, status: int, body: bytes, scope: str, asked_at: float) -> _Token:
@@ -184,3 +192,7 @@ class TokenSource:
             )
         # Counted from the question: the token may be as old as the whole exchange.
         return _Token(value, asked_at + lifetime - RENEWAL_MARGIN)
+
+
+def _status_scope(sor: str, gln: str) -> str:
+    return f"EDS system/AuditEvent.crs SOR:{sor} GLN:{gln}"

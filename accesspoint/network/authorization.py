@@ -8,9 +8,10 @@ Spec: EHMI security architecture 0.98; RFC 6749 section 4.4, RFC 8414, RFC 8705,
 """
 
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
@@ -40,6 +41,18 @@ TOKEN_PATH: Final = "/token"  # noqa: S105
 JWKS_PATH: Final = "/jwks"
 STATUS_SERVICE: Final = "EDS"
 STATUS_SCOPE: Final = "system/AuditEvent.crs"
+ADDRESSING_SERVICE: Final = "EAS"
+REGISTER_SERVICE: Final = "EER"
+SCOPES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        STATUS_SERVICE: (STATUS_SCOPE,),
+        ADDRESSING_SERVICE: ("system/Organization.rs",),
+        REGISTER_SERVICE: ("system/Endpoint.rs", "system/Organization.rs"),
+    }
+)
+"""What a system client may ask for, by service: the first word of a scope, which selects the audience."""
+STATION_SERVICES: Final = frozenset({STATUS_SERVICE, ADDRESSING_SERVICE})
+"""Only the addressing service reads the endpoint register."""
 TOKEN_LIFETIME: Final = timedelta(seconds=300)
 _FORM_LIMIT: Final = 8 * 1024
 _CONTEXT: Final = re.compile(r"(SOR|GLN):([0-9]{1,20})", re.ASCII)
@@ -58,6 +71,7 @@ class ClientRegistration:
     device_id: str
     org_context: tuple[OrganisationContext, ...]
     cvr: str | None = None
+    services: frozenset[str] = STATION_SERVICES
 
     @classmethod
     def of_certificate(
@@ -67,6 +81,7 @@ class ClientRegistration:
         client_id: str,
         device_id: str,
         org_context: tuple[OrganisationContext, ...],
+        services: frozenset[str] = STATION_SERVICES,
     ) -> "ClientRegistration":
         """Register the holder of this certificate by its subject, as the registration file writes it."""
         dn = _SUBJECT + certificate.subject.rfc4514_string(
@@ -76,7 +91,7 @@ class ClientRegistration:
             }
         )
         cvr = subject_facts(certificate).cvr
-        return cls(client_id, f"TEST {device_id}", dn, device_id, org_context, cvr)
+        return cls(client_id, f"TEST {device_id}", dn, device_id, org_context, cvr, services)
 
     def metadata(self) -> dict[str, Any]:
         """The registration as the JSON file that is handed in for it."""
@@ -118,11 +133,13 @@ class AuthorizationServer:
         clock: Clock,
         ids: Ids,
         audience: str,
+        audiences: Mapping[str, str] = MappingProxyType({}),
         lifetime: timedelta = TOKEN_LIFETIME,
         faults: Set[Fault] = frozenset(),
     ) -> None:
         self.issuer = ""
         self.audience = audience
+        self._audiences = audiences
         self._clock = clock
         self._ids = ids
         self._lifetime = lifetime
@@ -144,8 +161,10 @@ class AuthorizationServer:
             for context in client.org_context
         )
 
-    def check(self, token: str, certificate: x509.Certificate) -> AccessToken:
-        """Verify a token for the resource server: signature, issuer, audience, time, binding.
+    def check(
+        self, token: str, certificate: x509.Certificate, *, service: str = STATUS_SERVICE
+    ) -> AccessToken:
+        """Verify a token for the resource server of a service: signature, issuer, audience, time, binding.
 
         Raises: keys.errors.TokenRefused.
         """
@@ -153,10 +172,13 @@ class AuthorizationServer:
             token,
             keys=self._keys,
             issuer=self.issuer,
-            audience=self.audience,
+            audience=self._audience_of(service) or "",
             certificate=certificate,
             at=self._clock.now(),
         )
+
+    def _audience_of(self, service: str) -> str | None:
+        return self.audience if service == STATUS_SERVICE else self._audiences.get(service)
 
     def application(self) -> web.Application:
         """The routes; serve them over TLS that requires a client certificate."""
@@ -176,7 +198,13 @@ class AuthorizationServer:
                 "issuer": self.issuer,
                 "token_endpoint": self.issuer + TOKEN_PATH,
                 "jwks_uri": self.issuer + JWKS_PATH,
-                "scopes_supported": [STATUS_SERVICE, STATUS_SCOPE],
+                "scopes_supported": sorted(
+                    {
+                        word
+                        for name in (STATUS_SERVICE, *self._audiences)
+                        for word in (name, *SCOPES[name])
+                    }
+                ),
                 "response_types_supported": [],
                 "grant_types_supported": ["client_credentials"],
                 "token_endpoint_auth_methods_supported": ["tls_client_auth"],
@@ -214,10 +242,13 @@ class AuthorizationServer:
             raise _Denial("unsupported_grant_type")
         scope = str(form.get("scope", ""))
         context = _find_context(client, scope)
+        audience = self._audience_of(scope.partition(" ")[0])
+        if audience is None:
+            raise _Denial("invalid_scope")
         subject = subject_facts(certificate)
         claims = access_token_claims(
             issuer=self.issuer,
-            audience=self.audience,
+            audience=audience,
             subject_uuid=subject.uuid or client.client_id,
             scope=scope,
             certificate=certificate,
@@ -242,7 +273,13 @@ def _find_context(client: ClientRegistration, scope: str) -> OrganisationContext
     words = scope.split(" ")
     named = {match[1]: match[2] for word in words if (match := _CONTEXT.fullmatch(word))}
     plain = [word for word in words if not _CONTEXT.fullmatch(word)]
-    if plain != [STATUS_SERVICE, STATUS_SCOPE] or len(words) != len(plain) + len(named):
+    service = words[0]
+    if (
+        service not in client.services
+        or plain != [service, *SCOPES[service]]
+        or len(words) != len(plain) + len(named)
+        or (named and service != STATUS_SERVICE)
+    ):
         raise _Denial("invalid_scope")
     if not named:
         return None

@@ -17,19 +17,30 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Final, Self
 
+import aiohttp
 from cryptography import x509
 
+from accesspoint.addressing.client import FhirClient
+from accesspoint.addressing.register import EndpointRegister
+from accesspoint.addressing.vocabulary import REGISTER_SCOPE
 from accesspoint.clock import Clock
+from accesspoint.delivery.token import TokenSource
 from accesspoint.ids import Ids
+from accesspoint.network.addressing_service import MiniatureAddressing
 from accesspoint.network.authorization import (
+    ADDRESSING_SERVICE,
+    REGISTER_SERVICE,
     TOKEN_LIFETIME,
     TOKEN_PATH,
     AuthorizationServer,
     ClientRegistration,
 )
+from accesspoint.network.endpoint_register import EndpointRegisterService
 from accesspoint.network.faults import Fault, dropping_connections, refusing_reports
+from accesspoint.network.fhir_service import TokenCheck
 from accesspoint.network.listening import LOOPBACK, Listeners
 from accesspoint.network.locator import Locator
+from accesspoint.network.organisations import Organisations, read_organisations
 from accesspoint.network.publisher import Publisher, Registration
 from accesspoint.network.revocation_point import PATH as REVOCATION_PATH
 from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PATH
@@ -40,14 +51,19 @@ from envelope import names
 from envelope.smp import bdxl_owner_name, busdox_owner_name
 from keys.certificate import der
 from keys.devca import DevelopmentAuthority, new_rsa_keys
-from keys.jwk import OrganisationContext
+from keys.jwk import AccessToken, OrganisationContext
 from keys.store import write_pair
-from keys.tls import server_context
+from keys.tls import client_context, server_context
 
 ZONE: Final = "sml.ehmi.test"
 PUBLISHER_HOST: Final = "smp"
 SERVICES: Final = ("Meta:SMP", "oasis-bdxr-smp-2")
 AUDIENCE: Final = "https://eds.ehmi.test"
+AUDIENCES: Final = {
+    ADDRESSING_SERVICE: "https://eas.ehmi.test",
+    REGISTER_SERVICE: "https://eer.ehmi.test",
+}
+_ADDRESSING_CLIENT: Final = "00000000-0000-4000-8000-00000000000e"
 _BACKDATED: Final = timedelta(hours=1)
 _CVR: Final = "00000000"
 _UUIDS: Final = {
@@ -67,13 +83,16 @@ class Ports:
     status: int = 0
     authorization: int = 0
     revocation: int = 0
+    endpoint_register: int = 0
+    addressing: int = 0
 
 
 ANY_PORTS: Final = Ports()
 
 
 class MiniatureNetwork:
-    """Locator, publisher, status component, authorization server and revocation point on loopback.
+    """Locator, publisher, status component, authorization server, revocation point, endpoint register and addressing
+    service on loopback.
 
     `faults` may be changed at any time; the servers look at it with every request. `status` holds the
     reports that were taken, from `start` to `stop`: `wait_for`, `follow`, `of_exchange`.
@@ -90,8 +109,12 @@ class MiniatureNetwork:
         faults: Iterable[Fault] = (),
         token_lifetime: timedelta = TOKEN_LIFETIME,
         ports: Ports = ANY_PORTS,
+        organisations: Organisations | None = None,
     ) -> None:
-        """`directory` keeps the reports over restarts; without it they live as long as this object."""
+        """`directory` keeps the reports over restarts; without it they live as long as this object.
+
+        `organisations` are those of the endpoint register; None takes the file that comes with the program.
+        """
         self.authority = authority
         self.faults = set(faults)
         self.zone = ZONE
@@ -99,6 +122,9 @@ class MiniatureNetwork:
         self._status: EventStore | None = None
         self.nameserver = (LOOPBACK, 0)
         self.smp_url = self.status_url = self.token_url = self.crl_url = self.root_crl_url = ""
+        self.register_url = self.addressing_url = ""
+        self.organisations = organisations or read_organisations()
+        self._session: aiohttp.ClientSession | None = None
         self._participants = tuple(participants)
         self._clock = clock
         self._ports = ports
@@ -108,9 +134,15 @@ class MiniatureNetwork:
             clock=clock,
             ids=ids,
             audience=AUDIENCE,
+            audiences=AUDIENCES,
             lifetime=token_lifetime,
             faults=self.faults,
         )
+        self._register = EndpointRegisterService(
+            clock=clock, check_token=self._check_for(REGISTER_SERVICE)
+        )
+        for organisation in self.organisations.organisation:
+            self._register.put(organisation)
         self._publisher: Publisher | None = None
         self.publisher_certificate: x509.Certificate | None = None
 
@@ -139,7 +171,7 @@ class MiniatureNetwork:
         point = await self._listeners.start(revocation.application(), port=self._ports.revocation)
         self.crl_url, self.root_crl_url = point + REVOCATION_PATH, point + REVOCATION_ROOT_PATH
         with TemporaryDirectory(prefix="ehmi-network-") as place:
-            tls = self._tls(Path(place))
+            tls, client = self._tls(Path(place))
         self._authorization.issuer = await self._listeners.start(
             self._authorization.application(), tls=tls, port=self._ports.authorization
         )
@@ -155,6 +187,7 @@ class MiniatureNetwork:
             status.application(dropping_connections(self.faults)), tls=tls, port=self._ports.status
         )
         self.status_url = base + "/fhir"
+        await self._start_addressing(tls, client)
         for participant in self._participants:
             self._publish(self._publisher, participant)
         return self
@@ -163,6 +196,8 @@ class MiniatureNetwork:
         """Close every listener, and the store of what was reported."""
         await self._listeners.stop()
         await self._locator.stop()
+        if self._session is not None:
+            await self._session.close()
         if self._status is not None:
             await self._status.close()
 
@@ -206,6 +241,9 @@ class MiniatureNetwork:
                 transport_profile=transport_profile,
             ),
         )
+        for organisation in self.organisations.organisation:
+            if participant == f"0088:{organisation.gln}":
+                self._register.put(organisation, url=url, certificate=der(certificate))
 
     def register_station(
         self,
@@ -224,6 +262,40 @@ class MiniatureNetwork:
                 org_context=tuple(organisations),
             )
         )
+
+    def _check_for(self, service: str) -> TokenCheck:
+        def check(token: str, certificate: x509.Certificate) -> AccessToken:
+            return self._authorization.check(token, certificate, service=service)
+
+        return check
+
+    async def _start_addressing(self, tls: ssl.SSLContext, client: ssl.SSLContext) -> None:
+        """Serve the endpoint register and the addressing service, which reads the former with tokens of its own."""
+        url = await self._listeners.start(
+            self._register.application(), tls=tls, port=self._ports.endpoint_register
+        )
+        self.register_url = url + "/fhir"
+        session = self._session = aiohttp.ClientSession(trust_env=False)
+        tokens = TokenSource(
+            self.token_url, client_id=_ADDRESSING_CLIENT, ssl_context=client,
+            session=lambda: session, clock=self._clock,
+        )  # fmt: skip
+        register = EndpointRegister(
+            FhirClient(
+                self.register_url, scope=REGISTER_SCOPE, tokens=tokens, ssl_context=client,
+                session=lambda: session,
+            )
+        )  # fmt: skip
+        addressing = MiniatureAddressing(
+            self.organisations,
+            clock=self._clock,
+            check_token=self._check_for(ADDRESSING_SERVICE),
+            register=lambda: register,
+        )
+        url = await self._listeners.start(
+            addressing.application(), tls=tls, port=self._ports.addressing
+        )
+        self.addressing_url = url + "/fhir"
 
     def _publish(self, publisher: Publisher, registration: Registration) -> None:
         publisher.register(registration)
@@ -259,7 +331,8 @@ class MiniatureNetwork:
         self.publisher_certificate = mine.certificate
         return Publisher(mine, stranger=strange, somebody_else=other, faults=self.faults)
 
-    def _tls(self, place: Path) -> ssl.SSLContext:
+    def _tls(self, place: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+        """The central services as servers, and the addressing service as a client, with one certificate."""
         issued = self.authority.issue_tls_certificate(
             "TEST central services",
             san=[LOOPBACK, "localhost"],
@@ -267,4 +340,11 @@ class MiniatureNetwork:
             uuid=_UUIDS["services"],
         )
         write_pair(place, "tls", issued)
-        return server_context(place / "tls.cert.pem", place / "tls.key.pem", self.authority.anchors)
+        self._authorization.register(
+            ClientRegistration.of_certificate(
+                issued.certificate, client_id=_ADDRESSING_CLIENT, device_id="eas", org_context=(),
+                services=frozenset({REGISTER_SERVICE}),
+            )
+        )  # fmt: skip
+        files = (place / "tls.cert.pem", place / "tls.key.pem", self.authority.anchors)
+        return server_context(*files), client_context(*files)
