@@ -24,15 +24,13 @@ from accesspoint.as4.client import As4Client
 from accesspoint.as4.configured import build_client
 from accesspoint.as4.server import As4Server
 from accesspoint.backends.base import Backend, backend_carrier
-from accesspoint.backends.configured import build_backend
+from accesspoint.backends.configured import build_backends
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SteeredClock, SystemClock
 from accesspoint.config import Configuration, Profile, TrustPurpose
 from accesspoint.config import Station as Runs
-from accesspoint.delivery.events import Station
+from accesspoint.delivery.configured import build_relay, devices_of
 from accesspoint.delivery.outbox import Outbox
-from accesspoint.delivery.relay import Relay as EventRelay
-from accesspoint.delivery.token import TokenSource
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.doors import open_door
@@ -56,7 +54,7 @@ from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.judging import open_judge
-from accesspoint.stations.link import Apart, Joined, Link
+from accesspoint.stations.link import BACKEND, Apart, Joined, Link, is_backend
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reception import StationServer
 from accesspoint.stations.relay import Carrier, HandoverRelay
@@ -193,42 +191,28 @@ class AccessPoint:
         configuration = self.configuration
         runs, status = configuration.stations.runs, configuration.delivery_status
         if status is not None:
-            glns = [organisation.gln for organisation in configuration.organisations]
+            glns = [organisation.gln for organisation in configuration.served]
             lease = self.leases.duration
             self.outbox = Outbox(
                 self.database, clock=self.clock, glns=glns, lease=lease, woken=self.bells.event(Bell.OUTBOX)
             )  # fmt: skip
-            devices = configuration.stations.device_ids
-            tokens = {
-                devices[station]: TokenSource(
-                    status.token_endpoint,
-                    client_id=client_id,
-                    ssl_context=self.client_tls,
-                    session=session,
-                    clock=self.clock,
-                )
-                for station, client_id in status.client_ids.items()
-                if station in devices
-            }
-            relay = EventRelay(
+            relay = build_relay(
+                configuration,
+                status,
                 self.outbox,
-                endpoint=status.endpoint,
-                tokens=tokens,
-                ssl_context=self.client_tls,
+                tls=self.client_tls,
                 session=session,
                 clock=self.clock,
                 random=lambda: random_fraction(self.ids),
                 timeout=min(20.0, EVENT_ATTEMPT * lease.total_seconds()),
             )
             self._tasks.append(relay.run)
-        devices = configuration.stations.device_ids
-        by_station = {str(station): device for station, device in devices.items()}
-        # Message service handler and access point built together report as one, with the access point's device.
-        by_station[Station.AP_MSH] = by_station.get(Station.AP, "")
+        devices, own_devices = devices_of(configuration)
         self.reporter = Reporter(
             clock=self.clock,
             outbox=self.outbox,
-            device_ids=by_station,
+            device_ids=devices,
+            own_devices=own_devices,
             together=Runs.MSH in runs and Runs.AP in runs,
             node=configuration.node_name,
         )
@@ -274,27 +258,23 @@ class AccessPoint:
 
     def _build_application(self, stack: AsyncExitStack) -> EndUserApplication:
         configuration = self.configuration
-        served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.organisations}
+        served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.served}
         known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
-        backend = self.build_backend()
-        if backend is None:
-            self.desk = PullDesk(
-                database=self.database, payloads=self.payloads, reporter=self.reporter, bells=self.bells,
-                clock=self.clock, ids=self.ids,
-            )  # fmt: skip
-        else:
-            stack.push_async_callback(backend.close)
-            carry = backend_carrier(backend, self.payloads)
-            self.carriers["backend"] = self.carriers[SUBMITTER] = carry
+        self._build_backends(stack)
         return EndUserApplication(
             database=self.database,
             payloads=self.payloads,
             reporter=self.reporter,
             clock=self.clock,
             ids=self.ids,
-            organisation=served[configuration.organisation.gln],
+            organisation=served[configuration.served[0].gln],
             served=served,
             known=known,
+            systems={
+                gln: [f"{BACKEND}:{name}" for name in names]
+                for gln in served
+                if (names := configuration.systems_for(gln))
+            },
             readdress=configuration.profile is Profile.DEV,
             acknowledge=configuration.acknowledging.fhir == "automatic",
             judge=open_judge(configuration.validation, stack),
@@ -369,7 +349,7 @@ class AccessPoint:
             identity=self.identity,
             agreements=self.agreements,
             check=trust,
-            served={organisation.gln: organisation for organisation in configuration.organisations},
+            served={organisation.gln: organisation for organisation in configuration.served},
             reporter=self.reporter,
             bells=self.bells,
             clock=self.clock,
@@ -425,29 +405,43 @@ class AccessPoint:
             },
         )
         # A backend that takes its time holds up nobody but itself.
-        ours = {"backend", SUBMITTER} & set(self.carriers)
-        for bell, targets in ((Bell.BACKEND, ours), (Bell.RELAY, set(self.carriers) - ours)):
-            if targets:
-                relay = HandoverRelay(
-                    database=self.database,
-                    carriers={target: self.carriers[target] for target in sorted(targets)},
-                    reporter=self.reporter,
-                    bells=self.bells,
-                    clock=self.clock,
-                    schedule=HANDOVER_SCHEDULE,
-                    leases=self.leases,
-                    bell=bell,
-                )
-                self._tasks.append(relay.run)
+        ours = [target for target in self.carriers if is_backend(target) or target == SUBMITTER]
+        others = [target for target in self.carriers if target not in ours]
+        for targets in ([target] for target in ours) if len(ours) > 2 else (ours,):
+            self._relay(targets, Bell.BACKEND)
+        self._relay(others, Bell.RELAY)
 
-    def build_backend(self) -> Backend | None:
-        return build_backend(
-            self.configuration.backend,
-            tls=self.client_tls,
-            label=self.configuration.label,
-            clock=self.clock,
-            load_secret=load_token,
+    def _relay(self, targets: list[str], bell: Bell) -> None:
+        """Carry what is due to these targets."""
+        if targets:
+            relay = HandoverRelay(
+                database=self.database, carriers={target: self.carriers[target] for target in sorted(targets)},
+                reporter=self.reporter, bells=self.bells, clock=self.clock, schedule=HANDOVER_SCHEDULE,
+                leases=self.leases, bell=bell,
+            )  # fmt: skip
+            self._tasks.append(relay.run)
+
+    def build_backends(self) -> dict[str, Backend | None]:
+        """The backends by the target of what goes to them."""
+        return build_backends(
+            self.configuration, tls=self.client_tls, clock=self.clock, load_secret=load_token
         )
+
+    def _build_backends(self, stack: AsyncExitStack) -> None:
+        """Let hand-overs be brought to the backends, or be fetched by them."""
+        backends = self.build_backends()
+        if None in backends.values():
+            self.desk = PullDesk(
+                database=self.database, payloads=self.payloads, reporter=self.reporter, bells=self.bells,
+                clock=self.clock, ids=self.ids, systems=[one.name for one in self.configuration.systems],
+            )  # fmt: skip
+        for target, backend in backends.items():
+            if backend is not None:
+                stack.push_async_callback(backend.close)
+                self.carriers[target] = backend_carrier(backend, self.payloads)
+        first = next(iter(backends))
+        if first in self.carriers:
+            self.carriers[SUBMITTER] = self.carriers[first]
 
     # Serving
 
@@ -489,7 +483,7 @@ class AccessPoint:
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,
                 "profile": str(self.configuration.profile),
-                "gln": self.configuration.organisation.gln,
+                "gln": self.configuration.served[0].gln,
                 "stations": [str(station) for station in self.configuration.stations.runs],
                 "party": self.identity.party,
             },

@@ -10,7 +10,7 @@ read as TOML, any other as text.
 
 import ipaddress
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from accesspoint.config_directory import Directory
+from accesspoint.config_organisation import Organisation, Sharing
 from accesspoint.config_partner import Partner, no_gln_twice
 from accesspoint.config_validation import Validation
 from accesspoint.config_values import (
@@ -33,7 +34,6 @@ from accesspoint.config_values import (
     HttpsUrl,
     Network,
     Size,
-    Sor,
     Table,
     Text,
     Url,
@@ -105,12 +105,24 @@ class BackendKind(StrEnum):
     WEBHOOK = "webhook"
 
 
-class Organisation(Table):
-    """An organisation that this node sends and receives for."""
+class ServedOrganisation(Organisation):
+    """An organisation that this node sends and receives for; `glns` are further addresses of it.
 
-    name: Text
-    gln: Gln
-    sor: Sor
+    Its stations may report as devices of its own, each a client of its own at the authorization server; what is not
+    said here is that of [stations] and [delivery_status]. `keys` is a directory with a message key of its own, under
+    whose name its messages are sent and received.
+    """
+
+    glns: tuple[Gln, ...] = ()
+    device_ids: Mapping[Station, Text] = Field(default_factory=dict)
+    client_ids: Mapping[Station, Text] = Field(default_factory=dict)
+    keys: FilePath | None = None
+
+    @property
+    def addresses(self) -> tuple[Self, ...]:
+        """The same organisation once for each of its addresses."""
+        others = (self.model_copy(update={"gln": gln}) for gln in self.glns)
+        return (self, *others)
 
 
 class Stations(Table):
@@ -388,6 +400,13 @@ class Backend(Table):
         return self
 
 
+class System(Backend):
+    """One of several end-user systems: each message for one of its GLNs is handed over to it, and to the others."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
+    glns: Annotated[tuple[Gln, ...], Field(min_length=1)]
+
+
 class Acknowledging(Table):
     """How this node answers, and how long it waits for the answers of others.
 
@@ -408,23 +427,13 @@ class Acknowledging(Table):
         return self
 
 
-class Sharing(Organisation):
-    """The document register (EMR) that gets a copy of each message of a type that is shared, once it was acknowledged.
-
-    It is found in the directory like any receiver. `home_community` is the OID of the XDS community that documents
-    are said to belong to, where one is agreed.
-    """
-
-    home_community: Annotated[str, Field(pattern=r"^[0-2](\.[0-9]+)+$")] | None = None
-
-
 class Configuration(Table):
     """One node; `addresses` are organisations it can address besides those a message names itself."""
 
     profile: Profile
     label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}$")]
-    organisation: Organisation
-    participants: tuple[Organisation, ...] = ()
+    organisation: ServedOrganisation | None = None
+    organisations: tuple[ServedOrganisation, ...] = ()
     addresses: tuple[Organisation, ...] = ()
     stations: Stations
     listen: Listen = Listen()
@@ -442,6 +451,7 @@ class Configuration(Table):
     sending: Sending = Sending()
     links: Links = Links()
     backend: Backend | None = None
+    systems: tuple[System, ...] = ()
     acknowledging: Acknowledging = Acknowledging()
     validation: Validation = Validation()
     sharing: Sharing | None = None
@@ -450,8 +460,7 @@ class Configuration(Table):
     def _check(self) -> Self:
         runs = self.stations.runs
         wanted: list[str] = []
-        if Station.EUA in runs and self.backend is None:
-            wanted.append("an EUA needs [backend]")
+        wanted += self._check_organisations()
         if Station.EUA not in runs and self.links.up is None:
             wanted.append("without an EUA there must be [links] up")
         if Station.AP not in runs and self.links.down is None:
@@ -481,12 +490,30 @@ class Configuration(Table):
             lacking = sorted(reporting - set(self.delivery_status.client_ids))
             if lacking:
                 wanted.append(f"[delivery_status] client_ids lacks {', '.join(lacking)}")
-        glns = [organisation.gln for organisation in self.organisations]
-        if len(set(glns)) < len(glns):
-            wanted.append("two organisations have the same gln")
         if wanted:
             raise ValueError("; ".join(wanted))
         return self
+
+    def _check_organisations(self) -> Iterator[str]:
+        """What is wrong between organisations, their devices and their systems."""
+        glns = [one.gln for one in self.served]
+        if not glns:
+            yield "needs [organisation], or [[organisations]] where there are several"
+        if len(set(glns)) < len(glns):
+            yield "two organisations have the same gln"
+        for one in self.served:
+            if self.delivery_status is not None and set(one.device_ids) - set(one.client_ids):
+                yield f"{one.name} has device_ids of its own, so it needs client_ids for them"
+        if len({one.name for one in self.systems}) < len(self.systems):
+            yield "two [[systems]] have the same name"
+        named = {gln for system in self.systems for gln in system.glns}
+        if strangers := sorted(named - set(glns)):
+            yield f"[[systems]] names {', '.join(strangers)}, which no organisation here has"
+        lacking = sorted(set(glns) - named)
+        if Station.EUA in self.stations.runs and self.backend is None and lacking:
+            yield "an EUA needs [backend]" + (
+                f", or [[systems]] for {', '.join(lacking)}" if self.systems else ""
+            )
 
     @property
     def node_name(self) -> str:
@@ -500,9 +527,14 @@ class Configuration(Table):
         return frozenset(one.gln for one in partners if one.gln and one.binary_content == "peppol")
 
     @property
-    def organisations(self) -> tuple[Organisation, ...]:
-        """Every organisation this node sends and receives for, its own first."""
-        return (self.organisation, *self.participants)
+    def served(self) -> tuple[ServedOrganisation, ...]:
+        """Every organisation this node sends and receives for, once for each of its addresses, its own first."""
+        first = () if self.organisation is None else (self.organisation,)
+        return tuple(one for each in (*first, *self.organisations) for one in each.addresses)
+
+    def systems_for(self, gln: str) -> tuple[str, ...]:
+        """The names of the systems that messages for this GLN go to; none where they go to [backend]."""
+        return tuple(system.name for system in self.systems if gln in system.glns)
 
 
 ENVIRONMENT_PREFIX: Final = "ACCESSPOINT__"

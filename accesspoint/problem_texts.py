@@ -171,7 +171,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The sender is not one of ours",
             "The message names {participant} as its sender, which this node does not send for.",
             "the organisation is missing from the configuration.",
-            ("add it under [[participants]] in accesspoint.toml",),
+            ("add it under [[organisations]] in accesspoint.toml",),
         ),
         "receiver-unknown": ProblemText(
             "The receiver is not named completely",

@@ -6,7 +6,7 @@
     POST /api/v1/deliveries/{id}/confirm       it is yours for good; may be repeated
     POST /api/v1/deliveries/{id}/release       give it back, with `lease` from the answer that leased it
 
-and the same under `/api/v1/outcomes`, where the outcome itself stands in the answer that leases it. The id of a
+each with `?system=NAME` where one address has several systems; and the same under `/api/v1/outcomes`, where the outcome itself stands in the answer that leases it. The id of a
 delivery or an outcome never changes. What was not confirmed when its lease ran out is handed out again, under
 the same id (`handed_out` counts how often); what was confirmed never is (410 for who asks for it).
 
@@ -60,7 +60,7 @@ class Pulling:
 
     def _route(
         self,
-        serve: Callable[[PullDesk, web.Request, Kind, str], Awaitable[web.StreamResponse]],
+        serve: Callable[[PullDesk, web.Request, str, str], Awaitable[web.StreamResponse]],
         kind: Kind,
         name: str,
     ) -> Route:
@@ -68,7 +68,8 @@ class Pulling:
             if self._desk is None:
                 return problem(404, "nothing-to-pull", 'The backend of this node is not of kind "pull".')  # fmt: skip
             try:
-                return await serve(self._desk, request, kind, name)
+                target = self._desk.target(kind, request.query.get("system"))
+                return await serve(self._desk, request, target, name)
             except ValueError:
                 return problem(
                     400, "bad-parameter", "`limit`, `seconds` and `wait` are whole numbers from 0."
@@ -92,30 +93,30 @@ class Pulling:
         self._bells.ring(Bell.BACKEND)
 
     async def _list(
-        self, desk: PullDesk, request: web.Request, kind: Kind, name: str
+        self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.Response:
         limit = whole(request.query.get("limit", "100"))
-        return web.json_response({name: await desk.list(kind, limit=limit)})
+        return web.json_response({name: await desk.list(target, limit=limit)})
 
     async def _lease(
-        self, desk: PullDesk, request: web.Request, kind: Kind, name: str
+        self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.Response:
         query = request.query
         limit, wait = whole(query.get("limit", "10")), whole(query.get("wait", "0"))
         duration = timedelta(seconds=min(whole(query.get("seconds", "60")), 86_400))
-        leased = await self._lease_or_wait(desk, kind, limit, duration, wait)
+        leased = await self._lease_or_wait(desk, target, limit, duration, wait)
         return web.json_response(
             {"lease": leased.token, "until": _text(leased.until), name: leased.items}
         )
 
     async def _lease_or_wait(
-        self, desk: PullDesk, kind: Kind, limit: int, duration: timedelta, wait: int
+        self, desk: PullDesk, target: str, limit: int, duration: timedelta, wait: int
     ) -> Leased:
         """Lease what there is, or the first that comes within the time."""
         loop = asyncio.get_running_loop()
         end = loop.time() + min(wait, MAX_WAIT_SECONDS)
         while True:
-            leased = await desk.lease(kind, limit=limit, duration=duration)
+            leased = await desk.lease(target, limit=limit, duration=duration)
             left = end - loop.time()
             if leased.items or left <= 0 or self._stopping:
                 return leased
@@ -123,9 +124,9 @@ class Pulling:
             await self._bells.wait(Bell.BACKEND, at_most_seconds=min(left, LOOK_SECONDS))
 
     async def _content(
-        self, desk: PullDesk, request: web.Request, kind: Kind, name: str
+        self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.StreamResponse:
-        row = await desk.find(kind, request.match_info["id"])
+        row = await desk.find(target, request.match_info["id"])
         response = web.StreamResponse(
             headers={
                 "Content-Type": row["media_type"],
@@ -141,20 +142,20 @@ class Pulling:
         return response
 
     async def _confirm(
-        self, desk: PullDesk, request: web.Request, kind: Kind, name: str
+        self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.Response:
         id_ = request.match_info["id"]
         try:
-            at, repeated = await desk.confirm(kind, id_), False
+            at, repeated = await desk.confirm(target, id_), False
         except Confirmed as confirmed:
             at, repeated = confirmed.at, True
         return web.json_response({"id": id_, "confirmed_at": _text(at), "repeated": repeated})
 
     async def _release(
-        self, desk: PullDesk, request: web.Request, kind: Kind, name: str
+        self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.Response:
         id_ = request.match_info["id"]
-        await desk.release(kind, id_, request.query.get("lease", ""))
+        await desk.release(target, id_, request.query.get("lease", ""))
         return web.json_response({"id": id_, "released": True})
 
 

@@ -1,4 +1,4 @@
-"""The backend that the configuration names."""
+"""The backends that the configuration names."""
 
 import ssl
 from collections.abc import Callable
@@ -10,8 +10,31 @@ from accesspoint.backends.sink import SinkBackend
 from accesspoint.backends.webhook import WebhookBackend
 from accesspoint.clock import Clock
 from accesspoint.config import Backend as Settings
-from accesspoint.config import BackendKind
+from accesspoint.config import BackendKind, Configuration
 from accesspoint.networks import AllowedNetworks
+from accesspoint.stations.link import BACKEND
+
+
+def build_backends(
+    configuration: Configuration,
+    *,
+    tls: ssl.SSLContext,
+    clock: Clock,
+    load_secret: Callable[[Path], str],
+) -> dict[str, Backend | None]:
+    """Every backend by the target of its hand-overs, None where it comes and pulls them.
+
+    The first one is that which outcomes are told to: the one for all, else the first of several systems.
+    """
+    settings: dict[str, Settings] = {f"{BACKEND}:{one.name}": one for one in configuration.systems}
+    if configuration.backend is not None:
+        settings = {BACKEND: configuration.backend, **settings}
+    return {
+        target: build_backend(
+            one, tls=tls, label=configuration.label, clock=clock, load_secret=load_secret
+        )
+        for target, one in settings.items()
+    }
 
 
 def build_backend(

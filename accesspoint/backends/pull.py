@@ -9,7 +9,7 @@ not. Only what was handed out once can be confirmed. Messages and outcomes are t
 Spec: reliability section 2.2 (idempotent consumers), points D7, D8, S15 and S16.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,6 +23,7 @@ from accesspoint.failpoints import failpoint
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Document
+from accesspoint.stations.link import BACKEND
 from accesspoint.stations.reporting import Reporter
 from accesspoint.stations.settling import handover_of, settle
 from accesspoint.store.database import Database, Row, Transaction
@@ -49,7 +50,7 @@ _RELEASE: Final = (
 class Kind(StrEnum):
     """What can be pulled; the value is the target of the hand-overs."""
 
-    DELIVERY = "backend"
+    DELIVERY = BACKEND
     OUTCOME = SUBMITTER
 
 
@@ -94,7 +95,10 @@ class PullDesk:
         bells: Bells,
         clock: Clock,
         ids: Ids,
+        systems: Collection[str] = (),
     ) -> None:
+        """`systems` are the names of those that fetch for themselves, where one address has several."""
+        self._systems = frozenset(systems)
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
@@ -102,40 +106,48 @@ class PullDesk:
         self._clock = clock
         self._ids = ids
 
-    async def list(self, kind: Kind, *, limit: int) -> list[dict[str, Any]]:
+    def target(self, kind: Kind, system: str | None) -> str:
+        """The target of what this system fetches; outcomes are for all of them. Raises Unknown for no system of ours."""
+        if system is None or kind is Kind.OUTCOME:
+            return kind
+        if system not in self._systems:
+            raise Unknown
+        return f"{BACKEND}:{system}"
+
+    async def list(self, target: str, *, limit: int) -> list[dict[str, Any]]:
         """What is not confirmed yet, oldest first; leases nothing."""
         rows = await self._database.fetch(
             "SELECT * FROM handovers WHERE state = 'waiting' AND target = $1 ORDER BY created_at, id LIMIT $2",
-            kind, limit,
+            target, limit,
         )  # fmt: skip
         return [_described(row) for row in rows]
 
-    async def lease(self, kind: Kind, *, limit: int, duration: timedelta) -> Leased:
+    async def lease(self, target: str, *, limit: int, duration: timedelta) -> Leased:
         """Lease up to `limit` pieces that nobody holds, oldest first."""
         now = self._clock.now()
         token, until = self._ids.uuid(), now + min(duration, LONGEST)
         free = await self._database.fetch_one(
             f"SELECT id FROM handovers WHERE {_FREE} LIMIT 1",  # noqa: S608
-            kind, to_microseconds(now),
+            target, to_microseconds(now),
         )  # fmt: skip
         if free is None:
             # Looking is a read; a lease is a commit.
             return Leased(token, until, [])
         rows = await self._database.run(
             lambda tx: tx.fetch(
-                _LEASE.format(skip_locked=tx.skip_locked), kind, to_microseconds(now), token,
+                _LEASE.format(skip_locked=tx.skip_locked), target, to_microseconds(now), token,
                 to_microseconds(until), min(limit, MOST),
             )
         )  # fmt: skip
         rows = sorted(rows, key=lambda row: (row["created_at"], row["id"]))
         return Leased(token, until, [_described(row) for row in rows])
 
-    async def find(self, kind: Kind, id_: str) -> Row:
+    async def find(self, target: str, id_: str) -> Row:
         """The row of what waits.
 
         Raises: Unknown, or Confirmed for what the backend has for good.
         """
-        return await self._database.read(lambda tx: _find(tx, kind, id_))
+        return await self._database.read(lambda tx: _find(tx, target, id_))
 
     async def content(self, row: Row) -> AsyncIterator[bytes]:
         """The octets of a message, whose digest the store checks while it reads them."""
@@ -144,7 +156,7 @@ class PullDesk:
                 yield chunk
         failpoint("D7")
 
-    async def confirm(self, kind: Kind, id_: str) -> datetime:
+    async def confirm(self, target: str, id_: str) -> datetime:
         """Settle what the backend has for good, durably, and return when.
 
         Raises: Unknown, NotHandedOut, or Confirmed when it was settled before.
@@ -152,7 +164,7 @@ class PullDesk:
         at = self._clock.now()
 
         async def work(tx: Transaction) -> None:
-            row = await _find(tx, kind, id_, lock=True)
+            row = await _find(tx, target, id_, lock=True)
             if int(row["attempts"]) == 0:
                 raise NotHandedOut
             await settle(tx, handover_of(row), reporter=self._reporter, at=at)
@@ -161,24 +173,24 @@ class PullDesk:
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX})))
         return at
 
-    async def release(self, kind: Kind, id_: str, token: str) -> None:
+    async def release(self, target: str, id_: str, token: str) -> None:
         """Give a leased piece back before its time.
 
         Raises: Unknown, Confirmed, or LeaseLost when this lease does not hold it.
         """
 
         async def work(tx: Transaction) -> None:
-            await _find(tx, kind, id_, lock=True)
-            if await tx.execute(_RELEASE, id_, kind, token) != 1:
+            await _find(tx, target, id_, lock=True)
+            if await tx.execute(_RELEASE, id_, target, token) != 1:
                 raise LeaseLost
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.BACKEND})))
 
 
-async def _find(tx: Transaction, kind: Kind, id_: str, *, lock: bool = False) -> Row:
+async def _find(tx: Transaction, target: str, id_: str, *, lock: bool = False) -> Row:
     row = await tx.fetch_one(
         f"SELECT * FROM handovers WHERE id = $1 AND target = $2 AND state <> 'set-aside' {tx.for_update if lock else ''}",  # noqa: S608
-        id_, kind,
+        id_, target,
     )  # fmt: skip
     if row is None:
         raise Unknown

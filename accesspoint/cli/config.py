@@ -12,7 +12,7 @@ def run(path: Path) -> int:
     configuration = load_given(path, certificates=True)
     runs = "+".join(configuration.stations.runs)
     sys.stdout.write(
-        f"{path}: no problems. {configuration.label} runs {runs} for GLN {configuration.organisation.gln}"
+        f"{path}: no problems. {configuration.label} runs {runs} for GLN {configuration.served[0].gln}"
         f" in profile {configuration.profile}.\n"
     )
     return ExitStatus.OK

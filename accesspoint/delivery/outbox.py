@@ -140,14 +140,18 @@ class Outbox:
         self._glns = frozenset(glns)
         self.woken = woken or asyncio.Event()
 
-    async def record(self, tx: Transaction, event: DeliveryEvent) -> None:
+    async def record(
+        self, tx: Transaction, event: DeliveryEvent, *, acting: str | None = None
+    ) -> None:
         """Write the event in the caller's unit of work; one that is already there is left as it is.
+
+        `acting` is the GLN of the party that the station acts for; unsaid it is the one that this node serves.
 
         Where this node acts for neither the sender nor the receiver any more, no token can be asked for: the
         event is parked at once, so that what it tells of still becomes durable.
         """
-        acting = self._acting_for(event)
-        sor, gln = acting or (event.facts.sender_sor, event.facts.sender_gln)
+        context = self._acting_for(event, acting)
+        sor, gln = context or (event.facts.sender_sor, event.facts.sender_gln)
         now = self._now()
         await tx.execute(
             _INSERT,
@@ -159,18 +163,27 @@ class Outbox:
             sor,
             gln,
             orjson.dumps(build_audit_event(event)).decode(),
-            "waiting" if acting else "parked",
-            None if acting else NOT_SERVED,
+            "waiting" if context else "parked",
+            None if context else NOT_SERVED,
             now,
             now,
         )
 
-    def _acting_for(self, event: DeliveryEvent) -> tuple[str, str] | None:
+    def _acting_for(self, event: DeliveryEvent, acting: str | None) -> tuple[str, str] | None:
+        """SOR and GLN of the party whose token the event is sent with."""
         facts = event.facts
-        if facts.sender_gln in self._glns:
-            return facts.sender_sor, facts.sender_gln
-        if facts.receiver_gln in self._glns:
-            return facts.receiver_sor, facts.receiver_gln
+        parties = {
+            facts.sender_gln: facts.sender_sor,
+            # Whoever writes to itself is one party.
+            **(
+                {}
+                if facts.receiver_gln == facts.sender_gln
+                else {facts.receiver_gln: facts.receiver_sor}
+            ),
+        }
+        for gln in (acting, *parties):
+            if gln in parties and gln in self._glns:
+                return parties[gln], gln
         return None
 
     async def exchange(

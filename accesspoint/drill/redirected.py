@@ -22,6 +22,7 @@ from accesspoint.clock import Clock
 from accesspoint.config import Configuration
 from accesspoint.discovery.directory import Directory
 from accesspoint.ids import Ids
+from accesspoint.stations.link import BACKEND
 from keys.path import Validator
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.trust import Purpose, TrustStore
@@ -57,9 +58,9 @@ class RedirectedNode(AccessPoint):
         """Look receivers up outside."""
         return self.outside.directory
 
-    def build_backend(self) -> Backend:
+    def build_backends(self) -> dict[str, Backend | None]:
         """Deliver outside."""
-        return self.outside.backend
+        return {BACKEND: self.outside.backend}
 
     async def begin(self, stack: AsyncExitStack) -> None:
         """As any access point, but for opening doors; raises what it raises."""

@@ -85,22 +85,30 @@ class Bells:
 
     def __init__(self) -> None:
         self._events = {bell: asyncio.Event() for bell in Bell}
+        self._listeners: dict[Bell, list[asyncio.Event]] = {bell: [] for bell in Bell}
         self.tell_others: Callable[[Iterable[str]], None] | None = None
         """Lets other processes on the same store ring these bells, after a commit of ours."""
 
     def ring(self, *bells: Bell) -> None:
         """Wake who waits for these bells, and whoever follows the journal."""
         for bell in bells:
-            self._events[bell].set()
+            for event in (self._events[bell], *self._listeners[bell]):
+                event.set()
         self._events[Bell.JOURNAL].set()
 
     def event(self, bell: Bell) -> asyncio.Event:
         """What is set when the bell rings, for one who waits for more than that; he clears it."""
         return self._events[bell]
 
-    async def wait(self, bell: Bell, *, at_most_seconds: float | None) -> None:
+    def listen(self, bell: Bell) -> asyncio.Event:
+        """An event of one's own that the bell sets: of several who wait for one bell, nobody takes the ring of another."""
+        event = asyncio.Event()
+        self._listeners[bell].append(event)
+        return event
+
+    async def wait(self, bell: Bell | asyncio.Event, *, at_most_seconds: float | None) -> None:
         """Return when the bell rings or the time is over; a ring while nobody waited counts."""
-        event = self._events[bell]
+        event = self._events[bell] if isinstance(bell, Bell) else bell
         if not event.is_set():
             try:
                 async with asyncio.timeout(at_most_seconds):

@@ -8,9 +8,10 @@ received before is not shown again; it is answered as the first time.
 Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (medcom digest 13 to 15).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Final, cast
 
 import envelope.fhir as fhir
@@ -29,7 +30,7 @@ from accesspoint.stations.answering import (
 )
 from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.judging import Judge, code_for
-from accesspoint.stations.link import Handover, Link, insert_handover
+from accesspoint.stations.link import BACKEND, Handover, Link, insert_handover
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.stations.sbd_file import stored
 from accesspoint.store.database import Database, Row, Transaction
@@ -100,11 +101,15 @@ class EndUserApplication:
         known: Mapping[str, Address],
         readdress: bool,
         acknowledge: bool,
+        systems: Mapping[str, Sequence[str]] = MappingProxyType({}),
         on_demand: bool = False,
         judge: Judge | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
-        """With `acknowledge` messages are answered by themselves, with `on_demand` when somebody says how."""
+        """With `acknowledge` messages are answered by themselves, with `on_demand` when somebody says how.
+
+        `systems` are the targets that messages for a GLN are brought to, each of them; others go to `backend`.
+        """
         self._database = database
         self._payloads = payloads
         self._reporter = reporter
@@ -115,6 +120,7 @@ class EndUserApplication:
         self._known = known
         self._readdress = readdress
         self._acknowledge = acknowledge
+        self._systems = systems
         self._on_demand = on_demand
         self._judge = judge or Judge()
         self._limits = limits
@@ -368,7 +374,9 @@ class EndUserApplication:
         What is set aside is kept the same way, but brought to nobody: its journey ends here.
         """
         now = self._clock.now()
-        delivery = self._delivery(document)
+        targets = self._systems.get(document.receiver.gln, (BACKEND,))
+        # All in one commit: from then on each is owed by itself, whatever becomes of the others.
+        deliveries = [self._delivery(document, target) for target in targets]
 
         async def work(tx: Transaction) -> None:
             await self._insert_document(
@@ -379,7 +387,10 @@ class EndUserApplication:
                 content=content,
                 answer=findings_to_json(answer),
             )
-            await insert_handover(tx, delivery, at=now, set_aside=problem if set_aside else None)
+            for delivery in deliveries:
+                await insert_handover(
+                    tx, delivery, at=now, set_aside=problem if set_aside else None
+                )
             if set_aside:
                 await self._reporter.report(tx, Act.EUA_FINALIZED, document.delivery_facts())
             event = "set-aside" if set_aside else "taken-by-application"
@@ -387,10 +398,10 @@ class EndUserApplication:
 
         return Commit(work, frozenset({Bell.OUTBOX if set_aside else Bell.BACKEND}))
 
-    def _delivery(self, document: Document) -> Handover:
+    def _delivery(self, document: Document, target: str) -> Handover:
         return Handover(
             id=self._ids.uuid(),
-            target="backend",
+            target=target,
             kind="document",
             message_identifier=document.message_identifier,
             item=document.to_json(),

@@ -8,7 +8,7 @@ brought it across with a sealed manifest (decision D10) and the other side has t
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from accesspoint.clock import to_microseconds
 from accesspoint.delivery.events import DeliveryFacts
@@ -18,6 +18,8 @@ from accesspoint.stations.document import Document, Envelope, Stored
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
 from accesspoint.store.database import Transaction
 
+BACKEND: Final = "backend"
+"""The target of what goes to the organisation's own system; where it has several, `backend:` and a name for each."""
 T = TypeVar("T", Document, Envelope)
 T_contra = TypeVar("T_contra", Document, Envelope, contravariant=True)
 
@@ -90,6 +92,11 @@ class Apart(Generic[T]):
             await insert_handover(tx, handover, at=at)
 
         return Commit(work, frozenset({Bell.RELAY}))
+
+
+def is_backend(target: str) -> bool:
+    """Whether a hand-over goes to one of the organisation's own systems."""
+    return target == BACKEND or target.startswith(f"{BACKEND}:")
 
 
 async def insert_handover(

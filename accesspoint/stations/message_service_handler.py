@@ -146,6 +146,8 @@ class MessageServiceHandler:
             )
 
         async with stored_content(self._database, self._payloads, row, self._limits) as content:
+            if self._sharing is not None:
+                header = await self._sharing.complete(header, content)
             passed = await self._pass_down(content, header, "resend-asked" if asked else "resent")
         return Commit(work).then(passed)
 

@@ -81,7 +81,7 @@ class NeverTaken(NotTaken):
 class HandoverRelay:
     """Brings due hand-overs to their targets, and none to any other; `carriers` by target name.
 
-    Targets that must not wait for each other have a relay each, with a bell of its own.
+    Targets that must not wait for each other have a relay each.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class HandoverRelay:
         self._clock = clock
         self._schedule = schedule
         self._leases = leases
-        self._bell = bell
+        self._woken = bells.listen(bell)
         # Names of our own, so that they may stand in the statement.
         self._targets = ", ".join(f"'{target}'" for target in carriers)
 
@@ -118,7 +118,7 @@ class HandoverRelay:
             rows = await self._claim() if seconds == 0.0 else []
             await asyncio.gather(*(self._carry(row) for row in rows))
             if not rows:
-                await self._bells.wait(self._bell, at_most_seconds=seconds)
+                await self._bells.wait(self._woken, at_most_seconds=seconds)
 
     async def _claim(self) -> list[Row]:
         """Lease due hand-overs that nobody holds, so that of several nodes one brings each."""

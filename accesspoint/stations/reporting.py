@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import orjson
@@ -81,6 +82,12 @@ TOGETHER_ACKNOWLEDGEMENT: Final[dict[Act, Report]] = {
 }
 
 
+OF_THE_SENDER: Final = frozenset(
+    {Act.EUA_SENT, Act.MSH_TAKEN, Act.MSH_PASSED_DOWN, Act.ACK_CREATED, Act.AP_TAKEN, Act.AP_SENT}
+)
+"""What a station does on behalf of the sender of the message that is moved; the rest it does for the receiver."""
+
+
 def find_report(act: Act, *, acknowledgement: bool, together: bool) -> Report | None:
     """The event owed for this act, or None where the stations built together owe none."""
     if not together:
@@ -119,12 +126,17 @@ class Reporter:
         outbox: Outbox | None,
         device_ids: Mapping[str, str],
         together: bool,
+        own_devices: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
         node: str = "",
     ) -> None:
-        """`node` is what the journal calls this process, where several share one store."""
+        """`device_ids` are the devices by station, `own_devices` by GLN those of organisations that have their own.
+
+        `node` is what the journal calls this process, where several share one store.
+        """
         self._clock = clock
         self._outbox = outbox
         self._device_ids = device_ids
+        self._own_devices = own_devices
         self._together = together
         self._node = node
 
@@ -136,15 +148,17 @@ class Reporter:
         owed = find_report(act, acknowledgement=acknowledgement, together=self._together)
         if owed is None or self._outbox is None:
             return
+        acting = facts.sender_gln if act in OF_THE_SENDER else facts.receiver_gln
+        devices = self._own_devices.get(acting, self._device_ids)
         event = DeliveryEvent(
             station=owed.station,
-            device_id=self._device_ids[owed.station],
+            device_id=devices[owed.station],
             subtype=owed.subtype,
             outcome="8" if failed else "0",
             recorded_at=self._clock.now(),
             facts=facts if owed.with_envelope else without_envelope(facts),
         )
-        await self._outbox.record(tx, event)
+        await self._outbox.record(tx, event, acting=acting)
 
     async def note(
         self,

@@ -13,7 +13,7 @@ import orjson
 import envelope.sending
 from accesspoint.clock import to_microseconds
 from accesspoint.stations.document import Stored
-from accesspoint.stations.link import Handover
+from accesspoint.stations.link import Handover, is_backend
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
 from accesspoint.store.database import Row, Transaction
 from accesspoint.store.messages import advance
@@ -40,17 +40,35 @@ async def settle(tx: Transaction, handover: Handover, *, reporter: Reporter, at:
     if handover.target == SHARING:
         # The copy has told of itself, in the commit that made it.
         return True
-    facts = facts_from_json(handover.facts)
-    await reporter.report(tx, Act(handover.act), facts)
-    if handover.target == "backend":
-        await tx.execute(
-            "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2"
-            " AND sender = $3 AND receiver = $4",
-            to_microseconds(at), handover.message_identifier, facts.sender_gln, facts.receiver_gln,
-        )  # fmt: skip
-    event = "delivered" if handover.target == "backend" else "handed-over"
-    await note(tx, handover, event, reporter=reporter)
+    to_backend = is_backend(handover.target)
+    if not to_backend or await _is_last(tx, handover):
+        facts = facts_from_json(handover.facts)
+        await reporter.report(tx, Act(handover.act), facts)
+        if to_backend:
+            await tx.execute(
+                "UPDATE documents SET delivered_at = $1 WHERE direction = 'in' AND message_identifier = $2"
+                " AND sender = $3 AND receiver = $4",
+                to_microseconds(at), handover.message_identifier, facts.sender_gln, facts.receiver_gln,
+            )  # fmt: skip
+    await note(tx, handover, "delivered" if to_backend else "handed-over", reporter=reporter)
     return True
+
+
+async def _is_last(tx: Transaction, handover: Handover) -> bool:
+    """Whether every other system of the same address has this message: with the last one its journey ends.
+
+    Two that are confirmed at the same moment meet at the row of the document, and one of them comes after the other.
+    """
+    await tx.fetch(
+        f"SELECT id FROM documents WHERE direction = 'in' AND message_identifier = $1 {tx.for_update}",  # noqa: S608
+        handover.message_identifier,
+    )
+    others = await tx.fetch_one(
+        "SELECT id FROM handovers WHERE message_identifier = $1 AND payload = $2 AND state <> 'done'"
+        " AND target LIKE 'backend%' AND id <> $3 LIMIT 1",
+        handover.message_identifier, handover.stored.payload, handover.id,
+    )  # fmt: skip
+    return others is None
 
 
 async def note(

@@ -18,9 +18,9 @@ from functools import partial
 from typing import Final, Self
 
 from accesspoint.clock import Clock, to_microseconds
-from accesspoint.config import Sharing as Settings
+from accesspoint.config_organisation import Sharing as Settings
 from accesspoint.stations import Bells, Commit
-from accesspoint.stations.document import Address, Document
+from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.link import Handover, insert_handover
 from accesspoint.stations.relay import Carrier, NeverTaken
 from accesspoint.stations.reporting import Act, facts_to_json
@@ -33,9 +33,10 @@ from envelope.ehmi import envelope_for_message
 from envelope.errors import LocalProtocolError
 from envelope.fhir.document_reference import SHARED, build_document_reference
 from envelope.limits import DEFAULT_LIMITS, Limits
-from envelope.sbdh import StandardBusinessDocumentHeader
+from envelope.sbdh import DOCUMENT_REFERENCE, Scope, ScopeType, StandardBusinessDocumentHeader
 
 NOT_SHARED: Final = "sharing-not-built"
+_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "urn:ehmi-accesspoint:sharing")
 
 PassDown = Callable[[Document, StandardBusinessDocumentHeader], Awaitable[Commit]]
 """Prepares passing a message down in this envelope."""
@@ -141,32 +142,39 @@ class Sharing:
     async def _wrap(self, document: Document, envelope_id: str) -> StandardBusinessDocumentHeader:
         """The header of the copy: the message's own, addressed to the register, with the metadata."""
         try:
-            data = await self._payloads.aside(partial(self._read, document))
-            metadata = build_document_reference(
-                fhir.read_message(data, limits=self._limits),
-                data,
-                reference_id=str(uuid.uuid5(uuid.UUID(envelope_id), "reference")),
-                home_community=self._home_community,
-            )
-            return envelope_for_message(
+            header = envelope_for_message(
                 replace(document, receiver=self._register),
                 instance_identifier=envelope_id,
                 created_at=self._clock.now(),
-                xds_metadata=metadata,
             )
+            return await self.complete(header, document.stored)
         except (fhir.MessageRefused, LocalProtocolError) as error:
             raise NeverTaken(NOT_SHARED, type(error).__name__) from error
 
-    def _read(self, document: Document) -> bytes:
-        stands = document.stored
+    async def complete(
+        self, header: StandardBusinessDocumentHeader, content: Stored
+    ) -> StandardBusinessDocumentHeader:
+        """The header with the metadata of its content, where it is that of a copy; any other as it is.
+
+        Raises MessageRefused and LocalProtocolError for content that cannot be described.
+        """
+        if header.receiver_gln != self._register.gln:
+            return header
+        data = await self._payloads.aside(partial(self._read, content))
+        metadata = build_document_reference(
+            fhir.read_message(data, limits=self._limits),
+            data,
+            reference_id=str(uuid.uuid5(_NAMESPACE, header.instance_identifier)),
+            home_community=self._home_community,
+        )
+        scope = Scope(ScopeType.XDS_METADATA, metadata, DOCUMENT_REFERENCE)
+        return replace(header, scopes=(*header.scopes, scope))
+
+    def _read(self, stands: Stored) -> bytes:
         with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
             return reader.read(self._limits.fhir_bytes + 1)
 
 
 def _id_of(sender: str, message_identifier: str) -> str:
     """The id of what is owed for a message, the same for ever: identifiers are their sender's."""
-    return str(
-        uuid.uuid5(
-            uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:sharing:{sender}:{message_identifier}"
-        )
-    )
+    return str(uuid.uuid5(_NAMESPACE, f"{sender}:{message_identifier}"))

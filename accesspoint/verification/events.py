@@ -160,8 +160,12 @@ _MESSAGES: Final = (
 )
 _HANDOVERS: Final = (
     # What is brought by a hand-over is reported when it is taken; what is set aside, at once.
-    "SELECT id, target, message_identifier, act, facts FROM handovers WHERE kind IN ('document', 'envelope')"
-    " AND target <> 'sharing' AND state IN ('done', 'set-aside') AND payload <> '' AND id > $1 ORDER BY id LIMIT $2"
+    "SELECT id, target, message_identifier, act, facts FROM handovers AS h WHERE kind IN ('document', 'envelope')"
+    " AND target <> 'sharing' AND state IN ('done', 'set-aside') AND payload <> '' AND id > $1"
+    # Of several systems of one address the last one ends the journey.
+    " AND NOT EXISTS (SELECT 1 FROM handovers AS o WHERE h.target LIKE 'backend:%' AND o.target LIKE 'backend:%'"
+    " AND o.message_identifier = h.message_identifier AND o.payload = h.payload AND o.state <> 'done')"
+    " ORDER BY id LIMIT $2"
 )
 _ENVELOPES: Final = (
     "SELECT envelope_id AS id, direction, message_identifier, standard FROM envelopes AS e WHERE envelope_id > $1"

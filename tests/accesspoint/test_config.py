@@ -29,7 +29,9 @@ def document() -> dict[str, Any]:
         "profile": "dev",
         "label": "municipality-ap",
         "organisation": {"name": "TEST Kommune", "gln": "5790000000012", "sor": "1216891000016007"},
-        "participants": [{"name": "TEST Klinik", "gln": "5790000000029", "sor": "306861000016006"}],
+        "organisations": [
+            {"name": "TEST Klinik", "gln": "5790000000029", "sor": "306861000016006"}
+        ],
         "stations": {"device_ids": {"EUA": "eua-1", "AP": "ap-1"}},
         "listen": {"as4": "127.0.0.1:0", "api": "[::1]:8401"},
         "keys": {"directory": "keys"},
@@ -96,7 +98,7 @@ def test_every_table_becomes_its_model(tmp_path: Path) -> None:
     assert configuration.sending.per_partner == 4
     assert configuration.backend is not None
     assert configuration.backend.kind is BackendKind.FOLDER
-    assert [organisation.gln for organisation in configuration.organisations] == [
+    assert [organisation.gln for organisation in configuration.served] == [
         "5790000000012",
         "5790000000029",
     ]
@@ -150,9 +152,9 @@ def test_a_misspelt_key_is_answered_with_what_was_meant(
     assert f'unknown key. Did you mean "{meant}"?' in problems(path)
 
 
-def test_keys_inside_partners_participants_and_inline_tables_are_known(tmp_path: Path) -> None:
+def test_keys_inside_partners_organisations_and_inline_tables_are_known(tmp_path: Path) -> None:
     text = write_toml(document())
-    text += '\n[partners.other]\nulr = "https://x"\n\n[[participants]]\nsro = "1"\n'
+    text += '\n[partners.other]\nulr = "https://x"\n\n[[organisations]]\nsro = "1"\n'
     text = text.replace("[sending.retry]\n", '[sending.retry]\nfrist = "1 s"\n')
     rendered = problems(write(tmp_path, text=text))
     assert 'Did you mean "url"?' in rendered
@@ -398,8 +400,73 @@ def test_stations_that_run_apart_need_their_neighbours(tmp_path: Path) -> None:
 
 def test_two_organisations_cannot_share_a_gln(tmp_path: Path) -> None:
     changed = document()
-    changed["participants"][0]["gln"] = changed["organisation"]["gln"]
+    changed["organisations"][0]["gln"] = changed["organisation"]["gln"]
     assert "same gln" in problems(write(tmp_path, text=write_toml(changed)))
+
+
+OTHER = {"name": "TEST Region", "gln": "5790000000036", "sor": "306861000016007"}
+
+
+def test_organisations_may_stand_alone_and_have_several_addresses(tmp_path: Path) -> None:
+    changed = document()
+    first = changed.pop("organisation")
+    changed["organisations"] = [{**first, "glns": ["5790000000043"]}, OTHER]
+    configuration = load(write(tmp_path, text=write_toml(changed)), {})
+    assert [(one.gln, one.sor) for one in configuration.served] == [
+        ("5790000000012", first["sor"]),
+        ("5790000000043", first["sor"]),
+        ("5790000000036", OTHER["sor"]),
+    ]
+
+
+def test_without_any_organisation_nothing_starts(tmp_path: Path) -> None:
+    changed = document()
+    del changed["organisation"], changed["organisations"]
+    assert "[[organisations]]" in problems(write(tmp_path, text=write_toml(changed)))
+
+
+def test_devices_of_an_organisation_are_clients_of_their_own(tmp_path: Path) -> None:
+    other = {**OTHER, "device_ids": {"AP": "ap-2"}}
+    assert "client_ids" in problems(write(tmp_path, {"organisations": [other]}))
+    other["client_ids"] = {"AP": "0ba284d3"}
+    configuration = load(write(tmp_path, {"organisations": [other]}), {})
+    assert configuration.served[1].device_ids[Station.AP] == "ap-2"
+
+
+def _system(name: str, *glns: str) -> dict[str, Any]:
+    return {"name": name, "glns": list(glns), "kind": "folder", "directory": name}
+
+
+def test_several_systems_may_serve_one_address(tmp_path: Path) -> None:
+    mine, theirs = "5790000000012", "5790000000029"
+    systems = [_system("care", mine), _system("school", mine, theirs)]
+    changed = {**document(), "systems": systems}
+    del changed["backend"]
+    configuration = load(write(tmp_path, text=write_toml(changed)), {})
+    assert configuration.systems_for(mine) == ("care", "school")
+    assert configuration.systems_for(theirs) == ("school",)
+    assert configuration.systems[0].directory == tmp_path / "care"
+
+
+@pytest.mark.parametrize(
+    ("systems", "told"),
+    [
+        ([_system("care", "5790000000012")], "[[systems]] for 5790000000029"),
+        ([_system("care", "5790000000012"), _system("care", "5790000000029")], "the same name"),
+        (
+            [_system("care", "5790000000012", "5790000000029", "5790000000050")],
+            "no organisation here has",
+        ),
+        ([_system("Care Ltd", "5790000000012")], "name"),
+        ([{**_system("care"), "glns": []}], "glns"),
+    ],
+)
+def test_systems_that_fit_nobody_are_told(
+    tmp_path: Path, systems: list[dict[str, Any]], told: str
+) -> None:
+    changed = {**document(), "systems": systems}
+    del changed["backend"]
+    assert told in problems(write(tmp_path, text=write_toml(changed)))
 
 
 def test_a_syntax_error_is_told_at_its_place(tmp_path: Path) -> None:

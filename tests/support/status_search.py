@@ -26,7 +26,7 @@ async def search(configs: Iterable[Path]) -> list[dict[str, Any]]:
             context = client_context(
                 files.certificate_file, files.key_file, load_certificate_files(tls.anchors)
             )
-            organisation = configuration.organisation
+            organisation = configuration.served[0]
             for station in configuration.stations.runs:
                 source = TokenSource(
                     status.token_endpoint,

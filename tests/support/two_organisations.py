@@ -192,14 +192,15 @@ class TwoOrganisations:
             around.register({name: door.address for name, door in here.doors.items()})
             yield here
 
-    async def start(self, *names: str, doors: bool = True) -> None:
-        """Start nodes, and open their doorways unless told otherwise."""
-        await asyncio.gather(*(self._start(name, door=doors) for name in names))
+    async def start(self, *names: str, doors: bool = True, failpoints: str = "") -> None:
+        """Start nodes, armed with these failures, and open their doorways unless told otherwise."""
+        armed = {"AP_FAILPOINTS": failpoints} if failpoints else {}
+        await asyncio.gather(*(self._start(name, armed, door=doors) for name in names))
 
-    async def _start(self, name: str, *, door: bool) -> None:
+    async def _start(self, name: str, environment: dict[str, str], *, door: bool) -> None:
         process = NodeProcess(name, self.plans[name].config)
         self.processes[name] = process
-        await process.start({"PYTHONPATH": str(SOURCE)})
+        await process.start({"PYTHONPATH": str(SOURCE), **environment})
         host, _, port = process.addresses.as4.rpartition(":")
         self.doors[name].target = (host, int(port))
         if door:
