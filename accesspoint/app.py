@@ -489,6 +489,10 @@ class AccessPoint:
             },
         )
         self.addresses["api"] = await open_door(stack, api.build(), listen.api)
+        if (where := listen.submission) is not None:
+            self.addresses["submission"] = await open_door(
+                stack, api.build(), where, self.server_tls
+            )
         if Runs.AP in self.configuration.stations.runs:
             as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
             as4.router.add_post("/as4", self.as4.handle)

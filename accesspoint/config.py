@@ -160,10 +160,11 @@ def _loopback(value: Address) -> Address:
 
 
 class Listen(Table):
-    """Where this process listens."""
+    """Where this process listens; `submission` is the interface once more, over mutual TLS, for systems elsewhere."""
 
     as4: Endpoint = Address("127.0.0.1", 8443)
     api: Annotated[Endpoint, AfterValidator(_loopback)] = Address("127.0.0.1", 8401)
+    submission: Endpoint | None = None
     stations: Endpoint | None = None
 
 
@@ -465,6 +466,10 @@ class Configuration(Table):
             wanted.append("without an EUA there must be [links] up")
         if Station.AP not in runs and self.links.down is None:
             wanted.append("without an AP there must be [links] down")
+        if self.listen.submission is not None and self.trust.tls is None:
+            wanted.append(
+                "[listen] submission asks for client certificates, which [trust.tls] tells apart"
+            )
         if Station.AP in runs and self.trust.message is None:
             wanted.append(
                 "an AP needs [trust.message]: without it no message and no receipt is believed"

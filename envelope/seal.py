@@ -20,7 +20,7 @@ import hmac
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from cryptography import x509
@@ -52,6 +52,8 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
 
 MINIMUM_RSA_BITS: Final = 2048
+SEAL_LIFETIME: Final = timedelta(minutes=10)
+"""How far a station's clock and the way between two stations may be apart; each attempt is sealed anew."""
 
 CertificateCheck: TypeAlias = Callable[[x509.Certificate, Sequence[x509.Certificate]], object]
 """Decides about a signer's certificate and the others sent with it: gives evidence, or raises."""
@@ -176,17 +178,19 @@ def verify_manifest(
     document_sha256: bytes | None,
     kind: str | None = None,
     direction: str | None = None,
+    at: datetime | None = None,
+    lifetime: timedelta = SEAL_LIFETIME,
 ) -> Manifest:
     """Verify that `expected_certificate` sealed a document of this digest and give the manifest.
 
     `document_sha256` is None while the document is still on its way: then the caller compares it with the
     manifest's `sha256` before anything is done with the document.
     Where `kind` or `direction` is given the manifest must say the same, so that a seal for one hop is of no use
-    on another.
+    on another. Where `at` is given the seal must be no further than `lifetime` from that time, on either side.
 
     Raises SbdRefused: `manifest.xml`, `manifest.unsigned`, `manifest.signature`, `manifest.algorithm`,
     `manifest.key`, `manifest.certificate` (another signer), `manifest.form`, `manifest.digest` (another document),
-    `manifest.purpose` (another kind or direction).
+    `manifest.purpose` (another kind or direction), `manifest.time` (sealed too long ago, or in the future).
 
     Spec: decision D10.
     """
@@ -205,6 +209,8 @@ def verify_manifest(
         raise _refuse_manifest("purpose", "the manifest is for another kind of document")
     if (direction or manifest.direction) != manifest.direction:
         raise _refuse_manifest("purpose", "the manifest is for the other direction")
+    if at is not None and abs(at - manifest.created_at) > lifetime:
+        raise _refuse_manifest("time", "the manifest was not sealed about now")
     return manifest
 
 

@@ -55,6 +55,7 @@ class Submit:
         if header is None:
             read = partial(read_header, self._payloads, envelope.stored)
             header = await self._payloads.aside(read)
+        envelope.check_sealed(header)
         check_envelope(header)
         facts = DeliveryFacts.from_header(header, with_envelope=True)
         now = self._clock.now()

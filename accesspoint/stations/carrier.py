@@ -8,6 +8,8 @@ Spec: EHMI authenticity between C1 and C2 (decision D10).
 """
 
 import hashlib
+import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -16,10 +18,11 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from accesspoint.as4.client import As4Client, PostFailed
+from accesspoint.as4.client import As4Client, HttpAnswer, PostFailed
 from accesspoint.clock import Clock
 from accesspoint.stations.link import Handover
 from accesspoint.stations.relay import NotTaken
+from accesspoint.stations.reporting import facts_from_json
 from accesspoint.store.outcomes import KIND as OUTCOME
 from accesspoint.store.payloads import PayloadStore
 from envelope.mime import MultipartWriter, OutboundPart
@@ -32,6 +35,7 @@ CHUNK_BYTES: Final = 64 * 1024
 MANIFEST_ID: Final = "manifest"
 ITEM_ID: Final = "item"
 DOCUMENT_ID: Final = "document"
+_REASON: Final = re.compile(r"[a-z][a-z.-]{0,63}", re.ASCII)
 
 
 class StationClient:
@@ -96,7 +100,7 @@ class StationClient:
         except PostFailed as failed:
             raise NotTaken(failed.slug, failed.detail) from failed
         if answer.status != 200:
-            raise NotTaken("station-refused", f"HTTP {answer.status}")
+            raise NotTaken("station-refused", f"HTTP {answer.status}{_reason(answer)}")
 
 
 def manifest_of(handover: Handover, at: datetime) -> Manifest:
@@ -113,8 +117,25 @@ def manifest_of(handover: Handover, at: datetime) -> Manifest:
         facts={
             "item-sha256": hashlib.sha256(handover.item.encode()).hexdigest(),
             "message": handover.message_identifier,
+            **_envelope_of(handover),
         },
     )
+
+
+def _envelope_of(handover: Handover) -> dict[str, str]:
+    """The identifier of the envelope, where the document is one."""
+    if handover.kind != "envelope":
+        return {}
+    return {"envelope": facts_from_json(handover.facts).transport_envelope_identifier or ""}
+
+
+def _reason(answer: HttpAnswer) -> str:
+    """Why the neighbour refused, in the one word that it may say."""
+    try:
+        reason = json.loads(answer.body)["reason"]
+    except (ValueError, TypeError, LookupError):
+        return ""
+    return f" {reason}" if isinstance(reason, str) and _REASON.fullmatch(reason) else ""
 
 
 def station_client(tls: ssl.SSLContext) -> As4Client:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 
 from accesspoint.delivery.events import DeliveryFacts
 from envelope.ehmi import DOCUMENTS, DocumentType, find_document
-from envelope.errors import LocalProtocolError
+from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.sbdh import StandardBusinessDocumentHeader
 
 
@@ -135,12 +135,27 @@ class Document:
 class Envelope:
     """A StandardBusinessDocument on its way between message service handler and access point.
 
-    `header` spares the next station reading it again when both are built together.
+    `header` spares the next station reading it again when both are built together. Where it came across,
+    `envelope_identifier` is what the neighbour sealed, as `message_identifier` is.
     """
 
     message_identifier: str
     stored: Stored
     header: StandardBusinessDocumentHeader | None = None
+    envelope_identifier: str | None = None
+
+    def check_sealed(self, header: StandardBusinessDocumentHeader) -> None:
+        """Hold the identifiers that were sealed against those that the document itself states.
+
+        Raises SbdRefused (`manifest.identifier`): the seal is then for a document that its maker took for another.
+        """
+        if self.envelope_identifier is None:
+            return
+        stated = (header.scope("MESSAGEIDENTIFIER"), header.instance_identifier)
+        if stated != (self.message_identifier, self.envelope_identifier):
+            raise SbdRefused(
+                "the sealed identifiers are not the document's", reason="manifest.identifier"
+            )
 
 
 def event_of(standard: str, type_version: str) -> tuple[str, str | None]:

@@ -193,6 +193,7 @@ class MessageServiceHandler:
         opening = open_sbd(self._payloads, envelope.stored, limits=self._limits)
         with ExitStack() as stack:
             opened = await self._payloads.aside(partial(stack.enter_context, opening))
+            envelope.check_sealed(opened.header)
             facts = DeliveryFacts.from_header(opened.header, with_envelope=True)
             if is_acknowledgement(opened.header):
                 return self._take_acknowledgement(opened, facts)

@@ -134,7 +134,8 @@ class StationServer:
 
     def _check_seal(self, sealed: bytes) -> Manifest:
         """The manifest, sealed by a neighbour for the direction it comes from; its document is still to come."""
-        refusal = RemoteProtocolError("no neighbour hands over here", reason="manifest.direction")
+        unknown = RemoteProtocolError("no neighbour hands over here", reason="manifest.direction")
+        refusal: RemoteProtocolError = unknown
         for direction, certificate in self._neighbours.items():
             try:
                 return verify_manifest(
@@ -142,9 +143,12 @@ class StationServer:
                     expected_certificate=certificate,
                     document_sha256=None,
                     direction=direction,
+                    at=self._clock.now(),
                 )
             except RemoteProtocolError as error:
-                refusal = error
+                # What one neighbour's own seal lacks says more than that it is not the other's.
+                if error.reason != "manifest.certificate" or refusal is unknown:
+                    refusal = error
         raise refusal
 
     async def _take(self, manifest: Manifest, facts: bytes, document: Stored) -> bool:
@@ -177,11 +181,21 @@ class StationServer:
         if manifest.kind == "envelope":
             take_envelope = self._take_envelope.get(manifest.direction)
             if take_envelope is not None:
-                return await take_envelope(Envelope(manifest.facts["message"], document))
+                sealed = manifest.facts
+                return await take_envelope(
+                    Envelope(
+                        sealed.get("message", ""), document, envelope_identifier=sealed.get("envelope", "")
+                    )
+                )  # fmt: skip
         else:
             take_document = self._take_document.get(manifest.direction)
             if take_document is not None:
-                return await take_document(_document(facts).standing_at(document))
+                taken = _document(facts)
+                if taken.message_identifier != manifest.facts.get("message"):
+                    raise RemoteProtocolError(
+                        "the sealed identifier is not the message's", reason="manifest.identifier"
+                    )
+                return await take_document(taken.standing_at(document))
         raise RemoteProtocolError(
             "no station here takes this kind from this direction", reason="manifest.purpose"
         )

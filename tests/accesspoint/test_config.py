@@ -614,3 +614,15 @@ def test_values_of_the_header_are_taken_as_the_standard_shapes_them(tmp_path: Pa
     assert load(path, {}).partners["one"].pmodes["results"].said() == pmodes["results"]
     pmodes["results"]["action"] = "send\tit"
     assert "visible ASCII" in problems(write(tmp_path, {"partners": {"one": {"pmodes": pmodes}}}))
+
+
+def test_sending_again_does_not_come_before_the_alert(tmp_path: Path) -> None:
+    waiting = load(write(tmp_path, {"acknowledging": {"resend": "30 min"}}), {}).acknowledging
+    assert (waiting.alert, waiting.resend, waiting.resends) == (
+        timedelta(minutes=10),
+        timedelta(minutes=30),
+        2,
+    )
+    for wrong in ({"resend": "9 min"}, {"resend": "30 min", "resends": 3}, {"fhir": "perhaps"}):
+        with pytest.raises(ConfigurationProblem):
+            load(write(tmp_path, {"acknowledging": wrong}), {})

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from as4_stage import Pki
-from station_parts import AT, MESSAGE, Parts, document, envelope
+from station_parts import AT, BUNDLE, ENVELOPE, MESSAGE, Parts, document, envelope, header_for
 
 from accesspoint.as4.client import As4Client
+from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.network.listening import Listeners
 from accesspoint.stations import Commit
 from accesspoint.stations.carrier import PATH, StationClient, manifest_of, station_client
@@ -27,7 +29,7 @@ from accesspoint.stations.reception import SMALL_BYTES, StationServer
 from accesspoint.stations.relay import NotTaken
 from accesspoint.stations.reporting import Act, facts_to_json
 from accesspoint.store.database import StorageFailure, Transaction
-from envelope.errors import LocalProtocolError
+from envelope.errors import LocalProtocolError, SbdRefused
 from envelope.limits import DEFAULT_LIMITS, KIB, MIB
 from envelope.mime import MultipartWriter, OutboundPart
 from envelope.seal import seal_manifest
@@ -196,10 +198,16 @@ async def test_an_envelope_comes_across_from_the_other_side(hop: Hop) -> None:
         media_type="application/xml",
         stored=item.stored,
         act=Act.AP_PASSED_UP,
+        facts=facts_to_json(DeliveryFacts.from_header(header_for(), with_envelope=True)),
     )
     await hop.carrier(hop.pki.clinic).carry(handover)
     (taken,) = hop.below.envelopes
-    assert taken.message_identifier == MESSAGE
+    assert (taken.message_identifier, taken.envelope_identifier) == (MESSAGE, ENVELOPE)
+    taken.check_sealed(header_for())
+    for other in (header_for(message=BUNDLE), header_for(envelope=BUNDLE)):
+        with pytest.raises(SbdRefused) as refused:
+            taken.check_sealed(other)
+        assert refused.value.reason == "manifest.identifier"
     assert hop.receiving.read(taken.stored) == hop.sending.read(item.stored)
 
 
@@ -224,7 +232,10 @@ async def test_a_seal_by_a_certificate_that_is_no_neighbours_is_refused(hop: Hop
     """Mutual TLS lets every trusted partner in; only the neighbour may hand over."""
     with pytest.raises(NotTaken) as refused:
         await hop.carrier(hop.pki.third).carry(hop.handover())
-    assert (refused.value.slug, refused.value.detail) == ("station-refused", "HTTP 422")
+    assert (refused.value.slug, refused.value.detail) == (
+        "station-refused",
+        "HTTP 422 manifest.certificate",
+    )
     assert await hop.took_nothing()
 
 
@@ -288,6 +299,41 @@ def _broken_seal(hop: Hop) -> tuple[bytes, str]:
     return hop.parts_of(handover, sealed=changed)
 
 
+def _sealed_at(hop: Hop, minutes: float) -> tuple[bytes, str]:
+    handover, issued = hop.handover(), hop.pki.municipality
+    manifest = manifest_of(handover, AT + timedelta(minutes=minutes))
+    sealed = seal_manifest(manifest, issued.private_key, issued.certificate)
+    return hop.parts_of(handover, sealed=sealed)
+
+
+def _long_ago(hop: Hop) -> tuple[bytes, str]:
+    return _sealed_at(hop, -10.1)
+
+
+def _in_the_future(hop: Hop) -> tuple[bytes, str]:
+    return _sealed_at(hop, 10.1)
+
+
+def _wrong_signer(hop: Hop) -> tuple[bytes, str]:
+    handover, issued = hop.handover(), hop.pki.third
+    sealed = seal_manifest(manifest_of(handover, AT), issued.private_key, issued.certificate)
+    return hop.parts_of(handover, sealed=sealed)
+
+
+def _seal_of_another_document(hop: Hop) -> tuple[bytes, str]:
+    issued, other = hop.pki.municipality, hop.handover(stored=hop.sending.store(b"{}"))
+    sealed = seal_manifest(manifest_of(other, AT), issued.private_key, issued.certificate)
+    return hop.parts_of(hop.handover(), sealed=sealed)
+
+
+def _identifier_of_another_message(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(message_identifier=BUNDLE))
+
+
+def _no_manifest(hop: Hop) -> tuple[bytes, str]:
+    return hop.parts_of(hop.handover(), sealed=b" ")
+
+
 def _no_document(hop: Hop) -> tuple[bytes, str]:
     return hop.parts_of(hop.handover(), leave_out_document=True)
 
@@ -322,7 +368,13 @@ def _facts_that_are_no_json(hop: Hop) -> tuple[bytes, str]:
         (_fourth_part, "station.parts"),
         (_nothing_but_a_manifest, "station.parts"),
         (_other_facts, "manifest.digest"),
-        (_broken_seal, "manifest.certificate"),
+        (_broken_seal, "manifest.signature"),
+        (_long_ago, "manifest.time"),
+        (_in_the_future, "manifest.time"),
+        (_wrong_signer, "manifest.certificate"),
+        (_seal_of_another_document, "manifest.digest"),
+        (_identifier_of_another_message, "manifest.identifier"),
+        (_no_manifest, "manifest.xml"),
         (_no_document, "station.parts"),
         (_endless_facts, "station.size"),
         (_no_multipart, None),
@@ -339,6 +391,19 @@ async def test_what_does_not_hold_is_refused_and_leaves_nothing(
     assert reason is None or answer == {"reason": reason}
     assert "2512489996" not in str(answer)
     assert await hop.took_nothing()
+
+
+async def test_a_seal_that_is_not_quite_fresh_holds(hop: Hop) -> None:
+    for minutes in (-9.9, 9.9):
+        status, _ = await hop.post(*_sealed_at(hop, minutes))
+        assert status == 200
+
+
+async def test_who_hands_over_is_told_the_reason_of_a_refusal(hop: Hop) -> None:
+    hop.receiving.clock.advance(timedelta(minutes=11))
+    with pytest.raises(NotTaken) as refused:
+        await hop.carrier().carry(hop.handover())
+    assert refused.value.detail == "HTTP 422 manifest.time"
 
 
 @asynccontextmanager
@@ -476,7 +541,7 @@ async def test_after_a_failure_of_the_store_the_file_stays_and_the_neighbour_rep
     hop.below.failure = StorageFailure("the disk is gone")
     with pytest.raises(NotTaken) as refused:
         await hop.carrier().carry(handover)
-    assert refused.value.detail == "HTTP 503"
+    assert refused.value.detail == "HTTP 503 station.store"
     assert hop.receiving.files() == 1
     hop.below.failure = None
     await hop.carrier().carry(handover)
