@@ -100,6 +100,7 @@ class AccessPoint:
         self.desk: PullDesk | None = None
         self.bundles: Bundles | None = None
         self.consumer: Consumer | None = None
+        self.directory: Directory | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -326,10 +327,11 @@ class AccessPoint:
             database=self.database, agreements=self.agreements, trust=trust, reporter=self.reporter,
             bells=self.bells, clock=self.clock,
         )  # fmt: skip
+        directory = self.directory = self.build_directory(stack)
         sender = Sender(
             database=self.database,
             payloads=self.payloads,
-            directory=self.build_directory(stack),
+            directory=directory,
             client=self.as4_client,
             identity=self.identity,
             agreements=self.agreements,
@@ -479,6 +481,7 @@ class AccessPoint:
             desk=self.desk,
             handler=self.handler,
             clock=self.clock,
+            directory=self.directory,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,

@@ -115,6 +115,13 @@ class NodeClient:
         query = {"payload": "1"} if with_payload else {}
         return await self._fetch("GET", f"/api/v1/exchanges/{quote(id_, safe='')}/evidence", query)
 
+    async def look_up(
+        self, *, participant: str, document: str, process: str, fresh: bool = False
+    ) -> Json:
+        """The account of a look-up of a GLN; raises `ApiProblem` where no access point runs."""
+        query = {"participant": participant, "document": document, "process": process}
+        return await self._call("GET", "/api/v1/lookup", query | ({"fresh": "1"} if fresh else {}))
+
     async def about(self) -> Json:
         """Who the node is."""
         return await self._call("GET", "/api/v1/about", {})

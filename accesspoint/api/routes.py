@@ -15,11 +15,13 @@ from aiohttp import web
 from accesspoint.api.acknowledging import Acknowledging
 from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
+from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
 from accesspoint.api.submitting import Submitting
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
+from accesspoint.discovery.directory import Directory
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.message_service_handler import MessageServiceHandler
@@ -50,6 +52,7 @@ class Api:
         desk: PullDesk | None = None,
         handler: MessageServiceHandler | None = None,
         clock: Clock | None = None,
+        directory: Directory | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """`admit` raises StorageFull while nothing new may be taken in.
@@ -68,6 +71,7 @@ class Api:
         self._acknowledging = Acknowledging(
             database=database, bells=bells, handler=handler, application=application
         )
+        self._lookups = Lookups(directory, clock or SystemClock())
         self._submitting = Submitting(
             database=database,
             bells=bells,
@@ -89,6 +93,7 @@ class Api:
         app.router.add_post("/api/v1/messages", self._submitting.submit)
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
+        app.router.add_get("/api/v1/lookup", self._lookups.look_up)
         self._pulling.add_to(app)
         self._acknowledging.add_to(app)
         if self._exchanges is not None:

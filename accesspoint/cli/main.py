@@ -10,6 +10,7 @@ import typer
 
 from accesspoint import __version__
 from accesspoint.cli.conformance_verbs import conformance
+from accesspoint.cli.directory_verbs import lookup
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, acknowledge, messages
 from accesspoint.cli.partner import partner
@@ -471,6 +472,7 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
 
 app.command()(explain)
 app.command()(validate)
+app.command()(lookup)
 
 
 @stores.command("backup")

@@ -169,6 +169,12 @@ class MetadataPublisher:
         redirected_by: Redirect | None = None,
     ) -> SignedServiceMetadata:
         participant, document_id = asked
+        started = self._clock.monotonic()
+
+        def hop(detail: str) -> None:
+            milliseconds = round((self._clock.monotonic() - started) * 1000, 3)
+            hops.append(Hop(HopKind.SIGNATURE, detail, milliseconds))
+
         try:
             signed = read_signed_service_metadata(
                 data,
@@ -179,15 +185,11 @@ class MetadataPublisher:
                 forms=self._forms,
             )
         except KeysError as error:
-            hops.append(
-                Hop(HopKind.SIGNATURE, f"by a signer that is not trusted: {error.reason}", 0.0)
-            )
+            hop(f"by a signer that is not trusted: {error.reason}")
             text = f"the publisher is not trusted: {error.reason}"
             raise _refused(LookupProblem.SIGNATURE, text, hops) from error
         except SmpRefused as error:
-            hops.append(
-                Hop(HopKind.SIGNATURE, f"on an answer that is refused: {error.reason}", 0.0)
-            )
+            hop(f"on an answer that is refused: {error.reason}")
             slug = (
                 LookupProblem.SIGNATURE
                 if error.reason in _SIGNATURE_REASONS
@@ -195,7 +197,7 @@ class MetadataPublisher:
             )
             text = f"the publisher's answer is refused: {error.reason}"
             raise _refused(slug, text, hops) from error
-        hops.append(Hop(HopKind.SIGNATURE, f"by {describe(signed.certificate)}", 0.0))
+        hop(f"by {describe(signed.certificate)}")
         return signed
 
 

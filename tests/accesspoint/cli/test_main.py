@@ -28,6 +28,7 @@ VERBS = [
     ("retention",),
     ("docs",),
     ("explain",),
+    ("lookup",),
     ("messages", "list"),
     ("messages", "show"),
     ("messages", "retry"),
