@@ -12,6 +12,7 @@ from typing import Final
 import envelope.receiving
 import envelope.sending
 from accesspoint.docs import message_rules
+from accesspoint.docs.contradictions import list_contradictions
 from accesspoint.verification import INVARIANTS
 from envelope import states
 from envelope.pmode import PRESETS
@@ -92,6 +93,7 @@ def list_quirks() -> str:
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "sending": lambda: draw(envelope.sending.FIRST, envelope.sending.CAUSES),  # type: ignore[arg-type]
     "receiving": lambda: draw(envelope.receiving.FIRST, envelope.receiving.CAUSES),  # type: ignore[arg-type]
+    "contradictions": list_contradictions,
     "invariants": list_invariants,
     "presets": list_presets,
     "quirks": list_quirks,

@@ -7,7 +7,9 @@ import pytest
 
 import envelope.receiving
 import envelope.sending
+from accesspoint.config import Configuration
 from accesspoint.docs import read_page, topics
+from accesspoint.docs.contradictions import CONTRADICTIONS, NOTHING
 from accesspoint.docs.generated import PROOFS, refresh
 from accesspoint.verification import INVARIANTS
 from envelope.pmode import PRESETS, Quirk
@@ -40,6 +42,30 @@ def test_every_invariant_names_a_test_that_exists() -> None:
         file, _, name = proof.partition("::")
         text = (ROOT / file).read_text()
         assert re.search(rf"def {name or 'test_'}", text), proof
+
+
+def test_every_contradiction_is_decided_and_names_a_test_that_exists() -> None:
+    assert [one.name for one in CONTRADICTIONS] == [f"C-{number}" for number in range(1, 25)]
+    page = read_page("decisions")
+    for one in CONTRADICTIONS:
+        assert f"| {one.name} | {one.differs} | {one.choice} | {one.setting} | " in page
+        if one.test == NOTHING:
+            continue
+        file, _, name = one.test.partition("::")
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), (
+            one.name
+        )
+    # Only a contradiction about dates has nothing that a test could hold.
+    assert [one.name for one in CONTRADICTIONS if one.test == NOTHING] == ["C-20"]
+
+
+def test_settings_named_in_the_decisions_are_settings() -> None:
+    written = "".join(path.read_text() for path in (ROOT / "accesspoint").glob("config*.py"))
+    for one in CONTRADICTIONS:
+        for section in re.findall(r"\[([a-z_]+)", one.setting):
+            assert section in Configuration.model_fields, one.name
+        for key in re.findall(r"[`\] ]([a-z_]+)(?: =[^`]*)?`", one.setting):
+            assert re.search(rf"^    {key}: ", written, re.MULTILINE), (one.name, key)
 
 
 def test_a_topic_without_a_page_is_a_key_error() -> None:
