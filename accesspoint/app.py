@@ -215,6 +215,7 @@ class AccessPoint:
             device_ids=devices,
             own_devices=own_devices,
             together=Runs.MSH in runs and Runs.AP in runs,
+            created_apart=status is not None and status.created_apart,
             node=configuration.node_name,
         )
 

@@ -329,11 +329,14 @@ class DeliveryStatus(Table):
     """The EHMI delivery status component; without this table no delivery events are recorded.
 
     Each station that reports is a client of its own at the authorization server, with its own device id.
+    `created_apart` has the end-user application report `msg-created` and `msg-sent` instead of the one
+    `msg-created-and-sent`.
     """
 
     endpoint: HttpsUrl
     token_endpoint: HttpsUrl
     client_ids: Mapping[Station, Text]
+    created_apart: bool = False
 
 
 class Retry(Table):

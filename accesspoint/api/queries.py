@@ -128,7 +128,7 @@ async def describe_exchange(tx: Transaction, row: Row) -> Json:
 
 async def _events(tx: Transaction, message_identifier: str) -> list[Json]:
     rows = await tx.fetch(
-        "SELECT station, subtype, state, attempts, problem FROM outbox WHERE aggregate = $1 ORDER BY seq",
+        "SELECT station, subtype, state, attempts, problem, detail FROM outbox WHERE aggregate = $1 ORDER BY seq",
         message_identifier,
     )
     return [dict(row) for row in rows]

@@ -55,21 +55,19 @@ _SELECT_DUE: Final = (
 _SELECT_NEXT: Final = "SELECT min(next_at) AS next_at " + _OLDEST_OF_EACH
 _LEASE: Final = "UPDATE outbox SET next_at = $2, attempts = attempts + 1 WHERE seq = $1"
 _SENT: Final = (
-    "UPDATE outbox SET state = 'sent', sent_at = $2, problem = NULL"
+    "UPDATE outbox SET state = 'sent', sent_at = $2, problem = NULL, detail = NULL"
     " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _PARK: Final = (
-    "UPDATE outbox SET state = 'parked', problem = $2"
+    "UPDATE outbox SET state = 'parked', problem = $2, detail = $4"
     " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _POSTPONE: Final = (
-    "UPDATE outbox SET next_at = $2, problem = $4"
+    "UPDATE outbox SET next_at = $2, problem = $4, detail = $5"
     " WHERE seq = $1 AND attempts = $3 AND state = 'waiting'"
 )
 _RESUME: Final = "UPDATE outbox SET next_at = $1 WHERE state = 'waiting' AND next_at > $2"
-_UNPARK: Final = (
-    "UPDATE outbox SET state = 'waiting', next_at = $1, problem = NULL WHERE state = 'parked' AND "
-)
+_UNPARK: Final = "UPDATE outbox SET state = 'waiting', next_at = $1, problem = NULL, detail = NULL WHERE state = 'parked' AND "
 _UNPARK_JUDGED: Final = _UNPARK + "problem <> $2"
 _UNPARK_SERVED: Final = _UNPARK + "problem = $2 AND gln = $3"
 _COUNT: Final = (
@@ -100,12 +98,13 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """The result of one attempt: `problem` says why it is not sent, `delay` when it is tried again."""
+    """The result of one attempt: `problem` says why it is not sent, `detail` what was named, `delay` when it is tried again."""
 
     event: ClaimedEvent
     fate: Fate
     problem: str | None = None
     delay: timedelta = timedelta()
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +212,14 @@ class Outbox:
         if settlement.fate is Fate.SENT:
             touched = await tx.execute(_SENT, claimed[0], now, claimed[1])
         elif settlement.fate is Fate.PARKED:
-            touched = await tx.execute(_PARK, claimed[0], settlement.problem, claimed[1])
+            touched = await tx.execute(
+                _PARK, claimed[0], settlement.problem, claimed[1], settlement.detail
+            )
         else:
             due = now + settlement.delay // timedelta(microseconds=1)
-            touched = await tx.execute(_POSTPONE, claimed[0], due, claimed[1], settlement.problem)
+            touched = await tx.execute(
+                _POSTPONE, claimed[0], due, claimed[1], settlement.problem, settlement.detail
+            )
         if touched != 1:
             _log.warning("delivery_fenced", event_id=settlement.event.event_id)
 

@@ -11,14 +11,15 @@ Spec: reliability section 2.2; EHMI delivery status, create interaction.
 """
 
 import asyncio
+import re
 import ssl
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
 import aiohttp
+import orjson
 import structlog
 
 from accesspoint.bounded import AnswerTooLong, read_bounded
@@ -30,6 +31,10 @@ from accesspoint.failpoints import failpoint
 LONGEST_SLEEP: Final = 30.0
 """Seconds after which the table is looked at anyway: what other nodes commit is announced, this is the net below."""
 _ANSWER_LIMIT: Final = 64 * 1024
+_ELEMENT: Final = re.compile(
+    r"(?:AuditEvent|token)[A-Za-z\[\].:_-]*(?:\[[0-9]{1,2}\][A-Za-z\[\].:_-]*)*", re.ASCII
+)
+_MOST_NAMED: Final = 8
 _JUDGES_THE_EVENT: Final = frozenset({400, 413, 422})
 _NOBODY_THERE: Final = frozenset({None, 429, 502, 503, 504})
 """No answer, or that of something in front of the component: nothing is said of the event."""
@@ -171,10 +176,10 @@ class Relay:
         try:
             failpoint("O1")
             async with asyncio.timeout(self._attempt_seconds):
-                status = await self._post(event)
+                status, named = await self._post(event)
             failpoint("O4")
         except TokenError as error:
-            return self._postpone(event, error.problem, error.status)
+            return self._postpone(event, error.problem, error.status, error.detail)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             log.info("delivery_event_unanswered", error=type(error).__name__)
             return self._postpone(event, "status-unreachable", None)
@@ -189,22 +194,26 @@ class Relay:
         if status == 401:
             self._source(event).drop(event.sor, event.gln)
         if status in _JUDGES_THE_EVENT:
-            log.error("delivery_event_parked", event_id=event.event_id, status=status)
-            return self._learn(Settlement(event, Fate.PARKED, "status-refused"), status)
+            log.error("delivery_event_parked", event_id=event.event_id, status=status, named=named)
+            parked = Settlement(event, Fate.PARKED, "status-refused", detail=named)
+            return self._learn(parked, status)
         problem = "status-refused" if 400 <= status < 500 else "status-unreachable"
-        return self._postpone(event, problem, status)
+        return self._postpone(event, problem, status, named)
 
-    def _postpone(self, event: ClaimedEvent, problem: str, status: int | None) -> Settlement:
+    def _postpone(
+        self, event: ClaimedEvent, problem: str, status: int | None, named: str | None = None
+    ) -> Settlement:
         delay = self._back_off.delay(event.attempts, self._random())
         log.warning(
             "delivery_event_postponed",
             event_id=event.event_id,
             problem=problem,
             status=status,
+            named=named,
             attempts=event.attempts,
             seconds=round(delay.total_seconds(), 3),
         )
-        return self._learn(Settlement(event, Fate.POSTPONED, problem, delay), status)
+        return self._learn(Settlement(event, Fate.POSTPONED, problem, delay, named), status)
 
     def _source(self, event: ClaimedEvent) -> TokenSource:
         """The tokens of the device that reports; an event outlives the configuration it was made under."""
@@ -213,7 +222,8 @@ class Relay:
             raise TokenRefused(f"the device {event.device_id} has no client in the configuration")
         return source
 
-    async def _post(self, event: ClaimedEvent) -> int:
+    async def _post(self, event: ClaimedEvent) -> tuple[int, str]:
+        """The status of the answer, and in words what it named."""
         token = await self._source(event).token(event.sor, event.gln)
         failpoint("O2")
         async with self._session().post(
@@ -228,7 +238,20 @@ class Relay:
             allow_redirects=False,
         ) as response:
             failpoint("O3")
-            # Read so that the connection can be used again; what it says is not ours to log.
-            with suppress(AnswerTooLong):
-                await read_bounded(response, _ANSWER_LIMIT)
-            return response.status
+            # Read to its end so that the connection can be used again.
+            try:
+                body = await read_bounded(response, _ANSWER_LIMIT)
+            except AnswerTooLong:
+                body = b""
+            return response.status, f"status {response.status}{_elements(body)}"
+
+
+def _elements(body: bytes) -> str:
+    """The elements that an OperationOutcome names: of its texts nothing is taken, they may repeat a value."""
+    try:
+        issues = orjson.loads(body)["issue"]
+        named = [path for issue in issues for path in issue.get("expression", [])]
+        paths = [path for path in named if _ELEMENT.fullmatch(path)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return "".join(f", {path}" for path in dict.fromkeys(paths[:_MOST_NAMED]))

@@ -354,6 +354,7 @@ class EndUserApplication:
         async def work(tx: Transaction) -> None:
             expects = "none" if document.is_acknowledgement else "awaited"
             await self._insert_document(tx, "out", document, acknowledgement=expects)
+            await self._reporter.report(tx, Act.EUA_CREATED, facts)
             await self._note(tx, "created", document)
 
         commit = Commit(work, frozenset({Bell.OUTBOX})).then(passed)

@@ -2,8 +2,9 @@
 
 Twelve things happen at the stations of one organisation. When all stations stand apart each is an
 event (32 for a full exchange); when message service handler and access point are built together they
-report as one station, AP-MSH, and what passes between them is nobody's event (16). Sender and receiver
-in an event are those of the message being moved, never of the reporter.
+report as one station, AP-MSH, and what passes between them is nobody's event (16). An end-user application
+may tell creating and sending apart, a thirteenth event (34, or 18). Sender and receiver in an event are
+those of the message being moved, never of the reporter.
 
 Spec: EHMI Delivery Status, station table (decision D13).
 """
@@ -28,6 +29,7 @@ ACKNOWLEDGEMENT_STANDARD: Final = "ehmisbdh-acknowledgement"
 class Act(StrEnum):
     """One thing that a station did with a message."""
 
+    EUA_CREATED = "eua-created"
     EUA_SENT = "eua-sent"
     EUA_FINALIZED = "eua-finalized"
     MSH_TAKEN = "msh-taken"
@@ -68,6 +70,11 @@ APART: Final[dict[Act, Report]] = {
     Act.AP_RECEIVED: Report(Station.AP, _IN, True),
     Act.AP_PASSED_UP: Report(Station.AP, _OUT, True),
 }
+CREATED_APART: Final[dict[Act, Report]] = {
+    Act.EUA_CREATED: Report(Station.EUA, SubType.CREATED, False),
+    Act.EUA_SENT: Report(Station.EUA, _OUT, False),
+}
+"""What the end-user application owes instead where creating and sending are told apart."""
 TOGETHER_MESSAGE: Final[dict[Act, Report]] = {
     Act.EUA_SENT: APART[Act.EUA_SENT],
     Act.EUA_FINALIZED: APART[Act.EUA_FINALIZED],
@@ -83,21 +90,33 @@ TOGETHER_ACKNOWLEDGEMENT: Final[dict[Act, Report]] = {
 
 
 OF_THE_SENDER: Final = frozenset(
-    {Act.EUA_SENT, Act.MSH_TAKEN, Act.MSH_PASSED_DOWN, Act.ACK_CREATED, Act.AP_TAKEN, Act.AP_SENT}
+    {
+        Act.EUA_CREATED,
+        Act.EUA_SENT,
+        Act.MSH_TAKEN,
+        Act.MSH_PASSED_DOWN,
+        Act.ACK_CREATED,
+        Act.AP_TAKEN,
+        Act.AP_SENT,
+    }
 )
 """What a station does on behalf of the sender of the message that is moved; the rest it does for the receiver."""
 
 
-def find_report(act: Act, *, acknowledgement: bool, together: bool) -> Report | None:
-    """The event owed for this act, or None where the stations built together owe none."""
+def find_report(
+    act: Act, *, acknowledgement: bool, together: bool, created_apart: bool = False
+) -> Report | None:
+    """The event owed for this act, or None where the stations built together, or the one event for two acts, owe none."""
+    if act in CREATED_APART and created_apart:
+        return None if acknowledgement and together else CREATED_APART[act]
     if not together:
-        return APART[act]
+        return APART.get(act)
     return (TOGETHER_ACKNOWLEDGEMENT if acknowledgement else TOGETHER_MESSAGE).get(act)
 
 
 def station_of(act: Act) -> str:
     """The station that does this, whether or not it reports for itself."""
-    return str(APART[act].station)
+    return str((APART.get(act) or CREATED_APART[act]).station)
 
 
 def without_envelope(facts: DeliveryFacts) -> DeliveryFacts:
@@ -127,9 +146,12 @@ class Reporter:
         device_ids: Mapping[str, str],
         together: bool,
         own_devices: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+        created_apart: bool = False,
         node: str = "",
     ) -> None:
         """`device_ids` are the devices by station, `own_devices` by GLN those of organisations that have their own.
+
+        `created_apart` tells `msg-created` and `msg-sent` of the end-user application apart.
 
         `node` is what the journal calls this process, where several share one store.
         """
@@ -138,6 +160,7 @@ class Reporter:
         self._device_ids = device_ids
         self._own_devices = own_devices
         self._together = together
+        self._created_apart = created_apart
         self._node = node
 
     async def report(
@@ -145,7 +168,12 @@ class Reporter:
     ) -> None:
         """Record the delivery event that this act owes, if any; `facts` carry the envelope where one exists."""
         acknowledgement = facts.standard == ACKNOWLEDGEMENT_STANDARD
-        owed = find_report(act, acknowledgement=acknowledgement, together=self._together)
+        owed = find_report(
+            act,
+            acknowledgement=acknowledgement,
+            together=self._together,
+            created_apart=self._created_apart,
+        )
         if owed is None or self._outbox is None:
             return
         acting = facts.sender_gln if act in OF_THE_SENDER else facts.receiver_gln

@@ -4,7 +4,7 @@ SQLite plans by rules of thumb that are wrong for some search of every shape, so
 asking first. Each criterion counts in its own index how many reports it lets through, up to `FEW`. The
 smallest of them leads; the others, marked with a unary plus, only filter.
 
-* It lets through few: they are fetched and sorted, and the total is exact.
+* It lets through few: they are fetched and sorted, and the total is exact. A period is in order as it is.
 * Many, but of few values (one sender, one message type): the index of each value is in the order of time
   already; the beginnings of them are merged.
 * Many of many values: all reports are walked in the order of time; a page is soon full.
@@ -40,7 +40,8 @@ _STREAMS: Final = 64
 """As many values whose indexes are merged; with more, walking by time finds matches soon enough."""
 _OUTCOMES: Final = "http://hl7.org/fhir/audit-event-outcome"
 _LAST: Final = "\U0010ffff"
-_OUTCOME_CODES: Final = {"0": 0, "8": 8}
+_FAILED: Final = 8
+_OUTCOME_CODES: Final = {"0": 0, "8": _FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ async def find(tx: Transaction, search: Search, within: Sequence[Condition] = ()
     if search.count == 0:
         return Found((), total, has_more=False)
     sql = _Sql()
-    if few and lead is not None:
+    if few and lead is not None and not isinstance(lead, Dates):
         statement = _sorted(sql, lead, others, search)
     elif isinstance(lead, Number) and len(lead.columns) * len(lead.numbers) <= _STREAMS:
         statement = _merged(sql, lead, others, search)
@@ -218,8 +219,8 @@ def _has_index(condition: Condition) -> bool:
         return len(condition.values) == 1 and not condition.values[0].outside
     if isinstance(condition, Number):
         # Most reports are of few sub types and succeed: there is no index to lead by.
-        return condition.columns not in (("subtype",), ("type",)) and not (
-            condition.columns == ("outcome",) and 0 in condition.numbers
+        return condition.columns not in (("subtype",), ("type",)) and (
+            condition.columns != ("outcome",) or condition.numbers == (_FAILED,)
         )
     return True
 
@@ -243,9 +244,9 @@ def _values(condition: Number | Text) -> tuple[int, ...] | tuple[str, ...]:
 
 def _column_test(sql: _Sql, column: str, condition: Number | Text) -> str:
     if isinstance(condition, Number):
-        if column.lstrip("+") == "outcome":
-            # Written out, so that the index of the failures is seen to serve.
-            return f"{column} IN ({', '.join(map(str, condition.numbers))})"
+        if column == "outcome":
+            # Only written out it is seen that the index of the failures serves.
+            return f"outcome = {condition.numbers[0]}"
         if len(condition.numbers) == 1:
             return f"{column} = {sql.bind(condition.numbers[0])}"
         return f"{column} IN (SELECT value FROM json_each({sql.bind(orjson.dumps(condition.numbers).decode())}))"

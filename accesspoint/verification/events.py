@@ -16,6 +16,7 @@ from typing import Final
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, event_id
 from accesspoint.stations.reporting import (
     ACKNOWLEDGEMENT_STANDARD,
+    CREATED_APART,
     Act,
     Report,
     facts_from_json,
@@ -45,6 +46,13 @@ class _Owed:
     message_identifier: str
     ids: Mapping[str, str]
     event_ids: tuple[str, ...] = ()
+    instead: tuple["_Owed", ...] = ()
+    """What stands for it where creating and sending were told apart; the configuration may have changed since."""
+
+    def every(self) -> "Iterator[_Owed]":
+        """This one and all that may stand for it."""
+        yield self
+        yield from self.instead
 
 
 class _Devices:
@@ -191,32 +199,39 @@ def _owed(row: Row, step: _Step, devices: _Devices, *, together: bool) -> Iterat
         report = find_report(act, acknowledgement=step.acknowledgement, together=together)
         if report is None:
             continue
-        event_ids = () if step.facts is None else devices.event_ids(report, step.facts)
-        yield _Owed(act, report, step.message_identifier, step.ids, event_ids)
+
+        def one(report: Report, instead: tuple[_Owed, ...] = (), act: Act = act) -> _Owed:
+            event_ids = () if step.facts is None else devices.event_ids(report, step.facts)
+            return _Owed(act, report, step.message_identifier, step.ids, event_ids, instead)
+
+        apart = CREATED_APART.values() if act is Act.EUA_SENT else ()
+        yield one(report, tuple(one(each) for each in apart))
 
 
 async def _find_missing(evidence: Evidence, tally: Tally, owed: Sequence[_Owed]) -> None:
-    by_id = sorted({one for each in owed for one in each.event_ids})
+    every = [one for each in owed for one in each.every()]
+    by_id = sorted({event for one in every for event in one.event_ids})
     known = {
         row["event_id"]
         for row in await evidence.fetch_in("SELECT event_id FROM outbox WHERE event_id", by_id)
     }
-    names = sorted({each.message_identifier for each in owed if not each.event_ids})
+    names = sorted({one.message_identifier for one in every if not one.event_ids})
     about = {
         (row["aggregate"], row["station"], row["subtype"])
         for row in await evidence.fetch_in(
             "SELECT aggregate, station, subtype FROM outbox WHERE aggregate", names
         )
     }
+
+    def is_there(one: _Owed) -> bool:
+        if one.event_ids:
+            return not known.isdisjoint(one.event_ids)
+        return (one.message_identifier, one.report.station, one.report.subtype) in about
+
     for each in owed:
         tally.count()
-        station, subtype = each.report.station, each.report.subtype
-        if each.event_ids:
-            there = not known.isdisjoint(each.event_ids)
-        else:
-            there = (each.message_identifier, station, subtype) in about
-        if not there:
-            tally.find("event-missing", **each.ids, station=station, event=subtype)
+        if not is_there(each) and not (each.instead and all(map(is_there, each.instead))):
+            tally.find("event-missing", **each.ids, station=each.report.station, event=each.report.subtype)  # fmt: skip
 
 
 async def _check_order(evidence: Evidence, tally: Tally, *, together: bool) -> None:
@@ -229,6 +244,8 @@ async def _check_order(evidence: Evidence, tally: Tally, *, together: bool) -> N
         }
         for way in (_OUTBOUND, _INBOUND)
     ]
+    for position, report in enumerate(CREATED_APART.values(), start=1 - len(CREATED_APART)):
+        ways[0][str(report.station), str(report.subtype)] = position
     async for page in evidence.pages(
         "SELECT DISTINCT aggregate FROM outbox WHERE aggregate > $1 ORDER BY aggregate LIMIT $2",
         key="aggregate",

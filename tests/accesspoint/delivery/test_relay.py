@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from accesspoint.clock import ManualClock
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, SubType
 from accesspoint.delivery.outbox import Outbox
-from accesspoint.delivery.relay import BackOff, Relay
+from accesspoint.delivery.relay import BackOff, Relay, _elements
 from accesspoint.delivery.token import TokenSource
 from accesspoint.network.faults import Fault
 from accesspoint.network.listening import Listeners
@@ -157,6 +157,7 @@ async def test_poison_is_parked_and_later_events_go_on(
 
     poison, later = await rows(database)
     assert (poison["state"], poison["problem"]) == ("parked", "status-refused")
+    assert poison["detail"] == "status 422, AuditEvent.action"
     assert later["state"] == "sent"
     assert len(await central_services.store.reports()) == 1
 
@@ -202,6 +203,40 @@ async def test_only_a_judgement_of_the_event_parks_it(
     assert row["problem"] in {"status-refused", "status-unreachable"}
 
 
+async def test_a_refusal_names_the_claim_that_does_not_fit_and_nothing_else(
+    relay: Relay, database: Database, outbox: Outbox, event_of: Make, facts: DeliveryFacts
+) -> None:
+    """The token is the station's, the report another device's: a person reads which claim to mend."""
+    await record(database, outbox, event_of())
+    await database.run(
+        lambda tx: tx.execute("UPDATE outbox SET body = replace(body, 'fjordby-ap', 'another')")
+    )
+
+    await relay.drain()
+
+    (row,) = await rows(database)
+    assert (row["state"], row["problem"]) == ("waiting", "status-refused")
+    assert row["detail"] == "status 403, token.ehmi:eer:device_id"
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (b'{"issue": [{"expression": ["AuditEvent.entity[10].detail:ehmiMessageType"]}]}', ", AuditEvent.entity[10].detail:ehmiMessageType"),
+        (b'{"issue": [{"expression": ["AuditEvent.recorded", "AuditEvent.recorded"]}]}', ", AuditEvent.recorded"),
+        (b'{"issue": [{"expression": ["2512489996"], "diagnostics": "2512489996"}]}', ""),
+        (b'{"issue": [{"expression": ["AuditEvent 2512489996"]}]}', ""),
+        (b'{"issue": [{"expression": "AuditEvent.id"}]}', ""),
+        (b'{"issue": [{"expression": [1]}]}', ""),
+        (b'{"issue": 3}', ""),
+        (b"[]", ""),
+        (b"<OperationOutcome/>", ""),
+    ],
+)  # fmt: skip
+def test_of_an_answer_only_elements_are_taken(body: bytes, named: str) -> None:
+    assert _elements(body) == named
+
+
 async def test_an_error_of_ours_postpones_one_event_and_ends_nobody(
     outbox: Outbox, database: Database, central_services: Any, event_of: Make,
     session: aiohttp.ClientSession, clock: ManualClock, facts: DeliveryFacts,
@@ -237,6 +272,7 @@ async def test_fault_token_refused_postpones(
     await relay.drain()
     (row,) = await rows(database)
     assert (row["state"], row["problem"]) == ("waiting", "token-refused")
+    assert row["detail"] == "status 401, error invalid_client"
 
     central_services.faults.clear()
     clock.advance(AN_HOUR)

@@ -61,7 +61,7 @@ TOGETHER_ACKNOWLEDGEMENT = [
 ]
 
 # What the two organisations of a full exchange do: the message, its acknowledgement, the FHIR Acknowledgement, and its.
-SENDS = ("eua-sent", "msh-taken", "msh-passed-down", "ap-taken", "ap-sent")
+SENDS = ("eua-created", "eua-sent", "msh-taken", "msh-passed-down", "ap-taken", "ap-sent")
 RECEIVES = ("ap-received", "ap-passed-up", "msh-opened", "msh-passed-up", "eua-finalized")
 ACKNOWLEDGES = ("ack-created", "ap-taken", "ap-sent")
 IS_ACKNOWLEDGED = ("ap-received", "ap-passed-up", "ack-finalized")
@@ -98,20 +98,41 @@ def test_stations_together_report_what_leaves_or_enters_both(
 
 
 def test_the_table_has_a_row_for_every_act() -> None:
-    assert {row[0] for row in APART} == set(map(str, Act))
+    assert {row[0] for row in APART} | {"eua-created"} == set(map(str, Act))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_creating_and_sending_are_told_apart_only_by_configuration(together: bool) -> None:
+    def found(act: str, *, created_apart: bool) -> str | None:
+        report = find_report(
+            Act(act), acknowledgement=False, together=together, created_apart=created_apart
+        )
+        return None if report is None else f"{report.station} {report.subtype}"
+
+    assert found("eua-created", created_apart=True) == "EUA msg-created"
+    assert found("eua-sent", created_apart=True) == "EUA msg-sent"
+    assert found("eua-created", created_apart=False) is None
+    assert found("eua-sent", created_apart=False) == "EUA msg-created-and-sent"
 
 
 @pytest.mark.parametrize("organisation", [FIRST_SENDER, FIRST_RECEIVER])
-@pytest.mark.parametrize(("together", "owed"), [(True, 8), (False, 16)])
-async def test_a_full_exchange_makes_16_or_32_events(
+@pytest.mark.parametrize(
+    ("together", "created_apart", "owed"),
+    [(True, False, 8), (False, False, 16), (False, True, 17), (True, True, 9)],
+)
+async def test_a_full_exchange_makes_16_or_32_events_or_34_with_creating_apart(
     parts: Parts,
     organisation: list[tuple[tuple[str, ...], bool]],
     together: bool,
+    created_apart: bool,
     owed: int,
 ) -> None:
-    outbox = parts.reporter._outbox
     reporter = Reporter(
-        clock=parts.clock, outbox=outbox, device_ids=parts.reporter._device_ids, together=together
+        clock=parts.clock,
+        outbox=parts.reporter._outbox,
+        device_ids=parts.reporter._device_ids,
+        together=together,
+        created_apart=created_apart,
     )
     for number, (acts, acknowledgement) in enumerate(organisation):
         facts = replace(
