@@ -19,6 +19,7 @@ import binascii
 import re
 from contextlib import suppress
 from enum import Enum
+from functools import cached_property
 from typing import Any, Final, NoReturn, cast
 
 from lxml import etree
@@ -194,10 +195,6 @@ class _Head:
         self._limits = limits
         self._allow_bom = allow_bom
         self._octets = bytearray()
-        self._parser = etree.XMLPullParser(
-            ("start", "comment", "pi"), encoding="utf-8", resolve_entities=False, no_network=True,
-            load_dtd=False, huge_tree=False, recover=False, collect_ids=False,
-        )  # fmt: skip
         self._parsed = 0
         self._searched = 0
         self._near = False
@@ -205,6 +202,13 @@ class _Head:
         self._elements = 0
         self._declarations = 0
         self._comments: list[_Element] = []
+
+    @cached_property
+    def _parser(self) -> "etree.XMLPullParser[_Element]":
+        return etree.XMLPullParser(
+            ("start", "comment", "pi"), encoding="utf-8", resolve_entities=False, no_network=True,
+            load_dtd=False, huge_tree=False, recover=False, collect_ids=False,
+        )  # fmt: skip
 
     @property
     def empty(self) -> bool:

@@ -10,6 +10,7 @@ Spec: XML Signature 1.1 section 4; Exclusive XML Canonicalization 1.0.
 import binascii
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from envelope import names
@@ -204,7 +205,7 @@ def _read_canonical(element: "_Element", limits: Limits) -> SignedInfo | None:
     listed = ""
     if len(element) and len(element[0]):
         listed = element[0][0].get("PrefixList") or ""
-    prefixes = _prefixes(listed, limits)
+    prefixes = _prefixes(listed, limits.prefix_list)
     if prefixes is None:
         return None
     try:
@@ -231,24 +232,28 @@ def _read_canonical(element: "_Element", limits: Limits) -> SignedInfo | None:
 def _canonical_reference(
     limits: Limits, octets: bytes, uri: bytes, transform: bytes, listed: bytes | None, digest: bytes, value: bytes
 ) -> Reference | None:  # fmt: skip
-    prefixes = _prefixes((listed or b"").decode(), limits)
+    applied = _canonical_transform(transform, listed or b"", limits.prefix_list)
     try:
         digest_value = binascii.a2b_base64(value, strict_mode=True)
     except binascii.Error:
         return None
-    if prefixes is None or not digest_value:
+    if applied is None or not digest_value:
         return None
+    # Alone, an element declares the prefix that within SignedInfo its parent has declared.
     return Reference(
-        uri=uri.decode(),
-        transforms=(Transform(transform.decode(), prefixes),),
-        digest_algorithm=digest.decode(),
-        digest_value=digest_value,
-        # Alone, an element declares the prefix that within SignedInfo its parent has declared.
-        xml=_REFERENCE_ALONE + octets,
+        uri.decode(), applied, digest.decode(), digest_value, xml=_REFERENCE_ALONE + octets
     )
 
 
-def _prefixes(listed: str, limits: Limits) -> tuple[str, ...] | None:
+@lru_cache(maxsize=64)
+def _canonical_transform(
+    algorithm: bytes, listed: bytes, most: int
+) -> tuple[Transform, ...] | None:
+    prefixes = _prefixes(listed.decode(), most)
+    return None if prefixes is None else (Transform(algorithm.decode(), prefixes),)
+
+
+def _prefixes(listed: str, most: int) -> tuple[str, ...] | None:
     """The names of a PrefixList; None for more than there may be, or the one that is refused."""
     prefixes = tuple(listed.split())
-    return None if len(prefixes) > limits.prefix_list or "#default" in prefixes else prefixes
+    return None if len(prefixes) > most or "#default" in prefixes else prefixes

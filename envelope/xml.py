@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import accumulate
 from operator import methodcaller
 from typing import Any, NoReturn
 
@@ -171,6 +172,12 @@ def _check_markup(pieces: Sequence[bytes], heads: Sequence[bytes]) -> None:
         raise _refused("processing instruction", "xml.pi")
 
 
+def _depth_within(pieces: Sequence[bytes], heads: Sequence[bytes], most: int) -> bool:
+    # Quickly first, as if no tag closed itself.
+    deepest = max(accumulate([-1 if head == b"/" else 1 for head in heads]), default=0)
+    return deepest <= most or _depth_at_most(pieces) <= most
+
+
 def _depth_at_most(pieces: Sequence[bytes]) -> int:
     depth = deepest = 0
     for piece in pieces:
@@ -198,7 +205,7 @@ def _within_bounds_by_count(
     end_tags = heads.count(b"/")
     if len(heads) - end_tags > limits.elements:
         raise _refused("too many elements", "xml.limits")
-    if end_tags >= limits.depth and _depth_at_most(pieces) > limits.depth:
+    if end_tags >= limits.depth and not _depth_within(pieces, heads, limits.depth):
         return False
     if data.count(b"xmlns") > limits.distinct_namespaces:
         return False
