@@ -174,6 +174,8 @@ async def kept(stage: Stage, out: Timeline) -> AsyncIterator[None]:
                 out.say(f"  received: {node.plan.inbox}")
         if stage.register is not None:
             out.say(f"  shared:   {stage.register.page}")
+        network = stage.network
+        out.say(f"  tracking: {network.pages_url}   sign in with the code {network.pages_code}")
         out.say(
             f"  next:     accesspoint send FILE --to {CLINIC.address.gln}      (in another terminal)"
         )

@@ -31,7 +31,7 @@ from accesspoint.network.miniature import Ports
 from accesspoint.problems import ExitStatus, ProblemRaised
 
 READY_FILE: Final = "network.json"
-_OPTIONAL: Final = frozenset({"endpoint_register", "addressing"})
+_OPTIONAL: Final = frozenset({"endpoint_register", "addressing", "pages"})
 """Servers whose port is any free one where the topology says nothing: nodes are told where they are."""
 _NODE_KEYS: Final = ("as4", "api")
 
@@ -146,6 +146,7 @@ async def _serve(base: Path, where: Topology) -> int:
         ready.write_text(json.dumps(addresses))
         out.say(f"  SML {addresses['nameserver']}   SMP {around.network.smp_url}")
         out.say(f"  EDS {addresses['status']}   tokens {addresses['token']}")
+        out.say(f"  track and trace {around.network.pages_url}   code {around.network.pages_code}")
         out.say(f"  ready in {time.monotonic() - started:.1f} s; Ctrl-C ends it\n")
         for number, plan in enumerate(plans):
             out.say(

@@ -47,6 +47,7 @@ from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PA
 from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.status_component.service import StatusService
 from accesspoint.status_component.store import EventStore
+from accesspoint.tracking.pages import Pages
 from envelope import names
 from envelope.smp import bdxl_owner_name, busdox_owner_name
 from keys.certificate import der
@@ -85,17 +86,19 @@ class Ports:
     revocation: int = 0
     endpoint_register: int = 0
     addressing: int = 0
+    pages: int = 0
 
 
 ANY_PORTS: Final = Ports()
 
 
 class MiniatureNetwork:
-    """Locator, publisher, status component, authorization server, revocation point, endpoint register and addressing
-    service on loopback.
+    """Locator, publisher, status component with its pages, authorization server, revocation point, endpoint register
+    and addressing service on loopback.
 
     `faults` may be changed at any time; the servers look at it with every request. `status` holds the
-    reports that were taken, from `start` to `stop`: `wait_for`, `follow`, `of_exchange`.
+    reports that were taken, from `start` to `stop`: `wait_for`, `follow`, `of_exchange`. The pages at `pages_url`
+    ask for `pages_code`.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class MiniatureNetwork:
         self.register_url = self.addressing_url = ""
         self.organisations = organisations or read_organisations()
         self._session: aiohttp.ClientSession | None = None
+        self.pages_url = self.pages_code = ""
         self._participants = tuple(participants)
         self._clock = clock
         self._ports = ports
@@ -188,6 +192,9 @@ class MiniatureNetwork:
         )
         self.status_url = base + "/fhir"
         await self._start_addressing(tls, client)
+        pages = Pages(self.status, clock=self._clock)
+        self.pages_code = pages.code
+        self.pages_url = await self._listeners.start(pages.application(), port=self._ports.pages)
         for participant in self._participants:
             self._publish(self._publisher, participant)
         return self

@@ -8,17 +8,20 @@ from typing import Final
 
 from markupsafe import Markup
 
+from accesspoint.status_component.queries import Whereabouts
 from accesspoint.tracking.texts import Texts
 
 WIDTH: Final = 1080
 _HEIGHT, _LEFT, _BOTTOM, _TOP = 250, 56, 30, 12
 _BAR, _NAME = 34, 210
 _MOST_LABELS: Final = 16
-_STEPS: Final = (1, 2, 5, 10)
+_STEPS: Final = (4, 8, 20, 40)
 
 
 def columns(
-    rows: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str], texts: Texts
+    rows: Sequence[tuple[str, Mapping[Whereabouts, int]]],
+    series: Sequence[Whereabouts],
+    texts: Texts,
 ) -> Markup:
     """Stacked columns, one for each (name, count by series); the first series lies at the bottom."""
     top = _round_up(max((sum(counts.values()) for _, counts in rows), default=0))
@@ -55,7 +58,9 @@ def columns(
 
 
 def bars(
-    rows: Sequence[tuple[str, Mapping[str, int]]], series: Sequence[str], texts: Texts
+    rows: Sequence[tuple[str, Mapping[Whereabouts, int]]],
+    series: Sequence[Whereabouts],
+    texts: Texts,
 ) -> Markup:
     """Stacked bars from the left, one for each (name, count by series), the sum behind each."""
     most = max((sum(counts.values()) for _, counts in rows), default=0) or 1
@@ -79,7 +84,8 @@ def bars(
 
 def lines(names: Sequence[str], series: Mapping[str, Sequence[float]], texts: Texts) -> Markup:
     """One line of shares in per cent for each series over the same names; each is named where it ends."""
-    top = _round_up(max((share for shares in series.values() for share in shares), default=0))
+    most = max((share for shares in series.values() for share in shares), default=0)
+    top = min(_round_up(most), 100.0)
     room, right = _HEIGHT - _TOP - _BOTTOM, 190
     step = (WIDTH - _LEFT - right) / max(len(names) - 1, 1)
     parts = [*_axis(top, room, texts, unit=" %")]
@@ -132,24 +138,21 @@ def track(seen: Sequence[bool], wrong: int | None) -> Markup:
 
 
 def _round_up(most: float) -> float:
-    """The least 1, 2 or 5 times a power of ten that is not below it."""
+    """The least 4, 8 or 20 times a power of ten that is not below it: a quarter of it is a whole number."""
     size = 1.0
-    while size * 10 < most:
+    while size * 40 < most:
         size *= 10
     return next(step * size for step in _STEPS if step * size >= most)
 
 
 def _axis(top: float, room: int, texts: Texts, unit: str = "") -> Iterator[Markup]:
     for part in range(5):
-        if top < 4 and part not in (0, 4):
-            continue
         y = _TOP + room - room * part / 4
         value = top * part / 4
-        shown = texts.number(value, 0 if value == int(value) else 1)
         yield Markup('<line class="axis" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
             _LEFT, WIDTH, y, y
         )
-        yield _text("end", _LEFT - 8, y + 4, shown + unit)
+        yield _text("end", _LEFT - 8, y + 4, texts.number(value) + unit)
 
 
 def _text(kind: str, x: float, y: float, text: str) -> Markup:

@@ -129,8 +129,8 @@ def find_culprit(exchange: Exchange, now: datetime) -> Finding:
     return _unanswered(message, receipt, now)
 
 
-def remarks(exchange: Exchange) -> Iterator[tuple[Remark, str]]:
-    """Yield what is worth knowing beside the finding, each with a number or name to fill in."""
+def remarks(exchange: Exchange) -> Iterator[tuple[Remark, str | timedelta]]:
+    """Yield what is worth knowing beside the finding, each with what to fill in."""
     attempts = len(exchange.of(Kind.MESSAGE))
     if attempts > 1:
         yield Remark.RESENT, str(attempts)
@@ -141,7 +141,7 @@ def remarks(exchange: Exchange) -> Iterator[tuple[Remark, str]]:
     for device in dict.fromkeys(_skewed(exchange)):
         yield Remark.SKEW, device
     if exchange.slowest_report > LATE:
-        yield Remark.LATE_REPORTS, f"{exchange.slowest_report.total_seconds() / 60:.0f}"
+        yield Remark.LATE_REPORTS, exchange.slowest_report
     answer = exchange.current(Kind.ANSWER)
     if answer is not None and answer.ended is not None:
         if not exchange.of(Kind.RECEIPT):

@@ -100,6 +100,7 @@ class Leg:
     sender: Party
     receiver: Party
     visits: tuple[Visit, ...]
+    reports: tuple[Report, ...]
     envelope: str | None = None
     attempt: int = 1
     verdict: Verdict | None = None
@@ -287,6 +288,7 @@ def _legs(
                 sender=members[0].sender,
                 receiver=members[0].receiver,
                 visits=tuple(_visits(carried, owners, parties)),
+                reports=tuple(carried),
                 envelope=envelope,
                 attempt=attempt,
                 verdict=next((r.verdict for r in carried if r.verdict), None),

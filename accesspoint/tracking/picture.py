@@ -23,7 +23,7 @@ from accesspoint.tracking.journey import LAST_PLACE, Exchange, Leg, Stop, Visit,
 from accesspoint.tracking.texts import Texts
 
 WIDTH: Final = 1080
-_LEFT, _RIGHT, _TOP = 228, 34, 44
+_LEFT, _RIGHT, _TOP, _EMPTY_TOP = 228, 34, 44, 2
 _LANE, _HEAD, _GAP, _FOOT = 42, 30, 14, 30
 _FOLDED: Final = 12.0
 """A pause this many times the usual one is shaded."""
@@ -48,7 +48,9 @@ def draw(exchange: Exchange, finding: Finding, now: datetime, texts: Texts, summ
     """Return the SVG; `summary` is what a screen reader says of it."""
     shows_now = finding.state in _SHOWN_NOW and finding.case is not Case.GAVE_UP
     scale = _Scale([r.recorded_at for r in exchange.reports] + ([now] if shows_now else []))
-    rows, frames, height = _layout(exchange, finding, texts)
+    rows, frames, height = _layout(
+        exchange, finding, texts, _TOP if shows_now or scale.folds else _EMPTY_TOP
+    )
     parts = [
         Markup(
             '<svg class="journey" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {} {}" role="img" '
@@ -73,6 +75,7 @@ class _Scale:
 
     def __init__(self, times: Sequence[datetime]) -> None:
         self.times = sorted(set(times))
+        self.span = self.times[-1] - self.times[0]
         gaps = [
             (after - before).total_seconds()
             for before, after in zip(self.times, self.times[1:], strict=False)
@@ -103,7 +106,7 @@ class _Scale:
 
 
 def _layout(
-    exchange: Exchange, finding: Finding, texts: Texts
+    exchange: Exchange, finding: Finding, texts: Texts, top: float
 ) -> tuple[dict[str, _Row], list[Markup], int]:
     """The lanes by device from above, the frames of their owners, and the height of it all."""
     owners = {(lane.role, lane.owner.key): lane.owner for lane in exchange.lanes}
@@ -126,13 +129,13 @@ def _layout(
         entries.append((role, owner.key, place + 0.5, texts(f"stop.{finding.stop}"), _SILENT))
     rows: dict[str, _Row] = {}
     frames = []
-    y = float(_TOP)
+    y = top
     for (role, key), owner in sorted(owners.items(), key=lambda item: item[0]):
-        top, y = y, y + _HEAD
+        above, y = y, y + _HEAD
         for _, _, _, label, device in sorted(one for one in entries if one[:2] == (role, key)):
             rows[device] = _Row(y + _LANE / 2, label, device == _SILENT)
             y += _LANE
-        frames.append(_group(top, y + 4, texts(f"role.{role}"), owner.shown))
+        frames.append(_group(above, y + 4, texts(f"role.{role}"), owner.shown))
         y += _GAP
     return rows, frames, int(y + _FOOT)
 
@@ -193,7 +196,9 @@ def _ticks(scale: _Scale, height: int, texts: Texts) -> Iterator[Markup]:
         last = x
         yield Markup(
             '<g class="tick"><line x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/><text x="{:.1f}" y="{}">{}</text></g>'
-        ).format(x, x, height - _FOOT - 2, height - _FOOT + 3, x, height - 10, texts.clock(at))
+        ).format(
+            x, x, height - _FOOT - 2, height - _FOOT + 3, x, height - 10, texts.tick(at, scale.span)
+        )
 
 
 def _now(x: float, height: int, texts: Texts) -> Markup:

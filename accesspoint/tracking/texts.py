@@ -16,7 +16,9 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 LANGUAGES: Final = ("da", "en")
-_ORDER: Final = 1_000
+_LONGEST_HEADER: Final = 1_000
+_FINE: Final = timedelta(minutes=1)
+_WITHIN_A_DAY: Final = timedelta(hours=20)
 
 
 def _zone() -> tzinfo:
@@ -78,6 +80,15 @@ class Texts:
         point = "," if self.language == "da" else "."
         return f"{self._clock(local, '%H:%M:%S')}{point}{local.microsecond // 1000:03d}"
 
+    def tick(self, at: datetime, span: timedelta) -> str:
+        """A time on an axis as long as `span`: as fine as there is a use for, with its day where days pass."""
+        local = at.astimezone(ZONE)
+        if span < _FINE:
+            return self.clock(at)
+        if span < _WITHIN_A_DAY:
+            return self._clock(local, "%H:%M:%S")
+        return f"{local.day}.{local.month}. {self._clock(local, '%H:%M')}"
+
     def _clock(self, local: datetime, pattern: str) -> str:
         separator = "." if self.language == "da" else ":"
         return local.strftime(pattern.replace(":", separator))
@@ -113,7 +124,7 @@ def choose_language(wish: str | None, accepted: str) -> str:
     if wish in LANGUAGES:
         return wish
     ranked = []
-    for position, item in enumerate(accepted[:_ORDER].split(",")):
+    for position, item in enumerate(accepted[:_LONGEST_HEADER].split(",")):
         tag, _, quality = item.strip().partition(";")
         weight = quality.strip().removeprefix("q=")
         try:

@@ -45,7 +45,8 @@ def for_citizen(exchange: Exchange, finding: Finding, texts: Texts) -> str:
 def remark_lines(exchange: Exchange, texts: Texts) -> Iterator[str]:
     """Yield what is worth knowing, a sentence each."""
     for remark, value in remarks(exchange):
-        yield texts(f"remark.{remark}", value=value)
+        shown = texts.duration(value) if isinstance(value, timedelta) else value
+        yield texts(f"remark.{remark}", value=shown)
 
 
 def slowest(exchange: Exchange, texts: Texts) -> str | None:

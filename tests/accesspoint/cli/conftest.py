@@ -135,12 +135,12 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     """Start the network from a topology, then both access points, each a process of the command line."""
     home = tmp_path_factory.mktemp("network")
     command = Command(home)
-    names = ["locator", "publisher", "status", "authorization", "revocation"]
+    names = ["locator", "publisher", "status", "authorization", "revocation", "pages"]
     names += ["municipality.as4", "municipality.api", "clinic.as4", "clinic.api"]
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     topology = home / "network.toml"
     topology.write_text(
-        "[network]\n" + "".join(f"{name} = {ports[name]}\n" for name in names[:5])
+        "[network]\n" + "".join(f"{name} = {ports[name]}\n" for name in names[:6])
         + "".join(
             f"[{key}]\nas4 = {ports[f'{key}.as4']}\napi = {ports[f'{key}.api']}\n"
             for key in ("municipality", "clinic")

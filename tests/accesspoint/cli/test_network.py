@@ -126,7 +126,7 @@ def test_no_file(invoke: Invoke) -> None:
 def test_the_composed_network_has_the_demos_topology() -> None:
     topology = load_topology(COMPOSE / "network.toml")
     assert topology == Topology(
-        Ports(8005, 8010, 8020, 8030, 8040),
+        Ports(8005, 8010, 8020, 8030, 8040, pages=8050),
         {"municipality": {"as4": 8110, "api": 8120}, "clinic": {"as4": 8210, "api": 8220}},
     )
     text = (COMPOSE / "compose.yaml").read_text()

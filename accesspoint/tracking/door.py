@@ -1,0 +1,189 @@
+"""What every request of the pages passes: loopback only, no foreign page behind it, a language, a session, strict headers.
+
+Until access control is whole the pages refuse whatever comes in over another interface, and say why. A name that is
+not this machine's is refused too: a foreign page could have its own name point here. No request is logged.
+
+Spec: experience section 5; Content Security Policy Level 3.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from accesspoint.tracking.sign_in import Role, Session, SignIn
+from accesspoint.tracking.texts import LANGUAGES, Texts, choose_language, texts
+
+SESSION_COOKIE: Final = "tracking"
+LANGUAGE_COOKIE: Final = "language"
+SESSION: Final = web.RequestKey("session", Session)
+TEXTS: Final = web.RequestKey("texts", Texts)
+_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_OPEN: Final = ("/sign-in", "/static/")
+_YEAR: Final = 365 * 86_400
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+_NAVIGATION: Final = {
+    Role.SUPPORT: ("messages", "overview", "negative", "patient"),
+    Role.ORGANISATION: ("messages", "overview", "negative", "patient"),
+    Role.CITIZEN: ("mine", "permissions"),
+}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class NotForThisRole(Exception):
+    """The page is not part of what the session may look at."""
+
+
+class NotOnLoopback(ValueError):
+    """The pages were to be served where others than this machine could reach them."""
+
+
+def require_loopback(host: str) -> None:
+    """Raise NotOnLoopback, with the reason, unless an address to listen on is this machine's own loopback."""
+    if not is_loopback(host):
+        raise NotOnLoopback(f"{host}: {texts('en')('refused.not_loopback')}")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this machine's loopback; a name or a path is not."""
+    try:
+        return ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+class Door:
+    """The middleware, and the templates that every answer is made of."""
+
+    def __init__(self, sign_in: SignIn) -> None:
+        self.sign_in = sign_in
+        self._templates = Environment(
+            loader=PackageLoader("accesspoint.tracking"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Let a request in, or answer it here; every answer gets the same headers."""
+        request[TEXTS] = texts(
+            choose_language(
+                request.cookies.get(LANGUAGE_COOKIE),
+                request.headers.get(hdrs.ACCEPT_LANGUAGE, ""),
+            )
+        )
+        try:
+            answer = await self._let_in(request, handler)
+        except NotForThisRole:
+            answer = self.refused(request, "role")
+        except web.HTTPNotFound:
+            answer = self.missing(request)
+        except web.HTTPException as error:
+            # A wrong method or a body too long: what there is to say stands in the status.
+            answer = web.Response(status=error.status, text=error.reason)
+        answer.headers.update(HEADERS)
+        return answer
+
+    async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not _is_local(request):
+            return self.refused(request, "not_loopback")
+        if not _is_own(request):
+            return self.refused(request, "origin")
+        wish = request.query.get("lang")
+        if wish in LANGUAGES and request.method == hdrs.METH_GET:
+            query = [(name, value) for name, value in request.query.items() if name != "lang"]
+            answer = see_other(str(request.rel_url.with_query(query)))
+            answer.set_cookie(
+                LANGUAGE_COOKIE, wish, max_age=_YEAR, httponly=True, samesite="Strict"
+            )
+            return answer
+        session = self.sign_in.find(request.cookies.get(SESSION_COOKIE))
+        if session is not None:
+            request[SESSION] = session
+        elif not request.path.startswith(_OPEN):
+            return see_other("/sign-in")
+        return await handler(request)
+
+    def page(
+        self,
+        request: web.Request,
+        template: str,
+        *,
+        status: int = 200,
+        title_path: str | None = None,
+        **values: Any,
+    ) -> web.Response:
+        """Fill a template; `title_path` is the entry of the navigation that is lit, else the path."""
+        session = request.get(SESSION)
+        text = request[TEXTS]
+        defaults: Mapping[str, Any] = {
+            "t": text,
+            "session": session,
+            "who": "" if session is None else _who(session, text),
+            "navigation": []
+            if session is None
+            else [(f"/{name}", name) for name in _NAVIGATION[session.role]],
+            "here": title_path or request.path,
+            "other_language": str(
+                request.rel_url.update_query(lang=text("page.language_code"))
+                if request.method == hdrs.METH_GET
+                else request.rel_url.with_query(lang=text("page.language_code"))
+            ),
+            "refresh": None,
+        }
+        html = self._templates.get_template(template).render({**defaults, **values})
+        return web.Response(status=status, text=html, content_type="text/html")
+
+    def refused(self, request: web.Request, reason: str) -> web.Response:
+        """Answer that this is not for who asks, and why."""
+        text = request[TEXTS]
+        return self.page(
+            request, "missing.html", status=403, title=text("refused.title"), reason=text(f"refused.{reason}")
+        )  # fmt: skip
+
+    def missing(self, request: web.Request) -> web.Response:
+        """Answer that there is no such thing, or not for who asks: the two look alike."""
+        text = request[TEXTS]
+        return self.page(
+            request, "missing.html", status=404, title=text("message.missing_title"), reason=text("message.missing")
+        )  # fmt: skip
+
+
+def see_other(location: str) -> web.Response:
+    """Send the reader on to an address of ours, with GET."""
+    return web.Response(status=303, headers={hdrs.LOCATION: location})
+
+
+def _who(session: Session, text: Texts) -> str:
+    if session.role is Role.ORGANISATION:
+        return f"GLN {session.gln}"
+    return text(f"sign_in.{session.role}")
+
+
+def _is_local(request: web.Request) -> bool:
+    name = None if request.transport is None else request.transport.get_extra_info("sockname")
+    return is_loopback(name[0]) if isinstance(name, tuple) else False
+
+
+def _is_own(request: web.Request) -> bool:
+    """Whether the name it asks for is this machine's, and what it changes is asked for by our own pages."""
+    if urlsplit(f"//{request.host}").hostname not in _HOSTS:
+        return False
+    if request.method == hdrs.METH_GET:
+        return True
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is None or urlsplit(origin).netloc == request.host

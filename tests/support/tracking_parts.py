@@ -1,0 +1,46 @@
+"""The pages as a test has them, and somebody who looks at them without a screen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from journeys import Story
+
+from accesspoint.status_component.store import EventStore
+from accesspoint.tracking.pages import Pages
+
+
+@dataclass
+class Served:
+    """The pages, where they are, and what they show."""
+
+    pages: Pages
+    url: str
+    store: EventStore
+    stories: dict[str, Story]
+
+
+class Visitor:
+    """A browser without a screen: keeps cookies, follows redirections, sends what a browser's forms send."""
+
+    def __init__(self, served: Served, session: aiohttp.ClientSession) -> None:
+        self.served, self.session = served, session
+
+    async def sign_in(self, role: str, **fields: str) -> "Visitor":
+        """Sign in with the code of this start."""
+        form = {"code": self.served.pages.code, "role": role, **fields}
+        status, _, _ = await self.post("/sign-in", form)
+        assert status == 200
+        return self
+
+    async def get(self, path: str, **rest: Any) -> tuple[int, str, aiohttp.ClientResponse]:
+        """Status, text and the answer itself."""
+        async with self.session.get(self.served.url + path, **rest) as answer:
+            return answer.status, await answer.text(), answer
+
+    async def post(
+        self, path: str, form: dict[str, str], **rest: Any
+    ) -> tuple[int, str, aiohttp.ClientResponse]:
+        """As `get`."""
+        async with self.session.post(self.served.url + path, data=form, **rest) as answer:
+            return answer.status, await answer.text(), answer
