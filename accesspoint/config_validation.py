@@ -44,9 +44,10 @@ def _is_loopback(host: str) -> bool:
 class Validation(Table):
     """How strictly messages are held against the named rules, and who else judges them.
 
-    What is sent is always judged strictly. `received = "strict"` answers with `fatal-error` also where a rule goes
-    beyond the published profiles and MedCom's own examples break it.
+    Strictly, also those rules are errors that go beyond the published profiles and that MedCom's own examples break: a
+    message that is sent is refused for them, one that was received is answered with `fatal-error`.
     """
 
+    sent: Literal["lenient", "strict"] = "strict"
     received: Literal["lenient", "strict"] = "lenient"
     external: ExternalValidator | None = None

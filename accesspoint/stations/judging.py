@@ -86,21 +86,22 @@ async def _read(answer: aiohttp.ClientResponse) -> bytes:
 
 
 class Judge:
-    """Judges what is sent strictly and what was received as configured."""
+    """Judges what is sent and what was received, each as strictly as is configured."""
 
     def __init__(self, settings: Validation | None = None) -> None:
         """Without settings nobody else is asked."""
         settings = settings or Validation()
-        self._strict = settings.received == "strict"
+        self._sent = settings.sent == "strict"
+        self._received = settings.received == "strict"
         self._external = None if settings.external is None else External(settings.external)
 
     async def judge_sent(self, message: fhir.FhirMessage, data: bytes) -> list[fhir.Finding]:
         """Everything that is found in a message that is about to be sent."""
-        return await self._judge(message, data, strict=True)
+        return await self._judge(message, data, strict=self._sent)
 
     async def judge_received(self, message: fhir.FhirMessage, data: bytes) -> list[fhir.Finding]:
         """Everything that is found in a message that arrived."""
-        return await self._judge(message, data, strict=self._strict)
+        return await self._judge(message, data, strict=self._received)
 
     async def _judge(
         self, message: fhir.FhirMessage, data: bytes, *, strict: bool
