@@ -37,7 +37,7 @@ from accesspoint.doors import open_door
 from accesspoint.evidence.gather import Bundles
 from accesspoint.failpoints import failpoint
 from accesspoint.generation import agreements_of
-from accesspoint.identity import Identity
+from accesspoint.identity import load_identity
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.dispatch import Dispatcher
@@ -156,7 +156,7 @@ class AccessPoint:
         """Load our keys and whom we trust."""
         configuration = self.configuration
         self.keystore = KeyStore.load(configuration.keys.directory)
-        self.identity = Identity.of(self.keystore, common_name(self.keystore.signing.certificate))
+        self.identity = load_identity(configuration, self.keystore, common_name)
         self.agreements, self.partner_certificates = agreements_of(configuration, self.keystore)
         tls = configuration.trust.tls
         self.tls_anchors = (

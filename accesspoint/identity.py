@@ -5,18 +5,21 @@ digest); its type follows the agreement. Agreements come from configuration: a p
 partners outside the directory, address and certificate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Self
 
 from cryptography import x509
 
-from accesspoint.config import ConfigurationProblem, Finding
+from accesspoint.config import Configuration, ConfigurationProblem, Finding
 from accesspoint.config_partner import Partner
-from envelope.messaging import Party, PartyId
+from envelope.messaging import Party, PartyId, UserMessage
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, Generation, PMode, Quirk, SecuritySuite
+from envelope.sbdh import PARTICIPANT_PREFIX
 from envelope.wsse import Decrypter, Signer
 from keys.certificate import subject_facts
+from keys.errors import KeyStoreError
 from keys.private import signs_with
 from keys.store import KeyStore, load_certificate_files
 
@@ -30,11 +33,48 @@ class Identity:
     party: str
     others: tuple[Signer, ...] = ()
     """Signers of another generation, each with another kind of key."""
+    hosted: Mapping[str, "Identity"] = field(default_factory=dict)
+    """The identities of organisations with keys of their own, by participant; everybody else here has this one."""
 
     @classmethod
     def of(cls, keystore: KeyStore, party: str) -> Self:
         """The identity of `party` that a key directory gives."""
         return cls(keystore.signing, keystore.decryption, party, keystore.others)
+
+    def acting_for(self, participant: str) -> "Identity":
+        """The identity under which messages of this participant (`0088:` and GLN) are sent and received."""
+        return self.hosted.get(participant, self)
+
+    def named(self, party: str) -> "Identity":
+        """The identity of this name; our first one where we have none of it."""
+        return next((one for one in self.hosted.values() if one.party == party), self)
+
+    def of_property(self, message: UserMessage, role: str) -> "Identity":
+        """The identity of whom a four-corner property names; our first one for a stranger or nobody."""
+        named = message.property(role)
+        return self if named is None else self.acting_for(named.value)
+
+    def is_own(self, party: str) -> bool:
+        """Whether this is the name of an identity of ours."""
+        return party == self.party or self.named(party) is not self
+
+    def wrote(self, message: UserMessage, glns: Container[str]) -> bool:
+        """Whether one of the organisations with these GLNs wrote this message, under its own name here.
+
+        Then the message may come from us: of two organisations of one access point one writes to the other.
+        """
+        named = message.property("originalSender")
+        if named is None or named.value.removeprefix(PARTICIPANT_PREFIX) not in glns:
+            return False
+        return self.acting_for(named.value).party == message.from_party.party_id.value
+
+    @property
+    def certificates(self) -> tuple[x509.Certificate, ...]:
+        """Every certificate that something of ours may be signed with."""
+        signers = [
+            one for each in (self, *self.hosted.values()) for one in (each.signer, *each.others)
+        ]
+        return tuple(signer.certificate for signer in signers)
 
     def signer_for(self, suite: SecuritySuite) -> Signer:
         """The signer whose key fits; without one our first, which will say that it does not."""
@@ -50,6 +90,32 @@ class Identity:
     def to_party(self, mode: PMode, partner: str) -> Party:
         """`eb:To` of what we send to the access point named `partner`."""
         return Party(PartyId(partner, mode.party_id_type), mode.responder_role)
+
+
+def load_identity(
+    configuration: Configuration,
+    keystore: KeyStore,
+    name_of: Callable[[x509.Certificate], str],
+) -> Identity:
+    """Who the node is, with the organisations that have keys of their own; `name_of` gives the party id.
+
+    Raises KeyStoreError, and what `name_of` raises.
+    """
+    hosted: dict[str, Identity] = {}
+    loaded: dict[Path, Identity] = {}
+    for one in configuration.served:
+        if one.keys is None:
+            continue
+        if one.keys not in loaded:
+            keys = KeyStore.load(one.keys, tls=keystore.tls)
+            loaded[one.keys] = Identity.of(keys, name_of(keys.signing.certificate))
+        hosted[PARTICIPANT_PREFIX + one.gln] = loaded[one.keys]
+    first = Identity.of(keystore, name_of(keystore.signing.certificate))
+    parties = [first.party, *(each.party for each in loaded.values())]
+    if len(set(parties)) < len(parties):
+        # Then nobody could tell for whom a message is.
+        raise KeyStoreError("two message certificates of this node have one common name")
+    return replace(first, hosted=hosted)
 
 
 @dataclass(frozen=True, slots=True)

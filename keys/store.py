@@ -86,8 +86,8 @@ class KeyStore:
     others: tuple[FileSigner, ...] = ()
 
     @classmethod
-    def load(cls, directory: Path | str) -> "KeyStore":
-        """Read a key directory.
+    def load(cls, directory: Path | str, *, tls: TlsFiles | None = None) -> "KeyStore":
+        """Read a key directory; with `tls` its own pair for TLS is neither needed nor looked at.
 
         Raises:
             KeyStoreError: something is missing, readable by others, damaged, or does not belong together.
@@ -108,9 +108,18 @@ class KeyStore:
             raise KeyStoreError(
                 f"{where}: no key can decrypt; add decryption.key.pem and decryption.cert.pem"
             )
-        _, tls = _load_pair(where, "tls")
-        files = TlsFiles(tls[0], tuple(tls[1:]), where / "tls.cert.pem", where / "tls.key.pem")
-        return cls(where, signing, KeyRing(decryption), files, _load_others(where, signing))
+        return cls(
+            where,
+            signing,
+            KeyRing(decryption),
+            tls or _load_tls(where),
+            _load_others(where, signing),
+        )
+
+
+def _load_tls(where: Path) -> TlsFiles:
+    _, found = _load_pair(where, "tls")
+    return TlsFiles(found[0], tuple(found[1:]), where / "tls.cert.pem", where / "tls.key.pem")
 
 
 def _load_others(where: Path, first: FileSigner) -> tuple[FileSigner, ...]:

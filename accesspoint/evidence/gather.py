@@ -155,8 +155,9 @@ class Bundles:
     def _find(
         self, token: TokenReference, known: Sequence[x509.Certificate]
     ) -> x509.Certificate | None:
-        own = [each.certificate for each in (self._identity.signer, *self._identity.others)]
-        return find_certificate(token, [*own, *known]) or self._trust.find(token)
+        return find_certificate(token, [*self._identity.certificates, *known]) or self._trust.find(
+            token
+        )
 
     def _path(
         self, role: str, leaf: x509.Certificate, chain: Sequence[x509.Certificate], at: datetime

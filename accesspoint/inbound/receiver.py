@@ -222,6 +222,7 @@ class Receiver:
             parsed.user_message.message_id, sender, fingerprint(authenticated.certificate)
         )
         intake.suite = mode.suite
+        intake.addressed_to = parsed.user_message.to_party.party_id.value
         strange = {*met, *_met_in_header(soap_part, parsed.user_message)} - mode.policy.quirks
         if strange:
             raise ProcessingModeMismatch(
@@ -233,7 +234,13 @@ class Receiver:
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
         """G7: unwrap the content key."""
-        return wsse.decrypt_key(authenticated, self._identity.decrypter)
+        return wsse.decrypt_key(
+            authenticated, self._addressed(authenticated.user_message).decrypter
+        )
+
+    def _addressed(self, message: UserMessage) -> Identity:
+        """Whose of ours the message is, by the name in To; our first where it is nobody's."""
+        return self._identity.named(message.to_party.party_id.value)
 
     def open_part(self, decrypted: DecryptedUserMessage, content_id: str) -> PartOpener:
         """Begin decrypting and digesting one part."""
@@ -330,11 +337,15 @@ class Receiver:
     def _check_agreement(self, message: UserMessage) -> None:
         """G10, the part that the ebMS header decides: one of the P-Modes agreed with the sender must fit."""
         sender = message.from_party.party_id.value
-        if message.to_party.party_id.value != self._identity.party:
+        # An organisation with a name of its own is written to by that name, and by no other of ours.
+        if (
+            message.to_party.party_id.value
+            != self._identity.of_property(message, "finalRecipient").party
+        ):
             raise ProcessingModeMismatch(
                 "the message is for another access point", reason="pmode.to"
             )
-        if sender == self._identity.party:
+        if self._identity.is_own(sender) and not self._identity.wrote(message, self._served):
             raise ProcessingModeMismatch("the message names us as its sender", reason="pmode.from")
         select_mode(self._agreements.agreed_with(sender), message)
 
@@ -514,7 +525,7 @@ class Receiver:
         )
         failpoint("R10")
         suite = self._suite_for(verified)
-        signer = fingerprint(self._identity.signer_for(suite).certificate)
+        signer = fingerprint(self._addressed(verified.user_message).signer_for(suite).certificate)
         await record_receipt(tx, new.id, receipt, signer=signer, at=now)
 
     async def _commit(
@@ -548,7 +559,7 @@ class Receiver:
             verified,
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._identity.signer_for(suite),
+            signer=self._addressed(verified.user_message).signer_for(suite),
             suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )
@@ -571,7 +582,7 @@ class Receiver:
             ],
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._identity.signer_for(suite),
+            signer=self._addressed(repetition.user_message).signer_for(suite),
             suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )

@@ -38,6 +38,8 @@ class Intake:
     message_id: str | None = None
     party: str | None = None
     certificate: str | None = None
+    addressed_to: str = ""
+    """The party in To, where the sender is known: who answers is whom it wrote to."""
     suite: SecuritySuite | None = None
     """What an answer is signed with, once the generation of the message is known."""
 
@@ -139,7 +141,7 @@ class Refuser:
         )
         suite = intake.suite or self._suite
         if known and suite.signed_errors:
-            signer = self._identity.signer_for(suite)
+            signer = self._identity.named(intake.addressed_to).signer_for(suite)
             body = sign_signal(messaging, signer=signer, suite=suite, ids=ids)
         else:
             body = soap.write_envelope(messaging, soap.write_body(ids.body))

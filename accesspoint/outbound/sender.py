@@ -364,7 +364,7 @@ class Sender:
             endpoint=endpoint,
             partner=partner,
             signed_at=signed_at,
-            identity=self._identity,
+            identity=self._identity.acting_for(row["original_sender"]),
             payloads=self._payloads,
             ids=self._ids,
         )

@@ -1,5 +1,6 @@
 """Who we are and what is agreed with whom, from the configuration of partners."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,19 @@ from as4_stage import Pki
 from accesspoint.config import ConfigurationProblem
 from accesspoint.config_partner import Partner
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
-from accesspoint.identity import Agreements, build_agreements, with_quirks
+from accesspoint.identity import (
+    Agreements,
+    Identity,
+    build_agreements,
+    load_identity,
+    with_quirks,
+)
+from accesspoint.trust import common_name
 from envelope import names
-from envelope.messaging import Party, PartyId
+from envelope.messaging import CollaborationInfo, Party, PartyId, Property, Service, UserMessage
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, Quirk, TokenForm
+from keys.errors import KeyStoreError
+from keys.store import KeyStore, write_keystore
 
 
 def partner(**settings: Any) -> Partner:
@@ -114,3 +124,78 @@ def test_two_entries_for_one_access_point_must_agree_about_it(pki: Pki) -> None:
     with pytest.raises(ConfigurationProblem) as caught:
         build_agreements({"one": entry, "two": other})
     assert "two is the access point" in caught.value.render()
+
+
+TOWN, REGION = "0088:5790000000012", "0088:5790000000036"
+
+
+def _message(*, sender: str, party: str, recipient: str | None = None) -> UserMessage:
+    values = {"originalSender": sender, "finalRecipient": recipient}
+    return UserMessage(
+        message_id="m@x", timestamp="2026-11-21T10:00:00Z",
+        from_party=Party(PartyId(party, None), "role"), to_party=Party(PartyId("to", None), "role"),
+        collaboration_info=CollaborationInfo(Service("s", None), "a", "c"),
+        message_properties=tuple(Property(name, value, None) for name, value in values.items() if value),
+        parts=(),
+    )  # fmt: skip
+
+
+def _hosting(pki: Pki) -> Identity:
+    """The municipality's identity, with a region that has the clinic's keys as its own."""
+    return replace(identity_of(pki.municipality), hosted={REGION: identity_of(pki.clinic)})
+
+
+def test_an_organisation_with_keys_of_its_own_acts_under_its_own_name(pki: Pki) -> None:
+    identity = _hosting(pki)
+    assert identity.acting_for(REGION).party == CLINIC.access_point
+    assert identity.acting_for(TOWN) is identity
+    assert identity.named(CLINIC.access_point).signer is identity.hosted[REGION].signer
+    assert identity.named("somebody else") is identity
+    assert set(identity.certificates) == {pki.municipality.certificate, pki.clinic.certificate}
+
+
+def test_it_is_written_to_by_that_name(pki: Pki) -> None:
+    identity = _hosting(pki)
+    for recipient, party in ((REGION, CLINIC.access_point), (TOWN, MUNICIPALITY.access_point)):
+        message = _message(sender=TOWN, party="p", recipient=recipient)
+        assert identity.of_property(message, "finalRecipient").party == party
+    assert identity.of_property(_message(sender=TOWN, party="p"), "finalRecipient") is identity
+
+
+@pytest.mark.parametrize(
+    ("sender", "party", "wrote"),
+    [
+        (TOWN, MUNICIPALITY.access_point, True),
+        (REGION, CLINIC.access_point, True),
+        (REGION, MUNICIPALITY.access_point, False),
+        (TOWN, CLINIC.access_point, False),
+        ("0088:5790000000029", MUNICIPALITY.access_point, False),
+    ],
+)
+def test_a_message_from_us_is_one_that_an_organisation_of_ours_wrote_under_its_name(
+    pki: Pki, sender: str, party: str, wrote: bool
+) -> None:
+    identity = _hosting(pki)
+    glns = {one.removeprefix("0088:") for one in (TOWN, REGION)}
+    message = _message(sender=sender, party=party)
+    assert identity.is_own(party)
+    assert identity.wrote(message, glns) is wrote
+
+
+def test_two_names_that_are_one_are_refused(pki: Pki, tmp_path: Path) -> None:
+    keys = write_keystore(tmp_path / "keys", message=pki.municipality, tls=pki.clinic)
+    other = write_keystore(tmp_path / "other", message=pki.municipality, tls=pki.clinic)
+    configuration = _Served((_Organisation("5790000000036", other),))
+    with pytest.raises(KeyStoreError, match="one common name"):
+        load_identity(configuration, KeyStore.load(keys), common_name)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class _Organisation:
+    gln: str
+    keys: Path
+
+
+@dataclass(frozen=True)
+class _Served:
+    served: tuple[_Organisation, ...]
