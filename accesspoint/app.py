@@ -16,6 +16,8 @@ import structlog
 from aiohttp import web
 from cryptography import x509
 
+from accesspoint.addressing.configured import build_addressing
+from accesspoint.addressing.service import AddressingService
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.api.exchanges import Exchanges
 from accesspoint.api.routes import Api
@@ -101,6 +103,7 @@ class AccessPoint:
         self.bundles: Bundles | None = None
         self.consumer: Consumer | None = None
         self.directory: Directory | None = None
+        self.addressing: AddressingService | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self._tasks: list[Callable[[], Awaitable[None]]] = []
@@ -304,13 +307,9 @@ class AccessPoint:
 
     def _build_submit(self) -> Submit:
         return Submit(
-            payloads=self.payloads,
-            reporter=self.reporter,
-            clock=self.clock,
-            ids=self.ids,
-            domain=self.domain,
-            lane_of=self.lanes.lane_of,
-        )
+            payloads=self.payloads, reporter=self.reporter, clock=self.clock, ids=self.ids,
+            domain=self.domain, lane_of=self.lanes.lane_of,
+        )  # fmt: skip
 
     def _build_access_point(self, up: Link[Envelope], stack: AsyncExitStack) -> None:
         """The access point proper: receiver, dispatcher and sender."""
@@ -458,6 +457,9 @@ class AccessPoint:
         )
         self.station_client = await stack.enter_async_context(station_client(self.client_tls))
         self.build_reporting(lambda: session)
+        self.addressing = build_addressing(
+            self.configuration, self.client_tls, lambda: session, self.clock
+        )
         self.build_stations(stack)
         await self.serve(stack)
 
@@ -483,6 +485,7 @@ class AccessPoint:
             handler=self.handler,
             clock=self.clock,
             directory=self.directory,
+            addressing=self.addressing,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from accesspoint.config_directory import Directory
+from accesspoint.config_directory import Addressing, Directory
 from accesspoint.config_organisation import Organisation, Sharing
 from accesspoint.config_partner import Partner, no_gln_twice
 from accesspoint.config_validation import Validation
@@ -448,6 +448,7 @@ class Configuration(Table):
     trust: Trust = Trust()
     tls: Tls = Tls()
     directory: Directory | None = None
+    addressing: Addressing | None = None
     partners: Annotated[Mapping[str, Partner], AfterValidator(no_gln_twice)] = Field(
         default_factory=dict
     )

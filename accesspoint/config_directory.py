@@ -1,11 +1,11 @@
-"""What the configuration says of the network's directory: where receivers are looked up, and how long that is remembered."""
+"""What the configuration says of finding receivers: the directory, how long it is remembered, the addressing service."""
 
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from accesspoint.config_values import Duration, Endpoint, Network, Table, Text, Url
+from accesspoint.config_values import Duration, Endpoint, HttpsUrl, Network, Table, Text, Url
 from envelope.names import TRANSPORT_AS4_V1
 
 
@@ -48,3 +48,14 @@ class Directory(Table):
                 'needs networks: those that publishers and access points may be in, such as ["10.0.0.0/8"]'
             )
         return self
+
+
+class Addressing(Table):
+    """The addressing service (EAS), which an end-user application asks who the right receiver is.
+
+    Tokens for it are those of `client_id`, enrolled with the certificate that we present in TLS.
+    """
+
+    endpoint: HttpsUrl
+    token_endpoint: HttpsUrl
+    client_id: Text

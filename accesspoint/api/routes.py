@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from accesspoint.addressing.service import AddressingService
 from accesspoint.api.acknowledging import Acknowledging
 from accesspoint.api.answers import problem, whole
 from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
@@ -53,6 +54,7 @@ class Api:
         handler: MessageServiceHandler | None = None,
         clock: Clock | None = None,
         directory: Directory | None = None,
+        addressing: AddressingService | None = None,
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         """`admit` raises StorageFull while nothing new may be taken in.
@@ -78,6 +80,7 @@ class Api:
             clock=clock or SystemClock(),
             application=application,
             admit=admit,
+            addressing=addressing,
         )
         self._stopping = False
 

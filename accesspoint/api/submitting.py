@@ -19,10 +19,14 @@ from typing import Final
 import structlog
 from aiohttp import web
 
+from accesspoint.addressing.client import AddressingFailed
+from accesspoint.addressing.service import AddressingService
 from accesspoint.api.answers import problem
 from accesspoint.api.queries import Json
+from accesspoint.api.recipients import Recipients
 from accesspoint.clock import Clock
 from accesspoint.failpoints import failpoint
+from accesspoint.problems import find_problem
 from accesspoint.stations import Bells, Commit
 from accesspoint.stations.document import Document
 from accesspoint.stations.end_user_application import (
@@ -50,16 +54,18 @@ class Submitting:
         clock: Clock,
         application: EndUserApplication | None,
         admit: Callable[[], None],
+        addressing: AddressingService | None = None,
     ) -> None:
         self._database = database
         self._bells = bells
         self._clock = clock
         self._application = application
         self._admit = admit
+        self._recipients = None if application is None else Recipients(application, addressing)
 
     async def submit(self, request: web.Request) -> web.Response:
         """Accept a message for sending: 202, or 200 with `repeated` for a request that was answered before."""
-        if self._application is None:
+        if self._application is None or self._recipients is None:
             return problem(
                 404, "no-end-user-application", "No end-user application runs on this node."
             )
@@ -72,7 +78,11 @@ class Submitting:
         if key is not None and (known := await self._find(key)) is not None:
             return await self._answer_again(self._application, known, digest)
         try:
-            submission, commit = await self._application.submit(data, to=to)
+            receiver = None if to is None else await self._recipients.resolve(to, data)
+            submission, commit = await self._application.submit(data, to=receiver)
+        except AddressingFailed as failed:
+            status = find_problem(failed.slug).http_status
+            return problem(status, failed.slug, "; ".join((failed.detail, *failed.outcomes)))
         except SubmissionRefused as refused:
             findings = [
                 {

@@ -50,3 +50,61 @@ def lookup(
             as_json=form is Format.JSON,
         )
     )
+
+
+address = typer.Typer(
+    help="Who the right receiver is, by the addressing service.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@address.command("find")
+def address_find(
+    sor: Annotated[
+        list[str] | None, typer.Option("--sor", help="A SOR id; may be given several times.")
+    ] = None,
+    gp: Annotated[str | None, typer.Option("--gp", help="The ydernummer of a practice.")] = None,
+    postal_code: Annotated[
+        list[str] | None,
+        typer.Option("--postal-code", help="List practices; may be given several times."),
+    ] = None,
+    patient: Annotated[
+        bool,
+        typer.Option("--patient", help="The own practice of a patient, read from standard input."),
+    ] = False,
+    document: Annotated[
+        str | None, typer.Option("--document", help="Only who takes this DOCUMENTID.")
+    ] = None,
+    config: ConfigOption = None,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Ask the addressing service who the right receiver is.
+
+    A patient number is read from standard input, so that it stands in no history and in no list of processes.
+    `accesspoint send FILE --to SOR` asks by itself.
+
+    \b
+    Examples:
+      accesspoint address find --sor 900000000000024
+      accesspoint address find --gp 099999 --format json
+      accesspoint address find --postal-code 9990 --postal-code 9991
+      accesspoint address find --patient --config accesspoint.toml < number.txt
+
+    \b
+    Exit codes: 0 found, 1 nobody is registered, 2 usage, 3 configuration, 4 refused, 5 the service
+      does not answer or no network runs, 7 no token was given.
+    """
+    from accesspoint.cli import address as verb
+
+    raise typer.Exit(
+        verb.run(
+            config,
+            sor=sor or (),
+            ydernummer=gp,
+            postal_codes=postal_code or (),
+            patient=patient,
+            document=document,
+            as_json=form is Format.JSON,
+        )
+    )

@@ -10,7 +10,7 @@ import typer
 
 from accesspoint import __version__
 from accesspoint.cli.conformance_verbs import conformance
-from accesspoint.cli.directory_verbs import lookup
+from accesspoint.cli.directory_verbs import address, lookup
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, acknowledge, messages
 from accesspoint.cli.partner import partner
@@ -31,6 +31,7 @@ network = typer.Typer(
     help="The EHMI network in miniature.", no_args_is_help=True, rich_markup_mode=None
 )
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(address, name="address")
 app.add_typer(messages, name="messages")
 app.command()(acknowledge)
 app.add_typer(network, name="network")
@@ -198,7 +199,9 @@ def send(
     ],
     to: Annotated[
         str | None,
-        typer.Option("--to", help="GLN of the receiver; default: the one the message names."),
+        typer.Option(
+            "--to", help="GLN, SOR id or name of the receiver; default: the one the message names."
+        ),
     ] = None,
     config: ConfigOption = None,
     watch_it: Annotated[
@@ -217,6 +220,7 @@ def send(
     Examples:
       accesspoint send result.json
       accesspoint send result.json --to 5790000000029 --no-watch
+      accesspoint send result.json --to 900000000000024
       accesspoint send - --config accesspoint.toml < result.xml
 
     \b

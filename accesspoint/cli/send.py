@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from envelope.ehmi import check_gln
 from envelope.errors import SbdRefused
 
 MOST_FINDINGS: Final = 20
+_LIKE_GLN: Final = re.compile(r"[0-9:]{1,14}|0088:.*", re.ASCII)
+"""What is meant as a GLN: a SOR id has 15 digits and more, and a name is not made of digits."""
 _ENDS: Final = frozenset({"not-sent", "uncertain", "refused", "not-acknowledged"})
 _ANSWERS: Final = {
     "receipt": "receipt",
@@ -37,7 +40,7 @@ def run(
     idempotency_key: str | None = None,
 ) -> int:
     """Send the file; the exit status."""
-    if to is not None and not _is_gln(to):
+    if to is not None and _LIKE_GLN.fullmatch(to) and not _is_gln(to):
         sys.stderr.write(f"{to} is not a GLN (thirteen digits with a check digit)\n")
         return ExitStatus.USAGE
     try:

@@ -267,6 +267,12 @@ class Scenery:
                 "networks": ["127.0.0.0/8"],
                 "transport_profiles": [transport_profile_of(plan.generation)],
             },
+            "addressing": {
+                "endpoint": network["addressing"],
+                "token_endpoint": network["token"],
+                # Each process has a certificate of its own, so that it asks as one of its stations.
+                "client_id": device_ids(plan.organisation)[plan.stations[0]],
+            },
             "delivery_status": {
                 "endpoint": network["status"],
                 "token_endpoint": network["token"],

@@ -73,6 +73,7 @@ class Surroundings:
             "nameserver": f"{host}:{port}",
             "status": self.network.status_url,
             "token": self.network.token_url,
+            "addressing": self.network.addressing_url,
             "crl_urls": f"{self.network.crl_url} {self.network.root_crl_url}",
         }
 

@@ -81,7 +81,7 @@ def build_machines(
     scenery.write_keys(plans)
     nowhere = {
         "zone": "drill.invalid", "nameserver": "127.0.0.1:53", "crl_urls": "http://crl.invalid/",
-        "status": "https://status.invalid/fhir", "token": "https://status.invalid/token",
+        "status": "https://status.invalid/fhir", "token": "https://status.invalid/token", "addressing": "https://eas.invalid/fhir",
     }  # fmt: skip
     listen = {"as4": "127.0.0.1:0", "api": "127.0.0.1:0"}
 

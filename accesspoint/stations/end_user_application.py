@@ -117,7 +117,7 @@ class EndUserApplication:
         self._ids = ids
         self._organisation = organisation
         self._served = served
-        self._known = known
+        self._known = dict(known)
         self._readdress = readdress
         self._acknowledge = acknowledge
         self._systems = systems
@@ -125,6 +125,19 @@ class EndUserApplication:
         self._judge = judge or Judge()
         self._limits = limits
         self.down: Link[Document]
+
+    def find_addresses(self, wanted: str) -> list[Address]:
+        """The known addresses that have this SOR id, or this name in any case."""
+        name = wanted.strip().casefold()
+        return [
+            one
+            for one in self._known.values()
+            if one.sor == wanted or (one.name or "").casefold() == name
+        ]
+
+    def learn(self, address: Address) -> None:
+        """Know one more address, as long as this process lives."""
+        self._known.setdefault(address.gln, address)
 
     async def submit(self, data: bytes, *, to: str | None = None) -> tuple[Submission, Commit]:
         """Accept a MedCom FHIR message for sending to GLN `to`, or to whom the message names.

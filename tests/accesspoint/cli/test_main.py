@@ -29,6 +29,7 @@ VERBS = [
     ("docs",),
     ("explain",),
     ("lookup",),
+    ("address", "find"),
     ("messages", "list"),
     ("messages", "show"),
     ("messages", "retry"),

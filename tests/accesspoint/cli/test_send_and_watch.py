@@ -85,7 +85,7 @@ def test_other_content_under_a_used_identifier_is_refused(
     assert f"  do: accesspoint watch {identifier}   shows the earlier submission\n" in ended.err
 
 
-@pytest.mark.parametrize("gln", ["abc", "5790000000013", "579000000002", "0088:5790000000029"])
+@pytest.mark.parametrize("gln", ["5790000000013", "579000000002", "0088:5790000000029"])
 def test_what_is_no_gln_is_usage(invoke: Invoke, gln: str) -> None:
     told = f"{gln} is not a GLN (thirteen digits with a check digit)\n"
     assert invoke("send", __file__, "--to", gln) == Ended(2, "", told)
@@ -195,3 +195,27 @@ def test_watch_follows_both_nodes_of_the_network_that_runs_now(
         assert {"municipality", "clinic"} <= {word for line in lines for word in line.split()}
         assert interrupt(watching).status == 130
         assert interrupt(sent, signal.SIGINT).status == 0
+
+
+@pytest.mark.parametrize("to", ["900000000000024", "lægehuset eksempel"])
+def test_a_receiver_may_be_named_by_sor_id_or_name(
+    network: Network, invoke: Invoke, sender: list[object], to: str
+) -> None:
+    ended = invoke("send", network.message(f"{len(to)}.json"), "--to", to, "--no-watch", *sender)
+
+    assert (ended.status, ended.err) == (0, "")
+    assert "5790000000012 → 5790000000029" in ended.out
+
+
+def test_a_sor_id_that_is_unknown_here_is_asked_of_the_addressing_service(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    # A clinic that SOR knows and that receives nothing, and one that nobody knows.
+    for sor, said in (("900000000000057", "4b: "), ("900000000000099", "4a: ")):
+        ended = invoke("send", network.message(f"{sor}.json"), "--to", sor, *sender)
+        assert (ended.status, ended.out) == (1, "")
+        assert "addressing-not-found" in ended.err
+        assert said in ended.err
+    ended = invoke("send", network.message("nobody.json"), "--to", "Ingen", *sender)
+    assert ended.status == 1
+    assert "receiver-unknown" in ended.err

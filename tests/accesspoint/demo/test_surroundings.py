@@ -95,7 +95,8 @@ def test_what_is_written_is_a_configuration_without_problems(base: Path, apart: 
     plans = plan_nodes(base, apart=apart)
     ports = _station_ports(plans)
     network = {"zone": "z", "nameserver": "127.0.0.1:5", "status": "https://127.0.0.1:6/fhir",
-               "token": "https://127.0.0.1:7/token", "crl_urls": "http://127.0.0.1:8/a http://127.0.0.1:8/b"}  # fmt: skip
+               "token": "https://127.0.0.1:7/token", "addressing": "https://127.0.0.1:9/fhir",
+               "crl_urls": "http://127.0.0.1:8/a http://127.0.0.1:8/b"}  # fmt: skip
     for plan in plans:
         plan.directory.mkdir(parents=True)
         link = {"url": "https://127.0.0.1:9", "certificate": "x.pem"}
