@@ -289,15 +289,10 @@ class AccessPoint:
     def _build_handler(self) -> MessageServiceHandler:
         waiting = self.configuration.acknowledging
         handler = MessageServiceHandler(
-            database=self.database,
-            payloads=self.payloads,
-            reporter=self.reporter,
-            clock=self.clock,
-            ids=self.ids,
-            peppol_receivers=self.configuration.peppol_receivers,
-            sharing=self.sharing,
-            alert=waiting.alert,
-        )
+            database=self.database, payloads=self.payloads, reporter=self.reporter, clock=self.clock,
+            ids=self.ids, peppol_receivers=self.configuration.peppol_receivers,
+            sharing=self.sharing, alert=waiting.alert,
+        )  # fmt: skip
         watch = AcknowledgementWatch(
             database=self.database, handler=handler, reporter=self.reporter, bells=self.bells, clock=self.clock,
             patience=Patience(waiting.resend, waiting.resends, waiting.alert),
