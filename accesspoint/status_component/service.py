@@ -128,7 +128,8 @@ class StatusService:
         if not found.matches:
             raise Refusal(404, "not-found", "no such AuditEvent, or not one of yours")
         position = found.matches[0][1]
-        return _fhir(200, (await self.store.of_positions([position]))[position])
+        _, text = (await self.store.of_positions([position]))[position]
+        return web.Response(body=text, content_type=FHIR_JSON)
 
     async def _search(self, request: web.Request) -> web.Response:
         seen = self._seen(self._grant(request, "s"))
@@ -154,8 +155,8 @@ class StatusService:
             bundle["total"] = found.total
         bundle["entry"] = [
             {
-                "fullUrl": f"{base}/{resources[position]['id']}",
-                "resource": resources[position],
+                "fullUrl": f"{base}/{resources[position][0]}",
+                "resource": orjson.Fragment(resources[position][1]),
                 "search": {"mode": "match"},
             }
             for _, position in found.matches

@@ -165,13 +165,14 @@ class EventStore:
         rows = await self.database.fetch(_STORED + "WHERE e.seq > $1 ORDER BY e.seq", after)
         return [_report(row) for row in rows]
 
-    async def of_positions(self, positions: Collection[int]) -> dict[int, Resource]:
-        """Return the resources at these positions."""
+    async def of_positions(self, positions: Collection[int]) -> dict[int, tuple[str, bytes]]:
+        """Return the id and the JSON of the reports at these positions."""
         rows = await self.database.fetch(
-            "SELECT seq, body FROM resources WHERE seq IN (SELECT value FROM json_each($1))",
+            "SELECT e.seq, e.id, r.body FROM events e JOIN resources r ON r.seq = e.seq"
+            " WHERE e.seq IN (SELECT value FROM json_each($1))",
             orjson.dumps(list(positions)).decode(),
         )
-        return {row["seq"]: unpack(row["body"]) for row in rows}
+        return {row["seq"]: (row["id"], zlib.decompress(row["body"])) for row in rows}
 
     async def of_exchange(self, message_identifiers: Collection[str]) -> list[StoredReport]:
         """Return the reports about these messages and about everything that answers them, and so on."""

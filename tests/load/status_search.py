@@ -345,7 +345,7 @@ async def measure_searches(
 
             found = await store.database.read(work)
             resources = await store.of_positions([position for _, position in found.matches])
-            orjson.dumps([resources[position] for _, position in found.matches])
+            orjson.dumps([orjson.Fragment(resources[position][1]) for _, position in found.matches])
             total: int | None = found.total
             return total
 
@@ -435,7 +435,8 @@ async def run(arguments: argparse.Namespace, directory: Path, console: Console) 
         )
         random, top = Random(3), last["n"] if last else 1
         wanted = sorted({random.randrange(1, top) for _ in range(2 * arguments.rounds)})
-        sample = list((await store.of_positions(wanted)).values())
+        found = await store.of_positions(wanted)
+        sample = [orjson.loads(text) for _, text in found.values()]
         random.shuffle(sample)
         tables = {
             "one station's search": await measure_searches(
