@@ -11,7 +11,7 @@ Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -85,13 +85,15 @@ class SecurityPolicy:
     def allowed_signatures(self) -> frozenset[str]:
         """The signature algorithms with what a quirk adds; a quirk of RSA adds nothing where RSA is not agreed."""
         rsa_384 = self.allows(Quirk.RSA_SHA384) and names.RSA_SHA256 in self.signature_algorithms
-        return self.signature_algorithms | ({names.RSA_SHA384} if rsa_384 else set())
+        return (
+            self.signature_algorithms | {names.RSA_SHA384} if rsa_384 else self.signature_algorithms
+        )
 
     @property
     def allowed_key_transports(self) -> frozenset[str]:
         """The key transports with what a quirk adds; a quirk of RSA adds nothing where RSA is not agreed."""
         mgf1p = self.allows(Quirk.OAEP_MGF1P) and names.RSA_OAEP in self.key_transports
-        return self.key_transports | ({names.RSA_OAEP_MGF1P} if mgf1p else set())
+        return self.key_transports | {names.RSA_OAEP_MGF1P} if mgf1p else self.key_transports
 
 
 EDELIVERY_1_15 = SecurityPolicy()
@@ -173,6 +175,10 @@ class PMode:
     policy: SecurityPolicy = EDELIVERY_1_15
     suite: SecuritySuite = SUITES[Generation.V1_15]
     generations: tuple[Generation, ...] = (Generation.V1_15,)
+    _under: dict[Generation, "PMode"] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `under` gave, since every message asks for it anew."""
 
     def knowing(self, generations: tuple[Generation, ...]) -> "PMode":
         """The same agreement for these generations, the preferred one first."""
@@ -183,9 +189,14 @@ class PMode:
 
         The partner's quirks, and whatever else is agreed with it, stay.
         """
-        current = self.generations[0]
         if self.generations == (generation,):
             return self
+        if generation not in self._under:
+            self._under[generation] = self._restricted_to(generation)
+        return self._under[generation]
+
+    def _restricted_to(self, generation: Generation) -> "PMode":
+        current = self.generations[0]
         if generation is current:
             return replace(self, generations=(generation,))
         policy, suite = POLICIES[generation], SUITES[generation]
