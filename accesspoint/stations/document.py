@@ -53,6 +53,8 @@ class Document:
     original_message_identifier: str | None
     media_type: str
     stored: Stored
+    original_bundle_identifier: str | None = None
+    """Where known, the Bundle.id of the message that this acknowledgement answers."""
 
     @property
     def document_type(self) -> DocumentType:

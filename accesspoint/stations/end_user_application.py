@@ -9,7 +9,7 @@ Spec: MedCom FHIR Acknowledgement 2.0; reliable messaging for FHIR messages (med
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Final, cast
@@ -176,9 +176,22 @@ class EndUserApplication:
             stored=Stored("", len(data), ""),
         )
         self._check_sendable(unstored)
-        document = unstored.standing_at(await self._payloads.aside(partial(self._store, data)))
+        stands = await self._payloads.aside(partial(self._store, data))
+        document = replace(
+            unstored, stored=stands, original_bundle_identifier=await self._find_answered(unstored)
+        )
         warnings = tuple(f for f in findings if f.severity != "error")
         return Submission(document, warnings, notes), await self._send(document)
+
+    async def _find_answered(self, document: Document) -> str | None:
+        """The Bundle.id of the message that an acknowledgement answers, where it was received here."""
+        if document.original_message_identifier is None:
+            return None
+        row = await self._database.fetch_one(
+            "SELECT bundle_identifier FROM documents WHERE direction = 'in' AND message_identifier = $1 AND sender = $2",
+            document.original_message_identifier, document.receiver.gln,
+        )  # fmt: skip
+        return None if row is None else row["bundle_identifier"] or None
 
     def note_conflict(self, message_identifier: str, event_code: str, problem: str) -> Commit:
         """Put into the journal that one identifier or key was used for two things, which somebody must look into."""
@@ -485,6 +498,7 @@ class EndUserApplication:
             patient_id=None,
             statistical_postfix=code,
             original_message_identifier=document.message_identifier,
+            original_bundle_identifier=document.message_envelope_identifier,
             media_type=fhir.MIME_TYPES[message.format],
             stored=self._store(fhir.serialize(bundle, message.format)),
         )

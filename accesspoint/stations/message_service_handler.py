@@ -112,7 +112,10 @@ class MessageServiceHandler:
         """
         now = self._clock.now()
         header = envelope_for_message(
-            document, instance_identifier=self._ids.uuid(), created_at=now
+            document,
+            instance_identifier=self._ids.uuid(),
+            created_at=now,
+            original_envelope=document.original_bundle_identifier,
         )
 
         async def work(tx: Transaction) -> None:

@@ -518,6 +518,24 @@ async def test_a_bundle_identifier_used_for_another_message_is_refused_and_set_a
     assert sorted(row["state"] for row in states) == ["set-aside", "waiting"]
 
 
+async def test_an_answer_names_the_bundle_that_it_answers_whoever_made_it(
+    parts: Parts, receiver: Application
+) -> None:
+    await receiver.receive(document(parts))
+    made = fhir.build_acknowledgement(
+        fhir.read_message(message()),
+        code="ok",
+        bundle_id=parts.ids.uuid(),
+        message_id=parts.ids.uuid(),
+        provenance_id=parts.ids.uuid(),
+        outcome_id=parts.ids.uuid(),
+        at=AT,
+    )
+    await receiver.submit(fhir.serialize(made, "json"))
+    answered = [item.original_bundle_identifier for item in receiver.down.taken]
+    assert answered == [BUNDLE, BUNDLE]
+
+
 async def test_an_acknowledgement_that_came_before_is_not_shown_again_and_settles_nothing_new(
     parts: Parts, sender: Application
 ) -> None:

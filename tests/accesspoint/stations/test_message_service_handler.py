@@ -557,10 +557,12 @@ async def test_a_fhir_acknowledgement_names_what_it_answers(parts: Parts, handle
         event_code="acknowledgement-message",
         definition_version="2.0",
         original_message_identifier=OTHER_MESSAGE,
+        original_bundle_identifier=BUNDLE,
         message_identifier="answer",
     )
     header = await handler.send(answer)
     assert header.scope("ORIGINALMESSAGEIDENTIFIER") == OTHER_MESSAGE
+    assert header.scope("ORIGINALMESSAGEENVELOPEIDENTIFIER") == BUNDLE
     assert header.scope("PATIENTID") is None
     row = await parts.one("SELECT * FROM journal")
     assert (row["subject"], row["message_identifier"]) == (OTHER_MESSAGE, "answer")
