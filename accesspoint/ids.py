@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from accesspoint.clock import Clock
 
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS: Final = [first + second for first in _ALPHABET for second in _ALPHABET]
 _RANDOM_BITS: Final = 80
 _DOMAIN: Final = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -95,4 +96,4 @@ def random_fraction(ids: Ids) -> float:
 
 def _crockford(number: int) -> str:
     """Write 130 bits (two of them zero) in Crockford's base 32."""
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])

@@ -203,9 +203,12 @@ def _within_bounds_by_count(
     piece has room for more attributes or declarations than one element may have.
     """
     end_tags = heads.count(b"/")
-    if len(heads) - end_tags > limits.elements:
+    elements = len(heads) - end_tags
+    if elements > limits.elements:
         raise _refused("too many elements", "xml.limits")
-    if end_tags >= limits.depth and not _depth_within(pieces, heads, limits.depth):
+    if min(elements - 1, end_tags) >= limits.depth and not _depth_within(
+        pieces, heads, limits.depth
+    ):
         return False
     if data.count(b"xmlns") > limits.distinct_namespaces:
         return False
