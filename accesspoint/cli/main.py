@@ -415,24 +415,30 @@ def network_serve(
         Path | None,
         typer.Option("--topology", help="Which port everything has; default: free ones."),
     ] = None,
+    organisations: Annotated[
+        Path | None,
+        typer.Option("--organisations", help="Who is there; default: those of the demo."),
+    ] = None,
 ) -> None:
-    """Serve SML, SMP, status component, tokens and CRLs.
+    """Serve SML, SMP, EAS, EER, status component, tokens and CRLs.
 
-    Makes throw-away keys and an accesspoint.toml for each organisation, and registers where they will be;
-    the access points are started from these files.
+    Makes throw-away keys and an accesspoint.toml for each organisation that has an access point, and registers
+    where they will be; the access points are started from these files. `accesspoint docs addressing` says what stands
+    in a file of organisations.
 
     \b
     Examples:
       accesspoint network serve --directory ./network
       accesspoint network serve --directory ./network --topology compose/network.toml
+      accesspoint network serve --directory ./network --organisations region.toml
       accesspoint run --config ./network/clinic/accesspoint.toml      in another terminal
 
     \b
-    Exit codes: 0 stopped, 1 failed, 3 topology, or a port is taken, 7 keys or certificates.
+    Exit codes: 0 stopped, 1 failed, 3 topology, organisations, or a port is taken, 7 keys or certificates.
     """
     from accesspoint.cli import network as verb
 
-    raise typer.Exit(verb.run(directory, topology))
+    raise typer.Exit(verb.run(directory, topology, organisations))
 
 
 @settings.command("check")

@@ -11,24 +11,35 @@ import socket
 import sys
 import time
 import tomllib
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography import x509
+
 from accesspoint import __version__, log
 from accesspoint.cli.demo import stop_on_signals
 from accesspoint.clock import SystemClock
 from accesspoint.config import ConfigurationProblem, Finding
-from accesspoint.demo.scenery import ORGANISATIONS, plan_nodes
+from accesspoint.demo.scenery import (
+    ORGANISATIONS,
+    REGISTER,
+    Organisation,
+    organisation_of,
+    plan_nodes,
+)
 from accesspoint.demo.stage import PATIENT, reserve_ports
 from accesspoint.demo.surroundings import Surroundings
 from accesspoint.demo.timeline import Timeline
 from accesspoint.ids import SystemIds
 from accesspoint.network.listening import LOOPBACK
 from accesspoint.network.miniature import Ports
+from accesspoint.network.organisations import Organisations, read_organisations
 from accesspoint.problems import ExitStatus, ProblemRaised
+from keys.store import load_certificate_files
 
 READY_FILE: Final = "network.json"
 _OPTIONAL: Final = frozenset({"endpoint_register", "addressing", "pages"})
@@ -44,19 +55,40 @@ class Topology:
     nodes: dict[str, dict[str, int]]
 
 
-def run(directory: Path, topology: Path | None) -> int:
+def run(directory: Path, topology: Path | None, organisations: Path | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status."""
-    where = free_topology() if topology is None else load_topology(topology)
+    registered = read_organisations(organisations)
+    ours = access_points_of(registered)
+    where = free_topology(ours) if topology is None else load_topology(topology, ours)
     log.configure(level="error")
     require_free(where.network, topology)
-    return asyncio.run(_serve(directory.absolute(), where))
+    elsewhere = {} if organisations is None else _read_certificates(registered, organisations)
+    return asyncio.run(_serve(directory.absolute(), where, registered, elsewhere))
 
 
-def free_topology() -> Topology:
+def access_points_of(registered: Organisations) -> tuple[Organisation, ...]:
+    """The organisations of a file whose access points are run from what is made here; the document register is not."""
+    return tuple(
+        organisation_of(one)
+        for one in registered.organisation
+        if one.access_point and one.url is None and one.key != REGISTER.key
+    )
+
+
+def _read_certificates(registered: Organisations, file: Path) -> dict[str, x509.Certificate]:
+    """The certificates of access points that are elsewhere, by the organisation's key; they stand beside the file."""
+    return {
+        one.key: load_certificate_files([file.parent / one.certificate])[0]
+        for one in registered.organisation
+        if one.certificate is not None
+    }
+
+
+def free_topology(organisations: Sequence[Organisation] = ORGANISATIONS) -> Topology:
     """Any free ports for the network, and ports for the nodes that are free now."""
-    free = iter(reserve_ports(len(ORGANISATIONS) * len(_NODE_KEYS)))
+    free = iter(reserve_ports(len(organisations) * len(_NODE_KEYS)))
     return Topology(
-        Ports(), {o.key: {key: next(free) for key in _NODE_KEYS} for o in ORGANISATIONS}
+        Ports(), {o.key: {key: next(free) for key in _NODE_KEYS} for o in organisations}
     )
 
 
@@ -81,7 +113,7 @@ def require_free(ports: Ports, topology: Path | None) -> None:
                     ) from error
 
 
-def load_topology(path: Path) -> Topology:
+def load_topology(path: Path, organisations: Sequence[Organisation] = ORGANISATIONS) -> Topology:
     """Read network.toml; raises `ConfigurationProblem` with everything that is wrong in it."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -90,7 +122,7 @@ def load_topology(path: Path) -> Topology:
     except ValueError as error:
         raise _wrong(Finding(path.name, str(error))) from error
     expected = {"network": tuple(field.name for field in fields(Ports))}
-    expected |= {organisation.key: _NODE_KEYS for organisation in ORGANISATIONS}
+    expected |= {organisation.key: _NODE_KEYS for organisation in organisations}
     findings = list(_check_names(document, tuple(expected), path.name))
     ports: dict[str, dict[str, int]] = {}
     for table, keys in expected.items():
@@ -116,7 +148,12 @@ def load_topology(path: Path) -> Topology:
     return Topology(Ports(**ports.pop("network")), ports)
 
 
-async def _serve(base: Path, where: Topology) -> int:
+async def _serve(
+    base: Path,
+    where: Topology,
+    registered: Organisations,
+    elsewhere: Mapping[str, x509.Certificate],
+) -> int:
     out, clock = Timeline(sys.stdout), SystemClock()
     stop = stop_on_signals()
     started = time.monotonic()
@@ -124,10 +161,15 @@ async def _serve(base: Path, where: Topology) -> int:
     ready.unlink(missing_ok=True)
     out.say(f"  EHMI network in miniature {__version__}   TEST, on loopback, data in {base}")
     async with AsyncExitStack() as stack:
-        plans = plan_nodes(base, apart=False)
+        ours = access_points_of(registered)
+        plans = plan_nodes(base, apart=False, organisations=ours)
         around = await Surroundings.start(
-            base, plans, stack, clock=clock, ids=SystemIds(clock), keep_reports=True, ports=where.network
+            base, plans, stack, clock=clock, ids=SystemIds(clock), keep_reports=True, ports=where.network,
+            organisations=ours, registered=registered,
         )  # fmt: skip
+        for key, certificate in elsewhere.items():
+            one = registered.of_key(key)
+            around.network.register(f"0088:{one.gln}", one.documents, one.url or "", certificate)
         addresses = around.addresses()
         listen = {
             key: {name: f"{LOOPBACK}:{port}" for name, port in node.items()}
@@ -145,6 +187,7 @@ async def _serve(base: Path, where: Topology) -> int:
         stack.callback(ready.unlink, missing_ok=True)
         ready.write_text(json.dumps(addresses))
         out.say(f"  SML {addresses['nameserver']}   SMP {around.network.smp_url}")
+        out.say(f"  EAS {addresses['addressing']}   EER {around.network.register_url}")
         out.say(f"  EDS {addresses['status']}   tokens {addresses['token']}")
         out.say(f"  track and trace {around.network.pages_url}   code {around.network.pages_code}")
         out.say(f"  ready in {time.monotonic() - started:.1f} s; Ctrl-C ends it\n")

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from accesspoint.generation import KEY_ROLES, transport_profile_of
+from accesspoint.network.organisations import RegisteredOrganisation, read_organisations
 from accesspoint.stations.document import Address
 from accesspoint.toml import write_toml
 from envelope.pmode import Generation
@@ -37,35 +38,40 @@ BACKDATED: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """One organisation of the demo: who it is and what its access point is called."""
+    """One organisation of the demo: who it is, what its access point is called, what it receives.
+
+    `devices` are the device identities of its stations.
+    """
 
     key: str
     address: Address
     cvr: str
     access_point: str
     ydernummer: str | None = None
+    documents: tuple[str, ...] = ()
+    devices: tuple[tuple[str, str], ...] = ()
 
 
-MUNICIPALITY: Final = Organisation(
-    "municipality",
-    Address("5790000000012", "900000000000016", "Eksempel Kommune"),
-    "10000009",
-    "eksempel-kommune-ap-test",
-)
-CLINIC: Final = Organisation(
-    "clinic",
-    Address("5790000000029", "900000000000024", "Lægehuset Eksempel"),
-    "10000017",
-    "laegehuset-ap-test",
-    "099999",
-)
+def organisation_of(registered: RegisteredOrganisation) -> Organisation:
+    """The organisation that a file of organisations describes; ValueError for one without an access point."""
+    if registered.gln is None or registered.access_point is None:
+        raise ValueError(f"{registered.key} has no access point")
+    return Organisation(
+        registered.key,
+        Address(registered.gln, registered.sor, registered.name),
+        registered.cvr,
+        registered.access_point,
+        registered.ydernummer,
+        registered.documents,
+        tuple(registered.device_ids().items()),
+    )
+
+
+_SHIPPED: Final = read_organisations()
+MUNICIPALITY: Final = organisation_of(_SHIPPED.of_key("municipality"))
+CLINIC: Final = organisation_of(_SHIPPED.of_key("clinic"))
 ORGANISATIONS: Final = (MUNICIPALITY, CLINIC)
-REGISTER: Final = Organisation(
-    "register",
-    Address("5790000000043", "900000000000040", "Dokumentregister Eksempel"),
-    "10000025",
-    "dokumentregister-ap-test",
-)
+REGISTER: Final = organisation_of(_SHIPPED.of_key("register"))
 """The document register (EMR), which gets a copy of what the others send; it sends nothing but acknowledgements."""
 KEPT_BY_REGISTER: Final = "60 days"
 
@@ -123,12 +129,16 @@ def _curve_key() -> ec.EllipticCurvePrivateKey:
 
 
 def plan_nodes(
-    base: Path, *, apart: bool, generation: Generation = Generation.V1_15
+    base: Path,
+    *,
+    apart: bool,
+    generation: Generation = Generation.V1_15,
+    organisations: Iterable[Organisation] = ORGANISATIONS,
 ) -> list[NodePlan]:
     """The processes of the demo: one per organisation, or three."""
     groups = (("EUA",), ("MSH",), ("AP",)) if apart else (("EUA", "MSH", "AP"),)
     plans = []
-    for organisation in ORGANISATIONS:
+    for organisation in organisations:
         for group in groups:
             name = organisation.key if len(group) > 1 else f"{organisation.key}-{group[0].lower()}"
             plans.append(NodePlan(name, organisation, group, base / name, generation))
@@ -142,36 +152,40 @@ def plan_register(base: Path, *, generation: Generation = Generation.V1_15) -> N
 
 def device_ids(organisation: Organisation) -> dict[str, str]:
     """The device identities of an organisation's stations, as the status component and the tokens know them."""
-    return {
-        station: str(
-            uuid.uuid5(
-                uuid.NAMESPACE_URL, f"urn:ehmi-accesspoint:demo:{organisation.key}:{station}"
-            )
-        )
-        for station in ("EUA", "MSH", "AP")
-    }
+    return dict(organisation.devices)
 
 
 class Scenery:
     """The directory of one network: its authority, its certificates, its configuration files."""
 
-    def __init__(self, base: Path, authority: DevelopmentAuthority, *, at: datetime) -> None:
+    def __init__(
+        self,
+        base: Path,
+        authority: DevelopmentAuthority,
+        *,
+        at: datetime,
+        organisations: Iterable[Organisation] = ORGANISATIONS,
+    ) -> None:
+        """`organisations` are those that every node can address."""
         self.base = base
+        self.organisations = tuple(organisations)
         self.authority = authority
         self._at = at
         self.anchors = write_certificates(base / "anchors.pem", authority.anchors)
         self.intermediates = write_certificates(base / "intermediates.pem", authority.intermediates)
 
     @classmethod
-    def create(cls, base: Path, *, at: datetime) -> "Scenery":
+    def create(
+        cls, base: Path, *, at: datetime, organisations: Iterable[Organisation] = ORGANISATIONS
+    ) -> "Scenery":
         """Make a new authority in an empty directory, or take up the one that is there."""
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         where = base / "authority"
         if where.exists():
-            return cls(base, load_authority(where), at=at)
+            return cls(base, load_authority(where), at=at, organisations=organisations)
         authority = DevelopmentAuthority.create(at=at)
         write_authority(where, authority)
-        return cls(base, authority, at=at)
+        return cls(base, authority, at=at, organisations=organisations)
 
     def write_keys(self, plans: Iterable[NodePlan]) -> None:
         """Issue what is missing: for each node one certificate for messages and one for TLS, RSA-3072 as OCES3 has it.
@@ -243,7 +257,7 @@ class Scenery:
             "organisation": {"name": address.name, "gln": address.gln, "sor": address.sor},
             "addresses": [
                 {"name": one.address.name, "gln": one.address.gln, "sor": one.address.sor}
-                for one in ORGANISATIONS
+                for one in self.organisations
             ],
             "stations": {"runs": list(plan.stations), "device_ids": device_ids(plan.organisation)},
             "listen": dict(listen),

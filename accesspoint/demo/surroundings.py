@@ -17,7 +17,7 @@ from accesspoint.generation import transport_profile_of
 from accesspoint.ids import Ids
 from accesspoint.network.faults import Fault
 from accesspoint.network.miniature import ANY_PORTS, MiniatureNetwork, Ports
-from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
+from accesspoint.network.organisations import Organisations
 from keys.jwk import OrganisationContext
 from keys.store import load_certificate_files
 
@@ -46,10 +46,18 @@ class Surroundings:
         keep_reports: bool,
         faults: Iterable[Fault] = (),
         ports: Ports = ANY_PORTS,
+        organisations: Iterable[Organisation] = ORGANISATIONS,
+        registered: Organisations | None = None,
     ) -> "Surroundings":
-        """Make or take up the authority, serve the network until `stack` ends, and issue the keys that are missing."""
-        plans = tuple(plans)
-        scenery = await _in_thread(lambda: Scenery.create(base, at=clock.now()))
+        """Make or take up the authority, serve the network until `stack` ends, and issue the keys that are missing.
+
+        `organisations` have access points here; `registered` are all that the network knows, by default those of the
+        file that comes with the program.
+        """
+        plans, organisations = tuple(plans), tuple(organisations)
+        scenery = await _in_thread(
+            lambda: Scenery.create(base, at=clock.now(), organisations=organisations)
+        )
         network = MiniatureNetwork(
             (),
             scenery.authority,
@@ -58,6 +66,7 @@ class Surroundings:
             directory=base if keep_reports else None,
             faults=faults,
             ports=ports,
+            organisations=registered,
         )
         # Both make RSA keys, which is what takes time: side by side.
         async with asyncio.TaskGroup() as group:
@@ -82,7 +91,7 @@ class Surroundings:
 
         `access_points` is `host:port` of each organisation's AS4 endpoint, by the organisation's key.
         """
-        for organisation in ORGANISATIONS:
+        for organisation in self.scenery.organisations:
             self.publish(self.plan_of(organisation, "AP"), access_points[organisation.key])
             address = organisation.address
             context = OrganisationContext(name=address.name or "", sor=address.sor, gln=address.gln)
@@ -96,10 +105,10 @@ class Surroundings:
                 )
 
     def publish(self, plan: NodePlan, access_point: str) -> None:
-        """Tell the network that the organisation of this access point receives everything at `host:port`."""
+        """Tell the network that the organisation of this access point receives what it receives at `host:port`."""
         self.network.register(
             f"0088:{plan.organisation.address.gln}",
-            [kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)],
+            plan.organisation.documents,
             f"https://{access_point}/as4",
             load_certificate_files([plan.published_certificate])[0],
             transport_profile=transport_profile_of(plan.generation),

@@ -56,6 +56,7 @@ class RegisteredOrganisation(Table):
     address: PostalAddress | None = None
     access_point: Text | None = None
     url: HttpsUrl | None = None
+    certificate: Text | None = None
     messages: tuple[Text, ...] = ()
     devices: Mapping[str, Text] = Field(default_factory=dict)
 
@@ -69,6 +70,10 @@ class RegisteredOrganisation(Table):
         if strangers:
             raise ValueError(
                 f"devices has {', '.join(strangers)}; there are: {', '.join(STATIONS)}"
+            )
+        if (self.url is None) != (self.certificate is None):
+            raise ValueError(
+                "url and certificate belong together: an access point that is elsewhere"
             )
         if (self.access_point or self.url) and self.gln is None:
             raise ValueError("an organisation with an access point needs a gln")

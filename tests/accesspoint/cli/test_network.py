@@ -148,3 +148,53 @@ def test_without_a_topology_every_port_of_a_node_is_free_and_its_own() -> None:
     for port in ports:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
+
+
+def test_another_file_of_organisations_fills_the_whole_network(
+    command: Command,
+    invoke: Callable[..., Ended],
+    read_until: Callable[..., list[str]],
+    tmp_path: Path,
+) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from keys.devca import DevelopmentAuthority
+    from keys.store import write_certificates
+
+    elsewhere = DevelopmentAuthority.create(at=datetime.now(UTC) - timedelta(hours=1))
+    write_certificates(tmp_path / "south.pem", [elsewhere.root])
+    (tmp_path / "region.toml").write_text(
+        '[[organisation]]\nkey = "north"\nname = "Nord"\ngln = "5790000000050"\nsor = "900000000000065"\n'
+        'cvr = "10000041"\naccess_point = "nord-ap-test"\n'
+        '[[organisation]]\nkey = "south"\nname = "Syd"\ngln = "5790000000067"\nsor = "900000000000073"\n'
+        'cvr = "10000058"\nydernummer = "011111"\nurl = "https://127.0.0.1:9/as4"\ncertificate = "south.pem"\n'
+    )
+    made = tmp_path / "made"
+    serving = command.start(
+        "network",
+        "serve",
+        "--directory",
+        made,
+        "--organisations",
+        "region.toml",
+        log=tmp_path / "log",
+    )
+    try:
+        said = read_until(serving, "accesspoint run --config", 1)
+        config = made / "north" / "accesspoint.toml"
+        found = invoke("address", "find", "--gp", "011111", "--config", config)
+        looked_up = invoke("lookup", "5790000000067", "--config", config)
+    finally:
+        interrupt(serving)
+
+    assert not (made / "clinic").exists()
+    assert any("  EAS https://127.0.0.1:" in line for line in said)
+    assert (found.status, found.err) == (0, "")
+    assert found.out.startswith(
+        "Syd  SOR 900000000000073  ydernummer 011111\n  GLN 5790000000067\n"
+    )
+    assert (looked_up.status, "https://127.0.0.1:9/as4" in looked_up.out) == (0, True)
+    wrong = invoke(
+        "network", "serve", "--directory", made, "--organisations", tmp_path / "none.toml"
+    )
+    assert (wrong.status, "cannot be read" in wrong.err) == (3, True)
