@@ -13,8 +13,10 @@ from station_parts import RECEIVER, SENDER, Neighbour, Parts
 
 from accesspoint.config import Retention
 from accesspoint.stations.document import Address, Document, Envelope
+from accesspoint.stations.link import Handover, insert_handover
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.relay import NeverTaken
+from accesspoint.stations.reporting import Act
 from accesspoint.stations.sbd_file import header_from_bytes, open_sbd, write_sbd
 from accesspoint.stations.settling import handover_of
 from accesspoint.stations.sharing import Sharing
@@ -171,6 +173,30 @@ async def test_a_message_sent_again_is_shared_once(sender):
         await sender.acknowledge(envelope.header)
     await sender.make_copy()
     assert len(sender.down.taken) == 3
+
+
+async def test_a_copy_that_is_sent_again_says_the_same_of_its_document(sender):
+    document = sender.document()
+    await sender.parts.run(await sender.station.take_document(document))
+    await sender.acknowledge(sender.down.taken[-1].header)
+    await sender.make_copy()
+    first = sender.down.taken[-1].header
+    envelope = sender.down.taken[-1]
+    brought = Handover(
+        "h", "down", "envelope", document.message_identifier, "{}", Act.MSH_PASSED_DOWN, "{}", "application/xml",
+        envelope.stored,
+    )  # fmt: skip
+    await sender.parts.database.run(
+        lambda tx: insert_handover(tx, brought, at=sender.parts.clock.now())
+    )
+    row = await sender.parts.one(
+        "SELECT * FROM envelopes WHERE envelope_id = $1", first.instance_identifier
+    )
+    await sender.parts.run(await sender.station.resend(row, asked=True))
+    again = sender.down.taken[-1].header
+    assert again.instance_identifier != first.instance_identifier
+    about = [read_document_reference(one.scope("XDS-METADATA") or "") for one in (first, again)]
+    assert about[0] == about[1]
 
 
 async def test_a_message_about_nobody_or_of_another_type_is_not_shared(sender):
