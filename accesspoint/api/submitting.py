@@ -26,7 +26,7 @@ from accesspoint.api.queries import Json
 from accesspoint.api.recipients import Recipients
 from accesspoint.clock import Clock
 from accesspoint.failpoints import failpoint
-from accesspoint.problems import find_problem
+from accesspoint.problems import PROBLEMS, find_problem
 from accesspoint.stations import Bells, Commit
 from accesspoint.stations.document import Document
 from accesspoint.stations.end_user_application import (
@@ -96,7 +96,9 @@ class Submitting:
                 }
                 for f in refused.findings
             ]
-            return problem(422, refused.rule, refused.detail, whose="ours", findings=findings)
+            known = PROBLEMS.get(refused.rule)
+            status = 422 if known is None else known.http_status
+            return problem(status, refused.rule, refused.detail, whose="ours", findings=findings)
         answer = _answer(submission)
         failpoint("S1")
         try:

@@ -154,6 +154,9 @@ def describe_refusal(problem: ApiProblem, data: bytes, facts: dict[str, Any]) ->
     lines += [f"  {line}" for line in list_findings(findings)]
     if known is not None:
         lines += [f"  do: {step}" for step in known.do(**told)]
+    else:
+        steps = dict.fromkeys(str(found["do"]) for found in findings if found.get("do"))
+        lines += [f"  do: {step}" for step in list(steps)[:MOST_FINDINGS]]
     return "\n".join(lines) + "\n"
 
 

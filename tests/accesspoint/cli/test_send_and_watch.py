@@ -59,6 +59,7 @@ def test_a_refusal_names_the_rule_and_the_place(
     assert ended.err == (
         "hco-report-status   (ours: the message is not sent)\n"
         "  hco-report-status at Bundle.entry[2].resource.status: the report is not final\n"
+        "  do: Set DiagnosticReport.status to `final`, also in a correction or cancellation.\n"
     )
 
 
