@@ -1,5 +1,6 @@
 """The status component over real mutual TLS: who may report, what is refused, what a station may read."""
 
+import base64
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,12 +9,15 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
+from cryptography.hazmat.primitives import hashes
 from fhir.resources.R4B.bundle import Bundle
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from status_parts import AT, CPR, FACTS, report
 
 from accesspoint.network.faults import Fault
+from accesspoint.status_component.access import SUPPORTER_ROLE
+from accesspoint.store.database import StorageFailure
 from keys.jwk import OrganisationContext, access_token_claims, sign_access_token
 
 SENDER_SCOPE = "EDS system/AuditEvent.crs SOR:900000000000016 GLN:5790009990010"
@@ -122,8 +126,8 @@ async def test_a_token_for_searching_does_not_create(client: Client) -> None:
     assert (await client.post(report(), scope="EDS system/AuditEvent.crs"))[0] == 403
 
 
-def mint(services: Any, scope: str) -> str:
-    """Sign a token for the station with a scope that the authorization server does not grant."""
+def mint(services: Any, scope: str, **changed: Any) -> str:
+    """Sign a token with a scope or claims that the authorization server does not grant; None takes a claim out."""
     claims = access_token_claims(
         issuer=services.authorization.issuer,
         audience=services.authorization.audience,
@@ -135,6 +139,7 @@ def mint(services: Any, scope: str) -> str:
         device_id="fjordby-ap",
         organisation=OrganisationContext("TEST", FACTS.sender_sor, FACTS.sender_gln),
     )
+    claims = {name: value for name, value in (claims | changed).items() if value is not None}
     return sign_access_token(claims, services.authorization._key)
 
 
@@ -156,6 +161,116 @@ async def test_the_scope_decides_what_a_token_allows(
 
     assert (await client.post(report(), token=token))[0] == create
     assert (await client.call("GET", "/AuditEvent", token=token))[0] == search
+
+
+USER = "EDS user/AuditEvent.rs"
+SUBSTANTIAL = {
+    "acr": "https://data.gov.dk/concept/core/nsis/loa/Substantial",
+    "ehmi:eer:device_id": None,
+}
+
+
+async def found(client: Client, token: str, query: str = "") -> list[str]:
+    status, bundle, _ = await client.call("GET", f"/AuditEvent?{query}", token=token)
+    assert status == 200, bundle
+    return [
+        entity["what"]["identifier"]["value"]
+        for entry in bundle["entry"]
+        for entity in entry["resource"]["entity"]
+        if entity["type"]["code"] == "ehmiMessage"
+    ]
+
+
+async def reported(client: Client) -> None:
+    """One message about the test person, one about somebody else, one between others."""
+    store = client.services.store
+    for facts in (
+        FACTS,
+        replace(FACTS, message_identifier="m-2", patient_id="0101010101"),
+        replace(FACTS, message_identifier="m-3", patient_id=None, sender_sor="7", receiver_sor="8"),
+    ):
+        await store.add(report(facts), received_at=AT)
+
+
+async def test_a_citizen_sees_what_is_about_the_own_number(client: Client) -> None:
+    await reported(client)
+    token = mint(client.services, USER, cpr=CPR, **SUBSTANTIAL)
+
+    assert await found(client, token) == ["m-1"]
+    assert await found(client, token, "cpr=0101010101") == []
+    foreign = (await client.services.store.reports())[1].resource["id"]
+    assert (await client.call("GET", f"/AuditEvent/{foreign}", token=token))[0] == 404
+    assert (await client.post(report(), token=token))[0] == 403
+
+
+async def test_a_supporter_sees_the_organisations_of_the_own_company(client: Client) -> None:
+    await reported(client)
+    client.services.status._organisations_of = {"11223344": ["8"]}.__getitem__
+    claims = {"cvr": "11223344", "priv": [SUPPORTER_ROLE], **SUBSTANTIAL}
+
+    assert await found(client, mint(client.services, USER, **claims)) == ["m-3"]
+    without = mint(client.services, USER, **(claims | {"priv": ["another"]}))
+    status, outcome, _ = await client.call("GET", "/AuditEvent", token=without)
+    assert (status, outcome["issue"][0]["expression"]) == (403, ["token.priv"])
+
+
+@pytest.mark.parametrize("acr", [None, "https://data.gov.dk/concept/core/nsis/loa/Low"])
+async def test_a_user_of_little_assurance_sees_nothing(client: Client, acr: str | None) -> None:
+    token = mint(client.services, USER, cpr=CPR, **(SUBSTANTIAL | {"acr": acr}))
+
+    status, outcome, _ = await client.call("GET", "/AuditEvent", token=token)
+
+    assert (status, outcome["issue"][0]["expression"]) == (403, ["token.acr"])
+
+
+async def test_a_token_bound_in_plain_base64_is_as_good(client: Client) -> None:
+    thumbprint = client.services.station.issued.certificate.fingerprint(hashes.SHA256())
+    plain = base64.b64encode(thumbprint).decode()
+    token = mint(client.services, SENDER_SCOPE, cnf={"x5t#S256": plain})
+
+    assert (await client.post(report(), token=token))[0] == 201
+
+
+async def test_pages_follow_each_other_without_the_search_in_their_address(client: Client) -> None:
+    for number in range(5):
+        await client.post(report(replace(FACTS, message_identifier=f"m-{number}")))
+    token = mint(client.services, SENDER_SCOPE)
+    pages, path = [], "/AuditEvent?_count=2&cpr=" + CPR
+    while path:
+        status, bundle, _ = await client.call("GET", path, token=token)
+        assert status == 200
+        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        assert CPR not in json.dumps(links)
+        pages.append([entry["resource"]["id"] for entry in bundle["entry"]])
+        path = links.get("next", "").removeprefix(client.services.status_url)
+
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert len({one for page in pages for one in page}) == 5
+
+
+async def test_a_page_is_its_owners_and_no_other(client: Client) -> None:
+    for number in range(3):
+        await client.post(report(replace(FACTS, message_identifier=f"m-{number}")))
+    _, bundle, _ = await client.call("GET", "/AuditEvent?_count=1")
+    path = bundle["link"][1]["url"].removeprefix(client.services.status_url)
+    another = mint(client.services, SENDER_SCOPE, **{"ehmi:eer:device_id": "another"})
+
+    assert (await client.call("GET", path, token=another))[0] == 403
+    assert (await client.call("GET", path[:-4] + "AAA="))[0] == 410
+
+
+async def test_while_nothing_can_be_stored_nothing_is_promised(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> Any:
+        raise StorageFailure("the disk is away")
+
+    monkeypatch.setattr(client.services.store, "add", broken)
+
+    status, outcome, headers = await client.post(report())
+
+    assert (status, headers["Retry-After"]) == (503, "10")
+    assert outcome["issue"][0]["code"] == "transient"
 
 
 async def test_a_stolen_token_is_refused(client: Client, tls_party: Callable[[str], Any]) -> None:
