@@ -58,7 +58,10 @@ POINTS: Final = (
     ),
     Point(
         "An SBDH that its schema or profile refuses: an AS4 error and no receipt",
-        ("tests/envelope/test_sbdh_schema.py", "tests/hostile/test_refused_envelope.py"),
+        (
+            "tests/envelope/test_sbdh_schema.py::test_our_schema_gives_the_expected_verdict",
+            "tests/hostile/test_refused_envelope.py",
+        ),
     ),
     Point(
         "An unknown receiver",

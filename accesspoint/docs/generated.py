@@ -11,7 +11,7 @@ from typing import Final
 
 import envelope.receiving
 import envelope.sending
-from accesspoint.docs import message_rules
+from accesspoint.docs import message_rules, status_tables
 from accesspoint.docs.contradictions import list_contradictions
 from accesspoint.verification import INVARIANTS
 from envelope import states
@@ -102,6 +102,8 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "invariants-unheld": message_rules.list_unheld,
     "tolerated": message_rules.list_tolerated,
     "samples": message_rules.list_samples,
+    "reports": status_tables.list_reports,
+    "search-parameters": status_tables.list_parameters,
 }
 
 
