@@ -51,7 +51,7 @@ from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells
-from accesspoint.stations.awaiting import AcknowledgementWatch, Patience
+from accesspoint.stations.awaiting import AcknowledgementWatch, AnswerWatch, Patience
 from accesspoint.stations.carrier import PATH, StationClient, station_client
 from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
@@ -266,6 +266,10 @@ class AccessPoint:
         served = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.served}
         known = {o.gln: Address(o.gln, o.sor, o.name) for o in configuration.addresses} | served
         self._build_backends(stack)
+        watch = AnswerWatch(
+            self.database, self.reporter, self.bells, self.clock, configuration.acknowledging.answer
+        )
+        self._tasks.append(watch.run)
         return EndUserApplication(
             database=self.database,
             payloads=self.payloads,

@@ -416,13 +416,15 @@ class Acknowledging(Table):
 
     `fhir`: whether the end-user application answers with a MedCom acknowledgement by itself, or when it is told to.
     Nobody has acknowledged an envelope: after `alert` it is told of, after `resend` the message goes out in another
-    envelope, by itself, at most `resends` times; without `resend` only a person sends it again.
+    envelope, by itself, at most `resends` times; without `resend` only a person sends it again. `answer` is how long the
+    receiving application may take to answer before that is told of.
     """
 
     fhir: Literal["automatic", "on-demand", "off"] = "automatic"
     alert: Duration = TIME_TO_ACKNOWLEDGE
     resend: Duration | None = None
     resends: Annotated[int, Field(ge=1, le=2)] = 2
+    answer: Duration = timedelta(minutes=30)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

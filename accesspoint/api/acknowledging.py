@@ -1,6 +1,7 @@
 """The routes by which a person, or the organisation's own system, acts on acknowledgements.
 
-`GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time; `POST /api/v1/messages/ID/resend` puts a
+`GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time, and of messages that nobody has answered;
+`POST /api/v1/messages/ID/resend` puts a
 message into another envelope; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
 `{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ...}`.
 
@@ -17,7 +18,7 @@ from accesspoint.api.exchanges import NotPossible
 from accesspoint.api.queries import Json, describe_message, time_text
 from accesspoint.stations import Bells
 from accesspoint.stations.answering import NotAnswerable, UnknownMessage, Verdict
-from accesspoint.stations.awaiting import PROBLEM
+from accesspoint.stations.awaiting import NO_ANSWER, PROBLEM
 from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.message_service_handler import MessageServiceHandler
@@ -30,6 +31,10 @@ _OVERDUE: Final = (
     " AND NOT EXISTS (SELECT 1 FROM envelopes AS o WHERE o.direction = 'out' AND o.acknowledgement = 'positive'"
     " AND o.message_identifier = e.message_identifier AND o.receiver = e.receiver)"
     " ORDER BY created_at, envelope_id LIMIT $1"
+)
+_UNANSWERED: Final = (
+    "SELECT * FROM documents WHERE direction = 'out' AND acknowledgement = 'awaited' AND alerted_at > created_at"
+    " ORDER BY created_at, id LIMIT $1"
 )
 _SENT: Final = (
     "SELECT * FROM envelopes WHERE direction = 'out' AND acknowledgement <> 'none'"
@@ -60,8 +65,10 @@ class Acknowledging:
         app.router.add_post("/api/v1/messages/{message_identifier}/acknowledge", self._answer)
 
     async def _list(self, _: web.Request) -> web.Response:
-        rows = await self._database.fetch(_OVERDUE, MOST)
-        return web.json_response({"overdue": [_described(row) for row in rows]})
+        envelopes = await self._database.fetch(_OVERDUE, MOST)
+        messages = await self._database.fetch(_UNANSWERED, MOST)
+        told = [_described(row) for row in envelopes] + [_unanswered(row) for row in messages]
+        return web.json_response({"overdue": told})
 
     async def _resend(self, request: web.Request) -> web.Response:
         """Answer 202 with what is known of the message now, the new envelope among it."""
@@ -145,4 +152,18 @@ def _described(row: Row) -> Json:
         "due_at": time_text(row["due_at"]),
         "alerted_at": time_text(row["alerted_at"]),
         "problem": PROBLEM,
+    }
+
+
+def _unanswered(row: Row) -> Json:
+    return {
+        "envelope_id": None,
+        "message_identifier": row["message_identifier"],
+        "standard": row["event_code"],
+        "sender": row["sender"],
+        "receiver": row["receiver"],
+        "since": time_text(row["created_at"]),
+        "due_at": None,
+        "alerted_at": time_text(row["alerted_at"]),
+        "problem": NO_ANSWER,
     }

@@ -82,7 +82,7 @@ class NodeClient:
         return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
 
     async def overdue(self) -> list[Json]:
-        """The envelopes that nobody has acknowledged in time, the oldest first."""
+        """The envelopes that nobody has acknowledged in time, then the messages that nobody has answered."""
         found: list[Json] = (await self._call("GET", "/api/v1/overdue", {}))["overdue"]
         return found
 

@@ -27,7 +27,7 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
             sys.stdout.write(f"{_line(one)}\n")
         for one in overdue:
             sys.stdout.write(
-                f"{one['envelope_id']}  OVERDUE  {one['since']}  to {one['receiver']}"
+                f"{one['envelope_id'] or one['message_identifier']}  OVERDUE  {one['since']}  to {one['receiver']}"
                 f"  {one['message_identifier']}  [{one['problem']}]\n"
             )
         if not found and not overdue:

@@ -43,6 +43,7 @@ _TEXTS: Final = {
     "acknowledged": "SBDH acknowledgement matched to its envelope",
     "fhir-acknowledged": "FHIR Acknowledgement matched to its message",
     "acknowledgement-overdue": "no SBDH acknowledgement in time",
+    "answer-overdue": "no FHIR Acknowledgement in time",
     "resent": "no SBDH acknowledgement in time: sent again in another envelope",
     "resend-asked": "a person sent it again in another envelope",
     "acknowledgement-asked": "a person answered it",

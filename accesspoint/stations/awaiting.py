@@ -1,4 +1,4 @@
-"""Waiting for ehmiSBDH acknowledgements: an alert when one is overdue, then perhaps the message in another envelope.
+"""Waiting for acknowledgements: an alert when one is overdue, then perhaps the message in another envelope.
 
 When the next step is due stands in the row of the envelope, so a restart forgets nothing, and of several nodes the
 one whose update finds that time unchanged takes the step. An alert is a line in the journal, a line in the log, and
@@ -6,7 +6,10 @@ an outcome for whoever submitted the message; an acknowledgement that comes afte
 is a person's decision unless the configuration says otherwise, and waits for as long as the access point itself still
 tries: its repetitions are the same AS4 message, ours would be another one.
 
-Spec: ehmiSBDH 2.0, reliable messaging, timers; contradiction C-10.
+One layer up the receiving application owes a MedCom Acknowledgement, within half an hour. An alert is all that follows
+when it is missing: a message that is sent again in another envelope is answered again.
+
+Spec: ehmiSBDH 2.0, reliable messaging, timers; medcom-fhir.md 14; contradiction C-10.
 """
 
 import asyncio
@@ -33,7 +36,9 @@ if TYPE_CHECKING:
 
 OVERDUE: Final = "ACKNOWLEDGEMENT_OVERDUE"
 ACKNOWLEDGED_LATE: Final = "ENVELOPE_ACKNOWLEDGED"
+UNANSWERED: Final = "ANSWER_OVERDUE"
 PROBLEM: Final = "acknowledgement-missing"
+NO_ANSWER: Final = "fhir-acknowledgement-missing"
 LONGEST_NAP: Final = timedelta(seconds=30)
 SHORTEST_NAP: Final = timedelta(milliseconds=50)
 BATCH: Final = 50
@@ -54,6 +59,11 @@ _STILL_TRIED: Final = (
     " UNION ALL SELECT 1 AS tried FROM handovers WHERE target = 'down' AND kind = 'envelope'"
     " AND message_identifier = $1 AND state = 'waiting' LIMIT 1"
 )
+_LATE_ANSWERS: Final = (
+    "SELECT * FROM documents WHERE direction = 'out' AND acknowledgement = 'awaited' AND alerted_at IS NULL"
+    " AND created_at <= $1 ORDER BY created_at LIMIT $2"
+)
+_ALERTED: Final = "UPDATE documents SET alerted_at = $1 WHERE id = $2 AND acknowledgement = 'awaited' AND alerted_at IS NULL"
 _log = structlog.get_logger("accesspoint.stations")
 
 
@@ -128,7 +138,7 @@ class AcknowledgementWatch:
                 # Acknowledged meanwhile, or another node was first.
                 return
             await self._note(tx, row, "acknowledgement-overdue", PROBLEM)
-            told = _outcome(row, OVERDUE, at=now, problem=PROBLEM)
+            told = _outcome(row, row["standard"], OVERDUE, at=now, problem=PROBLEM)
             await insert_outcome(tx, orjson.dumps(told), at=now)
 
         _log.warning(
@@ -180,6 +190,51 @@ class AcknowledgementWatch:
         )  # fmt: skip
 
 
+class AnswerWatch:
+    """The worker of one end-user application that tells of messages which nobody has answered within `time`."""
+
+    def __init__(
+        self, database: Database, reporter: Reporter, bells: Bells, clock: Clock, time: timedelta
+    ) -> None:
+        self._database = database
+        self._reporter = reporter
+        self._bells = bells
+        self._clock = clock
+        self._time = time
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(max(SHORTEST_NAP, min(LONGEST_NAP, self._time)).total_seconds())
+
+    async def look(self) -> int:
+        """Tell of every message whose time is over, once; answers how many."""
+        latest = to_microseconds(self._clock.now() - self._time)
+        rows = await self._database.fetch(_LATE_ANSWERS, latest, BATCH)
+        for row in rows:
+            await self._bells.run(self._database, self._alert(row))
+        return len(rows)
+
+    def _alert(self, row: Row) -> Commit:
+        now = self._clock.now()
+
+        async def work(tx: Transaction) -> None:
+            touched = await tx.execute(_ALERTED, to_microseconds(now), row["id"])
+            if touched != 1:
+                # Answered meanwhile, or another node was first.
+                return
+            await self._reporter.note(
+                tx, "answer-overdue", station="EUA", message_identifier=row["message_identifier"],
+                subject=row["message_identifier"], standard=row["event_code"], problem=NO_ANSWER,
+            )  # fmt: skip
+            told = _outcome(row, row["event_code"], UNANSWERED, at=now, problem=NO_ANSWER)
+            await insert_outcome(tx, orjson.dumps(told), at=now)
+
+        _log.warning("answer_overdue", message=row["message_identifier"], problem=NO_ANSWER)
+        return Commit(work, frozenset({Bell.BACKEND}))
+
+
 class _Overtaken(Exception):
     """The envelope is not waited for any more."""
 
@@ -188,31 +243,42 @@ async def tell_if_late(tx: Transaction, row: Row, *, at: datetime) -> None:
     """Tell whoever was told that an acknowledgement is overdue that it came after all, in the commit that settles it."""
     if row["alerted_at"] is None:
         return
-    told = _outcome(row, ACKNOWLEDGED_LATE, at=at, supersedes=_outcome_id(row, OVERDUE))
+    told = _outcome(
+        row, row["standard"], ACKNOWLEDGED_LATE, at=at, supersedes=_outcome_id(row, OVERDUE)
+    )
     await insert_outcome(tx, orjson.dumps(told), at=at)
 
 
 def _outcome_id(row: Row, state: str) -> str:
-    name = f"urn:ehmi-accesspoint:envelope:{row['envelope_id']}:{state}"
+    waited_for = (
+        f"envelope:{row['envelope_id']}" if "envelope_id" in row else f"document:{row['id']}"
+    )
+    name = f"urn:ehmi-accesspoint:{waited_for}:{state}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
 def _outcome(
-    row: Row, state: str, *, at: datetime, problem: str | None = None, supersedes: str | None = None
+    row: Row,
+    standard: str,
+    state: str,
+    *,
+    at: datetime,
+    problem: str | None = None,
+    supersedes: str | None = None,
 ) -> dict[str, object]:
-    """An outcome of an envelope, of the shape that those of AS4 exchanges have; it has no exchange of its own."""
+    """An outcome of an envelope or a message, of the shape that those of AS4 exchanges have, without an exchange."""
     met = None if problem is None else Occurrence.of(problem)
     return {
         "id": _outcome_id(row, state),
         "state": state,
         "at": at.isoformat().replace("+00:00", "Z"),
         "message_identifier": row["message_identifier"],
-        "standard": row["standard"],
+        "standard": standard,
         "sender": row["sender"],
         "receiver": row["receiver"],
         "exchange": None,
         "message_id": None,
-        "envelope_id": row["envelope_id"],
+        "envelope_id": row.get("envelope_id"),
         "attempts": 1,
         "error": None,
         "problem": None

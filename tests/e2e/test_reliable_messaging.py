@@ -271,7 +271,8 @@ async def test_a_message_in_a_new_bundle_is_answered_as_the_first_time_and_shown
 async def test_the_receiver_answers_when_somebody_decides_and_its_answer_stands(
     pki: Pki, tmp_path: Path
 ) -> None:
-    async with behind_doors(pki, tmp_path, acknowledging={"fhir": "on-demand"}) as pair:
+    settings = {"fhir": "on-demand", "answer": "500 ms"}
+    async with behind_doors(pki, tmp_path, acknowledging=settings) as pair:
         identifier = str(uuid.uuid4())
         await pair.submit(identifier)
         await pair.until_event(pair.clinic, "delivered")
@@ -285,12 +286,19 @@ async def test_the_receiver_answers_when_somebody_decides_and_its_answer_stands(
                 return str(sent["acknowledgement"])
 
             assert await state() == "awaited"
+            await pair.until_event(pair.municipality, "answer-overdue")
+            (overdue,) = await municipality.overdue()
+            assert (overdue["message_identifier"], overdue["problem"]) == (
+                identifier,
+                "fhir-acknowledgement-missing",
+            )
             for times, code in enumerate(("transient-error", "fatal-error"), start=1):
                 await clinic.acknowledge(
                     identifier, {"code": code, "reason": "postkassen er lukket"}
                 )
                 await pair.until_event(pair.municipality, "fhir-acknowledged", times)
                 assert await state() == code
+            assert await municipality.overdue() == []
             repeated = await clinic.acknowledge(
                 identifier, {"code": "fatal-error", "reason": "igen"}
             )

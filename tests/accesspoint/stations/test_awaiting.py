@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from station_parts import AT, MESSAGE, Neighbour, Parts, document
 
-from accesspoint.stations.awaiting import AcknowledgementWatch, Patience
+from accesspoint.clock import to_microseconds
+from accesspoint.stations.awaiting import AcknowledgementWatch, AnswerWatch, Patience
 from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.document import Document, Envelope
 from accesspoint.stations.message_service_handler import MessageServiceHandler
@@ -307,3 +308,37 @@ async def test_what_is_not_stored_any_more_is_not_sent_and_the_worker_goes_on(
     assert await resending.after(30) == 1
     assert await resending.after(60) == 0
     assert len(resending.sent()) == 1
+
+
+# Answers of the receiving application
+
+
+async def test_a_message_that_nobody_answers_is_told_of_once_after_half_an_hour(
+    waiting: Waiting,
+) -> None:
+    parts = waiting.parts
+    watch = AnswerWatch(parts.database, parts.reporter, parts.bells, parts.clock, THIRTY)
+    await waiting.send()
+    await parts.database.run(
+        lambda tx: tx.execute("UPDATE documents SET created_at = $1", to_microseconds(AT))
+    )
+    parts.clock.advance(timedelta(minutes=29))
+    assert await watch.look() == 0
+    parts.clock.advance(timedelta(minutes=1))
+    assert await watch.look() == 1
+    assert await watch.look() == 0
+    assert (await waiting.journal())[-1] == ("answer-overdue", "fhir-acknowledgement-missing")
+    (told,) = await waiting.outcomes()
+    assert (told["state"], told["message_identifier"]) == ("ANSWER_OVERDUE", MESSAGE)
+
+
+async def test_a_message_that_was_answered_is_not_told_of(waiting: Waiting) -> None:
+    parts = waiting.parts
+    watch = AnswerWatch(parts.database, parts.reporter, parts.bells, parts.clock, timedelta(0))
+    await waiting.send()
+    row = await parts.one("SELECT * FROM documents")
+    await parts.database.run(lambda tx: tx.execute("UPDATE documents SET acknowledgement = 'ok'"))
+    assert await watch.look() == 0
+    # Nor when the answer came between the look and the alert.
+    await parts.run(watch._alert(row))
+    assert await waiting.outcomes() == []
