@@ -96,8 +96,8 @@ class Submitting:
                 }
                 for f in refused.findings
             ]
-            known = PROBLEMS.get(refused.rule)
-            status = 422 if known is None else known.http_status
+            entry = PROBLEMS.get(refused.rule)
+            status = 422 if entry is None else entry.http_status
             return problem(status, refused.rule, refused.detail, whose="ours", findings=findings)
         answer = _answer(submission)
         failpoint("S1")
