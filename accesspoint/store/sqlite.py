@@ -1,4 +1,4 @@
-"""SQLite for one process: statements on the event loop, and one commit for all works of a loop tick.
+"""SQLite for one process: statements on the event loop, and one commit for all works of two loop ticks.
 
 A commit with `synchronous=FULL` is one fsync of the write-ahead log. Waiting for it in a thread costs
 more than it saves, because a CPU-bound Python process starves that thread of the interpreter; so works
@@ -249,10 +249,11 @@ class SqliteDatabase(Database):
         return await asyncio.shield(self._failed)
 
     async def run(self, work: Work[T]) -> T:
-        """Queue the work for the commit of this loop tick and wait for it; see `Database.run`."""
+        """Queue the work for the commit of the next loop tick and wait for it; see `Database.run`."""
         self._refuse_when_stopped()
         if not self._queue:
-            self._loop.call_soon(self._flush)
+            # Not this turn of the loop but the next: what is ready now joins, and one commit serves it all.
+            self._loop.call_soon(self._loop.call_soon, self._flush)
         done: asyncio.Future[T] = self._loop.create_future()
         self._queue.append((work, done))
         return await done
@@ -498,6 +499,9 @@ def connect(
         str(path), flags=flags, vfs=vfs, statementcachesize=_STATEMENT_CACHE
     )
     try:
+        # One plan for each text: else SQLite plans anew whenever a bound value might make another plan better,
+        # which costs several times the look that finds what is due.
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         for name, value, expected in pragmas:
             connection.execute(f"PRAGMA {name} = {value}").fetchall()
             actual = connection.pragma(name)
