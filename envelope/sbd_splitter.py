@@ -17,6 +17,7 @@ Spec: ehmiSBDH 2.0 (BinaryContent); decisions D5 and D6.
 
 import binascii
 import re
+import string
 from contextlib import suppress
 from enum import Enum
 from functools import cached_property
@@ -47,15 +48,19 @@ _PIECE: Final = 64 * KIB
 class SbdSplitter:
     """Split one StandardBusinessDocument, fed in pieces of any size, into header and payload octets.
 
-    Memory stays at a few pieces whatever the size of the payload.
+    Memory stays at a few pieces whatever the size of the payload. Without `decode` the payload is judged by the same
+    rules and not given: an access point hands the document on as it is.
 
     Raises SbdRefused (G10, `sbd.*`) as soon as something is wrong; after that the splitter is not to be used.
 
     Spec: decision D5.
     """
 
-    def __init__(self, limits: Limits = DEFAULT_LIMITS, *, allow_bom: bool = False) -> None:
+    def __init__(
+        self, limits: Limits = DEFAULT_LIMITS, *, allow_bom: bool = False, decode: bool = True
+    ) -> None:
         self._limits = limits
+        self._decode = decode
         self._head = _Head(limits, allow_bom=allow_bom)
         self._tail: _Tail | None = None
         self._base64 = _Base64Text()
@@ -115,11 +120,15 @@ class SbdSplitter:
             end = reference
         if reference >= 0 or markup >= 0:
             self._state = _State.TAIL
-        octets.append(self._base64.update(chunk[position:end]))
+        if self._decode:
+            octets.append(self._base64.update(chunk[position:end]))
+        else:
+            self._base64.check(chunk[position:end])
         return end
 
 
 _WHITE_SPACE: Final = b" \t\r\n"
+_ALPHABET: Final = (string.ascii_letters + string.digits + "+/").encode()
 
 
 class _Base64Text:
@@ -161,6 +170,21 @@ class _Base64Text:
         ):
             raise SbdRefused("base64 padded with bits that are not zero", reason="sbd.base64")
         return octets
+
+    def check(self, text: bytes) -> None:
+        """As `update`, for who wants no octets: whole groups between first and last are looked at, not decoded."""
+        start = -len(self._rest) % 4
+        end = len(text) - 4 - (len(text) - start) % 4
+        if self._ended or end <= start or text[start:end].translate(None, _ALPHABET):
+            self.update(text)
+            return
+        self.update(text[:start])
+        if self._rest:
+            # White space was among them.
+            self.update(text[start:])
+            return
+        self._empty = False
+        self.update(text[end:])
 
     def finish(self) -> None:
         if self._rest:

@@ -358,7 +358,7 @@ class Receiver:
         asks for is answered by the message service handler, with a negative acknowledgement.
         """
         part = verified.parts[0]
-        splitter = SbdSplitter(self._limits)
+        splitter = SbdSplitter(self._limits, decode=False)
         try:
             with self._payloads.create() as writer:
                 size = 0

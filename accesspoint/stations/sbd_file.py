@@ -88,7 +88,7 @@ def read_header(
     payloads: PayloadStore, envelope: Stored, *, limits: Limits = DEFAULT_LIMITS
 ) -> StandardBusinessDocumentHeader:
     """The checked header of an envelope file, its content read through but not kept."""
-    splitter = SbdSplitter(limits)
+    splitter = SbdSplitter(limits, decode=False)
     with payloads.open(envelope.payload, sha256=envelope.payload_sha256) as reader:
         while chunk := reader.read(CHUNK_BYTES):
             splitter.feed(chunk)
@@ -107,6 +107,6 @@ def header_bytes(header: StandardBusinessDocumentHeader) -> bytes:
 
 def header_from_bytes(data: bytes) -> StandardBusinessDocumentHeader:
     """The header that `header_bytes` wrote."""
-    splitter = SbdSplitter(DEFAULT_LIMITS)
+    splitter = SbdSplitter(DEFAULT_LIMITS, decode=False)
     splitter.feed(data)
     return splitter.finish()

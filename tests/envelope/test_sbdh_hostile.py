@@ -56,8 +56,10 @@ def document() -> bytes:
     return base64.b64encode(PAYLOAD).join(build_sbd(HEADER))
 
 
-def split(data: bytes, *, size: int | None = None) -> tuple[bytes, StandardBusinessDocumentHeader]:
-    splitter = SbdSplitter()
+def split(
+    data: bytes, *, size: int | None = None, decode: bool = True
+) -> tuple[bytes, StandardBusinessDocumentHeader]:
+    splitter = SbdSplitter(decode=decode)
     step = size or len(data) or 1
     octets = [splitter.feed(data[at : at + step]) for at in range(0, len(data), step)]
     header = splitter.finish()
@@ -97,14 +99,35 @@ def test_damage_anywhere_is_a_value_or_a_refusal(at: int, junk: bytes, cut: int)
     assert isinstance(whole, tuple) or whole.startswith("G10 sbd.")
 
 
-def outcome(data: bytes, *, size: int | None = None) -> tuple[object, ...] | str:
+def outcome(
+    data: bytes, *, size: int | None = None, decode: bool = True
+) -> tuple[object, ...] | str:
     """Payload and header, or why there are none."""
     try:
-        payload, header = split(data, size=size)
+        payload, header = split(data, size=size, decode=decode)
     except SbdRefused as error:
         return f"{error.gate} {error.reason}"
-    assert payload
+    assert payload or not decode
     return payload, header
+
+
+GROUPS = st.sampled_from(
+    [b"QUJD", b"QQ==", b"QUI=", b"QR==", b"QUI", b"Q", b"=", b" ", b"\r\n", b"*", b"\xc3\xa6", b"&#81;", b"QUJD" * 20]
+)  # fmt: skip
+
+
+@given(groups=st.lists(GROUPS, max_size=6), size=st.integers(1, 60))
+def test_a_payload_that_nobody_wants_is_judged_as_one_that_is_given(
+    groups: list[bytes], size: int
+) -> None:
+    data = b"".join(groups).join(build_sbd(HEADER))
+
+    for piece in (size, len(data)):
+        given_out, judged = (outcome(data, size=piece, decode=decode) for decode in (True, False))
+        if isinstance(given_out, str):
+            assert judged == given_out
+        else:
+            assert judged[1] == given_out[1]
 
 
 def test_every_truncation_is_refused() -> None:

@@ -274,7 +274,8 @@ class Push:
         )
 
         def inflate() -> None:
-            splitter, decompressor = SbdSplitter(DEFAULT_LIMITS), Decompressor(DEFAULT_LIMITS)
+            splitter = SbdSplitter(DEFAULT_LIMITS, decode=False)
+            decompressor = Decompressor(DEFAULT_LIMITS)
             for piece in decompressor.decompress(compressed):
                 splitter.feed(piece)
             decompressor.finish()
