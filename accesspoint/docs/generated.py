@@ -13,6 +13,8 @@ import envelope.receiving
 import envelope.sending
 from accesspoint.docs import message_rules, status_tables
 from accesspoint.docs.contradictions import list_contradictions
+from accesspoint.problem_texts import TRIED_AGAIN
+from accesspoint.problems import PROBLEMS, Layer, fill
 from accesspoint.verification import INVARIANTS
 from envelope import states
 from envelope.pmode import PRESETS
@@ -90,12 +92,30 @@ def list_quirks() -> str:
     return "\n".join(lines)
 
 
+def list_lookup_problems() -> str:
+    """Every problem of a look-up or of addressing as a row: whose it is, why most likely, what to do, the exit status."""
+    rows = [
+        "| problem | whose | why, most likely | what to do | exit |",
+        "|---|---|---|---|---|",
+    ]
+    for problem in PROBLEMS.values():
+        if problem.layer is Layer.LOOKUP:
+            text = problem.text()
+            steps = "; ".join(fill(step, {}) for step in text.do if step != TRIED_AGAIN)
+            rows.append(
+                f"| `{problem.slug}` | {problem.who} | {fill(text.why, {})} | {steps} |"
+                f" {problem.exit_status.value} |"
+            )
+    return "\n".join(rows)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "sending": lambda: draw(envelope.sending.FIRST, envelope.sending.CAUSES),  # type: ignore[arg-type]
     "receiving": lambda: draw(envelope.receiving.FIRST, envelope.receiving.CAUSES),  # type: ignore[arg-type]
     "contradictions": list_contradictions,
     "invariants": list_invariants,
     "presets": list_presets,
+    "look-up-problems": list_lookup_problems,
     "quirks": list_quirks,
     "message-rules": message_rules.list_rules,
     "stricter-rules": message_rules.list_stricter,
