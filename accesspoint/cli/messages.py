@@ -41,7 +41,14 @@ def show(id_: str, *, config: Path | None) -> int:
     """Print one exchange and every step of it; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        _print(await node.exchange(id_))
+        exchange = await node.exchange(id_)
+        _print(exchange)
+        for event in (await node.describe(exchange["message_identifier"]))["events"]:
+            if event["problem"]:
+                sys.stdout.write(
+                    f"  event {event['station']} {event['subtype']}: {event['state']}, {event['problem']}"
+                    f" ({event['detail'] or 'no answer'})\n"
+                )
 
     return _with_node(config, ask)
 

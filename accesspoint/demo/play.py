@@ -290,7 +290,7 @@ async def _verify(
         return None
     if followed.problem is not None:
         return Culprit(followed.problem, followed.detail, followed.given_up, followed.uncertain)
-    return Culprit(_event_problem(sender, receiver) or failed)
+    return _event_culprit(sender, receiver) or Culprit(failed)
 
 
 async def _copy(stage: Stage, message_identifier: str) -> Copy | None:
@@ -321,11 +321,11 @@ async def _gather(
     return found
 
 
-def _event_problem(*organisations: Json) -> str | None:
+def _event_culprit(*organisations: Json) -> Culprit | None:
     """Why delivery events are still waiting or were set aside, if any are."""
     return next(
         (
-            event["problem"]
+            Culprit(event["problem"], event["detail"] or "")
             for organisation in organisations
             for told in organisation.values()
             for event in told["events"]

@@ -37,6 +37,8 @@ SEEN = {
     "receiver-revoked": "cert.revoked: revoked at ",
     "sender-revoked": "refused the message: EBMS:0101 FailedAuthentication (the answer is unsigned).",
     "message-invalid": "hco-report-status",
+    "token-refused": "status 401, error invalid_client",
+    "status-refuses": "status 422, AuditEvent",
 }
 """The detail, where there is one."""
 HEAD = re.compile(r"^(?:EBMS:\d{4} · )?([a-z-]+) {2,}(ours|theirs|network|unknown)$", re.MULTILINE)
