@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,17 @@ from envelope.fhir import (
     FhirMessage,
     Organization,
     build_acknowledgement,
-    canonicals,
     read_message,
     serialize,
     validate,
 )
-from envelope.fhir import building as b
-from envelope.fhir.building import narrative
 from envelope.fhir.synthetic import SampleFacts, build_home_care_observation
+from envelope.fhir.synthetic_care_communication import (
+    Attached,
+    CareFacts,
+    build_care_communication,
+)
+from envelope.fhir.synthetic_hospital_notification import build_hospital_notification
 
 AT = datetime(2026, 11, 21, 10, 15, tzinfo=timezone(timedelta(hours=1)))
 SENDER = Organization("5790000123117", "1144561000016002", "Akutteam Testkommune")
@@ -91,157 +93,18 @@ def acknowledgement(message: FhirMessage) -> dict[str, Any]:
     )
 
 
-def _organizations() -> list[dict[str, Any]]:
-    return [
-        b.organization(
-            organization_id=name,
-            profile=canonicals.MESSAGING_ORGANIZATION,
-            gln=party.gln,
-            sor=party.sor,
-            name=party.name,
-        )
-        for name, party in (("afsender", SENDER), ("modtager", RECEIVER))
-    ]
-
-
-def _header(event: str, profile: str, definition: str, focus: dict[str, str]) -> dict[str, Any]:
-    titles = {"care-communication-message", "hospital-notification-message"}
-    assert event in titles
-    header = b.message_header(
-        message_id="brev-1",
-        profile=profile,
-        event=canonicals.HOMECAREOBSERVATION,
-        definition=definition,
-        sender_id="afsender",
-        sender_endpoint=b.endpoint_of(SENDER.sor),
-        receiver_id="modtager",
-        receiver_endpoint=b.endpoint_of(RECEIVER.sor),
-        focus=focus,
-    )
-    header["eventCoding"]["code"] = event
-    return header
-
-
-def _patient() -> dict[str, Any]:
-    return {
-        "resourceType": "Patient",
-        "id": "borger",
-        "text": narrative("Borger", []),
-        "identifier": [{"system": canonicals.CPR, "value": "2512489996"}],
-        "name": [{"use": "official", "family": "Berggren", "given": ["Nancy"]}],
-    }
-
-
-def _step(activity: str) -> dict[str, Any]:
-    return b.provenance(
-        provenance_id="trin-1", target_id="brev-1", activity=activity, agent_id="afsender", at=AT
-    )
-
-
-def _extension(url: str, **value: Any) -> dict[str, Any]:
-    return {"url": "http://medcomfhir.dk/ig/core/StructureDefinition/" + url, **value}
+@pytest.fixture
+def care_communication(facts: SampleFacts) -> dict[str, Any]:
+    """A CareCommunication about a referral, with one text and one attachment."""
+    attached = (Attached("bilag", b"%PDF-1.4\n"),)
+    care = CareFacts(category="regarding-referral", priority="routine", attached=attached)
+    return build_care_communication(facts, care)
 
 
 @pytest.fixture
-def care_communication() -> dict[str, Any]:
-    """A small valid CareCommunication with one text and one attachment."""
-    identifier = {"value": PAYLOAD, "assigner": b.reference("Organization", "afsender")}
-    common = [
-        _extension("medcom-core-datetime-extension", valueDateTime="2026-11-21T10:00:00+01:00"),
-        _extension("medcom-core-identifier-extension", valueIdentifier=identifier),
-    ]
-    author = [
-        _extension(
-            "medcom-core-practitioner-extension",
-            valueReference=b.reference("PractitionerRole", "rolle"),
-        ),
-        _extension(
-            "medcom-core-contact-extension",
-            valueContactPoint={"system": "phone", "value": "+4500000000"},
-        ),
-    ]
-    communication = {
-        "resourceType": "Communication",
-        "id": "korrespondance",
-        "text": narrative("Korrespondance", []),
-        "identifier": [{"value": THREAD}],
-        "status": "unknown",
-        "category": [{"coding": [b.coding(canonicals.CATEGORY_SYSTEM, "regarding-referral")]}],
-        "priority": "routine",
-        "subject": b.reference("Patient", "borger"),
-        "payload": [
-            {"extension": [*common, *author], "contentString": "Kære kollega\nTEST."},
-            {
-                "extension": deepcopy(common),
-                "contentAttachment": {
-                    "contentType": "application/pdf",
-                    "data": "JVBERi0xLjQK",
-                    "title": "bilag",
-                },
-            },
-        ],
-    }
-    provenance = _step("new-message")
-    provenance["meta"]["profile"] = [canonicals.CC_PROVENANCE]
-    provenance["entity"] = [{"role": "source", "what": {"identifier": {"value": PAYLOAD}}}]
-    resources = [
-        _header(
-            canonicals.CARECOMMUNICATION,
-            canonicals.CC_HEADER,
-            f"{canonicals.CC_DEFINITION}|5.0",
-            b.reference("Communication", "korrespondance"),
-        ),
-        communication,
-        _patient(),
-        {
-            "resourceType": "PractitionerRole",
-            "id": "rolle",
-            "text": narrative("Rolle", []),
-            "practitioner": b.reference("Practitioner", "person"),
-            "code": [{"text": "Sygeplejerske"}],
-        },
-        {
-            "resourceType": "Practitioner",
-            "id": "person",
-            "text": narrative("Person", []),
-            "name": [{"family": "Sørensen", "given": ["Åse"]}],
-        },
-        *_organizations(),
-        provenance,
-    ]
-    return b.bundle("kuvert-1", canonicals.CC_BUNDLE, AT, resources)
-
-
-@pytest.fixture
-def hospital_notification() -> dict[str, Any]:
-    """A small valid HospitalNotification: an inpatient stay has begun."""
-    header = _header(
-        canonicals.HOSPITALNOTIFICATION,
-        canonicals.HN_BUNDLE + "Header",
-        "",
-        b.reference("Encounter", "ophold"),
-    )
-    del header["definition"]
-    encounter = {
-        "resourceType": "Encounter",
-        "id": "ophold",
-        "text": narrative("Ophold", []),
-        "status": "in-progress",
-        "class": b.coding(canonicals.ACT_CODE_SYSTEM, "IMP"),
-        "subject": b.reference("Patient", "borger"),
-        "episodeOfCare": [
-            {
-                "identifier": {
-                    "system": canonicals.LPR3_SYSTEM,
-                    "value": "urn:uuid:8e1f6a3c-6f0b-5c1e-9d5b-1f2e3d4c5b6a",
-                }
-            }
-        ],
-        "period": {"start": "2026-11-21T08:00:00+01:00"},
-        "serviceProvider": b.reference("Organization", "afsender"),
-    }
-    resources = [header, _patient(), encounter, *_organizations(), _step("admit-inpatient")]
-    return b.bundle("kuvert-2", canonicals.HN_BUNDLE, AT, resources)
+def hospital_notification(facts: SampleFacts) -> dict[str, Any]:
+    """A HospitalNotification: an inpatient stay has begun."""
+    return build_hospital_notification(facts)
 
 
 @pytest.fixture(scope="session")
