@@ -132,7 +132,7 @@ RULES: Final = _table(
      " sbd.pi sbd.comment sbd.limits sbd.size sbd.encoding sbd.base64"), _T, "ehmiSBDH 2.0, schema",
      "Please check the StandardBusinessDocument against the ehmiSBDH schema."),
     (("sbd.authority sbd.gln sbd.scope sbd.duplicate-scope sbd.identifier sbd.document sbd.process sbd.inconsistent"
-     " sbd.media-type sbd.acknowledgement sbd.correlation"), _T, "ehmiSBDH 2.0, scopes and identifiers",
+     " sbd.media-type sbd.acknowledgement sbd.correlation sbd.xds-metadata"), _T, "ehmiSBDH 2.0, scopes and identifiers",
      "Please check the scopes and identifiers of the business header against the ehmiSBDH profile."),
     # receipts
     ("rcp.invalid rcp.digest rcp.missing rcp.extra rcp.other rcp.limits rcp.error", _T, "AS4 Profile 1.0 section 5.1.8",
