@@ -207,7 +207,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The directory did not answer",
             "The directory could not be asked about {participant}.",
             "DNS or the metadata publisher is down, or a firewall is in between.",
-            (_NOTHING, "dig NAPTR with the zone of [directory] sml, or curl -v with its smp"),
+            (_NOTHING, "accesspoint lookup GLN --fresh   shows the step that does not answer"),
         ),
         "lookup-forbidden-network": ProblemText(
             "The directory leads to a network we do not connect to",

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from lxml import etree
 
 from envelope import names
@@ -349,6 +351,26 @@ def test_metadata_of_other_products_is_read(name: str, participant: str, address
     assert isinstance(content, ServiceMetadata)
     assert content.participant.value == participant
     assert content.processes[0].endpoints[0].url == address
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data())
+def test_a_signed_answer_with_anything_changed_is_refused_and_nothing_else_is_raised(
+    data: st.DataObject, metadata: ServiceMetadata, signer: Signer
+) -> None:
+    whole = write(metadata, signer, data.draw(st.sampled_from(list(SmpForm))))
+    where = data.draw(st.integers(0, len(whole) - 1))
+    other = data.draw(st.binary(max_size=3))
+    changed = whole[:where] + other + whole[where + len(other) + 1 :]
+
+    try:
+        content = read(changed)
+    except SmpRefused:
+        return
+    # What does not count, such as white space in a value of the signature, may change; what is said may not.
+    assert content == metadata
 
 
 def _curves(signer: Signer) -> tuple[bytes, bytes]:

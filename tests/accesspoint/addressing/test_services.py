@@ -32,6 +32,7 @@ from accesspoint.network.miniature import MiniatureNetwork
 from envelope.ehmi import ACKNOWLEDGEMENT_2_0, HOME_CARE_OBSERVATION_1_1
 from keys.certificate import der
 from keys.devca import DevelopmentAuthority
+from keys.errors import TokenRefused
 from keys.jwk import OrganisationContext
 from keys.store import write_pair
 from keys.tls import client_context, server_context
@@ -223,6 +224,23 @@ async def test_nobody_is_answered_without_a_token_for_the_service(central: Centr
     assert (failed.value.slug, failed.value.detail) == (
         "token-refused", "status 400, error invalid_scope",
     )  # fmt: skip
+
+
+async def test_a_token_for_addressing_is_for_no_organisation_and_no_other_service(
+    central: Central,
+) -> None:
+    token = await central.tokens.for_scope(ADDRESSING_SCOPE)
+    grant = central.network._check_for("EAS")(token, central.certificate)
+
+    assert grant.scope == tuple(ADDRESSING_SCOPE.split())
+    assert grant.organisation is None
+    for service in ("EDS", "EER"):
+        with pytest.raises(TokenRefused) as refused:
+            central.network._check_for(service)(token, central.certificate)
+        assert refused.value.reason == "token.audience"
+    named = f"{ADDRESSING_SCOPE} SOR:900000000000016 GLN:5790000000012"
+    with pytest.raises(Exception, match="invalid_scope"):
+        await central.tokens.for_scope(named)
 
 
 async def test_both_services_say_what_they_can_do(central: Central) -> None:

@@ -317,3 +317,39 @@ async def test_dsc_01_an_alias_may_not_lead_out_of_the_allowed_networks(network:
         await network.directory(locator="busdox").find_endpoint(*KEY)
 
     assert failed.value.slug is LookupProblem.FORBIDDEN_NETWORK
+
+
+async def test_dsc_11_an_alias_that_leads_to_itself_is_no_host(network: Network) -> None:
+    network.locator.register_alias(f"smp.{ZONE}", f"other.{ZONE}")
+    network.locator.register_alias(f"other.{ZONE}", f"smp.{ZONE}")
+
+    with pytest.raises(LookupFailed) as failed:
+        await network.directory(locator="busdox").find_endpoint(*KEY)
+
+    assert (failed.value.slug, failed.value.permanent) == (LookupProblem.UNREACHABLE, False)
+
+
+async def test_dsc_08_a_document_type_or_a_bomb_is_refused_in_every_version(
+    network: Network,
+) -> None:
+    bodies = [
+        b'<!DOCTYPE x [<!ENTITY a "b">]><ServiceMetadata>&a;</ServiceMetadata>',
+        b"<ServiceMetadata "
+        + b" ".join(b'xmlns:n%d="urn:%d"' % (n, n) for n in range(3_000))
+        + b"/>",
+    ]
+    served: list[bytes] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=served[-1], content_type="text/xml")
+
+    application = web.Application()
+    application.router.add_get("/{path:.*}", answer)
+    network.locate(await network.listeners.start(application))
+    for body in bodies:
+        served.append(body)
+        for version in ("1.0", "2.0"):
+            with pytest.raises(LookupFailed) as failed:
+                await network.directory(smp_version=version).find_endpoint(*KEY)
+            assert failed.value.slug is LookupProblem.REFUSED
+            assert "smp.xml" in failed.value.detail
