@@ -5,7 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from as4_stage import Pki, Stage
 
+from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
+from accesspoint.clock import SystemClock
+from accesspoint.demo.play import sample_message
+from accesspoint.demo.scenery import MUNICIPALITY
 from envelope.fhir.mutation import find
 from envelope.fhir.mutations import MUTATIONS
 from envelope.fhir.samples import build_samples
@@ -70,3 +75,21 @@ async def test_a_message_has_a_hundred_megabytes_with_all_that_is_in_it(
     else:
         # It was read and judged: the organization that sends in the sample is not the one of this node.
         assert (status, body["title"]) == (422, "sender-not-served"), body
+
+
+async def test_a_node_whose_validator_does_not_answer_says_so(pki: Pki, stage: Stage) -> None:
+    external = {
+        "url": "http://127.0.0.1:9/fhir/Bundle/$validate",
+        "networks": ["127.0.0.0/8"],
+        "timeout": "2 s",
+        "without_answer": "refuse",
+    }
+    path = stage.write_node(
+        MUNICIPALITY, pki.municipality, partners={}, validation={"external": external}
+    )
+    async with stage.run(path), NodeClient(NodeAddress.load(path.parent / "store")) as client:
+        with pytest.raises(ApiProblem) as refused:
+            await client.submit(sample_message(SystemClock()), to=None)
+    assert refused.value.body["title"] == "message-not-judged"
+    (found,) = refused.value.body["findings"]
+    assert found["rule"] == "external-unanswered"
