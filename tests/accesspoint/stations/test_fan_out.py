@@ -6,9 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from postgresql_server import running
 from sample_messages import home_care_observation
 from station_parts import RECEIVER, SENDER, Neighbour, Parts
 
+from accesspoint.backends.pull import Kind, PullDesk, Unknown
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell
 from accesspoint.stations.document import Document
@@ -169,3 +171,48 @@ async def test_a_system_that_does_not_answer_holds_up_nobody_but_itself(municipa
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_of_two_that_are_confirmed_at_one_moment_one_is_the_last(tmp_path):
+    """On several connections neither sees the other's commit: they meet at the document."""
+    with running() as server:
+        async with Parts.open(tmp_path, url=server.create("fan_out")) as parts:
+            municipality = Municipality(parts)
+            for _ in range(8):
+                await municipality.receive()
+            rows = await parts.rows("SELECT * FROM handovers ORDER BY message_identifier")
+            at = parts.clock.now()
+
+            async def confirm(handover: Handover) -> bool:
+                return await parts.database.run(
+                    lambda tx: settle(tx, handover, reporter=parts.reporter, at=at)
+                )
+
+            assert all(await asyncio.gather(*(confirm(handover_of(row)) for row in rows)))
+            assert (await parts.events()).count(FINALIZED) == 8
+            undelivered = await parts.rows(
+                "SELECT id FROM documents WHERE direction = 'in' AND delivered_at IS NULL"
+            )
+            assert undelivered == []
+
+
+async def test_each_system_pulls_what_is_its_own(municipality):
+    parts = municipality.parts
+    desk = PullDesk(
+        database=parts.database, payloads=parts.payloads, reporter=parts.reporter, bells=parts.bells,
+        clock=parts.clock, ids=parts.ids, systems=["care", "school"],
+    )  # fmt: skip
+    await municipality.receive()
+    ids = set()
+    for name in ("care", "school"):
+        target = desk.target(Kind.DELIVERY, name)
+        leased = await desk.lease(target, limit=10, duration=timedelta(seconds=60))
+        (item,) = leased.items
+        ids.add(item["id"])
+        await desk.confirm(target, item["id"])
+    assert len(ids) == 2
+    assert await municipality.delivered()
+    assert desk.target(Kind.DELIVERY, None) == "backend"
+    assert desk.target(Kind.OUTCOME, "care") == "submitter"
+    with pytest.raises(Unknown):
+        desk.target(Kind.DELIVERY, "nobody")
