@@ -104,7 +104,7 @@ async def describe_exchange(tx: Transaction, row: Row) -> Json:
     """One AS4 exchange: where it stands, its receipt, and every step."""
     history = await tx.fetch("SELECT * FROM history WHERE message = $1 ORDER BY seq", row["id"])
     receipt = await tx.fetch_one("SELECT signer, at FROM receipts WHERE message = $1", row["id"])
-    picked = _pick(row, "id", "direction", "state", "message_id", "conversation_id", "ref_to_message_id", "party",
+    picked = _pick(row, "id", "direction", "state", "message_id", "message_identifier", "conversation_id", "ref_to_message_id", "party",
                    "envelope_id", "standard", "original_sender", "final_recipient", "payload_bytes", "payload_sha256",
                    "attempt", "problem")  # fmt: skip
     return picked | {

@@ -43,7 +43,9 @@ def show(id_: str, *, config: Path | None) -> int:
     async def ask(node: NodeClient) -> None:
         exchange = await node.exchange(id_)
         _print(exchange)
-        for event in (await node.describe(exchange["message_identifier"]))["events"]:
+        identifier = exchange["message_identifier"]
+        # A ping moves no message, and nothing is reported of it.
+        for event in (await node.describe(identifier))["events"] if identifier else ():
             if event["problem"]:
                 sys.stdout.write(
                     f"  event {event['station']} {event['subtype']}: {event['state']}, {event['problem']}"
