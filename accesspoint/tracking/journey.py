@@ -11,7 +11,7 @@ Spec: EHMI delivery status 1.0.2, "which station reports what".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
@@ -220,6 +220,9 @@ def build_exchange(
     own = [report for report in reports if report.message == message]
     # The creating station names the true receiver: a copy of the message has another one.
     first = next((r for r in own if r.subtype in _STARTS), next((r for r in own), reports[0]))
+    if first.is_answer:
+        # Nothing was reported of what it answers, which went the other way.
+        first = replace(first, sender=first.receiver, receiver=first.sender)
     owned = _owners(reports, dict(owners or {}))
     parties = {party.key: party for r in reports for party in (r.receiver, r.sender)}
     legs = sorted(_legs(reports, first, owned, parties), key=lambda leg: leg.started)
@@ -258,7 +261,7 @@ def _owners(reports: Sequence[Report], known: dict[str, str]) -> dict[str, str]:
 
 
 def _kind(report: Report, root: Report, answers: Mapping[str, str | None]) -> Kind:
-    if report.message == root.message:
+    if report.message == root.message and not root.is_answer:
         return Kind.MESSAGE if report.receiver.key == root.receiver.key else Kind.COPY
     if report.message_type != SBDH_ACKNOWLEDGEMENT:
         return Kind.ANSWER

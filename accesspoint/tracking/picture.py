@@ -41,7 +41,7 @@ class _Row:
 
     y: float
     label: str
-    is_silent: bool = False
+    note: str = ""
 
 
 def draw(exchange: Exchange, finding: Finding, now: datetime, texts: Texts, summary: str) -> Markup:
@@ -59,7 +59,7 @@ def draw(exchange: Exchange, finding: Finding, now: datetime, texts: Texts, summ
         ).format(WIDTH, height, texts("picture.title"), summary),
         *frames,
         *_folds(scale, height, texts),
-        *(_lane(row, texts) for row in rows.values()),
+        *(_lane(row) for row in rows.values()),
         *_ticks(scale, height, texts),
     ]
     if shows_now:
@@ -127,13 +127,15 @@ def _layout(
         place = float(depth if role == 0 else LAST_PLACE - depth)
         owners.setdefault((role, owner.key), owner)
         entries.append((role, owner.key, place + 0.5, texts(f"stop.{finding.stop}"), _SILENT))
+    is_due = finding.state is Whereabouts.UNDERWAY
+    awaited = texts("picture.awaited" if is_due else "picture.silent")
     rows: dict[str, _Row] = {}
     frames = []
     y = top
     for (role, key), owner in sorted(owners.items(), key=lambda item: item[0]):
         above, y = y, y + _HEAD
         for _, _, _, label, device in sorted(one for one in entries if one[:2] == (role, key)):
-            rows[device] = _Row(y + _LANE / 2, label, device == _SILENT)
+            rows[device] = _Row(y + _LANE / 2, label, awaited if device == _SILENT else "")
             y += _LANE
         frames.append(_group(above, y + 4, texts(f"role.{role}"), owner.shown))
         y += _GAP
@@ -162,13 +164,9 @@ def _group(top: float, bottom: float, role: str, name: str) -> Markup:
     ).format(top, WIDTH - 1, bottom - top, top + 21, name, role)
 
 
-def _lane(row: _Row, texts: Texts) -> Markup:
-    kind = "lane silent" if row.is_silent else "lane"
-    note = (
-        Markup('<tspan class="role" dx="6">{}</tspan>').format(texts("picture.silent"))
-        if row.is_silent
-        else ""
-    )
+def _lane(row: _Row) -> Markup:
+    kind = "lane silent" if row.note else "lane"
+    note = Markup('<tspan class="role" dx="6">{}</tspan>').format(row.note)
     return Markup(
         '<g class="{}"><line x1="{}" x2="{}" y1="{}" y2="{}"/><text x="26" y="{}">{}{}</text></g>'
     ).format(kind, _LEFT, WIDTH - _RIGHT + 14, row.y, row.y, row.y + 4.5, row.label, note)
