@@ -35,7 +35,7 @@ class RunningClock(ManualClock):
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("events", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("events", [400, pytest.param(6_000, marks=pytest.mark.slow)])
 async def test_after_three_days_everything_arrives_once_and_in_order(
     database: Database, central_services: Any, session: aiohttp.ClientSession, clock: ManualClock,
     facts: DeliveryFacts, events: int, record_testsuite_property: Any,
