@@ -434,7 +434,8 @@ def network_serve(
       accesspoint run --config ./network/clinic/accesspoint.toml      in another terminal
 
     \b
-    Exit codes: 0 stopped, 1 failed, 3 topology, organisations, or a port is taken, 7 keys or certificates.
+    Exit codes: 0 stopped, 1 failed, 3 topology, organisations, or a port is taken,
+      7 keys or certificates.
     """
     from accesspoint.cli import network as verb
 
