@@ -21,6 +21,7 @@ from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.store.database import StorageFailure, Transaction
 from accesspoint.store.messages import NewMessage, advance, insert_message
+from accesspoint.verification import Setting, verify
 
 NOBODY = "https://127.0.0.1:1"
 STATUS = {
@@ -45,8 +46,7 @@ def write(stage: Stage, organisation: Organisation, port: int, other: Organisati
         partners={other.key: partner},
         listen=f"127.0.0.1:{port}",
         acknowledging={"fhir": "automatic"},
-        delivery_status=STATUS,
-        **sections,
+        **({"delivery_status": STATUS} | sections),
     )
 
 
@@ -103,6 +103,40 @@ async def test_a_full_exchange_is_eight_events_for_each_organisation(
     )
     assert {row["direction"] for row in envelopes} == {"in", "out"}
     assert submission.document.receiver.gln == facts.receiver.gln
+
+
+async def test_creating_and_sending_told_apart_is_one_event_more_and_holds(
+    stage: Stage, unused_tcp_port_factory: Any
+) -> None:
+    one, two = unused_tcp_port_factory(), unused_tcp_port_factory()
+    apart = STATUS | {"created_apart": True}
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(
+                stage.run(write(stage, mine, port, other, there, delivery_status=apart))
+            )
+            for mine, port, other, there in [(MUNICIPALITY, one, CLINIC, two), (CLINIC, two, MUNICIPALITY, one)]
+        ]  # fmt: skip
+        application = nodes[0].point.application
+        assert application is not None
+        _, commit = await application.submit(medcom_message("apart-message", "apart-bundle")[0])
+        await nodes[0].point.bells.run(nodes[0].point.database, commit)
+
+        async def finished() -> bool:
+            return all([len(await events(node)) >= 9 for node in nodes])
+
+        await nodes[0].until(finished, "the exchange did not end")
+        for node in nodes:
+            await node.idle()
+            told = await events(node)
+            assert len(told) == 9
+            made, handed = told.index(("EUA", "msg-created")), told.index(("EUA", "msg-sent"))
+            assert made < handed
+            setting = Setting(running=True, reports=True, together=True)
+            report = await verify(
+                node.point.database, node.point.payloads, setting=setting, clock=node.point.clock
+            )
+            assert [f.slug for r in report.results if r.name == "I7" for f in r.findings] == []
 
 
 async def test_a_node_says_where_it_is_and_forgets_it_when_it_stops(
