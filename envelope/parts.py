@@ -13,7 +13,6 @@ comments are not covered by the canonical form: compress parts, and the question
 Spec: decision D1 (gate G8); WSS SwA Profile 1.1 section 5.4.4; eDelivery AS4 1.15 sections 3.2, 4.2.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -138,18 +137,13 @@ def digest_content(
 
 @dataclass(frozen=True, slots=True)
 class SealedPart:
-    """What is known of an outbound part once it is on its way to the wire; `digest` is the one to sign.
-
-    `payload_bytes` and `payload_sha256` are of the payload as the producer gave it.
-    """
+    """What is known of an outbound part once it is on its way to the wire; `digest` is the one to sign."""
 
     content_id: str
     mime_type: str
     compressed: bool
     digest: bytes
     wire_bytes: int
-    payload_bytes: int
-    payload_sha256: bytes
 
 
 class PartSealer:
@@ -175,8 +169,6 @@ class PartSealer:
         self._cipher = None if content_key is None else GcmEncryption(content_key, iv)
         form = _form_of(mime_type, compressed=compress)
         self._content = _ContentDigest(form, names.SHA256, limits)
-        self._payload = hashlib.sha256()
-        self._payload_bytes = 0
         self._wire_bytes = 0
         self._finished = False
 
@@ -184,8 +176,6 @@ class PartSealer:
         """Take in payload octets, give out octets for the wire; raises `LocalProtocolError` for too long XML."""
         if self._finished:
             raise LocalProtocolError("the part is sealed already")
-        self._payload.update(chunk)
-        self._payload_bytes += len(chunk)
         return self._seal(chunk if self._compressor is None else self._compressor.compress(chunk))
 
     def finish(self) -> tuple[bytes, SealedPart]:
@@ -208,8 +198,6 @@ class PartSealer:
             compressed=self._compressor is not None,
             digest=digest,
             wire_bytes=self._wire_bytes,
-            payload_bytes=self._payload_bytes,
-            payload_sha256=self._payload.digest(),
         )
 
     def _seal(self, octets: bytes) -> bytes:

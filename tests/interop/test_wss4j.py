@@ -77,7 +77,7 @@ class Desk:
         infos = []
         for payload in payloads:
             content_id = f"{uuid.uuid4()}@municipality.example"
-            infos.append(part_info(SealedPart(content_id, "text/xml", compress, b"", 0, 0, b"")))
+            infos.append(part_info(SealedPart(content_id, "text/xml", compress, b"", 0)))
             parts[content_id] = (
                 ("application/gzip", gzip.compress(payload)) if compress else ("text/xml", payload)
             )

@@ -310,8 +310,6 @@ class Author:
                 compressed=True,
                 digest=hashlib.sha256(one).digest(),
                 wire_bytes=len(part.octets),
-                payload_bytes=len(one),
-                payload_sha256=b"",
             )
             for content_id, one, part in zip(content_ids, octets, parts, strict=True)
         ]
