@@ -4,6 +4,8 @@
 same: the answer is 200 and says so, with every step.
 """
 
+from typing import Final
+
 from aiohttp import web
 
 from accesspoint.api.answers import problem
@@ -15,7 +17,7 @@ from envelope import names
 from envelope.ehmi import SBDH_ACKNOWLEDGEMENT, check_gln
 from envelope.errors import SbdRefused
 
-LONGEST: int = 1_024
+LONGEST: Final = 1_024
 
 
 class Lookups:
