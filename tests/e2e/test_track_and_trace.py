@@ -558,7 +558,7 @@ async def test_the_pages_fit_a_telephone_and_the_table_of_the_sector_a_page(look
         await look.open(path)
         wide = await look.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 390, path
-        for field in await look.page.locator(".filters input, .filters select").all():
-            box = await field.bounding_box()
+        for control in await look.page.locator(".filters input, .filters select").all():
+            box = await control.bounding_box()
             assert box["x"] + box["width"] <= 374, path
         await look.page.screenshot(path=look._directory / f"{name}.png")
