@@ -355,7 +355,7 @@ async def count_answers(
 async def list_organisations(tx: Transaction, limit: int = 500) -> list[Organisation]:
     """Return organisations that were a party of a message, by name."""
     rows = await tx.fetch(
-        f"SELECT sor, glns, name FROM parties GROUP BY glns ORDER BY folded, sor LIMIT {int(limit)}"
+        f"SELECT sor, glns, max(name) AS name FROM parties GROUP BY sor, glns ORDER BY max(folded), sor LIMIT {int(limit)}"
     )
     return [Organisation(row["sor"], tuple(row["glns"].split()), row["name"]) for row in rows]
 

@@ -213,7 +213,7 @@ def build_exchange(
 
     `owners` maps a device to the `Party.key` of its organisation where that is known otherwise.
     """
-    reports = tuple(sorted(reports, key=lambda report: report.recorded_at))
+    reports = _named(sorted(reports, key=lambda report: report.recorded_at))
     message = root_of(reports)
     if message is None:
         return None
@@ -224,7 +224,7 @@ def build_exchange(
         # Nothing was reported of what it answers, which went the other way.
         first = replace(first, sender=first.receiver, receiver=first.sender)
     owned = _owners(reports, dict(owners or {}))
-    parties = {party.key: party for r in reports for party in (r.receiver, r.sender)}
+    parties = {party.key: party for r in reports for party in (r.sender, r.receiver)}
     legs = sorted(_legs(reports, first, owned, parties), key=lambda leg: leg.started)
     return Exchange(
         message=message,
@@ -235,6 +235,23 @@ def build_exchange(
         legs=tuple(legs),
         lanes=tuple(_lanes(legs, first)),
         reports=reports,
+    )
+
+
+def _named(reports: Sequence[Report]) -> tuple[Report, ...]:
+    """The same reports with each organisation called alike: only some stations know names."""
+    known: dict[str, Party] = {}
+    for report in reports:
+        for party in (report.sender, report.receiver):
+            if party.name:
+                known.setdefault(party.key, party)
+    return tuple(
+        replace(
+            report,
+            sender=known.get(report.sender.key, report.sender),
+            receiver=known.get(report.receiver.key, report.receiver),
+        )
+        for report in reports
     )
 
 

@@ -232,8 +232,10 @@ def _leg(
         y = rows[visit.device].y
         times = visit.times
         if before is not None and before.left is not None:
-            start, arrived = scale.x(before.left), scale.x(times[0])
-            span = texts.duration(times[0] - before.left)
+            # The receipt comes after the arrival: sending often ends when the next station already has it.
+            left_at = min(before.left, times[0])
+            start, arrived = scale.x(left_at), scale.x(times[0])
+            span = texts.duration(times[0] - left_at)
             yield Markup(
                 '<path class="hop" d="M{:.1f} {} L{:.1f} {}"><title>{}</title></path>'
             ).format(start, rows[before.device].y, arrived, y, texts("picture.hop", span=span))

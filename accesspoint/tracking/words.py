@@ -65,7 +65,8 @@ def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
         if len(visit.times) > 1:
             stop = _stop(Stop.at(visit.last), visit.owner, texts)
             yield max(visit.times) - min(visit.times), texts("message.waited_at", stop=stop)
-        if number and (before := leg.visits[number - 1]).left is not None:
+        before = leg.visits[number - 1]
+        if number and before.left is not None and before.left <= min(visit.times):
             yield (
                 min(visit.times) - before.left,
                 texts(

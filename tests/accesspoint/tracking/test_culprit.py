@@ -1,5 +1,6 @@
 """Whose turn it is, case by case: the journey that is told, and the finding that must come of it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,7 @@ from journeys import FJORDBY, HAVNEGADE, RECEIPT_WALK, REGISTER, WALK, Story
 from accesspoint.status_component.queries import Whereabouts
 from accesspoint.tracking.culprit import Case, Finding, Remark, find_culprit, remarks
 from accesspoint.tracking.journey import Exchange, Kind, Stop, build_exchange
+from accesspoint.tracking.picture import draw
 from accesspoint.tracking.report import read_report
 from accesspoint.tracking.texts import texts
 from accesspoint.tracking.words import sentence, to_do
@@ -170,3 +172,28 @@ def test_clocks_that_differ_do_not_change_the_order_of_stations() -> None:
     walked = [(visit.owner.gln, visit.first) for visit in exchange.of(Kind.MESSAGE)[0].visits]
     assert walked == [(A, 0), (A, 1), (A, 2), (B, 3), (B, 4), (B, 5)]
     assert dict(remarks(exchange))[Remark.SKEW] == HAVNEGADE.name
+
+
+def test_an_organisation_is_called_by_its_name_where_any_station_knows_it() -> None:
+    told = story().whole()
+    for report in told.reports[1:]:
+        for agent in report["agent"]:
+            del agent["name"]
+
+    exchange = exchange_of(told)
+
+    assert {lane.owner.shown for lane in exchange.lanes} == {FJORDBY.name, HAVNEGADE.name}
+    assert {leg.sender.shown for leg in exchange.legs} == {FJORDBY.name, HAVNEGADE.name}
+
+
+def test_a_message_that_arrives_before_its_receipt_does_not_travel_back_in_time() -> None:
+    """The sending station reports when it has the receipt; the receiving one reported before it gave it."""
+    told = story().send(pauses={5: -0.03}).receive().answer()
+    exchange = exchange_of(told)
+
+    svg = draw(exchange, find_culprit(exchange, LATER), LATER, texts("en"), "")
+
+    hops = re.findall(r'class="hop" d="M([0-9.]+) [0-9.]+ L([0-9.]+) ', svg)
+    assert len(hops) == 16
+    assert all(float(left) <= float(right) for left, right in hops)
+    assert list(remarks(exchange)) == []
