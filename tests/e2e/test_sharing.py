@@ -35,7 +35,7 @@ async def network(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Two
         yield network
 
 
-@pytest.mark.parametrize("failpoints", ["", "D1=kill", "D3=kill"])
+@pytest.mark.parametrize("failpoints", ["", "D3=kill"])
 async def test_what_becomes_of_the_copy_is_nothing_to_the_message(
     network: TwoOrganisations, failpoints: str
 ) -> None:
