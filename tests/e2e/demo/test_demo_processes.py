@@ -18,6 +18,8 @@ from accesspoint.api.client import NodeAddress, NodeClient
 from envelope import fhir
 
 KEPT = "the network keeps running"
+EVENTS = 16 + 2
+"""Of a full exchange, and of the copy for the document register."""
 CLINIC_GLN = "5790000000029"
 FOLDER = os.environ.get("ACCESSPOINT_FIXTURES")
 
@@ -175,7 +177,7 @@ def test_a_development_network_keeps_its_data_over_a_restart(home):
     first.until_said(KEPT)
     path, identifier, data = write_message(home, "json")
     assert home.run("send", path)[0] == 0
-    until_true(lambda: count_events(reports) == 16, "the delivery events")
+    until_true(lambda: count_events(reports) == EVENTS, "the delivery events")
     before = [describe(config, identifier) for config in configs]
     first.send_signal(signal.SIGTERM)
     assert first.end() == 0
@@ -193,7 +195,7 @@ def test_a_development_network_keeps_its_data_over_a_restart(home):
     assert "accepted before" in repeated.out
     again, _, _ = write_message(home, "xml")
     assert home.run("send", again)[0] == 0
-    until_true(lambda: count_events(reports) == 32, "the delivery events")
+    until_true(lambda: count_events(reports) == 2 * EVENTS, "the delivery events")
     assert second.interrupt() == 0
     assert home.processes() == {}
     for config in configs:
