@@ -41,6 +41,7 @@ class Case(StrEnum):
     UNANSWERED = "unanswered"
     DELIVERED = "delivered"
     UNDERWAY = "underway"
+    PASSING = "passing"
 
 
 _WHEREABOUTS: Final = {
@@ -57,7 +58,10 @@ _WHEREABOUTS: Final = {
     Case.UNANSWERED: Whereabouts.DELIVERED,
     Case.DELIVERED: Whereabouts.DELIVERED,
     Case.UNDERWAY: Whereabouts.UNDERWAY,
+    Case.PASSING: Whereabouts.UNDERWAY,
 }
+_MOVING: Final = frozenset({Case.UNDERWAY, Case.PASSING})
+"""Between two stations, or at one, for no longer than it may take."""
 _STUCK: Final = frozenset({Case.GAVE_UP, Case.NOT_TAKEN, Case.HELD, Case.SILENT})
 
 
@@ -92,14 +96,14 @@ class Finding:
     @property
     def state(self) -> Whereabouts:
         """Where the message is; with its acknowledgement on the way, or stuck there, the receiver has it."""
-        if self.kind is not Kind.MESSAGE and (self.case in _STUCK or self.case is Case.UNDERWAY):
+        if self.kind is not Kind.MESSAGE and self.case in _STUCK | _MOVING:
             return Whereabouts.DELIVERED
         return _WHEREABOUTS[self.case]
 
     @property
     def needs_a_person(self) -> bool:
         """Whether it will not go on by itself, as far as can be seen."""
-        return self.case not in (Case.COMPLETE, Case.DELIVERED, Case.UNDERWAY)
+        return self.case not in {Case.COMPLETE, Case.DELIVERED} | _MOVING
 
 
 def find_culprit(exchange: Exchange, now: datetime) -> Finding:
@@ -206,7 +210,7 @@ def _unless_patient(finding: Finding, now: datetime) -> Finding:
     if now - finding.since > PATIENCE:
         return finding
     return Finding(
-        Case.UNDERWAY,
+        Case.PASSING if finding.case is Case.HELD else Case.UNDERWAY,
         finding.kind,
         finding.since,
         finding.stop,
@@ -228,7 +232,7 @@ def _unanswered(message: Leg, receipt: Leg | None, now: datetime) -> Finding:
             finding = Finding(
                 case, Kind.RECEIPT, ended, Stop.HANDLER, message.receiver, place=_HANDLER
             )
-        if finding.case is not Case.UNDERWAY:
+        if finding.case not in _MOVING:
             return finding
     case = Case.UNANSWERED if is_late else Case.DELIVERED
     return Finding(case, Kind.ANSWER, ended, Stop.APPLICATION, message.receiver, place=LAST_PLACE)
