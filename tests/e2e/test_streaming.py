@@ -8,6 +8,7 @@ import hashlib
 import random
 from pathlib import Path
 
+import pytest
 from sample_messages import home_care_observation
 from two_organisations import describe, troubles, until
 
@@ -34,6 +35,7 @@ def memory(pid: int, name: str) -> int:
     raise AssertionError(f"no {name}")
 
 
+@pytest.mark.slow
 async def test_an_access_point_streams_sixty_mebibytes(tmp_path):
     attachment = random.Random(60).randbytes(ATTACHMENT_BYTES)
     data = fhir.serialize(home_care_observation(attachment=attachment), "json")
