@@ -123,6 +123,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "tolerated": message_rules.list_tolerated,
     "samples": message_rules.list_samples,
     "reports": status_tables.list_reports,
+    "exchange": status_tables.list_exchange,
     "search-parameters": status_tables.list_parameters,
 }
 

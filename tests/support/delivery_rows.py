@@ -66,9 +66,21 @@ CLINIC_APART: list[Row] = [
     ("AP", "msg-sent", SBDH_ACK),
     ("MSH", "msg-received-and-finalized", SBDH_ACK),
 ]
+MUNICIPALITY_CREATED_APART: list[Row] = [
+    ("EUA", "msg-created", HCO),
+    ("EUA", "msg-sent", HCO),
+    *MUNICIPALITY_APART[1:],
+]
+CLINIC_CREATED_APART: list[Row] = [
+    *CLINIC_APART[:8],
+    ("EUA", "msg-created", ACK),
+    ("EUA", "msg-sent", ACK),
+    *CLINIC_APART[9:],
+]
 ROWS = {
     "together": {"municipality": MUNICIPALITY_TOGETHER, "clinic": CLINIC_TOGETHER},
     "apart": {"municipality": MUNICIPALITY_APART, "clinic": CLINIC_APART},
+    "created apart": {"municipality": MUNICIPALITY_CREATED_APART, "clinic": CLINIC_CREATED_APART},
 }
 
 

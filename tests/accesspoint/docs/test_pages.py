@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from delivery_rows import ACK, HCO, SBDH_ACK, expected_rows
 
 import envelope.receiving
 import envelope.sending
@@ -66,6 +67,35 @@ def test_settings_named_in_the_decisions_are_settings() -> None:
             assert section in Configuration.model_fields, one.name
         for key in re.findall(r"[`\] ]([a-z_]+)(?: =[^`]*)?`", one.setting):
             assert re.search(rf"^    {key}: ", written, re.MULTILINE), (one.name, key)
+
+
+@pytest.mark.parametrize(
+    ("column", "arrangement", "events"),
+    [(0, "together", "16"), (1, "apart", "32"), (2, "created apart", "34")],
+)
+def test_the_exchange_in_the_manual_is_the_one_that_the_processes_are_held_to(
+    column: int, arrangement: str, events: str
+) -> None:
+    page = read_page("delivery-status")
+    table, _, copy = page.partition("| What moves | ")[2].partition("| **a full exchange** | | | ")
+    assert copy.split(" | ")[column].rstrip(" |\n").startswith(f"**{events}**")
+    organisations = {"first": "municipality", "second": "clinic"}
+    standards = {
+        "message": HCO, "FHIR Acknowledgement": ACK, "its ehmiSBDH acknowledgement": SBDH_ACK,
+    }  # fmt: skip
+    found: dict[str, list[tuple[str, str, str]]] = {"municipality": [], "clinic": []}
+    for line in table.splitlines()[2:]:
+        what, whose, _, *cells = line.strip("| ").split(" | ")
+        station, _, subtype = cells[column].partition(" ")
+        if station != "–":
+            found[organisations[whose]].append((station, subtype.strip("`"), standards[what]))
+    assert {name: sorted(rows) for name, rows in found.items()} == expected_rows(arrangement)
+
+
+def test_the_copy_for_the_register_adds_two_events_or_six() -> None:
+    assert ("| **with the copy for the register** | | | **18** | **38** | **40** |\n") in read_page(
+        "delivery-status"
+    )
 
 
 def test_a_topic_without_a_page_is_a_key_error() -> None:
