@@ -13,6 +13,7 @@ import envelope.receiving
 import envelope.sending
 from accesspoint.docs import message_rules, status_tables
 from accesspoint.docs.contradictions import list_contradictions
+from accesspoint.docs.sections import list_sections
 from accesspoint.problem_texts import TRIED_AGAIN
 from accesspoint.problems import PROBLEMS, Layer, fill
 from accesspoint.verification import INVARIANTS
@@ -122,6 +123,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "invariants-unheld": message_rules.list_unheld,
     "tolerated": message_rules.list_tolerated,
     "samples": message_rules.list_samples,
+    "sections": list_sections,
     "reports": status_tables.list_reports,
     "exchange": status_tables.list_exchange,
     "search-parameters": status_tables.list_parameters,

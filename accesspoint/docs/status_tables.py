@@ -87,7 +87,8 @@ def list_exchange() -> str:
     ]
     counts = [0] * len(_ARRANGEMENTS)
     for legs, total in ((_EXCHANGE, "a full exchange"), (_COPY, "with the copy for the register")):
-        for what, sender, receiver, act in ((*leg, act) for *leg, acts in legs for act in acts):
+        moves = [(what, of, to, act) for what, of, to, acts in legs for act in acts]
+        for what, sender, receiver, act in moves:
             owed = [
                 find_report(
                     act, acknowledgement=what == _ANSWER, together=together, created_apart=created

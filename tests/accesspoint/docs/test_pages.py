@@ -1,6 +1,9 @@
 """The manual: what its pages say of the tables is what the tables say, and what they name exists."""
 
+import ast
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from accesspoint.config import Configuration
 from accesspoint.docs import read_page, topics
 from accesspoint.docs.contradictions import CONTRADICTIONS, NOTHING
 from accesspoint.docs.generated import PROOFS, refresh
+from accesspoint.docs.sections import SECTIONS, Section
 from accesspoint.verification import INVARIANTS
 from envelope.pmode import PRESETS, Quirk
 
@@ -67,6 +71,59 @@ def test_settings_named_in_the_decisions_are_settings() -> None:
             assert section in Configuration.model_fields, one.name
         for key in re.findall(r"[`\] ]([a-z_]+)(?: =[^`]*)?`", one.setting):
             assert re.search(rf"^    {key}: ", written, re.MULTILINE), (one.name, key)
+
+
+@cache
+def imports_of(file: Path) -> frozenset[str]:
+    """The modules that a file imports, and what it takes from them, which may be modules as well."""
+
+    def find() -> Iterator[str]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (one.name for one in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{one.name}" for one in node.names)
+
+    return frozenset(find())
+
+
+def module_file(name: str) -> Path:
+    """Where a module of the project stands; a package is its `__init__`."""
+    path = ROOT / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def within_reach(test: Path) -> frozenset[str]:
+    """What a test imports, itself or by its support, and what that imports in turn of its own package."""
+    own = [test, test.parent / "conftest.py", test.parent.parent / "conftest.py"]
+    own += [ROOT / "tests" / "support" / f"{name}.py" for name in imports_of(test)]
+    left = set().union(*(imports_of(file) for file in own if file.exists()))
+    seen: set[str] = set()
+    while left:
+        name = left.pop()
+        seen.add(name)
+        file = module_file(name)
+        if file.exists():
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+            # The three packages at the top are no unit: a test of one part of them is no test of all.
+            if "." in package:
+                left |= {one for one in imports_of(file) if one.startswith(f"{package}.")} - seen
+    return frozenset(seen)
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda one: one.about)
+def test_a_section_names_tests_that_exist_and_import_what_obeys_it(section: Section) -> None:
+    for name in section.tests:
+        assert re.search(r"^ *(async )?def test_", (ROOT / name).read_text(), re.MULTILINE), name
+    reached = frozenset().union(*(within_reach(ROOT / name) for name in section.tests))
+    for module in section.modules:
+        assert module_file(module).exists(), module
+        assert module in reached, f"{module} is imported by none of {section.tests}"
+    assert section.tests or section.missing, "nothing tests it, and it does not say why"
+    row = f"| {section.about} | "
+    assert row in read_page("sections")
 
 
 @pytest.mark.parametrize(
