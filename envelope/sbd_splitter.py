@@ -179,8 +179,8 @@ class _Base64Text:
             self.update(text)
             return
         self.update(text[:start])
-        if self._rest:
-            # White space was among them.
+        if self._rest or self._ended:
+            # White space or padding was among them.
             self.update(text[start:])
             return
         self._empty = False

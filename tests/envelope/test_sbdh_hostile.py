@@ -130,6 +130,21 @@ def test_a_payload_that_nobody_wants_is_judged_as_one_that_is_given(
             assert judged[1] == given_out[1]
 
 
+@pytest.mark.parametrize("decode", [True, False])
+@pytest.mark.parametrize("group", ["QQ==", "QUI="])
+@pytest.mark.parametrize("cut", [1, 2, 3])
+def test_padding_that_ends_a_group_begun_in_another_piece_ends_the_payload(
+    group: str, cut: int, decode: bool
+) -> None:
+    splitter = SbdSplitter(decode=decode)
+
+    splitter.feed(build_sbd(HEADER)[0] + group[:cut].encode())
+    with pytest.raises(SbdRefused) as caught:
+        splitter.feed(group[cut:].encode() + b"QUJDQUJD\r\n\r\n")
+
+    assert caught.value.reason == "sbd.base64"
+
+
 def test_every_truncation_is_refused() -> None:
     data = document()
 
