@@ -317,8 +317,6 @@ class Sender:
 
         async def work(tx: Transaction) -> None:
             now = self._clock.now()
-            if fresh:
-                await record_wire(tx, row["id"], wire, replaces=earlier is not None)
             lane = self._driving[row["id"]]
             if lane != row["lane"]:
                 await move_lane(tx, row, lane)
@@ -336,6 +334,8 @@ class Sender:
                          "lease_until": to_microseconds(now + self._leases.duration)},
             )  # fmt: skip
             if fresh:
+                # After the fence: whoever drives the message now may have stored an image of its own.
+                await record_wire(tx, row["id"], wire, replaces=earlier is not None)
                 hops = [
                     [str(hop.kind), hop.detail, round(hop.milliseconds, 1)] for hop in endpoint.hops
                 ]

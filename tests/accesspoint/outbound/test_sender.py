@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from aiohttp import web
 from as4_parts import directory_of, trust_in
 from as4_peer import Arrived, Behaviour, answered
@@ -21,7 +22,7 @@ from accesspoint.discovery.static import StaticDirectory
 from accesspoint.outbound.sender import LARGE_BYTES
 from accesspoint.stations import Bell
 from accesspoint.store.database import StorageFailure, Transaction
-from accesspoint.store.evidence import find_receipt, find_wire
+from accesspoint.store.evidence import Wire, find_receipt, find_wire, record_wire
 from accesspoint.store.lanes import DUE_STATES
 from accesspoint.store.leases import LEASE, Leases
 from accesspoint.store.messages import advance, claim_due, find_message, release_leases
@@ -529,6 +530,35 @@ async def test_an_error_after_the_lease_was_lost_changes_nothing(outbound: "Outb
         assert not task.done()
     row = await outbound.row(id_)
     assert (row["state"], row["problem"], row["attempt"]) == ("ACCEPTED", None, 0)
+
+
+async def test_an_attempt_that_another_worker_made_meanwhile_is_fenced_and_no_error_of_ours(
+    outbound: "Outbound",
+) -> None:
+    id_ = await outbound.accept()
+    parts = outbound.parts
+    image = Wire("https://there", b"other", "2026-11-02T08:15:00Z", b"soap", None, None, 0, ())
+
+    class TakenOver:
+        async def find_endpoint(
+            self, participant: str, document_id: str, process_id: str
+        ) -> Endpoint:
+            async def work(tx: Transaction) -> None:
+                await record_wire(tx, id_, image)
+                await tx.execute(
+                    "UPDATE messages SET attempt = 1, lease_owner = 'worker-2', lease_until = 9000000000000000"
+                )
+
+            await parts.database.run(work)
+            return await clinic(outbound).find_endpoint(participant, document_id, process_id)
+
+    with structlog.testing.capture_logs() as logs:
+        async with outbound.running(outbound.sender(directory=TakenOver())), asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.005)
+    assert [line["event"] for line in logs] == ["outbound_fenced"]
+    assert await parts.database.read(lambda tx: find_wire(tx, id_)) == image
+    assert outbound.server.arrived == []
 
 
 async def test_a_store_that_fails_ends_the_sender(outbound: "Outbound") -> None:
