@@ -334,6 +334,8 @@ def _day(text: str) -> date | None:
 def _position(text: str) -> tuple[datetime, int] | None:
     microseconds, _, number = text.partition("-")
     try:
-        return from_microseconds(int(microseconds)), int(number)
+        at, position = from_microseconds(int(microseconds)), int(number)
     except (ValueError, OverflowError):
         return None
+    # A greater one the store could not even compare.
+    return (at, position) if abs(position) < 1 << 63 else None

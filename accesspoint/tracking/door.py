@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from yarl import URL
 
 from accesspoint.tracking.sign_in import Role, Session, SignIn
 from accesspoint.tracking.texts import LANGUAGES, Texts, choose_language, texts
@@ -106,7 +107,7 @@ class Door:
         wish = request.query.get("lang")
         if wish in LANGUAGES and request.method == hdrs.METH_GET:
             query = [(name, value) for name, value in request.query.items() if name != "lang"]
-            answer = see_other(str(request.rel_url.with_query(query)))
+            answer = see_other(_here(request.rel_url.with_query(query)))
             answer.set_cookie(
                 LANGUAGE_COOKIE, wish, max_age=_YEAR, httponly=True, samesite="Strict"
             )
@@ -138,7 +139,7 @@ class Door:
             if session is None
             else [(f"/{name}", name) for name in _NAVIGATION[session.role]],
             "here": title_path or request.path,
-            "other_language": str(
+            "other_language": _here(
                 request.rel_url.update_query(lang=text("page.language_code"))
                 if request.method == hdrs.METH_GET
                 else request.rel_url.with_query(lang=text("page.language_code"))
@@ -168,6 +169,11 @@ def see_other(location: str) -> web.Response:
     return web.Response(status=303, headers={hdrs.LOCATION: location})
 
 
+def _here(url: URL) -> str:
+    """An address of ours to be sent to: a path that begins `//` or `/\\` would name another host to a browser."""
+    return "/" + str(url).lstrip("/\\")
+
+
 def _who(session: Session, text: Texts) -> str:
     if session.role is Role.ORGANISATION:
         return f"GLN {session.gln}"
@@ -181,9 +187,13 @@ def _is_local(request: web.Request) -> bool:
 
 def _is_own(request: web.Request) -> bool:
     """Whether the name it asks for is this machine's, and what it changes is asked for by our own pages."""
-    if urlsplit(f"//{request.host}").hostname not in _HOSTS:
+    try:
+        if urlsplit(f"//{request.host}").hostname not in _HOSTS:
+            return False
+        if request.method == hdrs.METH_GET:
+            return True
+        origin = request.headers.get(hdrs.ORIGIN)
+        return origin is None or urlsplit(origin).netloc == request.host
+    except ValueError:
+        # A name that is none, such as `[`.
         return False
-    if request.method == hdrs.METH_GET:
-        return True
-    origin = request.headers.get(hdrs.ORIGIN)
-    return origin is None or urlsplit(origin).netloc == request.host

@@ -102,7 +102,7 @@ class Pages:
                 get("/mine/{id}", self._my_message),
                 get("/permissions", self._permissions),
                 post("/permissions", self._give_permission),
-                post("/permissions/{number:[0-9]+}/withdraw", self._withdraw_permission),
+                post("/permissions/{number:[0-9]{1,15}}/withdraw", self._withdraw_permission),
             ]
         )
         return application
@@ -372,7 +372,7 @@ class Pages:
         reader, session, text = self._reader(request, Role.CITIZEN)
         asked = read_asked(request.query)
         relatives = await reader.relatives()
-        chosen = request.query.get("of", "")
+        chosen = request.query.get("of", "")[:9]
         is_other = chosen.isdecimal() and 0 < int(chosen) <= len(relatives)
         patient = relatives[int(chosen) - 1] if is_other else session.cpr
         found = await reader.search(

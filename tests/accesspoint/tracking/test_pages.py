@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from journeys import ANNA, BO, FJORDBY, HAVNEGADE, SUND
 from tracking_parts import Served, Visitor
+from yarl import URL
 
 from accesspoint.network.listening import Listeners
 from accesspoint.tracking.door import NotOnLoopback, require_loopback
@@ -326,3 +327,35 @@ async def test_the_listener_of_the_network_is_loopback(served: Served) -> None:
     url = await listeners.start(served.pages.application())
     await listeners.stop()
     require_loopback(urlsplit(url).hostname or "")
+
+
+@pytest.mark.parametrize(
+    "path", ["//elsewhere.example/x", "///elsewhere.example", "/\\elsewhere.example", "//"]
+)
+async def test_a_change_of_language_leads_to_no_other_host(visitor: Visitor, path: str) -> None:
+    await visitor.sign_in("support")
+    url = URL(f"{visitor.served.url}{path}?lang=da", encoded=True)
+
+    async with visitor.session.get(url, allow_redirects=False) as answer:
+        location = answer.headers["Location"]
+    # Without the wish for a language it is a page that is not there, with a link to the other language.
+    async with visitor.session.get(url.with_query(None), allow_redirects=False) as answer:
+        page = await answer.text()
+
+    for address in (location, *re.findall(r'href="([^#"]+)"', page)):
+        assert address.startswith("/")
+        assert address[1:2] not in ("/", "\\")
+
+
+async def test_a_host_that_is_no_name_is_nobodys(visitor: Visitor) -> None:
+    assert (await visitor.get("/sign-in", headers={"Host": "["}))[0] == 403
+
+
+async def test_numbers_beyond_all_bounds_are_as_if_they_were_not_there(visitor: Visitor) -> None:
+    digits = "9" * 4_400
+    await visitor.sign_in("support")
+    assert (await visitor.get(f"/messages?after=0-{digits[:30]}"))[0] == 200
+
+    await visitor.sign_in("citizen", cpr=ANNA)
+    assert (await visitor.get(f"/mine?of={digits}"))[0] == 200
+    assert (await visitor.post(f"/permissions/{digits[:30]}/withdraw", {}))[0] == 404
