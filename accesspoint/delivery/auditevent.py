@@ -10,7 +10,7 @@ Spec: EdsBasicDeliveryStatus and EdsPatientDeliveryStatus of EHMI delivery statu
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, Final
 
 from accesspoint.delivery import terminology as eds
@@ -398,11 +398,11 @@ def _is_instant(value: str) -> bool:
     if not _INSTANT.fullmatch(value):
         return False
     try:
-        # In UTC it has to have a place in the calendar too.
-        datetime.fromisoformat(value).astimezone(UTC)
+        at = datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError):
         return False
-    return True
+    # It has to have a place in the calendar of every zone: whoever reads it may write it in another.
+    return MINYEAR < at.year < MAXYEAR
 
 
 def _as_dict(value: object) -> dict[str, Any]:

@@ -136,6 +136,8 @@ BROKEN = [
     ("AuditEvent.recorded", put("recorded", "2026-11-21")),
     ("AuditEvent.recorded", put("recorded", "2026-02-30T09:30:05Z")),
     ("AuditEvent.recorded", put("recorded", "2026-11-21T09:30:05")),
+    ("AuditEvent.recorded", put("recorded", "9999-12-31T23:59:59Z")),
+    ("AuditEvent.recorded", put("recorded", "0001-01-01T00:00:00Z")),
     ("AuditEvent.outcome", put("outcome", "4")),
     ("AuditEvent.outcome", put("outcome", DROP)),
     ("AuditEvent.period", put("period", {})),
