@@ -18,7 +18,7 @@ from accesspoint.clock import to_microseconds
 
 MAXIMUM_COUNT: Final = 1000
 MAXIMUM_ALTERNATIVES: Final = 64
-"""As many values as one parameter may offer for choice, separated by commas."""
+"""As many values as one search may have, separated by commas or in parameters of their own: each is compared with rows."""
 _DATE: Final = re.compile(
     r"(eq|ne|ge|le|gt|lt|sa|eb)?"
     r"([0-9]{4})(?:-([0-9]{2})(?:-([0-9]{2})(?:T([0-9]{2}):([0-9]{2})(?::([0-9]{2})(\.[0-9]{1,6})?)?"
@@ -146,17 +146,16 @@ def parse_search(
             total = None if value == "estimate" else value
         elif name not in ("_format", "_pretty"):
             criteria.append(_criterion(name, value))
+    if sum(len(criterion.values) for criterion in criteria) > MAXIMUM_ALTERNATIVES:
+        raise SearchRefused(f"the search has more than {MAXIMUM_ALTERNATIVES} values")
     return Search(tuple(criteria), count, newest_first, total, after)
 
 
 def _criterion(parameter: str, value: str) -> Criterion:
     name, _, modifier = parameter.partition(":")
     alternatives = tuple(_unescape(part) for part in re.split(r"(?<!\\),", value))
-    if name in SEARCH_PARAMETERS:
-        if not all(alternatives):
-            raise SearchRefused(f"{name} has an empty value")
-        if len(alternatives) > MAXIMUM_ALTERNATIVES:
-            raise SearchRefused(f"{name} has more than {MAXIMUM_ALTERNATIVES} values")
+    if name in SEARCH_PARAMETERS and not all(alternatives):
+        raise SearchRefused(f"{name} has an empty value")
     if name == "date" and not modifier:
         return Dates(tuple(_parse_date(alternative) for alternative in alternatives))
     if name in CODES and not modifier:

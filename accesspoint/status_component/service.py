@@ -181,7 +181,7 @@ class StatusService:
 
     def _unseal(self, page: str, seen: Seen) -> tuple[Parameters, tuple[int, int]]:
         try:
-            parameters, last, whose = orjson.loads(self._seal.decrypt(page))
+            parameters, last, whose = orjson.loads(self._seal.decrypt(page.encode()))
         except InvalidToken:
             raise Refusal(410, "expired", "this page is not there any more; search anew") from None
         if whose != orjson.loads(orjson.dumps(seen)):

@@ -149,6 +149,13 @@ def test_refused_without_repeating_the_value(text: str) -> None:
     assert "2512489996" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["entityIdentifier", "outcome", "sender-name", "_id"])
+def test_a_search_has_so_many_values_and_no_more(name: str) -> None:
+    parse_search([(name, "8,0")] * 32)
+    with pytest.raises(SearchRefused, match="64"):
+        parse_search([(name, "8,0")] * 32 + [("cpr", "1")])
+
+
 async def test_a_parameter_repeated_means_and(filled: EventStore) -> None:
     assert (await search(filled, "sender-sor=100&outcome=8")).total == 0
     assert (await search(filled, "sender-sor=100&outcome=0")).total == 1

@@ -257,6 +257,7 @@ async def test_a_page_is_its_owners_and_no_other(client: Client) -> None:
 
     assert (await client.call("GET", path, token=another))[0] == 403
     assert (await client.call("GET", path[:-4] + "AAA="))[0] == 410
+    assert (await client.call("GET", "/AuditEvent?_page=%C3%A6"))[0] == 410
 
 
 async def test_while_nothing_can_be_stored_nothing_is_promised(
