@@ -129,7 +129,8 @@ class MetadataPublisher:
                 headers={"Accept": "text/xml, application/xml", "Accept-Encoding": "identity"},
             ) as response:
                 status = response.status
-                body = await read_bounded(response, ANSWER_LIMIT)
+                # The page of an error may be of any length, and none of it is read.
+                body = await read_bounded(response, ANSWER_LIMIT) if status == 200 else b""
         except aiohttp.ClientConnectorError as error:
             if isinstance(error.os_error, ForbiddenAddress):
                 hop("is in a network that is not allowed")

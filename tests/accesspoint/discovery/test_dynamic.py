@@ -433,8 +433,11 @@ async def test_rubbish_is_refused(world: World, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503, 403])
-async def test_a_publisher_in_trouble_is_asked_again_later(world: World, status: int) -> None:
-    await world.publish(answering(b"", status=status))
+@pytest.mark.parametrize("length", [0, 1 << 20])
+async def test_a_publisher_in_trouble_is_asked_again_later(
+    world: World, status: int, length: int
+) -> None:
+    await world.publish(answering(b"x" * length, status=status))
 
     failure = await world.fail()
     assert (failure.slug, failure.permanent) == (LookupProblem.UNREACHABLE, False)
