@@ -3,7 +3,7 @@
 `GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time, and of messages that nobody has answered;
 `POST /api/v1/messages/ID/resend` puts a
 message into another envelope; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
-`{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ...}`.
+`{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ..., "receiver": ...}`.
 
 Spec: ehmiSBDH 2.0, reliable messaging, scenarios 3 and 4; MedCom FHIR Acknowledgement 2.0.
 """
@@ -25,7 +25,7 @@ from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.store.database import Database, Row
 
 MOST: Final = 500
-_MEMBERS: Final = frozenset({"code", "reason", "details", "sender"})
+_MEMBERS: Final = frozenset({"code", "reason", "details", "sender", "receiver"})
 _OVERDUE: Final = (
     "SELECT * FROM envelopes AS e WHERE direction = 'out' AND acknowledgement = 'awaited' AND alerted_at IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM envelopes AS o WHERE o.direction = 'out' AND o.acknowledgement = 'positive'"
@@ -113,12 +113,14 @@ class Acknowledging:
             body = None
         if not _is_verdict(body):
             return problem(
-                400, "bad-parameter", "The body is a JSON object with code, and reason, details and sender as texts."
+                400, "bad-parameter", "The body is a JSON object with code, and reason, details, sender and receiver as texts."
             )  # fmt: skip
         identifier = request.match_info["message_identifier"]
         try:
             verdict = Verdict(body["code"], body.get("reason"), body.get("details"))
-            commit = await self._application.answer(identifier, verdict, sender=body.get("sender"))
+            commit = await self._application.answer(
+                identifier, verdict, sender=body.get("sender"), receiver=body.get("receiver")
+            )
             if commit is not None:
                 await self._bells.run(self._database, commit)
         except UnknownMessage:

@@ -91,7 +91,7 @@ class NodeClient:
         return await self._call("POST", f"/api/v1/messages/{quote(id_, safe='')}/resend", {})
 
     async def acknowledge(self, message_identifier: str, verdict: dict[str, str]) -> Json:
-        """Answer a received message (`code`, `reason`, `details`, `sender`); raises `ApiProblem` where it cannot be."""
+        """Answer a received message (`code`, `reason`, `details`, `sender`, `receiver`); raises `ApiProblem` where it cannot be."""
         path = f"/api/v1/messages/{quote(message_identifier, safe='')}/acknowledge"
         return await self._call("POST", path, {}, json.dumps(verdict).encode())
 

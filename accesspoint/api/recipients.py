@@ -1,8 +1,8 @@
 """To whom, in a person's words: a GLN, a SOR id, or the name of an organisation that the configuration knows.
 
 A GLN is taken as it is. Everything else is looked for among the known addresses first; a SOR id that is none of them is
-asked of the addressing service, for the kind of message that is to be sent. What it answers is known from then on, as
-long as the process lives.
+asked of the addressing service, for the kind of message that is to be sent. What it answers is known from then on for
+this kind, as long as the process lives: an organisation may take another kind elsewhere.
 
 Spec: EHMI addressing service, use case 4 and the addressing example: the organisation's SOR id becomes RECEIVERID, the
 endpoint's GLN the receiver.
@@ -31,6 +31,7 @@ class Recipients:
     ) -> None:
         self._application = application
         self._addressing = addressing
+        self._found: dict[tuple[str, str | None], str] = {}
 
     async def resolve(self, wanted: str, data: bytes) -> str:
         """Return the GLN that `wanted` means for the message `data`.
@@ -49,6 +50,8 @@ class Recipients:
                 "receiver-unknown", f"no known address has this name or SOR id: {wanted[:80]}"
             )
         document = _document_of(data)
+        if (asked_before := self._found.get((wanted, document))) is not None:
+            return asked_before
         found = await self._addressing.find_by_sor(wanted, documents=[document] if document else [])
         endpoints = [
             (receiver, endpoint)
@@ -61,6 +64,7 @@ class Recipients:
             )
         receiver, endpoint = endpoints[0]
         self._application.learn(Address(endpoint.gln, receiver.sor, receiver.name))
+        self._found[wanted, document] = endpoint.gln
         return endpoint.gln
 
 

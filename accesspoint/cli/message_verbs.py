@@ -130,6 +130,9 @@ def acknowledge(
     sender: Annotated[
         str | None, typer.Option("--sender", help="GLN it came from, where several used the id.")
     ] = None,
+    receiver: Annotated[
+        str | None, typer.Option("--receiver", help="GLN it was for, where several of ours got it.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Answer a received message with a MedCom Acknowledgement.
@@ -148,7 +151,13 @@ def acknowledge(
     """
     from accesspoint.cli import messages as verb
 
-    given = {"code": code, "reason": reason, "details": details, "sender": sender}
+    given = {
+        "code": code,
+        "reason": reason,
+        "details": details,
+        "sender": sender,
+        "receiver": receiver,
+    }
     verdict = {name: value for name, value in given.items() if value is not None}
     raise typer.Exit(verb.acknowledge(id_, verdict, config=config))
 

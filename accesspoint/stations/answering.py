@@ -84,22 +84,29 @@ class Verdict:
 
 
 async def find_received(
-    database: Database, message_identifier: str, sender: str | None
+    database: Database, message_identifier: str, sender: str | None, receiver: str | None = None
 ) -> tuple[Row, Document]:
     """The row of a received message, and the message with its routing facts.
 
-    Raises UnknownMessage; NotAnswerable where several senders used the identifier and `sender` (a GLN) names none.
+    Raises UnknownMessage; NotAnswerable where the identifier was used by several senders, or for several of our
+    organisations, and `sender` and `receiver` (GLNs) do not say which message is meant.
     """
     rows = await database.fetch(
         "SELECT * FROM documents WHERE direction = 'in' AND message_identifier = $1 ORDER BY id",
         message_identifier,
     )
-    rows = [row for row in rows if sender in (None, row["sender"])]
+    rows = [
+        row
+        for row in rows
+        if sender in (None, row["sender"]) and receiver in (None, row["receiver"])
+    ]
     if not rows:
         raise UnknownMessage(message_identifier)
     if len(rows) > 1:
-        senders = ", ".join(sorted({row["sender"] for row in rows}))
-        raise NotAnswerable(f"several sent a message with this identifier; name one of {senders}")
+        found = ", ".join(
+            sorted(f"sender {row['sender']} to receiver {row['receiver']}" for row in rows)
+        )
+        raise NotAnswerable(f"several messages have this identifier; name one of: {found}")
     (row,) = rows
     for brought in await database.fetch(
         "SELECT item FROM handovers WHERE kind = 'document' AND target LIKE 'backend%' AND message_identifier = $1",

@@ -117,7 +117,8 @@ class EndUserApplication:
         self._ids = ids
         self._organisation = organisation
         self._served = served
-        self._known = dict(known)
+        self._known = known
+        self._learnt: dict[str, Address] = {}
         self._readdress = readdress
         self._acknowledge = acknowledge
         self._systems = systems
@@ -127,7 +128,7 @@ class EndUserApplication:
         self.down: Link[Document]
 
     def find_addresses(self, wanted: str) -> list[Address]:
-        """The known addresses that have this SOR id, or this name in any case."""
+        """The known addresses that have this SOR id, or this name in any case; what was learnt is none of them."""
         name = wanted.strip().casefold()
         return [
             one
@@ -136,8 +137,8 @@ class EndUserApplication:
         ]
 
     def learn(self, address: Address) -> None:
-        """Know one more address, as long as this process lives."""
-        self._known.setdefault(address.gln, address)
+        """Know what stands behind one more GLN, as long as this process lives."""
+        self._learnt[address.gln] = address
 
     async def submit(self, data: bytes, *, to: str | None = None) -> tuple[Submission, Commit]:
         """Accept a MedCom FHIR message for sending to GLN `to`, or to whom the message names.
@@ -296,14 +297,19 @@ class EndUserApplication:
         return Commit(work) if answer is None else Commit(work).then(await self._send(answer))
 
     async def answer(
-        self, message_identifier: str, verdict: Verdict, *, sender: str | None = None
+        self,
+        message_identifier: str,
+        verdict: Verdict,
+        *,
+        sender: str | None = None,
+        receiver: str | None = None,
     ) -> Commit | None:
         """Answer a received message as somebody decided; None when it was answered so before, which changes nothing.
 
-        `sender` is the GLN it came from, needed where several used the identifier. Raises `UnknownMessage`, and
+        `sender` and `receiver` are the GLNs it came from and was for, needed where the identifier is used twice. Raises `UnknownMessage`, and
         `NotAnswerable` with the reason.
         """
-        row, document = await find_received(self._database, message_identifier, sender)
+        row, document = await find_received(self._database, message_identifier, sender, receiver)
         if is_answered_so(row, verdict.code):
             return None
         try:
@@ -520,7 +526,7 @@ class EndUserApplication:
                 f"the message names sender {named}; sent as {sender.gln} on this test network"
             )
         wanted = to or facts.receiver.gln
-        receiver = self._known.get(wanted)
+        receiver = self._known.get(wanted) or self._learnt.get(wanted)
         if receiver is None:
             if wanted != facts.receiver.gln:
                 raise SubmissionRefused(

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from sample_messages import home_care_observation
+from sample_messages import care_communication, home_care_observation
 
 from accesspoint.addressing.client import AddressingFailed
 from accesspoint.addressing.receivers import Receiver, ReceivingEndpoint, read_receivers
@@ -15,7 +15,7 @@ from accesspoint.network.organisations import read_organisations
 from accesspoint.stations.document import Address
 from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
 from envelope import fhir
-from envelope.ehmi import ACKNOWLEDGEMENT_2_0, HOME_CARE_OBSERVATION_1_1
+from envelope.ehmi import ACKNOWLEDGEMENT_2_0, CARE_COMMUNICATION_5_0, HOME_CARE_OBSERVATION_1_1
 
 DATA = fhir.serialize(home_care_observation(), "json")
 UNKNOWN_SOR, NEW_GLN = "900000000000081", "5790000000074"
@@ -68,6 +68,27 @@ async def test_a_sor_id_is_asked_for_the_message_and_known_from_then_on() -> Non
     facts = fhir.recognise(fhir.read_message(DATA))
     _, receiver, _ = book._address(facts, NEW_GLN)
     assert receiver == Address(NEW_GLN, UNKNOWN_SOR, "Lægerne Ny")
+
+
+async def test_another_kind_of_message_is_asked_for_by_itself() -> None:
+    """An organisation may take one kind at one GLN and another kind at another."""
+    service: Any = Service(
+        ReceivingEndpoint("5790000000067", (CARE_COMMUNICATION_5_0.document_id,)),
+        ReceivingEndpoint(NEW_GLN, (OBSERVATION,)),
+    )
+    recipients = Recipients(application(), service)
+    letter = fhir.serialize(care_communication(), "json")
+
+    assert await recipients.resolve(UNKNOWN_SOR, DATA) == NEW_GLN
+    assert await recipients.resolve(UNKNOWN_SOR, letter) == "5790000000067"
+
+
+async def test_no_wish_is_nobody_whatever_was_learnt() -> None:
+    book = application()
+    book.learn(Address(NEW_GLN, UNKNOWN_SOR, ""))
+
+    with pytest.raises(SubmissionRefused):
+        await Recipients(book, None).resolve("", DATA)
 
 
 @pytest.mark.parametrize("count", [0, 2])
