@@ -42,11 +42,15 @@ class AccessDenied(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a token may see: the reports of a device, about a patient, or with one of these organisations (SOR)."""
+    """What may be seen: the reports of a device, about a patient, or with one of these organisations (SOR, or GLN).
+
+    A GLN is not turned into a SOR id by what was reported: whoever reports may pair its own with that of a stranger.
+    """
 
     device: str | None = None
     patient: str | None = None
     organisations: tuple[str, ...] | None = None
+    gln: str | None = None
 
     async def condition(self, tx: Transaction) -> Number | Text:
         """Write it as the condition that every search is joined with."""
@@ -57,6 +61,9 @@ class Seen:
             return Number(("device",), tuple(row["id"] for row in rows))
         if self.patient is not None:
             return Text(("patient",), (self.patient,), exact=True)
+        if self.gln is not None:
+            rows = await tx.fetch("SELECT party FROM party_glns WHERE gln = $1", self.gln)
+            return Number(("sender", "receiver"), tuple(row["party"] for row in rows))
         numbers = [
             row["id"]
             for sor in self.organisations or ()

@@ -224,6 +224,14 @@ async def find_journey(
     return Journey(tuple(messages), tuple(_event(row) for row in rows))
 
 
+async def is_seen(tx: Transaction, message_identifier: str, seen: Seen) -> bool:
+    """Whether a message is one of those that may be seen, by its parties or its patient."""
+    values: list[Value] = [message_identifier]
+    within = _written(await seen.condition(tx), "m", values)
+    row = await tx.fetch_one(f"SELECT 1 FROM messages m WHERE m.message = $1 AND {within}", *values)
+    return row is not None
+
+
 async def find_messages_by_envelope(
     tx: Transaction, identifier: str, *, seen: Seen | None = None
 ) -> list[str]:

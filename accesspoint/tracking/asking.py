@@ -257,26 +257,25 @@ class Reader:
             case Role.SUPPORT:
                 return None
             case Role.ORGANISATION:
-                return Seen(organisations=await self._own_sors())
+                return self._own
             case Role.CITIZEN:
                 own = self._session.cpr or ""
                 is_permitted = patient is not None and patient in await self.relatives()
                 return Seen(patient=patient if is_permitted else own)
 
-    async def _own_sors(self) -> tuple[str, ...]:
-        rows = await self._store.database.fetch(
-            "SELECT DISTINCT p.sor FROM parties p JOIN party_glns g ON g.party = p.id WHERE g.gln = $1",
-            self._session.gln or "",
-        )
-        return tuple(row["sor"] for row in rows)
+    @property
+    def _own(self) -> Seen:
+        return Seen(gln=self._session.gln or "")
 
     async def _may_see(self, found: Found) -> bool:
         match self._session.role:
             case Role.SUPPORT:
                 return True
             case Role.ORGANISATION:
-                own = await self._own_sors()
-                return bool({found.exchange.sender.sor, found.exchange.receiver.sor} & set(own))
+                message = found.exchange.message
+                return await self._store.database.read(
+                    lambda tx: queries.is_seen(tx, message, self._own)
+                )
             case Role.CITIZEN:
                 patients = [self._session.cpr, *await self.relatives()]
                 return found.patient is not None and found.patient in patients

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import pytest
 import structlog
 from aiohttp import web
 from journeys import ANNA, BO, FJORDBY, HAVNEGADE, SUND
+from status_parts import FACTS, report
 from tracking_parts import Served, Visitor
 from yarl import URL
 
@@ -359,3 +361,22 @@ async def test_numbers_beyond_all_bounds_are_as_if_they_were_not_there(visitor: 
     await visitor.sign_in("citizen", cpr=ANNA)
     assert (await visitor.get(f"/mine?of={digits}"))[0] == 200
     assert (await visitor.post(f"/permissions/{digits[:30]}/withdraw", {}))[0] == 404
+
+
+async def test_who_pairs_its_number_with_a_strangers_sees_nothing_of_the_stranger(
+    visitor: Visitor,
+) -> None:
+    """The status component takes a report in the name of one of its parties; what the other is called is only said."""
+    own = "5790000000098"
+    story = visitor.served.stories["good"]
+    facts = replace(
+        FACTS, message_identifier="forged", sender_sor="900000000000099", sender_gln=own,
+        receiver_sor=story.sender.sor, receiver_gln=own,
+    )  # fmt: skip
+    await visitor.served.store.add(report(facts), received_at=story.now)
+    await visitor.sign_in("organisation", gln=own)
+
+    _, text, _ = await visitor.get("/messages")
+    assert "/messages/forged" in text
+    assert all(one.message not in text for one in visitor.served.stories.values())
+    assert (await visitor.get(f"/messages/{story.message}"))[0] == 404
