@@ -15,6 +15,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from lxml import etree
 from lxml.etree import _Element
@@ -130,18 +131,24 @@ def _is_for(certificate: _Element, use: str) -> bool:
     try:
         parsed = x509.load_der_x509_certificate(_content(certificate))
         key = parsed.public_key()
-    except ValueError:
+        usage = _key_usage(parsed)
+    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm):
         # Said when the endpoint is chosen; another one may be good.
         return use == EXCHANGE
     if isinstance(key, x25519.X25519PublicKey | ed25519.Ed25519PublicKey):
         return isinstance(key, x25519.X25519PublicKey) == (use == EXCHANGE)
-    try:
-        usage = parsed.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
+    if usage is None:
         return True
     agrees = isinstance(key, ec.EllipticCurvePublicKey) and usage.key_agreement
     exchanges = usage.key_encipherment or agrees
     return exchanges if use == EXCHANGE else usage.digital_signature
+
+
+def _key_usage(certificate: x509.Certificate) -> x509.KeyUsage | None:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _window(element: _Element) -> tuple[datetime | None, datetime | None]:

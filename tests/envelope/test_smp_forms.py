@@ -253,6 +253,26 @@ def test_an_old_and_a_new_certificate_stand_side_by_side(signer: Signer) -> None
     assert chosen(MIDNIGHT) == new
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda der: der.replace(
+            bytes.fromhex("2a864886f70d010101"), bytes.fromhex("2a864886f70d01017f")
+        ),
+        lambda der: der[:-1],
+    ],
+    ids=["key-of-no-known-kind", "cut"],
+)
+def test_a_certificate_that_cannot_be_read_spoils_no_other(
+    signer: Signer, damage: Callable[[bytes], bytes]
+) -> None:
+    assert damage(signer.der) != signer.der
+
+    found = _read_certificates(_certificate(damage(signer.der)) + _certificate(signer.der))
+
+    assert signer.der in [one.certificate for one in found]
+
+
 def test_two_certificates_for_one_day_are_ambiguous(signer: Signer) -> None:
     found = _read_certificates(_certificate(signer.der, EXCHANGE) * 2)
     content = ServiceMetadata(PARTICIPANT, DOCUMENT, (Process(PROCESS, found),))
