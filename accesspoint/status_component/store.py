@@ -1,6 +1,8 @@
 """Keeps each report once and for good, in columns that searches and pages find it by.
 
-A report is one row of `events`, its JSON beside it, and a change of the row of its message, in one commit.
+A report is one row of `events`, its JSON beside it, and a change of the row of its message, in one commit. A report
+between other organisations than those of the message changes no row of it: it is of a copy, or of a stranger who used
+the identifier.
 Its id is made from device, sub type, message and envelope, so a repetition meets the row that is there,
 after a restart too. Reports are never changed and never deleted.
 
@@ -61,6 +63,8 @@ ON CONFLICT (message) DO UPDATE SET
   patient = coalesce(patient, excluded.patient),
   verdict = coalesce(verdict, excluded.verdict),
   events = events + 1
+WHERE (SELECT sor FROM parties WHERE id = messages.sender) = (SELECT sor FROM parties WHERE id = excluded.sender)
+  AND (SELECT sor FROM parties WHERE id = messages.receiver) = (SELECT sor FROM parties WHERE id = excluded.receiver)
 """
 _STORED: Final = (
     "SELECT e.seq, e.received_at, r.body FROM events e JOIN resources r ON r.seq = e.seq "

@@ -168,3 +168,23 @@ async def test_negative_by_standard_and_month(filled: EventStore) -> None:
         Negative(datetime(2026, 11, 1, tzinfo=UTC), FACTS.standard, 3, refused=0, undelivered=1),
         Negative(datetime(2026, 12, 1, tzinfo=UTC), "hospital", 1, refused=1, undelivered=0),
     ]
+
+
+async def test_a_stranger_who_uses_an_identifier_changes_nothing_of_its_message(
+    store: EventStore,
+) -> None:
+    """A station may report what is between its own organisation and others; a message of others is not its own."""
+    await store.add(event("m-1", SubType.CREATED_AND_SENT, 0, patient_id=None), received_at=AT)
+    before = await store.database.read(lambda tx: list_messages(tx, Filters()))
+    for changes in ({"sender_sor": "66"}, {"receiver_sor": "66"}):
+        forged = event(
+            "m-1", SubType.FINALIZED, -60, outcome="8", patient_id="0101010101",
+            message_envelope_identifier=f"b-{changes}", transport_envelope_identifier=None, **changes,
+        )  # fmt: skip
+        assert (await store.add(forged, received_at=AT))[1]
+
+    assert await store.database.read(lambda tx: list_messages(tx, Filters())) == before
+    assert await listed(store, patient="0101010101") == []
+
+    await store.add(event("m-1", SubType.FINALIZED, 2), received_at=AT)
+    assert await listed(store, state=State.FINALIZED, patient=CPR) == ["m-1"]
