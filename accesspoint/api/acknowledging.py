@@ -14,7 +14,7 @@ from typing import Final
 from aiohttp import web
 
 from accesspoint.api.answers import problem
-from accesspoint.api.exchanges import NotPossible
+from accesspoint.api.exchanges import Elsewhere, NotPossible
 from accesspoint.api.queries import Json, describe_message, time_text
 from accesspoint.stations import Bells
 from accesspoint.stations.answering import NotAnswerable, UnknownMessage, Verdict
@@ -73,7 +73,7 @@ class Acknowledging:
     async def _resend(self, request: web.Request) -> web.Response:
         """Answer 202 with what is known of the message now, the new envelope among it."""
         if self._handler is None:
-            raise NotPossible(
+            raise Elsewhere(
                 "no message service handler runs here; ask the node that wraps messages"
             )
         row = await self._find_sent(request.match_info["message_identifier"])
@@ -104,7 +104,7 @@ class Acknowledging:
     async def _answer(self, request: web.Request) -> web.Response:
         """Answer 202, or 200 with `repeated` for what was answered so before."""
         if self._application is None:
-            raise NotPossible(
+            raise Elsewhere(
                 "no end-user application runs here; ask the node that delivers messages"
             )
         try:

@@ -38,6 +38,10 @@ class NotPossible(Exception):
     """This act does not fit where the message stands; the text says why."""
 
 
+class Elsewhere(NotPossible):
+    """The station that could do it does not run on this node; the text says whom to ask."""
+
+
 class UnknownExchange(LookupError):
     """No exchange has this id."""
 
@@ -102,7 +106,7 @@ class Exchanges:
         Raises: UnknownExchange; NotPossible where this node has no access point, or several have the id.
         """
         if self._bundles is None:
-            raise NotPossible("no access point runs here; ask the node that signs and receives")
+            raise Elsewhere("no access point runs here; ask the node that signs and receives")
         row = await self._database.read(lambda tx: _find_by_any(tx, id_))
         bundle = await self._bundles.build(row["id"], with_payload=with_payload)
         if bundle is None:

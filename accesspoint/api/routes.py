@@ -15,7 +15,7 @@ from aiohttp import web
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.acknowledging import Acknowledging
 from accesspoint.api.answers import problem, whole
-from accesspoint.api.exchanges import Exchanges, NotPossible, UnknownExchange
+from accesspoint.api.exchanges import Elsewhere, Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling
 from accesspoint.api.queries import Json, describe_message, find_position, list_journal
@@ -123,6 +123,8 @@ class Api:
             return problem(error.status, "http", error.reason)
         except UnknownExchange:
             return problem(404, "exchange-unknown", "No exchange with this id is here.")
+        except Elsewhere as error:
+            return problem(409, "station-elsewhere", str(error), whose="ours")
         except NotPossible as error:
             return problem(409, "not-possible", str(error), whose="ours")
         except StorageFull:

@@ -37,6 +37,14 @@ def find_config(config: Path | None) -> Path:
     return config if config is not None else current_nodes()[0]
 
 
+def nodes_meant(config: Path | None) -> list[Path]:
+    """The nodes that a command asks one after the other: the given one, else those of the network that runs now.
+
+    Raises `NodeUnreachable` when there is none.
+    """
+    return [config] if config is not None else current_nodes()
+
+
 def address_of(config: Path) -> NodeAddress:
     """The interface of a node; raises `NodeUnreachable` where none runs, `ConfigurationProblem`."""
     return NodeAddress.load(load_given(config).store.directory)

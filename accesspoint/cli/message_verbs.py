@@ -138,13 +138,14 @@ def acknowledge(
     """Answer a received message with a MedCom Acknowledgement.
 
     `ok` and `fatal-error` stand; after `transient-error` either may follow. A fatal error without a
-    reason names the rules that the message breaks.
+    reason names the rules that the message breaks. Without --config the node of the running network
+    that received the message answers.
 
     \b
     Examples:
       accesspoint acknowledge 01K... --code ok
       accesspoint acknowledge 01K... --code fatal-error --reason "wrong department"
-      accesspoint acknowledge 01K... --code transient-error
+      accesspoint acknowledge 01K... --code transient-error --config accesspoint.toml
 
     \b
     Exit codes: 0 answered, 1 not possible, 3 configuration, 5 no node answers.

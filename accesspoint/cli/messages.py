@@ -6,11 +6,12 @@ import os
 import re
 import sys
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from accesspoint.api.client import ApiProblem, Json, NodeClient
-from accesspoint.cli.current import address_of, find_config
+from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
+from accesspoint.cli.current import address_of, nodes_meant
 from accesspoint.problems import ExitStatus
 
 _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._-]{0,199}")
@@ -106,16 +107,44 @@ def evidence(id_: str, *, output: Path | None, with_payload: bool, config: Path 
 
 
 def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]) -> int:
+    """Ask the first of the nodes that has what is asked about; who has it not says so before anything is done."""
+
     async def run() -> int:
-        async with NodeClient(address_of(find_config(config))) as node:
+        nodes = nodes_meant(config)
+        failed: list[ApiProblem | NodeUnreachable] = []
+        for path in nodes:
             try:
-                await ask(node)
-            except ApiProblem as problem:
-                sys.stderr.write(f"{problem.body['detail']}\n")
-                return ExitStatus.FAILED
-        return ExitStatus.OK
+                async with NodeClient(address_of(path)) as node:
+                    await ask(node)
+                return ExitStatus.OK
+            except (ApiProblem, NodeUnreachable) as problem:
+                failed.append(problem)
+                if not _is_elsewhere(problem):
+                    break
+        # A refusal tells most; and whoever does not answer may be the one that has it.
+        refused = [one for one in failed if not _is_elsewhere(one)]
+        silent = [one for one in failed if isinstance(one, NodeUnreachable)]
+        first = (refused or silent or failed)[0]
+        if isinstance(first, NodeUnreachable):
+            raise first
+        sys.stderr.write(f"{first}\n")
+        if len(nodes) > 1 and not refused:
+            asked = ", ".join(path.parent.name for path in nodes)
+            sys.stderr.write(
+                f"  asked: {asked} in {nodes[0].parents[1]}; another node: --config FILE\n"
+            )
+        return ExitStatus.FAILED
 
     return asyncio.run(run())
+
+
+def _is_elsewhere(problem: ApiProblem | NodeUnreachable) -> bool:
+    """Whether another node of the same network may have what this one has not."""
+    return (
+        isinstance(problem, NodeUnreachable)
+        or problem.status == HTTPStatus.NOT_FOUND
+        or problem.body.get("title") == "station-elsewhere"
+    )
 
 
 def _line(one: Json) -> str:

@@ -6,12 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from accesspoint.cli.current import current
 from accesspoint.docs import read_page
 from accesspoint.evidence import verify
 
 from .conftest import Ended, Network
 
 Invoke = Callable[..., Ended]
+
+
+def message_header(file: Path) -> str:
+    entries = json.loads(file.read_bytes())["entry"]
+    resources = [entry["resource"] for entry in entries]
+    return next(str(one["id"]) for one in resources if one["resourceType"] == "MessageHeader")
 
 
 def test_a_page_is_printed_as_it_is(invoke: Invoke) -> None:
@@ -104,10 +111,7 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
     node = ["--config", network.config("municipality")]
     file = network.message("again.json")
     assert invoke("send", file, *node).status == 0
-    entries = json.loads(file.read_bytes())["entry"]
-    id_ = next(
-        e["resource"]["id"] for e in entries if e["resource"]["resourceType"] == "MessageHeader"
-    )
+    id_ = message_header(file)
     ended = invoke("messages", "resend", id_, *node)
     assert (ended.status, ended.err) == (0, "")
     envelopes = [line for line in ended.out.splitlines() if line.startswith("  envelope ")]
@@ -133,3 +137,32 @@ def test_what_cannot_be_sent_again_or_answered_is_told(
 ) -> None:
     ended = invoke(*command, "--config", network.config("clinic"))
     assert ended == Ended(1, "", said)
+
+
+def test_without_a_configuration_the_node_that_has_the_message_is_asked(
+    network: Network, invoke: Invoke
+) -> None:
+    file = network.message("received.json")
+    assert invoke("send", file, "--config", network.config("municipality")).status == 0
+    id_ = message_header(file)
+    with current([network.config("municipality"), network.config("clinic")]):
+        ended = invoke("acknowledge", id_, "--code", "ok")
+        assert ended == Ended(0, f"{id_}  was answered so before: ok\n", "")
+        # A refusal is the answer: nobody else is asked.
+        ended = invoke("acknowledge", id_, "--code", "fatal-error", "--reason", "wrong department")
+        assert ended == Ended(1, "", "the message was answered with ok, which stands\n")
+        ended = invoke("acknowledge", "nobody", "--code", "ok")
+        told = f"municipality, clinic in {network.directory}; another node: --config FILE\n"
+        said = f"No message with this identifier was received.\n  asked: {told}"
+        assert ended == Ended(1, "", said)
+
+
+def test_a_node_that_does_not_answer_may_be_the_one_that_has_the_message(
+    network: Network, invoke: Invoke, tmp_path: Path
+) -> None:
+    gone = tmp_path / "accesspoint.toml"
+    gone.write_text(network.config("clinic").read_text().replace('"store"', '"nothing"'))
+    with current([network.config("municipality"), gone]):
+        ended = invoke("acknowledge", "nobody", "--code", "ok")
+    assert (ended.status, ended.out) == (5, "")
+    assert ended.err.startswith("no node runs with its data in ")
