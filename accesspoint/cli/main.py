@@ -14,6 +14,7 @@ from accesspoint.cli.directory_verbs import address, lookup
 from accesspoint.cli.explain_verb import explain
 from accesspoint.cli.message_verbs import ConfigOption, acknowledge, messages
 from accesspoint.cli.partner import partner
+from accesspoint.cli.sample_verb import sample
 from accesspoint.cli.validate_verb import validate
 from envelope.pmode import Generation
 
@@ -482,6 +483,7 @@ def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None
 
 
 app.command()(explain)
+app.command()(sample)
 app.command()(validate)
 app.command()(lookup)
 

@@ -104,8 +104,8 @@ def sample_message(clock: Clock) -> bytes:
     facts = SampleFacts(
         bundle_id=str(uuid.uuid4()),
         message_id=str(uuid.uuid4()),
-        sender=_organization(MUNICIPALITY),
-        receiver=_organization(CLINIC),
+        sender=organization_of(MUNICIPALITY),
+        receiver=organization_of(CLINIC),
         at=clock.now(),
         ydernummer=CLINIC.ydernummer or "",
     )
@@ -353,6 +353,7 @@ def _show_refusal(refused: ApiProblem, out: Timeline) -> None:
         out.say(f"         {finding['rule']} at {finding['path']}: {finding['text']}")
 
 
-def _organization(organisation: Organisation) -> fhir.Organization:
+def organization_of(organisation: Organisation) -> fhir.Organization:
+    """The organisation as a message names it."""
     address = organisation.address
     return fhir.Organization(gln=address.gln, sor=address.sor, name=address.name)

@@ -23,7 +23,7 @@ from envelope.fhir.finding import Layer
 from envelope.fhir.view import MessageView, Node
 from envelope.sbd_splitter import SbdSplitter
 
-_TITLES: Final = {
+TITLES: Final = {
     canonicals.HOMECAREOBSERVATION: "HomeCareObservation, results that a municipality measured itself",
     canonicals.CARECOMMUNICATION: "CareCommunication, words between professionals about a citizen",
     canonicals.HOSPITALNOTIFICATION: "HospitalNotification, news of a stay in hospital",
@@ -119,7 +119,7 @@ def _report(
 def _tell(message: fhir.FhirMessage, octets: int) -> Iterator[tuple[str, str]]:
     view = MessageView(message)
     header = view.header
-    yield "message", _TITLES.get(view.event or "", "of no type that is known here")
+    yield "message", TITLES.get(view.event or "", "of no type that is known here")
     if view.event is not None and header is not None:
         version = (header.string("definition") or "").rpartition("|")[2] or "not said"
         yield "version", version

@@ -7,7 +7,7 @@ Spec: medcom-fhir.md 10, 11, 12, 13, 19.
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -40,84 +40,113 @@ _BEGINNINGS: Final = {
 }
 
 
-def _id(name: str) -> str:
-    text = hashlib.sha256(name.encode()).hexdigest()
-    return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Who sends to whom and when: `sender` begins, `receiver` answers, and what follows is up to an hour later than `at`.
+
+    All ids are made from `seed`: with the same one they are the same messages, with another they are others.
+    """
+
+    sender: Organization = _MUNICIPALITY
+    receiver: Organization = _PRACTICE
+    ydernummer: str = "061654"
+    at: datetime = _AT
+    seed: str = ""
+
+    def id(self, name: str) -> str:
+        """Make the id of this name, a UUID of version 8."""
+        text = hashlib.sha256(f"{self.seed}{name}".encode()).hexdigest()
+        return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"
+
+    def facts(self, name: str, minutes: int = 0, *, answers: bool = False) -> SampleFacts:
+        """Make the facts of one message, from the receiver where it `answers`."""
+        parties = (self.receiver, self.sender) if answers else (self.sender, self.receiver)
+        return SampleFacts(
+            bundle_id=self.id(f"bundle {name}"),
+            message_id=self.id(f"message {name}"),
+            sender=parties[0],
+            receiver=parties[1],
+            at=self.at + timedelta(minutes=minutes),
+            ydernummer=self.ydernummer,
+        )
 
 
-def _facts(name: str, minutes: int = 0, *, answers: bool = False) -> SampleFacts:
-    parties = (_PRACTICE, _MUNICIPALITY) if answers else (_MUNICIPALITY, _PRACTICE)
-    return SampleFacts(
-        bundle_id=_id(f"bundle {name}"),
-        message_id=_id(f"message {name}"),
-        sender=parties[0],
-        receiver=parties[1],
-        at=_AT + timedelta(minutes=minutes),
-    )
+SETTING: Final = Setting()
+"""What the rules are tried in: always the same."""
 
 
-def _observations() -> Iterable[tuple[str, Resource]]:
-    first = build_home_care_observation(replace(_facts("hco-new"), attachment=b"TEST" * 40))
+def _observations(setting: Setting) -> Iterable[tuple[str, Resource]]:
+    first = build_home_care_observation(replace(setting.facts("hco-new"), attachment=b"TEST" * 40))
     yield "hco-new", first
-    plain = replace(_facts("hco-plain"), doctor=None)
+    plain = replace(setting.facts("hco-plain"), doctor=None)
     yield "hco-plain", build_home_care_observation(plain)
-    e_cpr = replace(_facts("hco-ecpr"), cpr="0703921VJ5")
+    e_cpr = replace(setting.facts("hco-ecpr"), cpr="0703921VJ5")
     yield "hco-ecpr", build_home_care_observation(e_cpr)
-    yield "hco-restricted", build_home_care_observation(_facts("hco-restricted"), restricted=True)
-    yield "hco-modified", build_home_care_observation(_facts("hco-modified", 30), follows=first)
+    yield (
+        "hco-restricted",
+        build_home_care_observation(setting.facts("hco-restricted"), restricted=True),
+    )
+    yield (
+        "hco-modified",
+        build_home_care_observation(setting.facts("hco-modified", 30), follows=first),
+    )
     yield (
         "hco-retracted",
-        build_home_care_observation(_facts("hco-retracted", 40), follows=first, withdrawn=True),
+        build_home_care_observation(
+            setting.facts("hco-retracted", 40), follows=first, withdrawn=True
+        ),
     )
 
 
-def _communications() -> Iterable[tuple[str, Resource]]:
+def _communications(setting: Setting) -> Iterable[tuple[str, Resource]]:
     pdf = Attached("Plejeplan", _BEGINNINGS["application/pdf"] + b"TEST")
-    first = build_care_communication(_facts("cc-new"), CareFacts(attached=(pdf,)))
+    first = build_care_communication(setting.facts("cc-new"), CareFacts(attached=(pdf,)))
     yield "cc-new", first
-    reply = build_care_communication(_facts("cc-reply", 10, answers=True), follows=first)
+    reply = build_care_communication(setting.facts("cc-reply", 10, answers=True), follows=first)
     yield "cc-reply", reply
     yield (
         "cc-forward",
-        build_care_communication(_facts("cc-forward", 20), follows=first, forward=True),
+        build_care_communication(setting.facts("cc-forward", 20), follows=first, forward=True),
     )
     other = CareFacts(category="other", topic="Nøgleboks")
-    yield "cc-other", build_care_communication(_facts("cc-other"), other)
+    yield "cc-other", build_care_communication(setting.facts("cc-other"), other)
     referral = CareFacts(category="regarding-referral", priority="asap")
-    yield "cc-referral", build_care_communication(_facts("cc-referral"), referral)
+    yield "cc-referral", build_care_communication(setting.facts("cc-referral"), referral)
     every = [Attached(kind, data, kind) for kind, data in _BEGINNINGS.items()]
     link = Attached("Vejledning", url="https://accesspoint.example/vejledning")
     full = CareFacts(attached=(*every, link), named=True, episode=True)
-    yield "cc-full", build_care_communication(_facts("cc-full"), full)
-    e_cpr = replace(_facts("cc-ecpr"), cpr="0703920AB1")
+    yield "cc-full", build_care_communication(setting.facts("cc-full"), full)
+    e_cpr = replace(setting.facts("cc-ecpr"), cpr="0703920AB1")
     yield "cc-ecpr", build_care_communication(e_cpr)
 
 
-def _notifications() -> Iterable[tuple[str, Resource]]:
+def _notifications(setting: Setting) -> Iterable[tuple[str, Resource]]:
     admissions = {}
     for kind in ("inpatient", "emergency"):
         name = f"admit-{kind}"
-        admissions[kind] = build_hospital_notification(_facts(f"hn-{name}"), name)
+        admissions[kind] = build_hospital_notification(setting.facts(f"hn-{name}"), name)
         yield f"hn-{name}", admissions[kind]
     for activity in sorted(canonicals.HN_ACTIVITIES - {"admit-inpatient", "admit-emergency"}):
         first = admissions["emergency" if "emergency" in activity else "inpatient"]
-        facts = _facts(f"hn-{activity}", 60)
+        facts = setting.facts(f"hn-{activity}", 60)
         yield f"hn-{activity}", build_hospital_notification(facts, activity, follows=first)
     for kind, first in admissions.items():
         name = f"hn-death-{kind}"
         yield (
             name,
             build_hospital_notification(
-                _facts(name, 60), f"admit-{kind}", follows=first, death=True
+                setting.facts(name, 60), f"admit-{kind}", follows=first, death=True
             ),
         )
     yield (
         "hn-report-of-admission",
-        build_hospital_notification(_facts("hn-report-of-admission"), report_of_admission=True),
+        build_hospital_notification(
+            setting.facts("hn-report-of-admission"), report_of_admission=True
+        ),
     )
 
 
-def _acknowledgements(answered: Resource) -> Iterable[tuple[str, Resource]]:
+def _acknowledgements(setting: Setting, answered: Resource) -> Iterable[tuple[str, Resource]]:
     broken = Finding("hco-report-status", "error", "Bundle.entry[2].resource.status", "not final")
     known = Finding("duplicate", "information", "Bundle.id", "answered before", kind=Kind.DUPLICATE)
     answers: tuple[tuple[str, Code, list[Finding]], ...] = (
@@ -133,21 +162,21 @@ def _acknowledgements(answered: Resource) -> Iterable[tuple[str, Resource]]:
                 read_message(orjson.dumps(answered)),
                 code=code,
                 findings=findings,
-                bundle_id=_id(f"bundle ack {name}"),
-                message_id=_id(f"message ack {name}"),
-                provenance_id=_id(f"provenance ack {name}"),
-                outcome_id=_id(f"outcome ack {name}"),
-                at=_AT + timedelta(minutes=1),
+                bundle_id=setting.id(f"bundle ack {name}"),
+                message_id=setting.id(f"message ack {name}"),
+                provenance_id=setting.id(f"provenance ack {name}"),
+                outcome_id=setting.id(f"outcome ack {name}"),
+                at=setting.at + timedelta(minutes=1),
             ),
         )
 
 
-def build_samples() -> dict[str, Resource]:
-    """Build all of them, from name to bundle; the same at every call."""
-    observations = dict(_observations())
+def build_samples(setting: Setting = SETTING) -> dict[str, Resource]:
+    """Build all of them, from name to bundle; the same at every call with the same setting."""
+    observations = dict(_observations(setting))
     return {
         **observations,
-        **dict(_communications()),
-        **dict(_notifications()),
-        **dict(_acknowledgements(observations["hco-new"])),
+        **dict(_communications(setting)),
+        **dict(_notifications(setting)),
+        **dict(_acknowledgements(setting, observations["hco-new"])),
     }

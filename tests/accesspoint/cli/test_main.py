@@ -36,6 +36,7 @@ VERBS = [
     ("messages", "resend"),
     ("acknowledge",),
     ("validate",),
+    ("sample",),
     ("messages", "release"),
     ("messages", "cancel"),
     ("messages", "evidence"),
@@ -64,7 +65,7 @@ def examples(text: str) -> Iterator[list[str]]:
     for line in lines:
         if not line.strip():
             return
-        words = shlex.split(line.strip().split("   ")[0].split(" < ")[0])
+        words = shlex.split(line.strip().split("   ")[0].split(" < ")[0].split(" > ")[0])
         yield [word for word in words if not word.startswith("ACCESSPOINT__")]
 
 
