@@ -337,14 +337,18 @@ async def count_answers(
 ) -> list[AnswerCount]:
     """Count the acknowledgements of a period by hour, standard answered, standard of the answer, and verdict.
 
-    `filters.standard` is that of the acknowledgement. Acknowledgements of acknowledgements are left out.
+    The standard answered is that of the message as its own reports name it: a FHIR Acknowledgement knows only its
+    identifier, and its reports say `unknown` for the standard. Where the message itself was not reported, what the
+    acknowledgement says holds. `filters.standard` is that of the acknowledgement. Acknowledgements of
+    acknowledgements are left out.
     """
     values: list[Value] = []
     tests = await _tests(tx, replace(filters, with_answers=True), seen, values)
     rows = await tx.fetch(
         f"SELECT m.first_at / {_HOUR} AS hour, o.code AS standard, c.code AS by, m.verdict AS verdict, count(*) AS n"
-        " FROM messages m JOIN codes o ON o.id = m.orig_standard JOIN codes c ON c.id = m.standard"
-        f" WHERE o.code NOT IN ('{FHIR_ACKNOWLEDGEMENT}', '{SBDH_ACKNOWLEDGEMENT}') AND {' AND '.join(tests)}"
+        " FROM messages m LEFT JOIN messages answered ON answered.message = m.orig_message"
+        " JOIN codes o ON o.id = coalesce(answered.standard, m.orig_standard) JOIN codes c ON c.id = m.standard"
+        f" WHERE m.orig_standard IS NOT NULL AND o.code NOT IN ('{FHIR_ACKNOWLEDGEMENT}', '{SBDH_ACKNOWLEDGEMENT}') AND {' AND '.join(tests)}"
         " GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4",
         *values,
     )
@@ -369,8 +373,11 @@ async def list_organisations(tx: Transaction, limit: int = 500) -> list[Organisa
 
 
 async def list_standards(tx: Transaction) -> list[str]:
-    """Return every message type that was ever reported."""
-    rows = await tx.fetch("SELECT code FROM codes WHERE system = '' ORDER BY code")
+    """Return every type of which a message was ever reported; one only named as answered is none of them."""
+    rows = await tx.fetch(
+        "SELECT code FROM codes WHERE system = '' AND EXISTS (SELECT 1 FROM events e WHERE e.standard = codes.id)"
+        " ORDER BY code"
+    )
     return [row["code"] for row in rows]
 
 

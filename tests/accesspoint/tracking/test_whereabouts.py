@@ -5,7 +5,20 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from journeys import ANNA, FJORDBY, HCO, Story, crowd, samples
+from journeys import (
+    ANNA,
+    CARE,
+    FHIR_ACK,
+    FJORDBY,
+    HCO,
+    HOSPITAL,
+    SBDH_ACK,
+    WALK,
+    Resource,
+    Story,
+    crowd,
+    samples,
+)
 
 from accesspoint.status_component.access import Seen
 from accesspoint.status_component.queries import (
@@ -15,6 +28,7 @@ from accesspoint.status_component.queries import (
     count_whereabouts,
     find_root,
     list_messages,
+    list_standards,
 )
 from accesspoint.status_component.resource import Verdict
 from accesspoint.status_component.store import EventStore
@@ -97,6 +111,31 @@ async def test_acknowledgements_are_counted_by_what_they_say(filled: EventStore)
         ("carecommunication-message", "acknowledgement-message")
     }
     assert all(count.standard not in ("acknowledgement-message",) for count in counts)
+
+
+def unknowing(story: Story) -> list[Resource]:
+    """Its reports, those of answers saying `unknown` for the type answered, as a FHIR Acknowledgement must."""
+    for report in story.reports:
+        for entity in report["entity"]:
+            if entity["type"]["code"] == "ehmiOrigMessage":
+                entity["detail"][0]["valueString"] = "unknown"
+    return story.reports
+
+
+async def test_what_an_answer_answered_is_read_off_the_message_itself() -> None:
+    store = await EventStore.open()
+    refused = Story("refused", NOW, standard=CARE).send().receive().answer("fatal-error")
+    unseen = Story("unseen", NOW, standard=HOSPITAL).send().answer()
+    half = len(WALK)
+    await store.add_all(unknowing(refused) + unknowing(unseen)[half:], received_at=NOW)
+
+    counts = await store.database.read(lambda tx: count_answers(tx, Filters()))
+    types = await store.database.read(list_standards)
+    await store.close()
+
+    by_system = {(count.standard, count.verdict) for count in counts if count.by == FHIR_ACK}
+    assert by_system == {(CARE, Verdict.FATAL), ("unknown", Verdict.POSITIVE)}
+    assert types == [FHIR_ACK, CARE, SBDH_ACK]
 
 
 async def test_the_root_of_an_answer_is_the_message(filled: EventStore) -> None:
