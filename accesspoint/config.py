@@ -411,6 +411,10 @@ class System(Backend):
     glns: Annotated[tuple[Gln, ...], Field(min_length=1)]
 
 
+Acknowledge = Literal["automatic", "on-demand", "off"]
+"""Whether messages are answered as they come, when somebody says how, or never."""
+
+
 class Acknowledging(Table):
     """How this node answers, and how long it waits for the answers of others.
 
@@ -420,7 +424,7 @@ class Acknowledging(Table):
     receiving application may take to answer before that is told of.
     """
 
-    fhir: Literal["automatic", "on-demand", "off"] = "automatic"
+    fhir: Acknowledge = "automatic"
     alert: Duration = TIME_TO_ACKNOWLEDGE
     resend: Duration | None = None
     resends: Annotated[int, Field(ge=1, le=2)] = 2

@@ -157,7 +157,9 @@ async def _play(
         if keep:
             keeping.set()
             async with kept(stage, out):
-                await stop.wait()
+                ended = await until_stopped(stage, stop)
+            if culprit is None:
+                return ended
         return ExitStatus.OK if culprit is None else culprit.exit_status
 
 
@@ -181,6 +183,30 @@ async def kept(stage: Stage, out: Timeline) -> AsyncIterator[None]:
         )
         out.say("            accesspoint watch")
         yield
+
+
+async def until_stopped(stage: Stage, stop: asyncio.Event) -> int:
+    """Wait until the network is to stop, or a node of it ended by itself, which is told; the exit status."""
+    stopping = asyncio.create_task(stop.wait())
+    # One may be away on purpose.
+    running = [node for node in stage.nodes if node.process.pid is not None]
+    endings = {asyncio.create_task(node.process.wait()): node for node in running}
+    done, waiting = await asyncio.wait([stopping, *endings], return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    if stopping in done:
+        return ExitStatus.OK
+    for task, node in endings.items():
+        if task in done:
+            sys.stderr.write(
+                f"\n{node.process.name} ended by itself ({_ending(await task)}), so the network stops;"
+                f" its log says{node.process.tail() or ' nothing'}\n"
+            )
+    return ExitStatus.FAILED
+
+
+def _ending(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"signal {-status}"
 
 
 def show_network(stage: Stage, out: Timeline) -> None:

@@ -154,21 +154,31 @@ def dev(
         Path | None, typer.Option("--directory", help="Where the network keeps its data.")
     ] = None,
     stations: StationsOption = "together",
+    acknowledge: Annotated[
+        str,
+        typer.Option(
+            "--acknowledge",
+            help="`automatic`, or `on-demand`: a received message is answered by `accesspoint acknowledge`.",
+        ),
+    ] = "automatic",
 ) -> None:
     """Run the whole network on loopback and keep its data.
+
+    The configuration files in it are written anew at each start, whatever was changed in them.
 
     \b
     Examples:
       accesspoint dev                                   until Ctrl-C
       accesspoint send result.json --to 5790000000029   in another terminal
       accesspoint dev --directory ./network             with its data in this directory
+      accesspoint dev --acknowledge on-demand           and answer its messages yourself
 
     \b
-    Exit codes: 0 stopped, 2 usage, 8 not ready.
+    Exit codes: 0 stopped, 1 a node ended by itself, 2 usage, 8 not ready.
     """
     from accesspoint.cli import dev as verb
 
-    raise typer.Exit(verb.run(directory=directory, stations=stations))
+    raise typer.Exit(verb.run(directory=directory, stations=stations, acknowledge=acknowledge))
 
 
 @app.command()

@@ -171,7 +171,7 @@ class OurselvesTarget(Target):
             listen={"as4": f"{LOOPBACK}:0", "api": f"{LOOPBACK}:0"},
             links={},
             give_up_after="24 h",
-            acknowledge=False,
+            acknowledge="off",
         )
         made = load(ours.config, {})
         partner = Partner.model_validate(

@@ -77,13 +77,13 @@ class NodeProcess:
             said = json.loads(line)["ready"]
         except (TimeoutError, ValueError, KeyError) as error:
             await self.stop()
-            raise NotStarted(self.name, self.log, self._tail(begin)) from error
+            raise NotStarted(self.name, self.log, self.tail(begin)) from error
         self.addresses = Addresses(
             said.get("as4", ""), said.get("api", ""), said.get("stations", "")
         )
 
-    def _tail(self, begin: int) -> str:
-        """The last lines written since this start: they outlive the directory of the log."""
+    def tail(self, begin: int = 0) -> str:
+        """The last lines that the log has from there on, such as since this start: they outlive its directory."""
         with self.log.open("rb") as log:
             log.seek(begin)
             lines = log.read().decode(errors="replace").splitlines()

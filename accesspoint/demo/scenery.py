@@ -18,6 +18,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, x25519
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from accesspoint.config import Acknowledge
 from accesspoint.generation import KEY_ROLES, transport_profile_of
 from accesspoint.network.organisations import RegisteredOrganisation, read_organisations
 from accesspoint.stations.document import Address
@@ -242,7 +243,7 @@ class Scenery:
         listen: Mapping[str, str],
         links: Mapping[str, Mapping[str, str]],
         give_up_after: str,
-        acknowledge: bool = True,
+        acknowledge: Acknowledge = "automatic",
         share: bool = False,
     ) -> None:
         """Write the configuration file of one node: what `accesspoint run` reads is the same file that a person writes.
@@ -301,7 +302,7 @@ class Scenery:
                 }
             },
             "backend": {"kind": "folder", "directory": "received"},
-            "acknowledging": {"fhir": "automatic" if acknowledge else "off"},
+            "acknowledging": {"fhir": acknowledge},
         }
         if share and "MSH" in plan.stations:
             register = REGISTER.address
@@ -314,7 +315,7 @@ class Scenery:
         if links:
             sections["links"] = {name: dict(link) for name, link in links.items()}
         plan.config.write_text(
-            "# Made by the demo: TEST only, loopback only.\n" + write_toml(sections),
+            "# Made by the demo: TEST only, loopback only. Written anew at each start of the network.\n" + write_toml(sections),
             encoding="utf-8",
         )
         plan.config.chmod(0o600)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from accesspoint.clock import Clock
+from accesspoint.config import Acknowledge
 from accesspoint.demo.processes import NodeProcess
 from accesspoint.demo.register import DocumentRegister
 from accesspoint.demo.scenery import (
@@ -105,8 +106,13 @@ class Stage:
         keep_data: bool = False,
         generation: Generation = Generation.V1_15,
         share: bool = False,
+        acknowledge: Acknowledge = "automatic",
     ) -> None:
-        """`share` puts the document register on the stage, and lets the others send it copies."""
+        """`share` puts the document register on the stage, and lets the others send it copies.
+
+        `acknowledge` says who answers the messages that arrive: the node by itself, or a person.
+        """
+        self._acknowledge = acknowledge
         self.base = base
         self.plans = plan_nodes(base, apart=apart, generation=generation)
         self.register: DocumentRegister | None = None
@@ -183,9 +189,9 @@ class Stage:
                 listen={"as4": "127.0.0.1:0", "api": "127.0.0.1:0", **ports[plan.name]},
                 links=_links(plan, neighbours, ports),
                 give_up_after=PATIENT if self.broken is None else IMPATIENT,
-                acknowledge=not (
-                    self.broken is Break.NO_FHIR_ACKNOWLEDGEMENT and plan.organisation is CLINIC
-                ),
+                acknowledge="off"
+                if self.broken is Break.NO_FHIR_ACKNOWLEDGEMENT and plan.organisation is CLINIC
+                else self._acknowledge,
                 share=self._share is not None,
             )
         self.nodes = [Node(plan, NodeProcess(plan.name, plan.config)) for plan in self.plans]
