@@ -1,6 +1,7 @@
 """The parts of the page about messages that the catalogue of rules writes."""
 
 from collections import defaultdict
+from textwrap import wrap
 from typing import Final
 
 from envelope.fhir import STRICTER, canonicals
@@ -9,6 +10,8 @@ from envelope.fhir.finding import Layer
 from envelope.fhir.mutations import MUTATIONS, TOLERATED
 from envelope.fhir.samples import build_samples
 
+WIDTH: Final = 100
+"""How long a line of the list of rules may be."""
 _SHORT: Final = {
     canonicals.HOMECAREOBSERVATION: "HCO",
     canonicals.CARECOMMUNICATION: "CC",
@@ -29,32 +32,36 @@ def list_rules() -> str:
         lines += [
             f"### {str(layer).capitalize()} ({len(entries)} rules)",
             "",
-            "| rule | severity | messages | official id | what it demands | what to do | tried on |",
-            "|---|---|---|---|---|---|---|",
-            *(_row(entry, defects[entry.name]) for entry in entries),
+            *(line for entry in entries for line in _item(entry, defects[entry.name])),
             "",
         ]
     return "\n".join(lines).rstrip()
 
 
-def _row(entry: Entry, defects: list[str]) -> str:
+def _item(entry: Entry, defects: list[str]) -> list[str]:
+    """Write one rule as an item of a list, in lines that a terminal shows whole."""
     severity: str = entry.severity
     if entry.lenient != entry.severity:
         severity = f"{entry.severity}; {entry.lenient} for who receives"
     events = (
         "all" if entry.events is None else " ".join(sorted(_SHORT[each] for each in entry.events))
     )
-    ids = " ".join(f"`{each}`" for each in entry.medcom_ids)
-    cells = (
-        f"`{entry.name}`",
-        severity,
-        events,
-        ids,
-        entry.demand,
-        entry.remedy,
-        "; ".join(defects),
-    )
-    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+    ids = "".join(f", `{each}`" for each in entry.medcom_ids)
+    told = [f"* `{entry.name}` ({severity}; {events}{ids})", entry.demand, f"Do: {entry.remedy}"]
+    if defects:
+        told.append(f"Tried on: {'; '.join(defects)}.")
+    return [
+        line
+        for part, words in enumerate(told)
+        for line in wrap(
+            words,
+            WIDTH,
+            initial_indent="  " if part else "",
+            subsequent_indent="  ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    ]
 
 
 def list_stricter() -> str:
@@ -81,4 +88,6 @@ def list_tolerated() -> str:
 
 def list_samples() -> str:
     """Write the names of the synthetic messages."""
-    return ", ".join(f"`{name}`" for name in build_samples())
+    return "\n".join(
+        wrap(", ".join(f"`{name}`" for name in build_samples()), WIDTH, break_on_hyphens=False)
+    )

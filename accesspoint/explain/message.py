@@ -6,9 +6,10 @@ it first; the envelope itself is what `explain` is for.
 Spec: experience section 6 (validate) and section 7; medcom-fhir.md 15.
 """
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from accesspoint.explain.text import SIGNS, paint, wrapped
@@ -19,6 +20,7 @@ from envelope.explain import Mark
 from envelope.explain.gates import is_business_document
 from envelope.fhir import canonicals
 from envelope.fhir.catalogue import CATALOGUE, Entry
+from envelope.fhir.elements import RESOURCES
 from envelope.fhir.finding import Layer
 from envelope.fhir.view import MessageView, Node
 from envelope.sbd_splitter import SbdSplitter
@@ -35,6 +37,7 @@ _NUMBERS: Final = (
     ("a national eCPR", (canonicals.X_ECPR,)),
     ("a regional eCPR", tuple(canonicals.D_ECPR_SYSTEMS)),
 )
+_ENTRY: Final = re.compile(r"Bundle\.entry\[\d+\]\.resource")
 _MARKS: Final = {"error": Mark.BROKEN, "warning": Mark.NOTED, "information": Mark.PLAIN}
 
 
@@ -43,7 +46,8 @@ class MessageReport:
     """What is said about one message.
 
     `lines` tell what it is, `findings` what is broken, in the order of the layers. `refused` is why bytes were no
-    message at all, where the envelope around them could not be opened.
+    message at all, where the envelope around them could not be opened. `resources` is from the path of each resource to
+    what a person calls it.
     """
 
     name: str
@@ -51,6 +55,12 @@ class MessageReport:
     findings: tuple[fhir.Finding, ...]
     strict: bool
     refused: str | None = None
+    resources: Mapping[str, str] = field(default_factory=dict)
+
+    def place_of(self, found: fhir.Finding) -> str | None:
+        """Say which resource a finding is in, as a person counts them; None outside of all."""
+        entry = _ENTRY.match(found.path)
+        return self.resources.get(entry[0]) if entry is not None else None
 
     @property
     def errors(self) -> int:
@@ -97,8 +107,9 @@ def build_message_report(data: bytes, *, name: str, strict: bool) -> MessageRepo
 def with_more(report: MessageReport, findings: Sequence[fhir.Finding]) -> MessageReport:
     """The same report with what somebody else found too."""
     return MessageReport(
-        report.name, report.lines, (*report.findings, *findings), report.strict, report.refused
-    )
+        report.name, report.lines, (*report.findings, *findings), report.strict, report.refused,
+        report.resources,
+    )  # fmt: skip
 
 
 def _report(
@@ -113,7 +124,22 @@ def _report(
         fhir.validate(message, strict=strict), key=lambda found: order.index(found.layer)
     )
     told = ((label, scrub(value)) for label, value in _tell(message, len(data)))
-    return MessageReport(scrub(name), (*lines, *told), tuple(findings), strict)
+    resources = dict(_resources(MessageView(message)))
+    return MessageReport(scrub(name), (*lines, *told), tuple(findings), strict, resources=resources)
+
+
+def _resources(view: MessageView) -> Iterator[tuple[str, str]]:
+    """Call each resource by its type, its number among those of the type, and its part in the message."""
+    parts = {
+        node.path: part
+        for part, node in (("receiver", view.receiver), ("sender", view.sender))
+        if node is not None
+    }
+    for kind in RESOURCES:
+        nodes = view.of_type(kind)
+        for number, node in enumerate(nodes, 1):
+            counted = kind if len(nodes) == 1 else f"{kind} {number} of {len(nodes)}"
+            yield node.path, ", the ".join(filter(None, (counted, parts.get(node.path))))
 
 
 def _tell(message: fhir.FhirMessage, octets: int) -> Iterator[tuple[str, str]]:
@@ -177,7 +203,8 @@ def render_message_text(report: MessageReport, *, width: int = 100, colour: bool
         mark = _MARKS[found.severity]
         official = f" [{found.medcom_id}]" if found.medcom_id else ""
         entry = CATALOGUE.get(found.rule)
-        told = f"{found.severity} {found.rule}{official}: {found.text} (at {found.path})"
+        place = ", ".join(filter(None, (found.path, report.place_of(found))))
+        told = f"{found.severity} {found.rule}{official}: {found.text} (at {place})"
         lines += [paint(line, mark, colour) for line in wrapped(f"  {SIGNS[mark]}", told, width)]
         if entry is not None:
             lines += wrapped("    do: ", entry.remedy, width)
@@ -196,6 +223,7 @@ def message_to_json(report: MessageReport) -> dict[str, Any]:
             "layer": str(found.layer),
             "severity": found.severity,
             "path": found.path,
+            "resource": report.place_of(found),
             "text": found.text,
             "medcom_id": found.medcom_id,
             "demand": entry.demand if entry else None,

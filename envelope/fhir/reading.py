@@ -46,6 +46,7 @@ _ACCEPTED_MIME_TYPES: Final[dict[str, Format]] = {
 _MARKERS_PER_ELEMENT: Final = 200  # a bundle may hold this many times the elements of a SOAP part
 _BOM: Final = b"\xef\xbb\xbf"
 _JSON_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\r\n]*+(:?)', re.DOTALL)
+_HTML: Final = re.compile(rb"[ \t\r\n]{0,64}<(?:!doctype[ \t\r\n]{1,64}html|html)\b", re.IGNORECASE)
 _XML_DECLARATION: Final = re.compile(rb"<\?xml[ \t\r\n][^>]{0,200}\?>")
 _XML_ENCODING: Final = re.compile(rb"""encoding[ \t\r\n]*=[ \t\r\n]*["']([A-Za-z0-9._-]+)["']""")
 _XML_LONG_TAG: Final = re.compile(
@@ -85,6 +86,8 @@ def read_message(
     body = data.removeprefix(_BOM)
     start = body[:64].lstrip(b" \t\r\n")[:1]
     found: Format | None = "json" if start == b"{" else "xml" if start == b"<" else None
+    if _HTML.match(body):
+        raise refusal("message-format", "the content is a page of HTML", kind=Kind.SYNTAX)
     if found is None:
         raise refusal("message-format", "the content is neither JSON nor XML", kind=Kind.SYNTAX)
     if mime_type is not None and _format_of(mime_type) != found:
@@ -113,8 +116,8 @@ def _read_json(body: bytes, limits: Limits) -> Resource:
         raise refusal("message-elements", "the message holds too many elements", kind=Kind.TOO_LONG)
     try:
         value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise refusal("json-syntax", "the JSON is not well-formed", kind=Kind.SYNTAX) from None
+    except orjson.JSONDecodeError as error:
+        raise refusal("json-syntax", _json_fault(error), kind=Kind.SYNTAX) from None
     if not isinstance(value, dict):
         raise refusal("json-syntax", "the JSON is not an object", kind=Kind.SYNTAX)
     members = _count_members(value, 2 * limits.depth)
@@ -124,6 +127,14 @@ def _read_json(body: bytes, limits: Limits) -> Resource:
             "json-duplicate-key", "an object names the same member twice", kind=Kind.SYNTAX
         )
     return value
+
+
+def _json_fault(error: orjson.JSONDecodeError) -> str:
+    """Say what is wrong and where; octets that are no UTF-8 have no place, since only a whole text is decoded."""
+    if "UTF-8" in error.msg:
+        return "the JSON is not UTF-8"
+    what = "breaks off" if error.pos >= len(error.doc) else "is not well-formed"
+    return f"the JSON {what} at line {error.lineno}, column {error.colno}"
 
 
 def _count_members(value: Resource, depth: int) -> int:
@@ -168,7 +179,11 @@ def _parse_xml(body: bytes, limits: Limits) -> etree._Element:
     )
     try:
         root = etree.fromstring(body, parser)
-    except (etree.XMLSyntaxError, ValueError):
+    except etree.XMLSyntaxError as error:
+        line, column = error.position
+        text = f"the XML is not well-formed at line {line}, column {column}"
+        raise refusal("xml-syntax", text, kind=Kind.SYNTAX) from None
+    except ValueError:
         raise refusal("xml-syntax", "the XML is not well-formed", kind=Kind.SYNTAX) from None
     if etree.QName(root).namespace != names.FHIR:
         raise refusal("xml-namespace", "the root is not in the FHIR namespace", kind=Kind.NAMESPACE)

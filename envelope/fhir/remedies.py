@@ -37,7 +37,7 @@ REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
         "structure-required": "Add the element that FHIR R4 demands.",
         "structure-choice": "Keep one of the choices, and remove the others.",
         "structure-datatype": "Write the value in the form of its datatype.",
-        "structure-date": "Write the time as 2026-11-21T10:15:00+01:00: with seconds and with zone.",
+        "structure-date": "Write a day as 1948-12-25, and a time of day as 2026-11-21T10:15:00+01:00: with seconds and with zone.",
         "structure-code": "Use a code of the list that FHIR R4 gives the element.",
         "structure-length": "Shorten the text to 1 048 576 characters.",
         "structure-narrative": "Keep the narrative to plain XHTML in one div, without scripts, forms and frames.",

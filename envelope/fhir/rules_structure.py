@@ -8,8 +8,9 @@ Spec: medcom-fhir.md 7, 8, 15; HL7 FHIR R4 (ele-1, txt-1, cardinalities, primiti
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final
 
@@ -33,8 +34,15 @@ _LENGTH: Final = "length"
 _EMPTY: Final = "empty"
 _NARRATIVE: Final = "narrative"
 
-_DATES: Final = frozenset({"date", "dateTime", "instant"})
+_FORMS: Final = {
+    "date": "no day such as 1948-12-25",
+    "dateTime": "no day such as 1948-12-25 and no time such as 2026-11-21T10:15:00+01:00",
+    "instant": "no time such as 2026-11-21T10:15:00+01:00",
+}
+"""What a value of these datatypes is not, by datatype."""
 _MAX_DEFECTS: Final = 200
+_LONGEST_NAME: Final = 40
+"""How long the name of an element may be that another is looked for that is spelt like it."""
 _FORBIDDEN_TAGS: Final = canonicals.words(
     "applet base body button embed form frame frameset head html iframe input link meta object"
     " option script select style textarea title video audio svg"
@@ -80,12 +88,14 @@ class _Walk:
         if len(self.defects) >= _MAX_DEFECTS:
             return
         groups: dict[str, int] = {}
+        before = ""
         for name, item in value.items():
             element = table.get(name.removeprefix("_"))
             if element is None or (name.startswith("_") and not element.primitive):
                 if not (is_resource and name == "resourceType"):
-                    self._note(_UNKNOWN, path, "an element FHIR R4 does not define here")
+                    self._note(_UNKNOWN, path, _unknown(name, table, before))
                 continue
+            before = name
             if name.startswith("_"):
                 self._beside(value, item, element, path)
                 if element.name in value:
@@ -138,12 +148,13 @@ class _Walk:
         elif formats.is_too_long(element.type, item):
             self._note(_LENGTH, path, "the text is longer than FHIR allows")
         elif not formats.is_primitive(element.type, item):
-            if element.type in _DATES:
-                self._note(_DATE, path, "not a date or time of the form FHIR demands")
+            if element.type in _FORMS:
+                self._note(_DATE, path, _FORMS[element.type])
             else:
                 self._note(_PRIMITIVE, path, "the value has not the form of its datatype")
         elif element.codes is not None and item not in element.codes:
-            self._note(_CODE, path, "the code is not in the list FHIR allows")
+            codes = ", ".join(sorted(element.codes))
+            self._note(_CODE, path, f"the code is none of those FHIR allows: {codes}")
 
     def _beside(self, holder: dict[str, Any], item: Any, element: Element, path: str) -> None:
         """Check the `_name` companion of a primitive: id and extensions only."""
@@ -171,6 +182,15 @@ class _Walk:
 
 
 _COMPANION: Final = {name: TYPES["Coding"][name] for name in ("id", "extension")}
+
+
+def _unknown(name: str, table: Mapping[str, Element], before: str) -> str:
+    """Say which element is unknown by its neighbour and by the name it may be meant for: its own is the sender's words."""
+    told = "an element FHIR R4 does not define here"
+    if before:
+        told += f", after `{before}`"
+    likely = get_close_matches(name, list(table), n=1) if len(name) <= _LONGEST_NAME else []
+    return f"{told}; it is spelt like `{likely[0]}`" if likely else told
 
 
 def _at(beside: Any, index: int) -> bool:

@@ -59,7 +59,10 @@ def test_each_finding_has_its_rule_place_invariant_and_what_to_do(invoke: Invoke
     assert ended.status == 4
     assert ended.out.startswith("✗ standard input: an invalid message: 1 error\n")
     assert "\nprofile\n  ✗ error gln-check-digit [gln-modulus-10]: " in ended.out
-    assert "Bundle.entry[6].resource.identifier[0].value" in ended.out
+    told = " ".join(ended.out.split())
+    assert (
+        "(at Bundle.entry[6].resource.identifier[0].value, Organization 2 of 2, the sender)" in told
+    )
     assert "    do: Look the GLN up: its last digit does not fit the others.\n" in ended.out
     told = json.loads(invoke("validate", "-", "--format", "json", stdin=data).out)
     assert told["findings"] == [
@@ -68,6 +71,7 @@ def test_each_finding_has_its_rule_place_invariant_and_what_to_do(invoke: Invoke
             "layer": "profile",
             "severity": "error",
             "path": "Bundle.entry[6].resource.identifier[0].value",
+            "resource": "Organization 2 of 2, the sender",
             "text": "the check digit of the GLN is wrong",
             "medcom_id": "gln-modulus-10",
             "demand": "The check digit of a GLN is right.",

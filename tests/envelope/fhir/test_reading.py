@@ -114,6 +114,23 @@ def test_what_cannot_be_read_is_refused_by_name(data, rule):
 
 
 @pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b'{"resourceType":\n "Bundle", "id": "x', "the JSON breaks off at line 2, column 20"),
+        (b'{"resourceType"\n "Bundle"}', "the JSON is not well-formed at line 2, column 2"),
+        (b'{"resourceType":"Bundle","id":"\xff"}', "the JSON is not UTF-8"),
+        (XML[:-1], "the XML is not well-formed at line 1, column "),
+        (b"\n<!DOCTYPE html>\n<html></html>", "the content is a page of HTML"),
+        (b"<HTML>", "the content is a page of HTML"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_place(data, told):
+    with pytest.raises(MessageRefused) as refused:
+        read_message(data)
+    assert refused.value.findings[0].text.startswith(told)
+
+
+@pytest.mark.parametrize(
     ("prefix", "rule"),
     [
         (b'<!DOCTYPE Bundle [<!ENTITY a "b">]>', "xml-doctype"),

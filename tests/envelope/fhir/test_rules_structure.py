@@ -1,6 +1,9 @@
 """Structure rules: shapes, datatypes, narrative."""
 
+import orjson
 import pytest
+
+from envelope.fhir import read_message, validate
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,22 @@ import pytest
 def test_a_wrong_shape_is_told_by_name(sample, pick, errors_in, rule, kind, change):
     pick(sample, kind).update(change)
     assert rule in errors_in(sample)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"birthDate": "2026-13-45"}, "no day such as 1948-12-25"),
+        ({"gender": "unsure"}, "the code is none of those FHIR allows: female, male, other, unknown"),
+        ({"birthdate": "1948-12-25"}, "define here, after `deceasedBoolean`; it is spelt like `birthDate`"),
+        ({"Berggren": "x"}, "define here, after `deceasedBoolean`"),
+        ({"birthDate" * 9: "x"}, "define here, after `deceasedBoolean`"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_what_belongs_there(sample, pick, change, told):
+    pick(sample, "Patient").update(change)
+    (found,) = validate(read_message(orjson.dumps(sample)))
+    assert found.text.endswith(told)
 
 
 DIV = '<div xmlns="http://www.w3.org/1999/xhtml">%s</div>'
