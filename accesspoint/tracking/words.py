@@ -17,12 +17,11 @@ def sentence(exchange: Exchange, finding: Finding, now: datetime, texts: Texts) 
     subject = texts(f"subject.{finding.kind}")
     text = texts(
         f"finding.{finding.case}",
-        **_people(exchange, finding),
+        **_named(exchange, finding, texts),
         subject=subject if finding.case is not Case.NOT_TAKEN else _lower(subject),
         subject_low=_lower(subject),
         stop=_stop(finding.stop, finding.organisation, texts),
         next=_stop(finding.stop, finding.organisation, texts),
-        before=_stop(finding.before or finding.stop, finding.before_owner or finding.organisation, texts),
         time=texts.time(finding.since),
         ago=texts.duration(now - finding.since),
         span=texts.duration(finding.since - exchange.started),
@@ -32,7 +31,7 @@ def sentence(exchange: Exchange, finding: Finding, now: datetime, texts: Texts) 
 
 def to_do(exchange: Exchange, finding: Finding, texts: Texts) -> str:
     """What somebody can do about it, and who."""
-    return texts(f"todo.{finding.case}", **_people(exchange, finding))
+    return texts(f"todo.{finding.case}", **_named(exchange, finding, texts))
 
 
 def for_citizen(exchange: Exchange, finding: Finding, texts: Texts) -> str:
@@ -77,11 +76,13 @@ def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
             )
 
 
-def _people(exchange: Exchange, finding: Finding) -> dict[str, str]:
+def _named(exchange: Exchange, finding: Finding, texts: Texts) -> dict[str, str]:
+    before_owner = finding.before_owner or finding.organisation
     return {
         "owner": finding.organisation.shown,
         "gln": finding.organisation.gln,
-        "before_owner": (finding.before_owner or finding.organisation).shown,
+        "before": _stop(finding.before or finding.stop, before_owner, texts),
+        "before_owner": before_owner.shown,
         "sender": exchange.sender.shown,
         "receiver": exchange.receiver.shown,
     }

@@ -96,6 +96,18 @@ def test_the_finding(
         assert "{" not in sentence(exchange, finding, LATER, text) + to_do(exchange, finding, text)
 
 
+def test_who_gave_up_is_asked_first_since_its_report_does_not_tell_why() -> None:
+    told = story().send(upto=5, fails=True)
+    exchange, finding = exchange_of(told), find(told)
+
+    said = sentence(exchange, finding, LATER, texts("en"))
+    advice = to_do(exchange, finding, texts("en"))
+
+    assert "could not be found, could not be reached, or said no" in said
+    assert advice.startswith(f"{FJORDBY.name}: look first in the log of the access point of")
+    assert advice.index(FJORDBY.name) < advice.index(HAVNEGADE.name)
+
+
 @pytest.mark.parametrize("upto", range(1, len(WALK)))
 def test_what_is_on_its_way_is_nobodys_fault_for_ten_minutes(upto: int) -> None:
     told = story().send(upto=upto)
