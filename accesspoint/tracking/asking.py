@@ -20,7 +20,7 @@ from accesspoint.status_component.queries import Filters, Step, Whereabouts
 from accesspoint.status_component.resource import identifier
 from accesspoint.status_component.store import EventStore
 from accesspoint.tracking import charts, permissions, words
-from accesspoint.tracking.culprit import PATIENCE, Finding, find_culprit
+from accesspoint.tracking.culprit import PATIENCE, Case, Finding, find_culprit
 from accesspoint.tracking.journey import LAST_PLACE, Exchange, Kind, build_exchange
 from accesspoint.tracking.overview import midnight
 from accesspoint.tracking.report import Party, Report, read_report
@@ -99,8 +99,9 @@ class Found:
 
     @property
     def took(self) -> timedelta:
-        """From the first to the last report."""
-        return self.exchange.latest - self.exchange.started
+        """From the first report until it was accepted, else to the last report."""
+        is_accepted = self.finding.case is Case.COMPLETE
+        return (self.finding.since if is_accepted else self.exchange.latest) - self.exchange.started
 
     @property
     def received(self) -> datetime | None:

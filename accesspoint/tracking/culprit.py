@@ -15,7 +15,7 @@ from typing import Final
 from accesspoint.delivery.events import SubType
 from accesspoint.status_component.queries import Whereabouts
 from accesspoint.status_component.resource import Verdict
-from accesspoint.tracking.journey import LAST_PLACE, Exchange, Kind, Leg, Stop
+from accesspoint.tracking.journey import LAST_PLACE, Exchange, Kind, Leg, Stop, first_ended
 from accesspoint.tracking.report import Party
 
 PATIENCE: Final = timedelta(minutes=10)
@@ -62,6 +62,18 @@ _WHEREABOUTS: Final = {
 }
 _MOVING: Final = frozenset({Case.UNDERWAY, Case.PASSING})
 """Between two stations, or at one, for no longer than it may take."""
+_OVER: Final = frozenset(
+    {
+        Case.UNKNOWN,
+        Case.ENVELOPE_REFUSED,
+        Case.REFUSED,
+        Case.REFUSED_FOR_NOW,
+        Case.COMPLETE,
+        Case.GAVE_UP,
+        Case.NOT_TAKEN,
+    }
+)
+"""Nothing is waited for any more, or nothing is known of it."""
 _STUCK: Final = frozenset({Case.GAVE_UP, Case.NOT_TAKEN, Case.HELD, Case.SILENT})
 
 
@@ -99,6 +111,11 @@ class Finding:
         if self.kind is not Kind.MESSAGE and self.case in _STUCK | _MOVING:
             return Whereabouts.DELIVERED
         return _WHEREABOUTS[self.case]
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the time since `since` is time in which something should have come."""
+        return self.case not in _OVER
 
     @property
     def needs_a_person(self) -> bool:
@@ -155,11 +172,10 @@ def remarks(exchange: Exchange) -> Iterator[tuple[Remark, str | timedelta]]:
 
 
 def _best(exchange: Exchange, kind: Kind) -> Leg | None:
-    """A positive one if there is one: what was sent again may have been accepted after a refusal."""
+    """The first positive one if there is one: what was sent again may have been accepted after a refusal."""
     legs = exchange.of(kind)
     positive = [leg for leg in legs if leg.verdict in (None, Verdict.POSITIVE)]
-    ended = [leg for leg in positive if leg.ended is not None]
-    return next(reversed(ended or positive or legs), None)
+    return first_ended(positive) or next(reversed(positive or legs), None)
 
 
 def _of_answer(case: Case, leg: Leg, stop: Stop) -> Finding:

@@ -165,10 +165,9 @@ class Exchange:
         return tuple(leg for leg in self.legs if leg.kind is kind)
 
     def current(self, kind: Kind) -> Leg | None:
-        """The leg of this kind that counts: one that ended, else the latest."""
+        """The leg of this kind that counts: the first that ended, else the latest."""
         legs = self.of(kind)
-        ended = [leg for leg in legs if leg.ended is not None]
-        return next(reversed(ended or legs), None)
+        return first_ended(legs) or next(reversed(legs), None)
 
     @property
     def started(self) -> datetime:
@@ -185,6 +184,12 @@ class Exchange:
         """The longest time from what happened to its being reported."""
         delays = [r.received_at - r.recorded_at for r in self.reports if r.received_at is not None]
         return max(delays, default=timedelta(0))
+
+
+def first_ended(legs: Iterable[Leg]) -> Leg | None:
+    """The leg that came to its end before all others: what is sent again afterwards changes nothing of it."""
+    ended = [(leg.ended, leg) for leg in legs if leg.ended is not None]
+    return min(ended, key=lambda one: one[0], default=(None, None))[1]
 
 
 def covers(station: Station, stop: Stop) -> bool:

@@ -26,6 +26,9 @@ def sentence(exchange: Exchange, finding: Finding, now: datetime, texts: Texts) 
         ago=texts.duration(now - finding.since),
         span=texts.duration(finding.since - exchange.started),
     )  # fmt: skip
+    again = [leg.started for leg in exchange.of(Kind.MESSAGE) if leg.started > finding.since]
+    if finding.case is Case.COMPLETE and again:
+        text += " " + texts("message.sent_again", time=texts.time(again[-1]))
     return text[0].upper() + text[1:]
 
 
@@ -48,15 +51,42 @@ def remark_lines(exchange: Exchange, texts: Texts) -> Iterator[str]:
         yield texts(f"remark.{remark}", value=shown)
 
 
-def slowest(exchange: Exchange, texts: Texts) -> str | None:
-    """The longest wait of the message itself, and where it was; None when it was seen once only."""
+def slowest(exchange: Exchange, finding: Finding, now: datetime, texts: Texts) -> str | None:
+    """The longest wait of the message and of its answer up to the finding, one that lasts included, and where it was.
+
+    None when it was seen once only and nothing is waited for.
+    """
     waits: list[tuple[timedelta, str]] = []
-    for leg in exchange.of(Kind.MESSAGE):
-        waits += _waits(leg, texts)
+    for leg in (*exchange.of(Kind.MESSAGE), *exchange.of(Kind.ANSWER)):
+        if leg.started <= finding.since:
+            waits += _waits(leg, texts)
+            waits += _before_answer(exchange, leg, texts)
+    if finding.is_waiting:
+        waits.append((now - finding.since, _where(exchange, finding, texts)))
     if not waits:
         return None
     span, where = max(waits, key=lambda wait: wait[0])
     return texts("message.slowest", span=texts.duration(span), where=where)
+
+
+def _before_answer(exchange: Exchange, leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
+    """Yield how long the receiver's system had the message before it gave this answer."""
+    came = [
+        one.ended
+        for one in exchange.of(Kind.MESSAGE)
+        if one.ended is not None and one.ended <= leg.started
+    ]
+    if leg.kind is Kind.ANSWER and came:
+        stop = _stop(Stop.APPLICATION, exchange.receiver, texts)
+        yield leg.started - max(came), texts("message.waited_at", stop=stop)
+
+
+def _where(exchange: Exchange, finding: Finding, texts: Texts) -> str:
+    stop = _stop(finding.stop, finding.organisation, texts)
+    if finding.before is None:
+        return texts("message.waited_at", stop=stop)
+    before = _named(exchange, finding, texts)["before"]
+    return texts("message.waited_between", before=before, next=stop)
 
 
 def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:

@@ -135,10 +135,14 @@ class Story:
         *,
         upto: int = len(WALK),
         receipt: bool = True,
+        number: int = 1,
         **rest: Any,
     ) -> "Story":
-        """Answer with a FHIR Acknowledgement, which is acknowledged itself when it came to its end."""
-        message = name_of(f"{self.title} answer")
+        """Answer with a FHIR Acknowledgement, which is acknowledged itself when it came to its end.
+
+        Each `number` is an Acknowledgement of its own.
+        """
+        message = name_of(f"{self.title} answer" + (f" {number}" if number > 1 else ""))
         facts = self._facts(message, FHIR_ACK, self.receiver, self.sender, 1)
         statistics = "MCM:acknowledgement-message" + (f"#{verdict}" if verdict else "")
         facts = replace(
@@ -147,7 +151,7 @@ class Story:
         self._walk(facts, WALK[:upto], 0, rest.get("pauses", {}), rest.get("fails", False), ())
         if receipt and upto == len(WALK):
             receipted = self._facts(
-                name_of(f"{self.title} answer receipt"), SBDH_ACK, self.sender, self.receiver, 1
+                name_of(f"{message} receipt"), SBDH_ACK, self.sender, self.receiver, 1
             )
             receipted = replace(
                 receipted,

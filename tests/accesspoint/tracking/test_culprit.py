@@ -7,12 +7,13 @@ import pytest
 from journeys import FJORDBY, HAVNEGADE, RECEIPT_WALK, REGISTER, WALK, Story
 
 from accesspoint.status_component.queries import Whereabouts
+from accesspoint.tracking.asking import Found
 from accesspoint.tracking.culprit import Case, Finding, Remark, find_culprit, remarks
 from accesspoint.tracking.journey import Exchange, Kind, Stop, build_exchange
 from accesspoint.tracking.picture import draw
 from accesspoint.tracking.report import read_report
 from accesspoint.tracking.texts import texts
-from accesspoint.tracking.words import sentence, to_do
+from accesspoint.tracking.words import sentence, slowest, to_do
 
 AT = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 LATER = AT + timedelta(hours=2)
@@ -141,6 +142,50 @@ def test_sent_again_counts_as_it_goes_now() -> None:
 
     assert find(told, told.now + timedelta(minutes=1)).case is Case.UNDERWAY
     assert find(told, told.now + timedelta(hours=1)).case is Case.SILENT
+
+
+def test_sent_again_after_it_was_accepted_does_not_change_when_it_was() -> None:
+    told = story().whole()
+    before = find(told)
+    again = told.wait(minutes=3).now
+    told.send(start=2, envelope=2).receive(of=2).answer(number=2)
+
+    exchange, finding = exchange_of(told), find(told)
+
+    assert finding == before
+    accepted, sent_again = sentence(exchange, finding, LATER, texts("en")).split(". ")
+    assert accepted == sentence(exchange_of(story().whole()), before, LATER, texts("en"))[:-1]
+    assert sent_again == f"It was sent again at {texts('en').time(again)}."
+    assert Found(exchange, finding, None).took == before.since - exchange.started
+    shown = slowest(exchange, finding, LATER, texts("en"))
+    assert shown == slowest(exchange_of(story().whole()), before, LATER, texts("en"))
+
+
+def test_sent_again_before_it_was_answered_it_came_when_it_first_came() -> None:
+    told = story().send().receive()
+    before = find(told)
+
+    told.wait(minutes=3).send(start=2, envelope=2).receive(of=2)
+
+    assert find(told) == before
+
+
+@pytest.mark.parametrize(
+    ("told", "wait", "where"),
+    [
+        (story().send().receive().wait(seconds=60).answer("fatal-error"), "60 s|1 min", "at the application of"),
+        (story().send().receive().answer(pauses={4: 90.0}), "2 min", "at the access point of"),
+        (story().send(pauses={8: 300.0}).receive().wait(seconds=60).answer(), "5 min", "at the message handler of"),
+        (story().send(upto=5), "2 h", "on the way from the access point of"),
+        (story().send(upto=8).receive(), "2 h", "at the message handler of"),
+        (story().send().receive(), "2 h", "at the application of"),
+        (story().send(upto=5, pauses={4: 1_200.0}, fails=True), "20 min", "at the access point of"),
+    ],
+)  # fmt: skip
+def test_the_longest_wait_is_that_of_message_and_answer(told: Story, wait: str, where: str) -> None:
+    shown = slowest(exchange_of(told), find(told), LATER, texts("en"))
+
+    assert re.match(rf"Longest wait: ({wait}), {where}", shown or ""), shown
 
 
 def test_only_an_acknowledgement_was_reported() -> None:
