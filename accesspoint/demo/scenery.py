@@ -315,7 +315,8 @@ class Scenery:
         if links:
             sections["links"] = {name: dict(link) for name, link in links.items()}
         plan.config.write_text(
-            "# Made by the demo: TEST only, loopback only. Written anew at each start of the network.\n" + write_toml(sections),
+            "# Made by the demo: TEST only, loopback only. Written anew at each start of the network.\n"
+            + write_toml(sections),
             encoding="utf-8",
         )
         plan.config.chmod(0o600)
