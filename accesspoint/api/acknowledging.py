@@ -88,13 +88,12 @@ class Acknowledging:
         return await self._describe(row["message_identifier"], 202)
 
     async def _find_sent(self, identifier: str) -> Row | None:
-        """The envelope to send again: the newest of a message to one receiver. Raises NotPossible."""
+        """The envelope to send again: the newest of a message to its receiver. Raises NotPossible."""
         rows = await self._database.fetch(_SENT, identifier)
         if not rows:
             return None
-        if len({row["receiver"] for row in rows}) > 1:
-            ids = ", ".join(f"{row['envelope_id']} (to {row['receiver']})" for row in rows)
-            raise NotPossible(f"it went to several receivers; name one of the envelopes {ids}")
+        # A message has one receiver. Its copy goes to another one, after it, and is named by its envelope.
+        rows = [row for row in rows if row["receiver"] == rows[-1]["receiver"]]
         if rows[0]["acknowledgement"] == "negative":
             raise NotPossible(
                 "the receiver refused it, and would again: correct it and send a new message"

@@ -79,7 +79,7 @@ class NodeClient:
 
     async def describe(self, message_identifier: str) -> Json:
         """Everything the node knows of one message."""
-        return await self._call("GET", f"/api/v1/messages/{message_identifier}", {})
+        return await self._call("GET", f"/api/v1/messages/{quote(message_identifier, safe='')}", {})
 
     async def overdue(self) -> list[Json]:
         """The envelopes that nobody has acknowledged in time, then the messages that nobody has answered."""

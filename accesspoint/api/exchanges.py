@@ -34,6 +34,12 @@ RETRIED: Final = frozenset(
 _STATES: Final = frozenset(str(s) for s in (*sending.State, *receiving.State))
 
 
+_ANSWER: Final = (
+    "(SELECT acknowledgement FROM documents AS d WHERE d.direction = messages.direction"
+    " AND d.message_identifier = messages.message_identifier LIMIT 1) AS answer"
+)
+
+
 class NotPossible(Exception):
     """This act does not fit where the message stands; the text says why."""
 
@@ -80,14 +86,15 @@ class Exchanges:
             raise NotPossible(f"there is no state {state}; the states are {known}")
         if everything and state is None:
             rows = await self._database.fetch(
-                "SELECT * FROM messages ORDER BY updated_at DESC, id DESC LIMIT $1", MOST
+                f"SELECT *, {_ANSWER} FROM messages ORDER BY updated_at DESC, id DESC LIMIT $1",  # noqa: S608
+                MOST,
             )
             return [_summary(row) for row in reversed(rows)]
         # Written out, so that the index of what waits for a person is used; the names are the tables' own.
         names = [state] if state is not None else sorted(str(one) for one in STANDING)
         listed = ", ".join(f"'{name}'" for name in names)
         rows = await self._database.fetch(
-            f"SELECT * FROM messages WHERE state IN ({listed}) ORDER BY updated_at, id LIMIT $1",  # noqa: S608
+            f"SELECT *, {_ANSWER} FROM messages WHERE state IN ({listed}) ORDER BY updated_at, id LIMIT $1",  # noqa: S608
             MOST,
         )
         return [_summary(row) for row in rows]
@@ -225,4 +232,5 @@ def _summary(row: Row) -> Json:
         "final_recipient": row["final_recipient"],
         "attempt": row["attempt"],
         "problem": row["problem"],
+        "answer": row["answer"],
     }

@@ -87,6 +87,7 @@ def _document(row: Row) -> Json:
     return picked | {
         "created_at": time_text(row["created_at"]),
         "delivered_at": time_text(row["delivered_at"]),
+        "acknowledged_at": time_text(row["acknowledged_at"]),
     }
 
 

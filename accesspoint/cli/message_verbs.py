@@ -39,7 +39,8 @@ def messages_list(
 ) -> None:
     """List the messages that wait for a person.
 
-    These are UNCERTAIN, HELD and QUARANTINED ones, and envelopes whose acknowledgement is OVERDUE.
+    These are UNCERTAIN, HELD and QUARANTINED ones, those in RETRY_WAIT for a problem, and envelopes whose
+    acknowledgement is OVERDUE. With --all each line ends with the problem, or with what the receiver answered.
 
     \b
     Examples:
@@ -57,7 +58,9 @@ def messages_list(
 
 @messages.command("show")
 def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
-    """Show one message with its receipt and every step.
+    """Show where one message stands, whose turn it is, and each exchange with its receipt and every step.
+
+    NOTIFIED says that the submitting system was told how the exchange ended, and is named with that end.
 
     \b
     Examples:

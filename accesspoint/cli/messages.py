@@ -12,9 +12,12 @@ from typing import Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
 from accesspoint.cli.current import address_of, nodes_meant
+from accesspoint.cli.standing import is_copy, is_in_vain, tell
 from accesspoint.problems import ExitStatus
 
 _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._-]{0,199}")
+_NOTHING_SAID: Final = (None, "none", "awaited")
+_COPY: Final = "  copy for the document register"
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -24,6 +27,9 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
     async def ask(node: NodeClient) -> None:
         found = await node.exchanges(state=state, everything=everything)
         overdue = await node.overdue() if state is None else []
+        if state is None and not everything:
+            # They go on by themselves, but a person may know why they do not come through.
+            found += [one for one in await node.exchanges(state="RETRY_WAIT") if one["problem"]]
         for one in found:
             sys.stdout.write(f"{_line(one)}\n")
         for one in overdue:
@@ -34,19 +40,35 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
         if not found and not overdue:
             nothing = "nothing is here" if everything else "nothing stands still"
             sys.stderr.write(f"{nothing if state is None else f'nothing is {state}'}\n")
+        if state is None and not everything:
+            ended = [one for one in await node.exchanges(everything=True) if is_in_vain(one)]
+            if ended:
+                sys.stderr.write(
+                    f"{len(ended)} refused or not sent, which sending again does not mend: accesspoint messages list --all\n"
+                )
 
     return _with_node(config, ask)
 
 
 def show(id_: str, *, config: Path | None) -> int:
-    """Print one exchange and every step of it; the exit status."""
+    """Print where a message stands, and its exchanges, the newest first, or the one with this id; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        exchange = await node.exchange(id_)
-        _print(exchange)
-        identifier = exchange["message_identifier"]
-        # A ping moves no message, and nothing is reported of it.
-        for event in (await node.describe(identifier))["events"] if identifier else ():
+        try:
+            told = await node.describe(id_)
+            exchanges = told["exchanges"]
+        except ApiProblem as problem:
+            if problem.status != HTTPStatus.NOT_FOUND:
+                raise
+            exchange = await node.exchange(id_)
+            exchanges, identifier = [exchange], exchange["message_identifier"]
+            # A ping moves no message, and nothing is reported of it.
+            told = await node.describe(identifier) if identifier else {}
+        if told:
+            _print_message(told)
+        for exchange in sorted(exchanges, key=lambda one: str(one["id"]), reverse=True):
+            _print(exchange, copy=bool(told) and is_copy(told, exchange))
+        for event in told.get("events", ()):
             if event["problem"]:
                 sys.stdout.write(
                     f"  event {event['station']} {event['subtype']}: {event['state']}, {event['problem']}"
@@ -69,7 +91,9 @@ def resend(id_: str, *, config: Path | None) -> int:
     """Put a message into another envelope and print which; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        _print_envelopes(await node.resend(id_))
+        told = await node.resend(id_)
+        sys.stdout.write(f"{told['message_identifier']}\n")
+        _print_envelopes(told)
 
     return _with_node(config, ask)
 
@@ -149,13 +173,26 @@ def _is_elsewhere(problem: ApiProblem | NodeUnreachable) -> bool:
 
 def _line(one: Json) -> str:
     way = "to" if one["direction"] == "out" else "from"
-    problem = f"  [{one['problem']}]" if one["problem"] else ""
+    said = [text for text in (one["problem"], one["answer"]) if text not in _NOTHING_SAID]
+    problem = f"  [{', '.join(said)}]" if said else ""
     return f"{one['id']}  {one['state']:<13} {one['since']}  {way} {one['party'] or '?'}  {one['message_identifier']}{problem}"
 
 
-def _print(one: Json) -> None:
+def _print_message(told: Json) -> None:
     out = sys.stdout.write
-    out(f"{one['id']}  {one['state']}\n")
+    out(f"{told['message_identifier']}\n")
+    for sentence in tell(told):
+        out(f"  {sentence}.\n")
+    for one in told["documents"]:
+        when = f"  {one['acknowledged_at']}" if one["acknowledged_at"] else ""
+        out(f"  FHIR acknowledgement: {one['acknowledgement']}{when}\n")
+    _print_envelopes(told)
+
+
+def _print(one: Json, *, copy: bool = False) -> None:
+    out = sys.stdout.write
+    after = f" after {one['outcome']}" if one["outcome"] not in (None, one["state"]) else ""
+    out(f"{one['id']}  {one['state']}{after}{_COPY if copy else ''}\n")
     for name in (
         "direction",
         "message_id",
@@ -180,9 +217,9 @@ def _print(one: Json) -> None:
 
 
 def _print_envelopes(told: Json) -> None:
-    sys.stdout.write(f"{told['message_identifier']}\n")
     for one in told["envelopes"]:
         way = f"to {one['receiver']}" if one["direction"] == "out" else f"from {one['sender']}"
         sys.stdout.write(
-            f"  envelope {one['envelope_id']}  {way}  acknowledgement: {one['acknowledgement']}\n"
+            f"  envelope {one['envelope_id']}  {way}{_COPY if is_copy(told, one) else ''}"
+            f"  SBDH acknowledgement: {one['acknowledgement']}\n"
         )

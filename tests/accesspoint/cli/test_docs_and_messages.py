@@ -52,7 +52,7 @@ def test_one_message_is_shown_with_every_step(network: Network, invoke: Invoke) 
     id_ = "".join(listed).split()[0]
     shown = invoke("messages", "show", id_, *node)
     assert (shown.status, shown.err) == (0, "")
-    assert shown.out.startswith(f"{id_}  ")
+    assert f"\n{id_}  " in shown.out
     assert "SENDING -> ACKNOWLEDGED" in shown.out
     assert "signed by" in shown.out
     everything = invoke("messages", "list", "--all", *node).out.splitlines()
@@ -76,7 +76,14 @@ def test_a_message_is_found_by_each_of_its_ids(network: Network, invoke: Invoke)
     shown = invoke("messages", "show", header["id"], *node).out
     message_id = next(x.split()[-1] for x in shown.splitlines() if "message id:" in x)
     for id_ in (header["id"], message_id):
-        assert invoke("messages", "show", id_, *node).out.startswith(f"{own}  ")
+        lines = invoke("messages", "show", id_, *node).out.splitlines()
+        assert lines[:2] == [
+            header["id"],
+            "  the system of 5790000000029 accepted it; nobody has to do anything.",
+        ]
+        assert lines[2].startswith("  FHIR acknowledgement: ok  2")
+        assert lines[3].endswith("SBDH acknowledgement: positive")
+        assert lines[4].startswith(f"{own}  ")
         ended = invoke("messages", "evidence", id_, *node)
         assert (ended.status, ended.err) == (0, "")
         assert Path(f"evidence-{id_}.zip").stat().st_size > 1000
@@ -116,6 +123,11 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
     assert (ended.status, ended.err) == (0, "")
     envelopes = [line for line in ended.out.splitlines() if line.startswith("  envelope ")]
     assert len(envelopes) == 2
+    shown = invoke("messages", "show", id_, *node)
+    assert (shown.status, shown.err) == (0, "")
+    exchanges = [line.split()[0] for line in shown.out.splitlines() if not line.startswith(" ")][1:]
+    assert len(exchanges) == 2
+    assert exchanges == sorted(exchanges, reverse=True)
     # Its receiver has answered it by itself: that stands.
     other = ["--config", network.config("clinic")]
     ended = invoke("acknowledge", id_, "--code", "ok", *other)

@@ -1,0 +1,88 @@
+"""Where a message stands, in a sentence: the last word counts, and the copy says nothing about its message."""
+
+from typing import Any
+
+import pytest
+
+from accesspoint.cli.standing import is_copy, is_in_vain, tell
+
+CLINIC, REGISTER = "5790000000029", "5790000000043"
+
+
+def told(
+    answer: str | None, handler: str | None, outcome: str | None, state: str, problem: str | None
+) -> dict[str, Any]:
+    """A message that was sent: what its system answered, its message handler, and how the exchange went."""
+    out = {"direction": "out"}
+    exchange = {"id": "2", "final_recipient": f"0088:{CLINIC}", "state": state, "outcome": outcome}
+    return {
+        "documents": [out | {"receiver": CLINIC, "acknowledgement": answer}] if answer else [],
+        "envelopes": [out | {"receiver": CLINIC, "acknowledgement": handler}] if handler else [],
+        "exchanges": [out | exchange | {"problem": problem}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (("ok", "positive", "ACKNOWLEDGED", "NOTIFIED", None), f"the system of {CLINIC} accepted it; nobody has"),
+        (("fatal-error", "positive", "ACKNOWLEDGED", "NOTIFIED", None), f"the system of {CLINIC} refused it. Your turn"),
+        (("awaited", "positive", "ACKNOWLEDGED", "NOTIFIED", None), f"{CLINIC} has it, and its system has not answered"),
+        (("awaited", "negative", "ACKNOWLEDGED", "NOTIFIED", None), f"the message handler of {CLINIC} refused"),
+        (("none", "positive", "ACKNOWLEDGED", "NOTIFIED", None), f"{CLINIC} has it; nobody has to do anything"),
+        (("awaited", "awaited", "ACKNOWLEDGED", "NOTIFIED", None), f"the access point of {CLINIC} has it, and its"),
+        (("awaited", "awaited", None, "RETRY_WAIT", "peer-unreachable"), "it is not through yet and will be tried again by itself (peer-unreachable)"),
+        (("awaited", "awaited", "FAILED", "NOTIFIED", "lookup-no-participant"), "it was not sent (lookup-no-participant). To do: check the GLN"),
+        ((None, None, "EXPIRED", "NOTIFIED", "peer-unreachable"), "it was not sent: no attempt got through"),
+        (("awaited", "awaited", None, "SENDING", None), f"it is on its way to {CLINIC}"),
+    ],
+)  # fmt: skip
+def test_the_last_word_counts(message: tuple[Any, ...], sentence: str) -> None:
+    (said,) = tell(told(*message))
+    assert said.startswith(sentence)
+
+
+def test_the_copy_says_nothing_about_its_message() -> None:
+    message = told("awaited", "positive", "ACKNOWLEDGED", "NOTIFIED", None)
+    copy = message["exchanges"][0] | {"id": "3", "final_recipient": f"0088:{REGISTER}"}
+    copy |= {"outcome": "FAILED", "problem": "lookup-no-participant"}
+    alone = tell(message)
+    message["exchanges"].append(copy)
+    message["envelopes"].append(message["envelopes"][0] | {"receiver": REGISTER})
+    assert tell(message) == alone
+    assert [is_copy(message, one) for one in message["exchanges"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("acknowledgement", "delivered_at", "sentence"),
+    [
+        ("ok", "2026-11-21T10:00:00Z", "it was accepted here"),
+        ("fatal-error", None, "it was refused here. The sender's turn"),
+        ("awaited", "2026-11-21T10:00:00Z", "your system has it and has not answered yet. Your turn"),
+        ("awaited", None, "it arrived here, and your system has not taken it yet"),
+        ("none", "2026-11-21T10:00:00Z", "your system has it; nobody has to do anything"),
+    ],
+)  # fmt: skip
+def test_of_what_was_received_the_answer_given_here_is_told(
+    acknowledgement: str, delivered_at: str | None, sentence: str
+) -> None:
+    document = {"direction": "in", "acknowledgement": acknowledgement, "delivered_at": delivered_at}
+    (said,) = tell({"documents": [document], "envelopes": [], "exchanges": []})
+    assert said.startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("direction", "state", "problem", "answer", "in_vain"),
+    [
+        ("out", "NOTIFIED", None, "ok", False),
+        ("out", "NOTIFIED", None, "fatal-error", True),
+        ("out", "NOTIFIED", "lookup-no-participant", "awaited", True),
+        ("out", "RETRY_WAIT", "peer-unreachable", "awaited", False),
+        ("in", "DELIVERED", None, "fatal-error", False),
+    ],
+)
+def test_what_ended_in_vain(
+    direction: str, state: str, problem: str | None, answer: str, in_vain: bool
+) -> None:
+    one = {"direction": direction, "state": state, "problem": problem, "answer": answer}
+    assert is_in_vain(one) == in_vain
