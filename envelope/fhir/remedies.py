@@ -130,6 +130,7 @@ REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
         "hco-requester": "Add the receiver's provider number (ydernummer).",
         "hco-requester-contact": "Add one contact with the doctor's initials, or with data-absent-reason `unknown`.",
         "hco-media-type": "Use PDF, GIF, JPEG, PNG, TIFF or BMP, and say which.",
+        "hco-media-typed": "Say the type of the attachment in content.contentType.",
         "hco-media-title": "Add content.title and content.creation.",
         "hco-media-identifier": "Give Media one identifier, urn:uuid: and a UUID, with its assigner.",
         "hco-operator-role": "Give the operator's PractitionerRole a coded role.",
@@ -165,6 +166,7 @@ REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
         "cc-entity-role": "Keep entities to `source` for payloads and one `revision`.",
         "cc-source": "Name each payload that is new in an entity with role `source`, by its identifier.",
         "cc-source-payload": "Name only payloads of this message, by the identifiers they have.",
+        "attachment-octets": "Attach the file itself, and declare the type that it is.",
         # HospitalNotification
         "hn-patient-cpr": "Use the patient's CPR number; without one no notification is sent.",
         "hn-encounter-status": "Use `in-progress`, `onleave`, `finished` or `entered-in-error`.",

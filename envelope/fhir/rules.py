@@ -13,6 +13,7 @@ from typing import Final
 
 from envelope.fhir import (
     rules_acknowledgement,
+    rules_attachments,
     rules_bundle,
     rules_carecommunication,
     rules_header,
@@ -35,6 +36,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *rules_provenance.RULES,
     *rules_homecareobservation.RULES,
     *rules_carecommunication.RULES,
+    *rules_attachments.RULES,
     *rules_hospitalnotification.RULES,
     *rules_acknowledgement.RULES,
 )
@@ -53,7 +55,7 @@ STRICTER: Final[Mapping[str, str]] = MappingProxyType(
         "provenance-removal": "only prose demands the message that is withdrawn",
         "hco-producer": "formally 0..1 since messaging 2.2.2; the business rules demand it",
         "hco-observation-status": "the profile allows five codes, the business rules one",
-        "hco-media-type": "the profile lets the type be absent; data without one cannot be shown",
+        "hco-media-typed": "the profile lets the type be absent; data without one cannot be shown",
         "cc-encounter-referenced": "vacuous as published in 5.0.2; mended by MedCom in 5.0.4",
         "cc-recipient-organization": "the published expression asks any destination; here it is the primary one",
         "cc-attachment-count": "the standard sets no number; the conversion service of the sector takes ten",

@@ -279,9 +279,16 @@ def media_type(view: MessageView) -> Iterator[Place]:
     """An attachment is of a type in MedCom's list."""
     for media in view.of_type("Media"):
         kind = media.string("content", "contentType")
-        needed = next(media.each("content", "data"), None) is not None
-        if (needed or kind is not None) and kind not in canonicals.ATTACHMENT_TYPES:
+        if kind is not None and kind not in canonicals.ATTACHMENT_TYPES:
             yield f"{media.path}.content.contentType", "not a type of attachment MedCom allows"
+
+
+def media_typed(view: MessageView) -> Iterator[Place]:
+    """Attached data says of which type it is."""
+    for media in view.of_type("Media"):
+        data = media.first("content", "data")
+        if data is not None and media.string("content", "contentType") is None:
+            yield f"{media.path}.content.contentType", "attached data without a type"
 
 
 def media_title(view: MessageView) -> Iterator[Place]:
@@ -373,6 +380,7 @@ RULES: Final = (
         events=_EVENTS,
     ),
     Rule("hco-media-type", media_type, Kind.CODE, events=_EVENTS),
+    Rule("hco-media-typed", media_typed, Kind.REQUIRED, events=_EVENTS),
     Rule("hco-media-title", media_title, Kind.REQUIRED, events=_EVENTS),
     Rule(
         "hco-media-identifier",

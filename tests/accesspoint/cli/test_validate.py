@@ -108,6 +108,13 @@ def test_eleven_attachments_are_an_error_for_who_sends_and_a_warning_for_who_rea
     assert received.out.startswith("! standard input: a valid message with 1 warning\n")
 
 
+def test_a_film_is_refused_by_the_published_profile_itself(invoke: Invoke) -> None:
+    mutation = next(each for each in MUTATIONS if each.name == "a film in Media")
+    ended = invoke("validate", "-", stdin=mutation.apply(SAMPLES[mutation.sample]))
+    assert (ended.status, "hco-media-type" in ended.out) == (4, True)
+    assert "stricter than" not in ended.out
+
+
 def test_a_message_in_its_envelope(invoke: Invoke) -> None:
     enveloped = business_document(str(uuid.uuid4()), str(uuid.uuid4()))
     ended = invoke("validate", "-", stdin=enveloped)
