@@ -2,7 +2,7 @@
 
 `GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time, and of messages that nobody has answered;
 `POST /api/v1/messages/ID/resend` puts a
-message into another envelope; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
+message into another envelope, one that was acknowledged only with `?anyway=1`; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
 `{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ..., "receiver": ...}`.
 
 Spec: ehmiSBDH 2.0, reliable messaging, scenarios 3 and 4; MedCom FHIR Acknowledgement 2.0.
@@ -23,6 +23,7 @@ from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.store.database import Database, Row
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 MOST: Final = 500
 _MEMBERS: Final = frozenset({"code", "reason", "details", "sender", "receiver"})
@@ -40,6 +41,16 @@ _SENT: Final = (
     "SELECT * FROM envelopes WHERE direction = 'out' AND acknowledgement <> 'none'"
     " AND (envelope_id = $1 OR message_identifier = $1) ORDER BY created_at DESC, envelope_id"
 )
+_ARRIVED: Final = (
+    "SELECT (SELECT acknowledgement FROM documents WHERE direction = 'out' AND message_identifier = $1 AND receiver = $2)"
+    " AS answer, (SELECT COUNT(*) FROM envelopes WHERE direction = 'out' AND message_identifier = $1 AND receiver = $3"
+    " AND acknowledgement = 'positive') AS arrived"
+)
+_STILL_MISSED: Final = frozenset({"awaited", "transient-error"})
+
+
+class AlreadyAcknowledged(Exception):
+    """The receiver has the message and said so: sending it again would change nothing."""
 
 
 class Acknowledging:
@@ -76,7 +87,14 @@ class Acknowledging:
             raise Elsewhere(
                 "no message service handler runs here; ask the node that wraps messages"
             )
-        row = await self._find_sent(request.match_info["message_identifier"])
+        anyway = request.query.get("anyway") == "1"
+        try:
+            row = await self._find_sent(request.match_info["message_identifier"], anyway=anyway)
+        except AlreadyAcknowledged:
+            return problem(
+                409, "already-acknowledged", "The receiver has acknowledged it: it has the message, and nothing is missing.",
+                whose="ours", remedy=["leave it; or ask for it anyway: --anyway, or anyway=1 in the interface"],
+            )  # fmt: skip
         if row is None:
             return problem(
                 404, "message-unknown", "No envelope with this message was sent from here."
@@ -87,17 +105,28 @@ class Acknowledging:
             raise NotPossible("its content is not stored any more; send a new message") from gone
         return await self._describe(row["message_identifier"], 202)
 
-    async def _find_sent(self, identifier: str) -> Row | None:
-        """The envelope to send again: the newest of a message to its receiver. Raises NotPossible."""
+    async def _find_sent(self, identifier: str, *, anyway: bool) -> Row | None:
+        """The envelope to send again: the newest of a message to its receiver.
+
+        Raises NotPossible for what was refused; AlreadyAcknowledged, unless it is to be sent `anyway`.
+        """
         rows = await self._database.fetch(_SENT, identifier)
         if not rows:
             return None
         # A message has one receiver. Its copy goes to another one, after it, and is named by its envelope.
         rows = [row for row in rows if row["receiver"] == rows[-1]["receiver"]]
-        if rows[0]["acknowledgement"] == "negative":
+        receiver = rows[0]["receiver"]
+        gln = receiver.removeprefix(PARTICIPANT_PREFIX)
+        known = await self._database.fetch_one(
+            _ARRIVED, rows[0]["message_identifier"], gln, receiver
+        )
+        answer, arrived = (known["answer"], known["arrived"]) if known is not None else (None, 0)
+        if rows[0]["acknowledgement"] == "negative" or answer == "fatal-error":
             raise NotPossible(
                 "the receiver refused it, and would again: correct it and send a new message"
             )
+        if arrived and answer not in _STILL_MISSED and not anyway:
+            raise AlreadyAcknowledged
         return rows[0]
 
     async def _answer(self, request: web.Request) -> web.Response:

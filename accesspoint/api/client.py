@@ -86,9 +86,10 @@ class NodeClient:
         found: list[Json] = (await self._call("GET", "/api/v1/overdue", {}))["overdue"]
         return found
 
-    async def resend(self, id_: str) -> Json:
-        """Put a message into another envelope; raises `ApiProblem` where that is not possible."""
-        return await self._call("POST", f"/api/v1/messages/{quote(id_, safe='')}/resend", {})
+    async def resend(self, id_: str, *, anyway: bool = False) -> Json:
+        """Put a message into another envelope, `anyway` also one that was acknowledged; raises `ApiProblem`."""
+        query = {"anyway": "1"} if anyway else {}
+        return await self._call("POST", f"/api/v1/messages/{quote(id_, safe='')}/resend", query)
 
     async def acknowledge(self, message_identifier: str, verdict: dict[str, str]) -> Json:
         """Answer a received message (`code`, `reason`, `details`, `sender`, `receiver`); raises `ApiProblem` where it cannot be."""

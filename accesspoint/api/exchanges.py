@@ -132,8 +132,11 @@ class Exchanges:
         Raises: UnknownExchange; NotPossible where the act does not fit, or a worker has the message in hand.
         """
 
+        found: list[str] = []
+
         async def work(tx: Transaction) -> None:
-            row = await _find(tx, id_)
+            row = await _find_by_any(tx, id_)
+            found.append(row["id"])
             if row["lease_owner"] is not None:
                 raise NotPossible("it is being worked on at this moment; ask again")
             await self._acts[verb](tx, row)
@@ -143,11 +146,16 @@ class Exchanges:
         except StateMoved as moved:
             raise NotPossible("it moved on at this moment; look again") from moved
         self._bells.ring(Bell.SENDER, Bell.DISPATCHER, Bell.OUTBOX, Bell.BACKEND)
-        return await self.describe(id_)
+        return await self.describe(found[-1])
 
     async def _retry(self, tx: Transaction, row: Row) -> None:
         if row["state"] not in RETRIED:
-            raise NotPossible(f"a message that is {row['state']} is not tried again")
+            again = (
+                "; what has ended is sent again by `accesspoint messages resend`"
+                if _has_ended(row)
+                else ""
+            )
+            raise NotPossible(f"a message that is {row['state']} is not tried again{again}")
         now = self._clock.now()
         await advance(tx, row, [], at=now, fenced=True, columns={"next_at": to_microseconds(now)})
         await self._note(tx, row, "retry-asked")
@@ -192,13 +200,6 @@ class Exchanges:
         await note(tx, row, event, reporter=self._reporter, detail=detail)
 
 
-async def _find(tx: Transaction, id_: str) -> Row:
-    row = await find_message(tx, id_)
-    if row is None:
-        raise UnknownExchange(id_)
-    return row
-
-
 async def _find_by_any(tx: Transaction, id_: str) -> Row:
     """The exchange with this id of ours, ebMS MessageId, or identifier of the message in it.
 
@@ -208,15 +209,24 @@ async def _find_by_any(tx: Transaction, id_: str) -> Row:
     if row is not None:
         return row
     rows = await tx.fetch(
-        "SELECT * FROM messages WHERE message_id = $1 OR message_identifier = $1 ORDER BY id LIMIT 9",
+        "SELECT * FROM messages WHERE message_id = $1 OR message_identifier = $1 ORDER BY id DESC LIMIT 9",
         id_,
     )
     if not rows:
         raise UnknownExchange(id_)
     if len(rows) > 1:
-        ids = ", ".join(f"{one['id']} ({one['direction']})" for one in rows)
+        ids = ", ".join(f"{one['id']} ({_way(one)}, {one['state']})" for one in rows)
         raise NotPossible(f"several exchanges have this id; name one of {ids}")
     return rows[0]
+
+
+def _way(row: Row) -> str:
+    return f"to {row['final_recipient']}" if row["direction"] == "out" else "received"
+
+
+def _has_ended(row: Row) -> bool:
+    ends = {*sending.OUTCOMES, sending.State.NOTIFIED} - {sending.State.ACKNOWLEDGED}
+    return row["direction"] == "out" and row["state"] in ends
 
 
 def _summary(row: Row) -> Json:

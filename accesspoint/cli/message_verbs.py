@@ -17,8 +17,6 @@ ConfigOption = Annotated[
         "--config", "-c", help="accesspoint.toml of the node; default: the network that runs now."
     ),
 ]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The id that `messages list` shows.")]
-
 AnyIdArgument = Annotated[
     str,
     typer.Argument(
@@ -76,10 +74,11 @@ def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
 
 
 @messages.command("retry")
-def messages_retry(id_: IdArgument, config: ConfigOption = None) -> None:
+def messages_retry(id_: AnyIdArgument, config: ConfigOption = None) -> None:
     """Try a message again now, as the very same message.
 
-    One that waits is tried at once; one that is UNCERTAIN goes out once more.
+    One that waits is tried at once; one that is UNCERTAIN goes out once more. One that has ended is sent again
+    in another envelope: `accesspoint messages resend`.
 
     \b
     Examples:
@@ -99,6 +98,9 @@ def messages_resend(
     id_: Annotated[
         str, typer.Argument(metavar="ID", help="A MessageHeader id, or the id of an envelope.")
     ],
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also a message that its receiver has acknowledged.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Send a message again in another envelope.
@@ -116,7 +118,7 @@ def messages_resend(
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.resend(id_, config=config))
+    raise typer.Exit(verb.resend(id_, anyway=anyway, config=config))
 
 
 def acknowledge(
@@ -167,7 +169,7 @@ def acknowledge(
 
 
 @messages.command("release")
-def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
+def messages_release(id_: AnyIdArgument, config: ConfigOption = None) -> None:
     """Let a HELD or QUARANTINED message be handed on again.
 
     \b
@@ -184,7 +186,7 @@ def messages_release(id_: IdArgument, config: ConfigOption = None) -> None:
 
 
 @messages.command("cancel")
-def messages_cancel(id_: IdArgument, config: ConfigOption = None) -> None:
+def messages_cancel(id_: AnyIdArgument, config: ConfigOption = None) -> None:
     """Withdraw a message that was never sent.
 
     \b

@@ -87,11 +87,11 @@ def act(id_: str, verb: str, *, config: Path | None) -> int:
     return _with_node(config, ask)
 
 
-def resend(id_: str, *, config: Path | None) -> int:
+def resend(id_: str, *, anyway: bool, config: Path | None) -> int:
     """Put a message into another envelope and print which; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        told = await node.resend(id_)
+        told = await node.resend(id_, anyway=anyway)
         sys.stdout.write(f"{told['message_identifier']}\n")
         _print_envelopes(told)
 
@@ -152,6 +152,8 @@ def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]
         if isinstance(first, NodeUnreachable):
             raise first
         sys.stderr.write(f"{first}\n")
+        for step in first.body.get("remedy", ()) if refused else ():
+            sys.stderr.write(f"  do: {step}\n")
         if len(nodes) > 1 and not refused:
             asked = ", ".join(path.parent.name for path in nodes)
             sys.stderr.write(
@@ -217,9 +219,15 @@ def _print(one: Json, *, copy: bool = False) -> None:
 
 
 def _print_envelopes(told: Json) -> None:
+    ended = {
+        one["envelope_id"]: one for one in told["exchanges"] if one["problem"] and one["outcome"]
+    }
     for one in told["envelopes"]:
+        acknowledgement = one["acknowledgement"]
+        if acknowledgement == "awaited" and (end := ended.get(one["envelope_id"])) is not None:
+            acknowledgement = f"none will come: {end['outcome']} ({end['problem']})"
         way = f"to {one['receiver']}" if one["direction"] == "out" else f"from {one['sender']}"
         sys.stdout.write(
             f"  envelope {one['envelope_id']}  {way}{_COPY if is_copy(told, one) else ''}"
-            f"  SBDH acknowledgement: {one['acknowledgement']}\n"
+            f"  SBDH acknowledgement: {acknowledgement}\n"
         )

@@ -120,6 +120,13 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
     assert invoke("send", file, *node).status == 0
     id_ = message_header(file)
     ended = invoke("messages", "resend", id_, *node)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("The receiver has acknowledged it")
+    assert "--anyway" in ended.err
+    ended = invoke("messages", "retry", id_, *node)
+    assert ended.status == 1
+    assert "is not tried again" in ended.err
+    ended = invoke("messages", "resend", id_, "--anyway", *node)
     assert (ended.status, ended.err) == (0, "")
     envelopes = [line for line in ended.out.splitlines() if line.startswith("  envelope ")]
     assert len(envelopes) == 2
