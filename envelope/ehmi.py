@@ -152,6 +152,33 @@ def recognise_document_id(document_id: str) -> DocumentType | None:
     return _BY_DOCUMENT_ID.get(document_id)
 
 
+def _shorten(name: str) -> str:
+    """A name without what people leave out or write in several ways."""
+    return _FILLERS.sub("", name.lower()).replace("message", "")
+
+
+_FILLERS: Final = re.compile(r"[\s|:_-]+")
+DOCUMENT_NAMES: Final[Mapping[str, str]] = {
+    f"{document.standard} {document.document_id.rpartition('::')[2]}": document.document_id
+    for document in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)
+}
+"""What people call each document, such as `homecareobservation-message 1.1`, to its DOCUMENTID."""
+_BY_SHORT_NAME: Final[Mapping[str, str]] = {
+    _shorten(spelling): document_id
+    for name, document_id in reversed(list(DOCUMENT_NAMES.items()))
+    for spelling in (name, name.partition(" ")[0])
+}
+
+
+def resolve_document_name(name: str) -> str | None:
+    """Find the DOCUMENTID of a name with or without version, or of an older spelling; None for what is neither.
+
+    Without version it is the first one of `DOCUMENTS`.
+    """
+    known = recognise_document_id(name)
+    return known.document_id if known is not None else _BY_SHORT_NAME.get(_shorten(name))
+
+
 # From a message to its envelope
 
 

@@ -12,9 +12,12 @@ def lookup(
     gln: Annotated[str, typer.Argument(metavar="GLN", help="The receiver.")],
     config: ConfigOption = None,
     document: Annotated[
-        str | None,
-        typer.Option("--document", help="DOCUMENTID to look up; default: acknowledgements."),
-    ] = None,
+        str,
+        typer.Option(
+            "--document",
+            help="What is to be sent: a name, with version or without, or a DOCUMENTID.",
+        ),
+    ] = "homecareobservation-message 1.1",
     process: Annotated[
         str | None, typer.Option("--process", help="PROCESSID; default: that of EHMI.")
     ] = None,
@@ -32,6 +35,7 @@ def lookup(
     Examples:
       accesspoint lookup 5790000000029                        as the node that runs now would
       accesspoint lookup 5790000000029 --fresh                past its memory
+      accesspoint lookup 5790000000029 --document carecommunication-message
       accesspoint lookup 5790000000029 --format json --config accesspoint.toml
 
     \b

@@ -17,17 +17,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_values import Gln, HttpsUrl, Sor, Table, Text
-from envelope.ehmi import DOCUMENTS, SBDH_ACKNOWLEDGEMENT
+from envelope.ehmi import DOCUMENT_NAMES, DOCUMENTS, SBDH_ACKNOWLEDGEMENT
 
 SHIPPED: Final = "organisations.toml"
 STATIONS: Final = ("EUA", "MSH", "AP")
 EVERYTHING: Final = tuple(
     dict.fromkeys(kind.document_id for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT))
 )
-_DOCUMENTS: Final = {
-    f"{kind.standard} {kind.document_id.rpartition('::')[2]}": kind.document_id
-    for kind in (*DOCUMENTS.values(), SBDH_ACKNOWLEDGEMENT)
-}
 
 
 class PostalAddress(Table):
@@ -62,9 +58,9 @@ class RegisteredOrganisation(Table):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        unknown = sorted(set(self.messages) - set(_DOCUMENTS))
+        unknown = sorted(set(self.messages) - set(DOCUMENT_NAMES))
         if unknown:
-            known = ", ".join(sorted(_DOCUMENTS))
+            known = ", ".join(sorted(DOCUMENT_NAMES))
             raise ValueError(f"messages has {', '.join(unknown)}; there are: {known}")
         strangers = sorted(set(self.devices) - set(STATIONS))
         if strangers:
@@ -84,7 +80,7 @@ class RegisteredOrganisation(Table):
         """The DOCUMENTIDs that it receives; acknowledgements are received by everybody who takes part."""
         if self.gln is None:
             return ()
-        named = tuple(_DOCUMENTS[message] for message in self.messages)
+        named = tuple(DOCUMENT_NAMES[message] for message in self.messages)
         return (*named, SBDH_ACKNOWLEDGEMENT.document_id) if named else EVERYTHING
 
     def device_ids(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from envelope.ehmi import HOME_CARE_OBSERVATION_1_1
 from keys.devca import DevelopmentAuthority
 from keys.store import write_certificates
 
@@ -81,6 +82,48 @@ def test_a_document_that_the_receiver_does_not_take(
     assert ended.status == 1
     assert "urn%3Adk%3A%3Anothing%23%23x%3A%3A1.0 answered 404" in ended.out
     assert "lookup-no-endpoint   (theirs)" in ended.out
+    assert (
+        "  it takes: homecareobservation-message 1.1, homecareobservation-message 1.2, "
+        in ended.out
+    )
+    assert "do: Compare the document with what the receiver takes: " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "document_id"),
+    [
+        ("homecareobservation-message", "homecareobservation-message::1.1"),
+        ("HomeCareObservation 1.2", "homecareobservation-message::1.2"),
+        ("care-communication-message|5.0", "carecommunication-message::5.0"),
+        (next(iter(HOME_CARE_OBSERVATION_1_1.aliases)), "homecareobservation-message::1.1"),
+        (HOME_CARE_OBSERVATION_1_1.document_id, "homecareobservation-message::1.1"),
+    ],
+)
+def test_a_document_is_known_by_its_name_and_its_published_ids(
+    network: Network, invoke: Invoke, sender: list[object], name: str, document_id: str
+) -> None:
+    ended = invoke("lookup", CLINIC, "--document", name, "--format", "json", *sender)
+    assert json.loads(ended.out)["document"].endswith(document_id)
+    assert ended.status == 0
+
+
+def test_by_default_it_is_the_message_of_the_pilot(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    told = json.loads(invoke("lookup", CLINIC, "--format", "json", *sender).out)
+    assert told["document"] == HOME_CARE_OBSERVATION_1_1.document_id
+
+
+def test_a_name_of_no_document_is_the_askers_to_mend(invoke: Invoke) -> None:
+    ended = invoke("lookup", CLINIC, "--document", "homecareobservations")
+    assert (ended.status, ended.out) == (2, "")
+    assert "no document is called homecareobservations; there are: homecareobs" in ended.err
+
+
+def test_a_sor_id_is_sent_to_the_addressing_service(invoke: Invoke) -> None:
+    ended = invoke("lookup", "900000000000024")
+    assert (ended.status, ended.out) == (2, "")
+    assert "do: accesspoint address find --sor 900000000000024\n" in ended.err
 
 
 def test_what_is_no_gln_is_not_looked_up(network: Network, invoke: Invoke) -> None:
@@ -88,6 +131,7 @@ def test_what_is_no_gln_is_not_looked_up(network: Network, invoke: Invoke) -> No
         ended = invoke("lookup", text)
         assert (ended.status, ended.out) == (2, "")
         assert "is not a GLN" in ended.err
+        assert "--sor" not in ended.err
 
 
 def test_nobody_trusted_signed_it(network: Network, invoke: Invoke, stopped: list[object]) -> None:
