@@ -7,6 +7,7 @@ only itself: what ran before it is meant again.
 import contextlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -76,9 +77,20 @@ def current_nodes() -> list[Path]:
     try:
         networks = _read()
         running = next((one for one in networks if _runs(int(one["pid"]))), networks[0])
-        return [Path(path) for path in running["nodes"]]
+        nodes = [Path(path) for path in running["nodes"]]
+        others = [one for one in networks if one != running and _runs(int(one["pid"]))]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise NodeUnreachable(f"no running network is recorded in {data_home()}") from error
+    if others:
+        sys.stderr.write(
+            f"several networks run; this is about the one in {_place(nodes)}, started last (another: --config FILE)\n"
+        )
+    return nodes
+
+
+def _place(nodes: list[Path]) -> Path:
+    """The directory of a network, which has one of its own for each node."""
+    return nodes[0].parents[min(1, len(nodes[0].parents) - 1)]
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ async def _send(
         try:
             accepted = await node.submit(data, to=to, idempotency_key=key)
         except ApiProblem as problem:
-            facts = {"participant": f"GLN {to}" if to else None, "file": str(node_config)}
+            facts = {"participant": _named(to) if to else None, "file": str(node_config)}
             sys.stderr.write(describe_refusal(problem, data, facts))
             return ExitStatus.FAILED
         out = Timeline(sys.stdout)
@@ -85,19 +85,27 @@ async def _send(
         if not watch:
             out.say(f"  accepted   follow it: accesspoint watch {identifier}")
             return ExitStatus.OK
+        waiting: list[str] = []
         try:
             async with asyncio.timeout(seconds):
-                return await _follow(node, accepted, out, after=start)
+                return await _follow(node, accepted, out, after=start, waiting=waiting)
         except TimeoutError:
+            # Nothing else was told of it since: it is what stands in the way still.
+            why = f": {PROBLEMS[waiting[-1]].title} [{waiting[-1]}]" if waiting else ""
             sys.stderr.write(
-                f"accepted and not lost, but not acknowledged after {seconds:g} s\n"
+                f"accepted and not lost, but not acknowledged after {seconds:g} s{why}\n"
                 f"  do: accesspoint watch {identifier}\n"
             )
             return ExitStatus.TIMED_OUT
 
 
-async def _follow(node: NodeClient, accepted: Json, out: Timeline, *, after: int) -> int:
-    """Show what happens to the message until it is acknowledged as far as its kind can be, or has failed."""
+async def _follow(
+    node: NodeClient, accepted: Json, out: Timeline, *, after: int, waiting: list[str]
+) -> int:
+    """Show what happens to the message until it is acknowledged as far as its kind can be, or has failed.
+
+    `waiting` gets the problem for which the message is tried again, as long as it is.
+    """
     identifier = accepted["message_identifier"]
     about = await node.about()
     last = "acknowledged" if accepted["type"] == "acknowledgement-message" else "fhir-acknowledged"
@@ -111,6 +119,9 @@ async def _follow(node: NodeClient, accepted: Json, out: Timeline, *, after: int
         began = began or moment.at
         if moment.problem is None and entry["subject"] == identifier and entry["event"] in _ANSWERS:
             answers.append(_ANSWERS[entry["event"]])
+        if entry["message_identifier"] == identifier and entry["station"] == "AP":
+            slug = moment.problem
+            waiting[:] = [slug] if slug is not None and slug in PROBLEMS else []
         acknowledged = entry["event"] == last and entry["subject"] == identifier
         ended = entry["event"] in _ENDS and entry["message_identifier"] == identifier
         if moment.problem is not None and (acknowledged or ended):
@@ -149,6 +160,10 @@ def describe_refusal(problem: ApiProblem, data: bytes, facts: dict[str, Any]) ->
             told["identifier"] = fhir.recognise(fhir.read_message(data)).message_id
     if slug == "receiver-unknown" and known is not None:
         lines.append(f"  {known.what(**told)}")
+        if not str(told.get("participant")).startswith("GLN "):
+            lines.append(
+                "  do: accesspoint address find --help   finds organisations by SOR id, ydernummer or postal code"
+            )
     elif len(findings) != 1:
         lines.append(f"  {problem.body['detail']}")
     lines += [f"  {line}" for line in list_findings(findings)]
@@ -173,6 +188,13 @@ def list_findings(findings: Iterable[Json]) -> list[str]:
     if len(counts) > MOST_FINDINGS:
         lines.append(f"and {len(counts) - MOST_FINDINGS} more")
     return lines
+
+
+def _named(receiver: str) -> str:
+    """What a receiver was called by, and as what that was taken."""
+    if _is_gln(receiver):
+        return f"GLN {receiver}"
+    return f"{'SOR id' if receiver.isdecimal() else 'The name'} {receiver}"
 
 
 def _is_gln(text: str) -> bool:

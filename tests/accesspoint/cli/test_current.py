@@ -41,6 +41,19 @@ def test_the_network_before_is_meant_again(home: Path) -> None:
     assert not (home / POINTER).exists()
 
 
+def test_of_several_networks_the_one_that_is_meant_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    older, newer = [Path("/older/a/accesspoint.toml")], [Path("/newer/a/accesspoint.toml")]
+    with current(older):
+        current_nodes()
+        assert capsys.readouterr().err == ""
+        with current(newer):
+            assert current_nodes() == newer
+            told = "several networks run; this is about the one in /newer, started last"
+            assert capsys.readouterr().err == f"{told} (another: --config FILE)\n"
+
+
 def test_who_ends_takes_only_itself_out(home: Path) -> None:
     """A network that ends before the one started after it neither ends that one nor comes back."""
     first, second, third = current(A), current(B), current(C)

@@ -1,18 +1,23 @@
 """`send`, `watch` and `ready` against the network that runs: what they show, and how they end."""
 
+import asyncio
 import re
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from as4_stage import Partner, Pki, Stage
 
 from accesspoint.cli.current import current
 from accesspoint.cli.send import MOST_FINDINGS, list_findings
-from accesspoint.demo.play import spoil
+from accesspoint.clock import SystemClock
+from accesspoint.demo.play import sample_message, spoil
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import fhir
 
-from .conftest import Ended, Network, interrupt
+from .conftest import Command, Ended, Network, free_ports, interrupt
 
 Invoke = Callable[..., Ended]
 ReadUntil = Callable[[subprocess.Popen[str], str, int], list[str]]
@@ -104,6 +109,37 @@ def test_an_unknown_receiver_is_told_with_the_file_to_change(
         " so its SOR id is unknown."
     )
     assert lines[2].startswith("  do: check the GLN; then add ")
+
+
+def test_a_name_that_nobody_has_is_not_called_a_gln(
+    network: Network, invoke: Invoke, sender: list[object]
+) -> None:
+    ended = invoke("send", network.message("nobody.json"), "--to", "Nobody", *sender)
+    assert (ended.status, ended.out) == (1, "")
+    lines = ended.err.splitlines()
+    assert lines[1].startswith(f"  The name Nobody is not in [[addresses]] of {sender[1]}")
+    assert lines[2].startswith("  do: accesspoint address find --help")
+
+
+async def test_what_stands_in_the_way_is_repeated_when_nobody_waits_any_longer(
+    pki: Pki, tmp_path: Path, command: Command
+) -> None:
+    stage = Stage(pki, tmp_path)
+    (port,) = free_ports(1)
+    away = Partner(CLINIC, pki.clinic, f"https://127.0.0.1:{port}/as4")
+    path = stage.write_node(
+        MUNICIPALITY,
+        pki.municipality,
+        partners={CLINIC.key: away},
+        sending={"retry": {"first": "200 ms", "give_up_after": "1 h"}},
+    )
+    (tmp_path / "message.json").write_bytes(sample_message(SystemClock()))
+    arguments = ("send", tmp_path / "message.json", "--config", path, "--timeout", "1")
+    async with stage.run(path):
+        ended = await asyncio.to_thread(command.run, *arguments)
+    assert ended.status == 6
+    assert "not acknowledged after 1 s: " in ended.err
+    assert "[peer-unreachable]" in ended.err
 
 
 def test_what_is_no_message_is_told_with_what_to_submit(
