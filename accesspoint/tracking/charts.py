@@ -120,7 +120,7 @@ def lines(names: Sequence[str], series: Mapping[str, Sequence[float]], texts: Te
 
 
 def track(seen: Sequence[bool], wrong: int | None) -> Markup:
-    """Six dots for the six places of a message: filled where it was seen, a cross where it is wanted in vain."""
+    """Six dots for the six places of a message: filled where it was seen, a cross where it failed or is wanted in vain."""
     parts = [Markup('<line x1="6" x2="96" y1="7" y2="7"/>')]
     for place, is_seen in enumerate(seen):
         x = 6 + 18 * place

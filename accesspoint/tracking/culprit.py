@@ -93,7 +93,8 @@ class Remark(StrEnum):
 class Finding:
     """The finding: `stop` of `organisation` is where it is or should be, reached from `before` of `before_owner`.
 
-    `since` is when the last thing happened; `kind` is the leg that it is about.
+    `since` is when the last thing happened; `kind` is the leg that it is about; `place` is where it failed, or is
+    waited for.
     """
 
     case: Case
@@ -208,7 +209,7 @@ def _on_the_way(leg: Leg, now: datetime) -> Finding:
     if visit.failed is not None and visit.left is None:
         if visit.failed_at in (SubType.SENT, SubType.CREATED_AND_SENT, SubType.CREATED):
             return Finding(
-                Case.GAVE_UP, leg.kind, visit.failed, next_stop, next_owner, here, owner, following
+                Case.GAVE_UP, leg.kind, visit.failed, next_stop, next_owner, here, owner, visit.last
             )
         return Finding(Case.NOT_TAKEN, leg.kind, visit.failed, here, owner, place=visit.last)
     if visit.left is not None and visit.last < leg.end:
@@ -258,7 +259,8 @@ def _unreported(exchange: Exchange) -> Iterator[str]:
     """Owners of stations that a later report proves to have been passed, and that said nothing in any envelope."""
     for kind in Kind:
         legs = exchange.of(kind)
-        if not legs or kind is Kind.COPY:
+        if not legs or kind in (Kind.COPY, Kind.COPY_RECEIPT):
+            # What a register reports is no part of the way of the message.
             continue
         covered = {
             place

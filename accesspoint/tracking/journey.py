@@ -10,6 +10,7 @@ Places order a walk, not the times: clocks of stations differ.
 Spec: EHMI delivery status 1.0.2, "which station reports what".
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -92,7 +93,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One walk of one message in one envelope; `attempt` counts the envelopes of a message from 1."""
+    """One walk of one message in one envelope; `attempt` counts those of its kind from 1 as they began."""
 
     kind: Kind
     message: str
@@ -230,7 +231,11 @@ def build_exchange(
         first = replace(first, sender=first.receiver, receiver=first.sender)
     owned = _owners(reports, dict(owners or {}))
     parties = {party.key: party for r in reports for party in (r.sender, r.receiver)}
-    legs = sorted(_legs(reports, first, owned, parties), key=lambda leg: leg.started)
+    counts: Counter[Kind] = Counter()
+    legs = []
+    for leg in sorted(_legs(reports, first, owned, parties), key=lambda leg: leg.started):
+        counts[leg.kind] += 1
+        legs.append(replace(leg, attempt=counts[leg.kind]))
     return Exchange(
         message=message,
         message_type=first.message_type,
@@ -305,7 +310,7 @@ def _legs(
 
     for (kind, message, _), grouped in groupby(sorted(reports, key=group), key=group):
         members = sorted(grouped, key=lambda report: report.recorded_at)
-        for attempt, (envelope, carried) in enumerate(_attempts(members, owners), 1):
+        for envelope, carried in _attempts(members, owners):
             yield Leg(
                 kind=Kind(kind),
                 message=message,
@@ -315,7 +320,6 @@ def _legs(
                 visits=tuple(_visits(carried, owners, parties)),
                 reports=tuple(carried),
                 envelope=envelope,
-                attempt=attempt,
                 verdict=next((r.verdict for r in carried if r.verdict), None),
             )
 

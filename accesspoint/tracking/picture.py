@@ -128,7 +128,9 @@ def _layout(
         owners.setdefault((role, owner.key), owner)
         entries.append((role, owner.key, place + 0.5, texts(f"stop.{finding.stop}"), _SILENT))
     is_due = finding.state is Whereabouts.UNDERWAY
-    awaited = texts("picture.awaited" if is_due else "picture.silent")
+    absent = "picture.awaited" if is_due else "picture.silent"
+    # Who was perhaps never found or asked is not silent.
+    awaited = texts("picture.not_handed" if finding.case is Case.GAVE_UP else absent)
     rows: dict[str, _Row] = {}
     frames = []
     y = top

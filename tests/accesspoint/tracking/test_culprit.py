@@ -107,6 +107,10 @@ def test_who_gave_up_is_asked_first_since_its_report_does_not_tell_why() -> None
     assert "could not be found, could not be reached, or said no" in said
     assert advice.startswith(f"{FJORDBY.name}: look first in the log of the access point of")
     assert advice.index(FJORDBY.name) < advice.index(HAVNEGADE.name)
+    picture = draw(exchange, finding, LATER, texts("en"), said)
+    assert "not handed over" in picture
+    assert "silent</tspan>" not in picture
+    assert (finding.place, find(story().send(upto=5)).place) == (2, 3)
 
 
 @pytest.mark.parametrize("upto", range(1, len(WALK)))
@@ -153,6 +157,7 @@ def test_sent_again_after_it_was_accepted_does_not_change_when_it_was() -> None:
     exchange, finding = exchange_of(told), find(told)
 
     assert finding == before
+    assert [leg.attempt for leg in exchange.of(Kind.ANSWER)] == [1, 2]
     accepted, sent_again = sentence(exchange, finding, LATER, texts("en")).split(". ")
     assert accepted == sentence(exchange_of(story().whole()), before, LATER, texts("en"))[:-1]
     assert sent_again == f"It was sent again at {texts('en').time(again)}."
@@ -217,6 +222,17 @@ def test_remarks_of_a_resend_and_a_copy() -> None:
     assert dict(remarks(exchange)) == {Remark.RESENT: "2", Remark.COPIED: REGISTER.name}
     assert [leg.attempt for leg in exchange.of(Kind.MESSAGE)] == [1, 2]
     assert find(told).case is Case.COMPLETE
+
+
+def test_a_register_that_reports_nothing_but_acknowledges_its_copy_is_not_remarked() -> None:
+    told = story().whole().send(start=2, upto=5, envelope=2, to=REGISTER)
+    acknowledged = Story("told", told.now, receiver=REGISTER).receive(of=2)
+    told.reports += [one for one in acknowledged.reports if "fjordby" in str(one["source"])]
+
+    exchange = exchange_of(told)
+
+    assert exchange.of(Kind.COPY_RECEIPT)
+    assert dict(remarks(exchange)) == {Remark.COPIED: REGISTER.name}
 
 
 def test_nothing_is_remarked_of_a_journey_without_fault() -> None:
