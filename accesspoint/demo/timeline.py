@@ -203,6 +203,8 @@ def describe(entry: Json, *, end: str = "") -> str:
             text += f" (attempt {detail['attempt']})"
     elif detail:
         text += f": {detail}"
+    if entry["problem"] == "fhir-acknowledgement-negative":
+        text += f"; the reason stands in the received acknowledgement {entry['message_identifier']}"
     if entry["problem"]:
         why = detail.get("why", "") if isinstance(detail, dict) else ""
         text += f"  [{refine(entry['problem'], str(why))}]"

@@ -83,6 +83,15 @@ class Verdict:
         return (fhir.Finding(_RULE, "error", "Bundle", text, kind=kind),)
 
 
+def describe_response(response: fhir.Response) -> str:
+    """Return an answer that came, for the journal: its code, and of its details those that MedCom defines.
+
+    Any other text of it may be about a patient.
+    """
+    details = [one for one in response.details if one in DETAILS]
+    return f"{response.code} ({', '.join(details)})" if details else response.code
+
+
 async def find_received(
     database: Database, message_identifier: str, sender: str | None, receiver: str | None = None
 ) -> tuple[Row, Document]:

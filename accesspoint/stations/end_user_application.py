@@ -23,6 +23,7 @@ from accesspoint.stations.answering import (
     Code,
     NotAnswerable,
     Verdict,
+    describe_response,
     find_received,
     findings_from_json,
     findings_to_json,
@@ -469,7 +470,7 @@ class EndUserApplication:
                 problem = "fhir-acknowledgement-unexpected"
             await self._note(
                 tx, "fhir-acknowledged", document,
-                subject=response.identifier, problem=problem, detail=response.code,
+                subject=response.identifier, problem=problem, detail=describe_response(response),
             )  # fmt: skip
 
         return Commit(work)

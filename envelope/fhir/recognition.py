@@ -30,10 +30,14 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What an Acknowledgement answers: the id of the header it is about, and its verdict."""
+    """What an Acknowledgement answers: the id of the header it is about, its verdict, and why.
+
+    `details` are the codes of its OperationOutcome as they were written, each once; its texts are for people.
+    """
 
     identifier: str
     code: str
+    details: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def recognise(message: FhirMessage) -> MessageFacts:
         receiver=_organization(view.receiver, f"{first.path}.destination"),
         patient_id=patient_id(view),
         statistical_postfix=_category(view) if event == canonicals.CARECOMMUNICATION else None,
-        response=_response(first) if event == canonicals.ACKNOWLEDGEMENT else None,
+        response=_response(view, first) if event == canonicals.ACKNOWLEDGEMENT else None,
         format=message.format,
         mime_type=message.mime_type,
     )
@@ -162,7 +166,7 @@ def _category(view: MessageView) -> str | None:
     return None
 
 
-def _response(header: Node) -> Response:
+def _response(view: MessageView, header: Node) -> Response:
     identifier, code = header.string("response", "identifier"), header.string("response", "code")
     if identifier is None or code is None:
         raise refusal(
@@ -171,4 +175,8 @@ def _response(header: Node) -> Response:
             path=f"{header.path}.response",
             kind=Kind.REQUIRED,
         )
-    return Response(identifier, code)
+    outcomes = (one for one in view.resources if one.type == "OperationOutcome")
+    details = (
+        detail for one in outcomes for _, detail in one.codings("issue", "details", "coding")
+    )
+    return Response(identifier, code, tuple(dict.fromkeys(filter(None, details))))

@@ -277,7 +277,9 @@ async def test_a_broken_message_is_answered_with_a_fatal_error(
 ) -> None:
     data = message(_without_conclusion_status)
     await receiver.receive(document(parts, stored=parts.store(data)))
-    assert answer_in(parts, receiver).response == fhir.Response(MESSAGE, "fatal-error")
+    told = answer_in(parts, receiver).response
+    why = ("MSG_RESOURCE_REQUIRED", "MSG_Datatype_Wrong")
+    assert told == fhir.Response(MESSAGE, "fatal-error", why)
     row = await parts.one("SELECT * FROM documents WHERE direction = 'in'")
     assert row["acknowledgement"] == "fatal-error"
 
@@ -392,7 +394,8 @@ async def test_an_envelope_that_names_another_message_is_answered_with_a_fatal_e
     (sent,) = receiver.down.taken
     answer = fhir.read_message(parts.read(sent.stored))
     # The answer names the message that was read, as its sender knows it.
-    assert fhir.recognise(answer).response == fhir.Response(MESSAGE, "fatal-error")
+    told = fhir.recognise(answer).response
+    assert told == fhir.Response(MESSAGE, "fatal-error", ("MSG_NO_MATCH",))
     assert "envelope-message-identifier" in json.dumps(answer.bundle)
     assert (await parts.one("SELECT * FROM handovers"))["state"] == "set-aside"
 
@@ -586,20 +589,22 @@ async def state(parts: Parts) -> str:
 
 
 @pytest.mark.parametrize(
-    ("code", "problem"),
+    ("code", "problem", "said"),
     [
-        ("ok", None),
-        ("fatal-error", "fhir-acknowledgement-negative"),
-        ("transient-error", "fhir-acknowledgement-negative"),
+        ("ok", None, "ok"),
+        ("fatal-error", "fhir-acknowledgement-negative", "fatal-error (MSG_NO_MATCH)"),
+        ("transient-error", "fhir-acknowledgement-negative", "transient-error (MSG_NO_MATCH)"),
     ],
 )
 async def test_an_acknowledgement_settles_the_message_and_is_never_answered(
-    parts: Parts, sender: Application, code: str, problem: str | None
+    parts: Parts, sender: Application, code: str, problem: str | None, said: str
 ) -> None:
     await sender.submit(message())
     await sender.receive(acknowledgement(parts, code))
     assert await state(parts) == code
     assert (await parts.journal())[-1] == ("EUA", "fhir-acknowledged", problem)
+    # Codes, and not the words, which may be about a patient.
+    assert (await parts.rows("SELECT detail FROM journal ORDER BY seq"))[-1]["detail"] == said
     assert len(sender.down.taken) == 1
     # The backend hears of it like of any message.
     assert len(await parts.rows("SELECT * FROM handovers")) == 1
