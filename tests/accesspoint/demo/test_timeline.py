@@ -69,8 +69,8 @@ LATER = {"why": "no answer in time", "attempt": 3}
         (entry("fhir-acknowledged", detail="ok"), "FHIR Acknowledgement matched to its message: ok"),
         (entry("fhir-acknowledged", problem="fhir-acknowledgement-negative", detail="fatal-error (MSG_NO_MATCH)",
                message_identifier="a7"),
-         "FHIR Acknowledgement matched to its message: fatal-error (MSG_NO_MATCH);"
-         " the reason stands in the received acknowledgement a7  [fhir-acknowledgement-negative]"),
+         ("FHIR Acknowledgement matched to its message: fatal-error (MSG_NO_MATCH);"
+          " the reason stands in the received acknowledgement a7  [fhir-acknowledgement-negative]")),
         (entry("not-delivered", problem="backend-not-accepting", detail="No space left on device"),
          "not delivered: No space left on device  [backend-not-accepting]"),
         (entry("something-new"), "something-new"),
