@@ -1,6 +1,7 @@
 """The command tree: help that helps and is fast, examples that parse, and hints for mistyped words."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import typer
 
 from accesspoint.cli.main import app
+from accesspoint.docs import read_page, topics
 from accesspoint.problems import ExitStatus
 
 from .conftest import ROOT, Ended
@@ -97,6 +99,16 @@ def test_help_shows_examples_that_parse_and_exit_codes(
     codes = {int(word) for word in told.replace(",", " ").split() if word.isdigit()}
     assert codes
     assert codes <= {int(status) for status in ExitStatus}
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_every_command_in_a_page_of_the_manual_parses(topic: str) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", read_page(topic), re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    commands = [line.split(" > ")[0] for line in lines if line.startswith("accesspoint ")]
+    assert commands or topic != "tasks"
+    for command in commands:
+        parse(shlex.split(command, comments=True)[1:])
 
 
 def parse(words: list[str]) -> None:
