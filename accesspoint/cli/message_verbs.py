@@ -56,7 +56,7 @@ def messages_list(
 
 @messages.command("show")
 def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
-    """Show where one message stands, and whose turn it is, with every step.
+    """Show every step of a message, and whose turn it is.
 
     NOTIFIED says that the submitting system was told how the exchange ended, and is named with that end.
 
