@@ -25,7 +25,7 @@ KILLED = -9
 
 @pytest.fixture
 async def network(tmp_path: Path) -> AsyncIterator[TwoOrganisations]:
-    async with TwoOrganisations.open(tmp_path, acknowledge=False) as network:
+    async with TwoOrganisations.open(tmp_path, acknowledge="off") as network:
         yield network
 
 

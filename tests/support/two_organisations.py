@@ -20,6 +20,7 @@ from command_line import SOURCE
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
 from accesspoint.backends.folder import MANIFEST
 from accesspoint.clock import SystemClock
+from accesspoint.config import Acknowledge
 from accesspoint.demo.processes import NodeProcess
 from accesspoint.demo.scenery import NodePlan, plan_nodes
 from accesspoint.demo.surroundings import Surroundings
@@ -168,7 +169,7 @@ class TwoOrganisations:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, base: Path, *, acknowledge: bool = True
+        cls, base: Path, *, acknowledge: Acknowledge = "automatic"
     ) -> AsyncIterator["TwoOrganisations"]:
         """Make keys and configurations, and serve the network; no node runs yet."""
         clock = SystemClock()
