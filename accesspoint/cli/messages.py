@@ -12,7 +12,7 @@ from typing import Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
 from accesspoint.cli.current import address_of, nodes_meant
-from accesspoint.cli.standing import is_copy, is_in_vain, tell
+from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell
 from accesspoint.problems import ExitStatus
 
 _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._-]{0,199}")
@@ -41,10 +41,11 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
             nothing = "nothing is here" if everything else "nothing stands still"
             sys.stderr.write(f"{nothing if state is None else f'nothing is {state}'}\n")
         if state is None and not everything:
-            ended = [one for one in await node.exchanges(everything=True) if is_in_vain(one)]
+            rows = await node.exchanges(everything=True)
+            ended = {one["message_identifier"] for one in rows if is_in_vain(one)}
             if ended:
                 sys.stderr.write(
-                    f"{len(ended)} refused or not sent, which sending again does not mend: accesspoint messages list --all\n"
+                    f"refused or not sent: {len(ended)} of the latest messages; accesspoint messages list --all\n"
                 )
 
     return _with_node(config, ask)
@@ -188,6 +189,9 @@ def _print_message(told: Json) -> None:
     for one in told["documents"]:
         when = f"  {one['acknowledged_at']}" if one["acknowledged_at"] else ""
         out(f"  FHIR acknowledgement: {one['acknowledgement']}{when}\n")
+        if one["direction"] == "out" and one["acknowledgement"] in BAD_ANSWERS:
+            watch = f"accesspoint watch {told['message_identifier']}"
+            out(f"  reason: {watch}   names its code, and the acknowledgement in which it stands\n")
     _print_envelopes(told)
 
 

@@ -49,7 +49,7 @@ _RECEIVED: Final[Mapping[str, str]] = MappingProxyType(
         "transient-error": "it could not be taken just then. The sender's turn: to send it again",
     }
 )
-_BAD_ANSWERS: Final = frozenset({"fatal-error", "transient-error"})
+BAD_ANSWERS: Final = frozenset({"fatal-error", "transient-error"})
 
 
 def tell(told: Json) -> list[str]:
@@ -83,7 +83,7 @@ def _receiver(one: Json) -> str:
 def is_in_vain(one: Json) -> bool:
     """Whether an exchange of the list ended without the message being accepted."""
     return one["direction"] == "out" and (
-        one["answer"] in _BAD_ANSWERS or (one["state"] == State.NOTIFIED and bool(one["problem"]))
+        one["answer"] in BAD_ANSWERS or (one["state"] == State.NOTIFIED and bool(one["problem"]))
     )
 
 

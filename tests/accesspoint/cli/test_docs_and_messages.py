@@ -1,16 +1,21 @@
 """`docs` and `messages`: what they print, and how they end."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from as4_stage import Partner, Pki, Stage
 
 from accesspoint.cli.current import current
+from accesspoint.clock import SystemClock
+from accesspoint.demo.play import sample_message
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.docs import read_page
 from accesspoint.evidence import verify
 
-from .conftest import Ended, Network
+from .conftest import Command, Ended, Network, free_ports, interrupt
 
 Invoke = Callable[..., Ended]
 
@@ -156,6 +161,41 @@ def test_what_cannot_be_sent_again_or_answered_is_told(
 ) -> None:
     ended = invoke(*command, "--config", network.config("clinic"))
     assert ended == Ended(1, "", said)
+
+
+def test_what_was_refused_and_what_never_went_out_is_not_passed_over(
+    pki: Pki, tmp_path: Path, command: Command, invoke: Invoke
+) -> None:
+    """One message that is tried again, and one that its receiver refused; nobody need do anything at the node."""
+    stage = Stage(pki, tmp_path)
+    (port,) = free_ports(1)
+    away = Partner(CLINIC, pki.clinic, f"https://127.0.0.1:{port}/as4")
+    retry = {"first": "1 h", "give_up_after": "2 h"}
+    path = stage.write_node(
+        MUNICIPALITY, pki.municipality, partners={CLINIC.key: away}, sending={"retry": retry}
+    )
+    file = tmp_path / "message.json"
+    file.write_bytes(sample_message(SystemClock()))
+    id_ = message_header(file)
+    node = command.start("run", "--config", path, log=tmp_path / "log")
+    try:
+        assert invoke("ready", "--wait", "--config", path).status == 0
+        ended = invoke("send", file, "--timeout", "2", "--config", path)
+        assert "[peer-unreachable]" in ended.err
+        listed = invoke("messages", "list", "--config", path)
+        assert (listed.status, listed.err) == (0, "")
+        assert listed.out.split()[1] == "RETRY_WAIT"
+        assert listed.out.endswith(f"{id_}  [peer-unreachable]\n")
+        with sqlite3.connect(path.parent / "store" / "accesspoint.db") as database:
+            database.execute("UPDATE documents SET acknowledgement = 'fatal-error'")
+        listed = invoke("messages", "list", "--config", path)
+        told = "refused or not sent: 1 of the latest messages; accesspoint messages list --all\n"
+        assert listed.err == told
+        shown = invoke("messages", "show", id_, "--config", path).out.splitlines()
+        assert shown[1].startswith("  the system of 5790000000029 refused it. Your turn")
+        assert shown[3].startswith(f"  reason: accesspoint watch {id_}")
+    finally:
+        interrupt(node)
 
 
 def test_without_a_configuration_the_node_that_has_the_message_is_asked(
