@@ -95,7 +95,7 @@ def test_a_document_that_the_receiver_does_not_take(
         ("homecareobservation-message", "homecareobservation-message::1.1"),
         ("HomeCareObservation 1.2", "homecareobservation-message::1.2"),
         ("care-communication-message|5.0", "carecommunication-message::5.0"),
-        (next(iter(HOME_CARE_OBSERVATION_1_1.aliases)), "homecareobservation-message::1.1"),
+        (min(HOME_CARE_OBSERVATION_1_1.aliases), "homecareobservation-message::1.1"),
         (HOME_CARE_OBSERVATION_1_1.document_id, "homecareobservation-message::1.1"),
     ],
 )
