@@ -58,16 +58,18 @@ INTEGRITY_CHECK_BYTES: Final = 1 << 30
 _STATEMENT_CACHE: Final = 256
 
 _PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
+    # First of all: after a kill whoever reads the file may be taking up its log at this moment.
+    ("busy_timeout", str(BUSY_TIMEOUT_MILLISECONDS), BUSY_TIMEOUT_MILLISECONDS),
     ("journal_mode", "WAL", "wal"),
     ("synchronous", "FULL", 2),
     ("foreign_keys", "ON", 1),
     ("trusted_schema", "OFF", 0),
     ("cell_size_check", "ON", 1),
     ("temp_store", "MEMORY", 2),
-    ("busy_timeout", str(BUSY_TIMEOUT_MILLISECONDS), BUSY_TIMEOUT_MILLISECONDS),
 )
+_OF_WRITERS: Final = frozenset({"journal_mode", "synchronous", "foreign_keys"})
 READER_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
-    *_PRAGMAS[3:],
+    *(pragma for pragma in _PRAGMAS if pragma[0] not in _OF_WRITERS),
     ("query_only", "ON", 1),
 )
 

@@ -24,7 +24,12 @@ def short_memory(_: str) -> None:
     """Remember for half a second what the directory answered, which production remembers for five minutes."""
     from accesspoint.discovery.cache import CachedDirectory
 
-    CachedDirectory.__init__.__kwdefaults__["fresh_for"] = timedelta(seconds=0.5)
+    begin = CachedDirectory.__init__
+
+    def forgetful(self: CachedDirectory, directory: Any, **settings: Any) -> None:
+        begin(self, directory, **{**settings, "fresh_for": timedelta(seconds=0.5)})
+
+    CachedDirectory.__init__ = forgetful  # type: ignore[method-assign]
 
 
 def eager_housekeeping(_: str) -> None:
