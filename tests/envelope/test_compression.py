@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import ModuleType
 
 import pytest
+from cpu_time import cpu_time
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from envelope import compression
 from envelope.compression import PIECE, Compressor, Decompressor
 from envelope.errors import DecompressionFailure, Gate, RemoteProtocolError
 from envelope.limits import DEFAULT_LIMITS, MIB, Limits
-from tests.support.cpu_time import cpu_time
 
 CODECS = list({compression.CODEC: None, zlib: None})
 DATA = b"".join(b"%d <Observation/> %d\n" % (n, n * n) for n in range(20_000))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from cpu_time import cpu_time
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
@@ -17,7 +18,6 @@ from envelope.errors import (
     TransportRefused,
 )
 from envelope.limits import DEFAULT_LIMITS
-from tests.support.cpu_time import cpu_time
 
 CPU_SECONDS = 0.2
 

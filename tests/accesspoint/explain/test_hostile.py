@@ -6,6 +6,7 @@ import re
 import pytest
 from as4_stage import Pki
 from as4_wire import Author, Wire, gzip
+from cpu_time import cpu_time
 from lxml import etree
 
 from accesspoint.explain.means import GivenTrust
@@ -14,7 +15,6 @@ from accesspoint.explain.text import render_text
 from envelope import names
 from envelope.explain import Mark, Means
 from envelope.fhir.synthetic import TEST_CPR
-from tests.support.cpu_time import cpu_time
 
 NUMBER = re.compile(TEST_CPR[:6] + "-?" + TEST_CPR[-4:])
 CPU_SECONDS = 5.0
