@@ -6,7 +6,7 @@ built together are joined by plain calls inside one commit, the others by sealed
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Final
@@ -64,7 +64,7 @@ from accesspoint.stations.reporting import Reporter
 from accesspoint.stations.settling import SHARING
 from accesspoint.stations.sharing import Sharing
 from accesspoint.store.configured import build_payload_store, database_url
-from accesspoint.store.database import Database, Dialect, StorageInterrupted
+from accesspoint.store.database import Database, Dialect
 from accesspoint.store.filesystem import make_directory
 from accesspoint.store.heartbeat import Heartbeat
 from accesspoint.store.housekeeping import Housekeeper
@@ -73,13 +73,13 @@ from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.reserve import Reserve
 from accesspoint.trust import MessageTrust, RevocationRefresher, common_name, open_validator
+from accesspoint.workers import Workers
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.path import Validator
 from keys.store import KeyStore, load_certificate_files
 from keys.tls import client_context, server_context
 from keys.trust import Purpose
 
-INTERRUPTED_SECONDS: Final = 1.0
 EVENT_ATTEMPT: Final = 0.7
 """The part of a lease that one attempt with a delivery event may take."""
 HANDOVER_SCHEDULE: Final = RetrySchedule(
@@ -106,10 +106,8 @@ class AccessPoint:
         self.addressing: AddressingService | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
-        self._tasks: list[Callable[[], Awaitable[None]]] = []
+        self.workers = Workers()
         self._refreshers: list[RevocationRefresher] = []
-        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._running: list[asyncio.Task[None]] = []
 
     # What every station needs
 
@@ -149,7 +147,7 @@ class AccessPoint:
         self.clock = SteeredClock(self.clock)
         announcements = Announcements(url, owner=self.leases.owner, heard=self._hear)
         self.bells.tell_others = announcements.announce
-        self._tasks.append(announcements.run)
+        self.workers.add(announcements.run)
 
     def _hear(self, words: list[str]) -> None:
         """Ring what another node rang; one of another version may have bells that we lack."""
@@ -198,7 +196,7 @@ class AccessPoint:
             glns = [organisation.gln for organisation in configuration.served]
             lease = self.leases.duration
             self.outbox = Outbox(
-                self.database, clock=self.clock, glns=glns, lease=lease, woken=self.bells.event(Bell.OUTBOX)
+                self.database, clock=self.clock, glns=glns, lease=lease, woken=self.bells.listen(Bell.OUTBOX)
             )  # fmt: skip
             relay = build_relay(
                 configuration,
@@ -210,7 +208,7 @@ class AccessPoint:
                 random=lambda: random_fraction(self.ids),
                 timeout=min(20.0, EVENT_ATTEMPT * lease.total_seconds()),
             )
-            self._tasks.append(relay.run)
+            self.workers.add(relay.run)
         devices, own_devices = devices_of(configuration)
         self.reporter = Reporter(
             clock=self.clock,
@@ -269,7 +267,7 @@ class AccessPoint:
         watch = AnswerWatch(
             self.database, self.reporter, self.bells, self.clock, configuration.acknowledging.answer
         )
-        self._tasks.append(watch.run)
+        self.workers.add(watch.run)
         return EndUserApplication(
             database=self.database,
             payloads=self.payloads,
@@ -301,7 +299,7 @@ class AccessPoint:
             database=self.database, handler=handler, reporter=self.reporter, bells=self.bells, clock=self.clock,
             patience=Patience(waiting.resend, waiting.resends, waiting.alert),
         )  # fmt: skip
-        self._tasks.append(watch.run)
+        self.workers.add(watch.run)
         return handler
 
     def _build_submit(self) -> Submit:
@@ -369,7 +367,7 @@ class AccessPoint:
             database=self.database, up=up, reporter=self.reporter, bells=self.bells, clock=self.clock,
             schedule=HANDOVER_SCHEDULE, leases=self.leases,
         )  # fmt: skip
-        self._tasks += [dispatcher.run, sender.run]
+        self.workers.add(dispatcher.run, sender.run)
 
     def _build_links(self, handler: MessageServiceHandler | None, submit: Submit | None) -> None:
         """Hand-overs to and from the stations that run elsewhere, and the relay that carries them."""
@@ -408,7 +406,10 @@ class AccessPoint:
         # A backend that takes its time holds up nobody but itself.
         ours = [target for target in self.carriers if is_backend(target) or target == SUBMITTER]
         others = [target for target in self.carriers if target not in ours]
-        for targets in ([target] for target in ours) if len(ours) > 2 else (ours,):
+        by_carrier: dict[Carrier, list[str]] = {}
+        for target in ours:
+            by_carrier.setdefault(self.carriers[target], []).append(target)
+        for targets in by_carrier.values():
             self._relay(targets, Bell.BACKEND)
         self._relay(others, Bell.RELAY)
 
@@ -420,7 +421,7 @@ class AccessPoint:
                 reporter=self.reporter, bells=self.bells, clock=self.clock, schedule=HANDOVER_SCHEDULE,
                 leases=self.leases, bell=bell,
             )  # fmt: skip
-            self._tasks.append(relay.run)
+            self.workers.add(relay.run)
 
     def build_backends(self) -> dict[str, Backend | None]:
         """The backends by the target of what goes to them."""
@@ -516,22 +517,19 @@ class AccessPoint:
 
     def start_workers(self, stack: AsyncExitStack) -> None:
         """Start everything that works through the store, until the stack ends."""
-        tasks = [
-            self.heartbeat.run,
-            *self._tasks,
-            self.housekeeper.run,
-            *(refresher.run for refresher in self._refreshers),
-        ]
-        self._running = [asyncio.create_task(self._watch(task)) for task in tasks]
-        stack.push_async_callback(self._stop_tasks)
+        self.workers.start(
+            first=[self.heartbeat.run],
+            last=[self.housekeeper.run, *(refresher.run for refresher in self._refreshers)],
+        )
+        stack.push_async_callback(self._stop_workers)
 
     async def wait(self) -> None:
-        """Return never, or raise what ended a worker: a node without one of its workers is not a node."""
+        """Return never, or raise what ended a store or a worker."""
         stores = [
             asyncio.create_task(self.database.wait_failed()),
             asyncio.create_task(self.payloads.wait_failed()),
         ]
-        worker = asyncio.ensure_future(asyncio.shield(self._failed))
+        worker = asyncio.create_task(self.workers.wait())
         try:
             all_: list[asyncio.Future[Any]] = [*stores, worker]
             await asyncio.wait(all_, return_when=asyncio.FIRST_COMPLETED)
@@ -548,44 +546,10 @@ class AccessPoint:
         """The right side of our MessageIds."""
         return f"{self.configuration.label}.accesspoint.invalid"
 
-    async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a worker; where the database only went away for a while, it starts over from what the tables say.
-
-        Whatever else ends a worker ends the node: also a cancellation that nobody asked of it, as one that
-        awaits a task which somebody else cancelled would get.
-        """
-        while True:
-            try:
-                await task()
-                ended: Exception = RuntimeError("a worker came to its end")
-            except asyncio.CancelledError:
-                if (me := asyncio.current_task()) is None or me.cancelling():
-                    raise
-                ended = RuntimeError("a worker was cancelled from within")
-            except Exception as error:  # noqa: BLE001 - the seam of the workers: whatever else ends one ends the node
-                if _is_interruption(error):
-                    _log.warning("worker_interrupted", seconds=INTERRUPTED_SECONDS)
-                    await asyncio.sleep(INTERRUPTED_SECONDS)
-                    continue
-                ended = error
-            _log.error("worker_ended", error=type(ended).__name__)
-            if not self._failed.done():
-                self._failed.set_exception(ended)
-            return
-
-    async def _stop_tasks(self) -> None:
+    async def _stop_workers(self) -> None:
         failpoint("M7")
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self.workers.stop()
         await self.heartbeat.leave()
-
-
-def _is_interruption(error: Exception) -> bool:
-    """Whether the database went away for a while, and nothing else happened."""
-    if isinstance(error, ExceptionGroup):
-        return error.split(StorageInterrupted)[1] is None
-    return isinstance(error, StorageInterrupted)
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import re
 import secrets
 from random import Random
 from typing import Final, Protocol
+from uuid import UUID
 
 from accesspoint.clock import Clock
 
@@ -57,11 +58,7 @@ class SystemIds:
 
     def uuid(self) -> str:
         """Return a random UUID (version 4) in lower case."""
-        octets = bytearray(self.token_bytes(16))
-        octets[6] = octets[6] & 0x0F | 0x40
-        octets[8] = octets[8] & 0x3F | 0x80
-        text = octets.hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        return str(UUID(bytes=self.token_bytes(16), version=4))
 
     def message_id(self, domain: str) -> str:
         """Return a new ebMS MessageId.

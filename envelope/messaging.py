@@ -128,23 +128,12 @@ class UserMessage:
 
 MESSAGE_INFO = q(names.EB, "MessageInfo")
 TIMESTAMP = q(names.EB, "Timestamp")
-MESSAGE_ID = q(names.EB, "MessageId")
 REF_TO_MESSAGE_ID = q(names.EB, "RefToMessageId")
 _PARTY_INFO = q(names.EB, "PartyInfo")
-_FROM = q(names.EB, "From")
-_TO = q(names.EB, "To")
-_PARTY_ID = q(names.EB, "PartyId")
-_ROLE = q(names.EB, "Role")
 _COLLABORATION_INFO = q(names.EB, "CollaborationInfo")
-_AGREEMENT_REF = q(names.EB, "AgreementRef")
-_SERVICE = q(names.EB, "Service")
-_ACTION = q(names.EB, "Action")
-_CONVERSATION_ID = q(names.EB, "ConversationId")
 _MESSAGE_PROPERTIES = q(names.EB, "MessageProperties")
 _PAYLOAD_INFO = q(names.EB, "PayloadInfo")
-_PART_INFO = q(names.EB, "PartInfo")
 _PART_PROPERTIES = q(names.EB, "PartProperties")
-_PROPERTY = q(names.EB, "Property")
 
 _SPACE = " \t\r\n"
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"

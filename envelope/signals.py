@@ -35,8 +35,6 @@ _DESCRIPTION = q(names.EB, "Description")
 _NON_REPUDIATION = q(names.EBBP, "NonRepudiationInformation")
 _PART_INFORMATION = q(names.EBBP, "MessagePartNRInformation")
 _REFERENCE = q(names.DS, "Reference")
-_DIGEST_METHOD = q(names.DS, "DigestMethod")
-_DIGEST_VALUE = q(names.DS, "DigestValue")
 
 _REFERENCE_PATH = f"{_PART_INFORMATION}/{_REFERENCE}"
 _SPACE = " \t\r\n"

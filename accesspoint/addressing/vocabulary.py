@@ -7,16 +7,18 @@ http system here, and read with either.
 from enum import StrEnum
 from typing import Final
 
+from envelope.fhir import canonicals
+
 _TERMINOLOGY: Final = "http://medcomehmi.dk/ig/terminology/CodeSystem/"
 _EER: Final = "http://medcomehmi.dk/ig/eer/StructureDefinition/"
 _EAS: Final = "http://medcomehmi.dk/ig/eas/StructureDefinition/"
 
-SOR: Final = "urn:oid:1.2.208.176.1.1"
-CPR: Final = "urn:oid:1.2.208.176.1.2"
-YDERNUMMER: Final = "urn:oid:1.2.208.176.1.4"
+SOR: Final = canonicals.SOR
+CPR: Final = canonicals.CPR
+YDERNUMMER: Final = canonicals.YDERNUMMER
 CVR: Final = "http://cvr.dk"
 GLN: Final = "http://www.gs1.org/gln"
-GLN_SYSTEMS: Final = frozenset({GLN, "https://www.gs1.org/gln"})
+GLN_SYSTEMS: Final = canonicals.GLN_SYSTEMS
 
 MESSAGE_DEFINITIONS: Final = _TERMINOLOGY + "ehmi-message-definition-uri"
 CONNECTION_TYPES: Final = _TERMINOLOGY + "eer-endpoint-connection-type"

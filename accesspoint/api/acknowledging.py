@@ -1,8 +1,8 @@
 """The routes by which a person, or the organisation's own system, acts on acknowledgements.
 
 `GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time, and of messages that nobody has answered;
-`POST /api/v1/messages/ID/resend` puts a
-message into another envelope, one that was acknowledged only with `?anyway=1`; `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
+`POST /api/v1/messages/ID/resend` puts a message into another envelope, one that was acknowledged only with `?anyway=1`;
+`POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
 `{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ..., "receiver": ...}`.
 
 Spec: ehmiSBDH 2.0, reliable messaging, scenarios 3 and 4; MedCom FHIR Acknowledgement 2.0.
@@ -78,7 +78,8 @@ class Acknowledging:
     async def _list(self, _: web.Request) -> web.Response:
         envelopes = await self._database.fetch(_OVERDUE, MOST)
         messages = await self._database.fetch(_UNANSWERED, MOST)
-        told = [_described(row) for row in envelopes] + [_unanswered(row) for row in messages]
+        told = [_overdue(row, row["standard"], PROBLEM) for row in envelopes]
+        told += [_overdue(row, row["event_code"], NO_ANSWER) for row in messages]
         return web.json_response({"overdue": told})
 
     async def _resend(self, request: web.Request) -> web.Response:
@@ -171,29 +172,16 @@ def _is_verdict(body: object) -> bool:
     )
 
 
-def _described(row: Row) -> Json:
+def _overdue(row: Row, standard: str, slug: str) -> Json:
+    """What waits too long; a message that nobody has answered has no envelope to name."""
     return {
-        "envelope_id": row["envelope_id"],
+        "envelope_id": row.get("envelope_id"),
         "message_identifier": row["message_identifier"],
-        "standard": row["standard"],
+        "standard": standard,
         "sender": row["sender"],
         "receiver": row["receiver"],
         "since": time_text(row["created_at"]),
-        "due_at": time_text(row["due_at"]),
+        "due_at": time_text(row.get("due_at")),
         "alerted_at": time_text(row["alerted_at"]),
-        "problem": PROBLEM,
-    }
-
-
-def _unanswered(row: Row) -> Json:
-    return {
-        "envelope_id": None,
-        "message_identifier": row["message_identifier"],
-        "standard": row["event_code"],
-        "sender": row["sender"],
-        "receiver": row["receiver"],
-        "since": time_text(row["created_at"]),
-        "due_at": None,
-        "alerted_at": time_text(row["alerted_at"]),
-        "problem": NO_ANSWER,
+        "problem": slug,
     }

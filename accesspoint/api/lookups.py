@@ -12,10 +12,10 @@ from accesspoint.api.answers import problem
 from accesspoint.clock import Clock
 from accesspoint.discovery.account import look_up
 from accesspoint.discovery.directory import Directory
-from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from envelope import names
-from envelope.ehmi import SBDH_ACKNOWLEDGEMENT, check_gln
-from envelope.errors import SbdRefused
+from envelope.ehmi import SBDH_ACKNOWLEDGEMENT
+from envelope.fhir.formats import is_gln
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 LONGEST: Final = 1_024
 
@@ -35,9 +35,7 @@ class Lookups:
         gln = query.get("participant", "").removeprefix(PARTICIPANT_PREFIX)
         document = query.get("document") or SBDH_ACKNOWLEDGEMENT.document_id
         process = query.get("process") or names.EHMI_PROCESS
-        try:
-            check_gln(gln)
-        except SbdRefused:
+        if not is_gln(gln):
             return problem(400, "bad-parameter", "`participant` is a GLN.")
         if max(len(document), len(process)) > LONGEST:
             return problem(400, "bad-parameter", "`document` or `process` is too long.")

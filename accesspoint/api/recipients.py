@@ -18,9 +18,9 @@ from accesspoint.stations.end_user_application import EndUserApplication, Submis
 from envelope import fhir
 from envelope.ehmi import find_document
 from envelope.errors import EnvelopeError
+from envelope.fhir.formats import is_thirteen_digits
 
 _SOR: Final = re.compile(r"[0-9]{15,18}", re.ASCII)
-_GLN: Final = re.compile(r"[0-9]{13}", re.ASCII)
 
 
 class Recipients:
@@ -38,7 +38,7 @@ class Recipients:
 
         Raises: SubmissionRefused (`receiver-unknown`), AddressingFailed.
         """
-        if _GLN.fullmatch(wanted):
+        if is_thirteen_digits(wanted):
             return wanted
         known = self._application.find_addresses(wanted)
         if len(known) > 1:

@@ -35,7 +35,7 @@ def find_config(config: Path | None) -> Path:
 
     Raises `NodeUnreachable` when there is none.
     """
-    return config if config is not None else current_nodes()[0]
+    return nodes_meant(config)[0]
 
 
 def nodes_meant(config: Path | None) -> list[Path]:

@@ -1,13 +1,13 @@
 """`accesspoint explain`: captured bytes as an annotated tree, with the verdict first."""
 
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from accesspoint.cli.given import find_width, name_of, read_given
 from accesspoint.explain.means import build_means
 from accesspoint.explain.page import render_html
 from accesspoint.explain.report import Report, build_report, to_json
@@ -42,12 +42,12 @@ def run(
         sys.stderr.write(f"--format is one of {', '.join(FORMATS)}\n")
         return ExitStatus.USAGE
     try:
-        data = _read(file)
+        data = read_given(file, most=LARGEST)
     except OSError as error:
         sys.stderr.write(f"{file} cannot be read: {error.strerror}\n")
         return ExitStatus.FAILED
     try:
-        sent = None if against is None else read_sent(_read(str(against)))
+        sent = None if against is None else read_sent(read_given(str(against), most=LARGEST))
     except OSError as error:
         sys.stderr.write(f"{against} cannot be read: {error.strerror}\n")
         return ExitStatus.FAILED
@@ -64,19 +64,11 @@ def run(
     except KeysError as error:
         sys.stderr.write(f"{error.detail}\n")
         return ExitStatus.TRUST
-    name = "standard input" if file == "-" else Path(file).name
     report = build_report(
-        data, means, name=name, content_type=content_type, show_payload=show_payload
+        data, means, name=name_of(file), content_type=content_type, show_payload=show_payload
     )
     sys.stdout.write(_render(report, format_))
     return _STATUS[report.mark]
-
-
-def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read(LARGEST + 1)
-    with Path(file).open("rb") as opened:
-        return opened.read(LARGEST + 1)
 
 
 def _render(report: Report, format_: str) -> str:
@@ -84,6 +76,5 @@ def _render(report: Report, format_: str) -> str:
         return json.dumps(to_json(report), ensure_ascii=False, indent=2) + "\n"
     if format_ == "html":
         return render_html(report)
-    terminal = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if terminal else 100
-    return render_text(report, width=width, colour=terminal)
+    width, colour = find_width()
+    return render_text(report, width=width, colour=colour)

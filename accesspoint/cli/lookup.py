@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from accesspoint import log
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient, NodeUnreachable
@@ -20,14 +19,11 @@ from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
 from accesspoint.discovery.account import Account, look_up
 from accesspoint.discovery.directory import LookupProblem
-from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from accesspoint.problems import ExitStatus, find_problem
 from envelope import names
-from envelope.ehmi import DOCUMENT_NAMES, check_gln, resolve_document_name
-from envelope.errors import SbdRefused
+from envelope.ehmi import DOCUMENT_NAMES, resolve_document_name
 from envelope.fhir import formats
-
-_GLN_DIGITS: Final = 13
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 
 def run(
@@ -42,11 +38,9 @@ def run(
     """Look a GLN up and tell it; the exit status is that of the problem."""
     log.configure(level="error")
     gln = gln.removeprefix(PARTICIPANT_PREFIX)
-    try:
-        check_gln(gln)
-    except SbdRefused:
+    if not formats.is_gln(gln):
         sys.stderr.write(f"{gln} is not a GLN (thirteen digits with a check digit)\n")
-        if formats.is_sor(gln) and len(gln) != _GLN_DIGITS:
+        if formats.is_sor(gln) and not formats.is_thirteen_digits(gln):
             sys.stderr.write(f"  do: accesspoint address find --sor {gln}\n")
         return ExitStatus.USAGE
     document_id = resolve_document_name(document)

@@ -39,6 +39,7 @@ from accesspoint.network.listening import LOOPBACK
 from accesspoint.network.miniature import Ports
 from accesspoint.network.organisations import Organisations, read_organisations
 from accesspoint.problems import ExitStatus, ProblemRaised
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 from keys.store import load_certificate_files
 
 READY_FILE: Final = "network.json"
@@ -169,7 +170,9 @@ async def _serve(
         )  # fmt: skip
         for key, certificate in elsewhere.items():
             one = registered.of_key(key)
-            around.network.register(f"0088:{one.gln}", one.documents, one.url or "", certificate)
+            around.network.register(
+                f"{PARTICIPANT_PREFIX}{one.gln}", one.documents, one.url or "", certificate
+            )
         addresses = around.addresses()
         listen = {
             key: {name: f"{LOOPBACK}:{port}" for name, port in node.items()}

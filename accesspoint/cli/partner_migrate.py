@@ -14,13 +14,13 @@ from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
-from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from accesspoint.generation import transport_profile_of
 from accesspoint.problems import ExitStatus, Whose
 from accesspoint.rehearsal import Rehearsal, Step
 from envelope import names
 from envelope.ehmi import HOSPITAL_NOTIFICATION_3_0
 from envelope.pmode import Generation
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 from keys.certificate import agrees_only, describe_key
 from keys.trust import Purpose
 

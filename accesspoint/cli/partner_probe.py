@@ -14,7 +14,6 @@ from accesspoint.cli.current import find_config, load_given
 from accesspoint.cli.partner_show import find_partner, unknown
 from accesspoint.cli.speaker import build_speaker
 from accesspoint.config import Configuration
-from accesspoint.discovery.static import PARTICIPANT_PREFIX
 from accesspoint.networks import AllowedNetworks
 from accesspoint.outbound.probe import Asked, Probe, Step
 from accesspoint.problem_texts import TRIED_AGAIN
@@ -22,6 +21,7 @@ from accesspoint.problems import ExitStatus, Whose, fill, find_problem
 from envelope import names
 from envelope.ehmi import SBDH_ACKNOWLEDGEMENT, check_gln
 from envelope.errors import SbdRefused
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 DOCUMENT: Final = SBDH_ACKNOWLEDGEMENT.document_id
 """Asked for when nothing else is: every participant that takes anything takes acknowledgements."""

@@ -171,16 +171,12 @@ class Outbox:
     def _acting_for(self, event: DeliveryEvent, acting: str | None) -> tuple[str, str] | None:
         """SOR and GLN of the party whose token the event is sent with."""
         facts = event.facts
+        # Whoever writes to itself is one party: the sender.
         parties = {
+            facts.receiver_gln: facts.receiver_sor,
             facts.sender_gln: facts.sender_sor,
-            # Whoever writes to itself is one party.
-            **(
-                {}
-                if facts.receiver_gln == facts.sender_gln
-                else {facts.receiver_gln: facts.receiver_sor}
-            ),
         }
-        for gln in (acting, *parties):
+        for gln in (acting, facts.sender_gln, facts.receiver_gln):
             if gln in parties and gln in self._glns:
                 return parties[gln], gln
         return None

@@ -6,7 +6,6 @@ A receiver without an entry is asked of the next directory, if there is one.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
 
 from accesspoint.discovery.directory import (
     Directory,
@@ -18,8 +17,7 @@ from accesspoint.discovery.directory import (
     RememberingDirectory,
 )
 from envelope import names
-
-PARTICIPANT_PREFIX: Final = "0088:"
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 
 @dataclass(frozen=True, slots=True)

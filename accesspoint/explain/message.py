@@ -8,7 +8,7 @@ Spec: experience section 6 (validate) and section 7; medcom-fhir.md 15.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -102,14 +102,6 @@ def build_message_report(data: bytes, *, name: str, strict: bool) -> MessageRepo
         return MessageReport(scrub(name), (), (), strict, scrub(refused.detail))
     envelope = f"StandardBusinessDocument {header.instance_identifier}"
     return _report(data, name=name, strict=strict, lines=(("envelope", scrub(envelope)),))
-
-
-def with_more(report: MessageReport, findings: Sequence[fhir.Finding]) -> MessageReport:
-    """The same report with what somebody else found too."""
-    return MessageReport(
-        report.name, report.lines, (*report.findings, *findings), report.strict, report.refused,
-        report.resources,
-    )  # fmt: skip
 
 
 def _report(

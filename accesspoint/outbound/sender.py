@@ -335,7 +335,7 @@ class Sender:
             )  # fmt: skip
             if fresh:
                 # After the fence: whoever drives the message now may have stored an image of its own.
-                await record_wire(tx, row["id"], wire, replaces=earlier is not None)
+                await record_wire(tx, row["id"], wire)
                 hops = [
                     [str(hop.kind), hop.detail, round(hop.milliseconds, 1)] for hop in endpoint.hops
                 ]

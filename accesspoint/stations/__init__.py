@@ -96,12 +96,8 @@ class Bells:
                 event.set()
         self._events[Bell.JOURNAL].set()
 
-    def event(self, bell: Bell) -> asyncio.Event:
-        """What is set when the bell rings, for one who waits for more than that; he clears it."""
-        return self._events[bell]
-
     def listen(self, bell: Bell) -> asyncio.Event:
-        """An event of one's own that the bell sets: of several who wait for one bell, nobody takes the ring of another."""
+        """An event of one's own that the bell sets and its owner clears: nobody takes the ring of another."""
         event = asyncio.Event()
         self._listeners[bell].append(event)
         return event

@@ -104,15 +104,13 @@ class AcknowledgementWatch:
 
     async def look(self) -> int:
         """Take every step that is due; answers how many."""
-        taken = 0
-        now = to_microseconds(self._clock.now())
-        for row in await self._database.fetch(_DUE, now, BATCH):
+        rows = await self._database.fetch(_DUE, to_microseconds(self._clock.now()), BATCH)
+        for row in rows:
             if row["alerted_at"] is None:
                 await self._bells.run(self._database, self._alert(row))
             else:
                 await self._send_again(row)
-            taken += 1
-        return taken
+        return len(rows)
 
     async def _nap(self) -> float:
         """Seconds in which nothing falls due: what is sent meanwhile is waited for at least as long as an alert takes."""
@@ -137,9 +135,11 @@ class AcknowledgementWatch:
             if touched != 1:
                 # Acknowledged meanwhile, or another node was first.
                 return
-            await self._note(tx, row, "acknowledgement-overdue", PROBLEM)
-            told = _outcome(row, row["standard"], OVERDUE, at=now, problem=PROBLEM)
-            await insert_outcome(tx, orjson.dumps(told), at=now)
+            await self._reporter.note(
+                tx, "acknowledgement-overdue", station="MSH", message_identifier=row["message_identifier"],
+                subject=row["message_identifier"], standard=row["standard"], problem=PROBLEM,
+            )  # fmt: skip
+            await _owe_outcome(tx, row, row["standard"], OVERDUE, at=now, problem=PROBLEM)
 
         _log.warning(
             "acknowledgement_overdue", envelope=row["envelope_id"], message=row["message_identifier"], problem=PROBLEM
@@ -183,12 +183,6 @@ class AcknowledgementWatch:
 
         return Commit(work)
 
-    async def _note(self, tx: Transaction, row: Row, event: str, problem: str | None) -> None:
-        await self._reporter.note(
-            tx, event, station="MSH", message_identifier=row["message_identifier"],
-            subject=row["message_identifier"], standard=row["standard"], problem=problem,
-        )  # fmt: skip
-
 
 class AnswerWatch:
     """The worker of one end-user application that tells of messages which nobody has answered within `time`."""
@@ -228,8 +222,7 @@ class AnswerWatch:
                 tx, "answer-overdue", station="EUA", message_identifier=row["message_identifier"],
                 subject=row["message_identifier"], standard=row["event_code"], problem=NO_ANSWER,
             )  # fmt: skip
-            told = _outcome(row, row["event_code"], UNANSWERED, at=now, problem=NO_ANSWER)
-            await insert_outcome(tx, orjson.dumps(told), at=now)
+            await _owe_outcome(tx, row, row["event_code"], UNANSWERED, at=now, problem=NO_ANSWER)
 
         _log.warning("answer_overdue", message=row["message_identifier"], problem=NO_ANSWER)
         return Commit(work, frozenset({Bell.BACKEND}))
@@ -243,10 +236,9 @@ async def tell_if_late(tx: Transaction, row: Row, *, at: datetime) -> None:
     """Tell whoever was told that an acknowledgement is overdue that it came after all, in the commit that settles it."""
     if row["alerted_at"] is None:
         return
-    told = _outcome(
-        row, row["standard"], ACKNOWLEDGED_LATE, at=at, supersedes=_outcome_id(row, OVERDUE)
+    await _owe_outcome(
+        tx, row, row["standard"], ACKNOWLEDGED_LATE, at=at, supersedes=_outcome_id(row, OVERDUE)
     )
-    await insert_outcome(tx, orjson.dumps(told), at=at)
 
 
 def _outcome_id(row: Row, state: str) -> str:
@@ -257,7 +249,8 @@ def _outcome_id(row: Row, state: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, name))
 
 
-def _outcome(
+async def _owe_outcome(
+    tx: Transaction,
     row: Row,
     standard: str,
     state: str,
@@ -265,10 +258,10 @@ def _outcome(
     at: datetime,
     problem: str | None = None,
     supersedes: str | None = None,
-) -> dict[str, object]:
-    """An outcome of an envelope or a message, of the shape that those of AS4 exchanges have, without an exchange."""
+) -> None:
+    """Owe an outcome of an envelope or a message, of the shape that those of AS4 exchanges have, without an exchange."""
     met = None if problem is None else Occurrence.of(problem)
-    return {
+    told = {
         "id": _outcome_id(row, state),
         "state": state,
         "at": at.isoformat().replace("+00:00", "Z"),
@@ -286,3 +279,4 @@ def _outcome(
         else met.problem.to_json(given_up=True, message=row["message_identifier"]),
         "supersedes": supersedes,
     }
+    await insert_outcome(tx, orjson.dumps(told), at=at)

@@ -31,9 +31,9 @@ from accesspoint.stations.answering import (
 )
 from accesspoint.stations.document import Address, Document, Stored
 from accesspoint.stations.judging import Judge, code_for
-from accesspoint.stations.link import BACKEND, Handover, Link, insert_handover
-from accesspoint.stations.reporting import Act, Reporter, facts_to_json
-from accesspoint.stations.sbd_file import stored
+from accesspoint.stations.link import BACKEND, Link, insert_handover, owed_document
+from accesspoint.stations.reporting import Act, Reporter
+from accesspoint.stations.sbd_file import read_content, stored
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.payloads import PayloadStore
 from envelope.ehmi import check_envelope, envelope_for_message
@@ -58,8 +58,6 @@ OTHER_MESSAGE: Final = fhir.Finding(
     kind=fhir.Kind.NOT_FOUND,
 )
 """An envelope that names another message than it carries: what was acknowledged as one would be shown as the other."""
-
-RESPONSE_CODES: Final = frozenset(CODES)
 
 
 class SubmissionRefused(Exception):
@@ -212,7 +210,7 @@ class EndUserApplication:
         A message that is answered with a fatal error is kept and set aside: its sender knows, and the backend
         is not given it. One that nobody can be told about goes to the backend all the same.
         """
-        data = await self._payloads.aside(partial(self._read, document.stored))
+        data = await read_content(self._payloads, document.stored, self._limits)
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None
         facts: fhir.MessageFacts | None = None
@@ -235,7 +233,7 @@ class EndUserApplication:
                 response = facts.response
         if action is Action.REFUSE and not document.is_acknowledgement:
             findings = (*findings, BUNDLE_REUSED)
-        if response is not None and response.code in RESPONSE_CODES:
+        if response is not None and response.code in CODES:
             delivered = self._deliver(document, acknowledgement=response.code, content=content)
             return delivered.then(self._correlate(document, response))
         code: Code = code_for(findings)
@@ -289,7 +287,7 @@ class EndUserApplication:
         async def work(tx: Transaction) -> None:
             await self._note(tx, "resubmitted", document, problem=problem)
 
-        answered = code in RESPONSE_CODES and not document.is_acknowledgement
+        answered = code in CODES and not document.is_acknowledgement
         if not answered or message is None:
             return Commit(work)
         answer = await self._payloads.aside(
@@ -314,7 +312,7 @@ class EndUserApplication:
         if is_answered_so(row, verdict.code):
             return None
         try:
-            data = await self._payloads.aside(partial(self._read, document.stored))
+            data = await read_content(self._payloads, document.stored, self._limits)
             message = fhir.read_message(data)
         except fhir.MessageRefused as refused:
             raise NotAnswerable(
@@ -410,7 +408,10 @@ class EndUserApplication:
         now = self._clock.now()
         targets = self._systems.get(document.receiver.gln, (BACKEND,))
         # All in one commit: from then on each is owed by itself, whatever becomes of the others.
-        deliveries = [self._delivery(document, target) for target in targets]
+        deliveries = [
+            owed_document(document, id_=self._ids.uuid(), target=target, act=Act.EUA_FINALIZED)
+            for target in targets
+        ]
 
         async def work(tx: Transaction) -> None:
             await self._insert_document(
@@ -431,19 +432,6 @@ class EndUserApplication:
             await self._note(tx, event, document, problem=problem)
 
         return Commit(work, frozenset({Bell.OUTBOX if set_aside else Bell.BACKEND}))
-
-    def _delivery(self, document: Document, target: str) -> Handover:
-        return Handover(
-            id=self._ids.uuid(),
-            target=target,
-            kind="document",
-            message_identifier=document.message_identifier,
-            item=document.to_json(),
-            act=Act.EUA_FINALIZED,
-            facts=facts_to_json(document.delivery_facts()),
-            media_type=document.media_type,
-            stored=document.stored,
-        )
 
     def _correlate(self, document: Document, response: fhir.Response) -> Commit:
         """Settle the message that this FHIR Acknowledgement answers; `response.identifier` is the only key.
@@ -539,10 +527,6 @@ class EndUserApplication:
                 f"the message names receiver {facts.receiver.gln}; the envelope goes to {wanted}"
             )
         return sender, receiver, tuple(notes)
-
-    def _read(self, stands: Stored) -> bytes:
-        with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
-            return reader.read(self._limits.fhir_bytes + 1)
 
     def _store(self, data: bytes) -> Stored:
         with self._payloads.create() as writer:

@@ -9,13 +9,15 @@ Spec: medcom-fhir.md 15, 22; hostile 1.16.
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import Final, Literal
+from typing import Final
 
 import aiohttp
 import structlog
 
+from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.config_validation import ExternalValidator, Validation
 from accesspoint.networks import AllowedNetworks
+from accesspoint.stations.answering import Code
 from envelope import fhir
 from envelope.fhir.outcome import read_outcome, unanswered
 from envelope.limits import MIB
@@ -56,8 +58,10 @@ class External:
             async with self._session.post(
                 url, data=data, headers=headers, allow_redirects=False
             ) as answer:
-                body = await _read(answer)
+                body = await read_bounded(answer, _LARGEST_ANSWER)
                 status = answer.status
+        except AnswerTooLong:
+            raise NoAnswer("the answer is too long") from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise NoAnswer(type(error).__name__) from None
         if status != 200 and not 400 <= status < 500:
@@ -74,15 +78,6 @@ class External:
         """Close the session."""
         if self._session is not None:
             await self._session.close()
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for piece in answer.content.iter_any():
-        body += piece
-        if len(body) > _LARGEST_ANSWER:
-            raise NoAnswer("the answer is too long")
-    return bytes(body)
 
 
 class Judge:
@@ -124,7 +119,7 @@ def open_judge(settings: Validation, stack: AsyncExitStack) -> Judge:
     return judge
 
 
-def code_for(findings: tuple[fhir.Finding, ...]) -> Literal["ok", "fatal-error", "transient-error"]:
+def code_for(findings: tuple[fhir.Finding, ...]) -> Code:
     """The answer to a message with these errors; what nobody could judge is not its sender's doing."""
     if not findings:
         return "ok"

@@ -94,6 +94,21 @@ class Apart(Generic[T]):
         return Commit(work, frozenset({Bell.RELAY}))
 
 
+def owed_document(document: Document, *, id_: str, target: str, act: Act) -> Handover:
+    """The hand-over of a message as it stands, without an envelope; `act` is what its confirmation reports."""
+    return Handover(
+        id=id_,
+        target=target,
+        kind="document",
+        message_identifier=document.message_identifier,
+        item=document.to_json(),
+        act=act,
+        facts=facts_to_json(document.delivery_facts()),
+        media_type=document.media_type,
+        stored=document.stored,
+    )
+
+
 def is_backend(target: str) -> bool:
     """Whether a hand-over goes to one of the organisation's own systems."""
     return target == BACKEND or target.startswith(f"{BACKEND}:")

@@ -22,6 +22,16 @@ def stored(reference: PayloadRef) -> Stored:
     return Stored(reference.id, reference.size, reference.sha256)
 
 
+async def read_content(payloads: PayloadStore, content: Stored, limits: Limits) -> bytes:
+    """The bytes of a stored message; of one above the limit one byte more than that."""
+
+    def read() -> bytes:
+        with payloads.open(content.payload, sha256=content.payload_sha256) as reader:
+            return reader.read(limits.fhir_bytes + 1)
+
+    return await payloads.aside(read)
+
+
 def write_sbd(
     payloads: PayloadStore,
     header: StandardBusinessDocumentHeader,

@@ -13,7 +13,7 @@ import orjson
 import envelope.sending
 from accesspoint.clock import to_microseconds
 from accesspoint.stations.document import Stored
-from accesspoint.stations.link import Handover, is_backend
+from accesspoint.stations.link import BACKEND, Handover, is_backend
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
 from accesspoint.store.database import Row, Transaction
 from accesspoint.store.messages import advance
@@ -41,7 +41,7 @@ async def settle(tx: Transaction, handover: Handover, *, reporter: Reporter, at:
         # The copy has told of itself, in the commit that made it.
         return True
     to_backend = is_backend(handover.target)
-    if not to_backend or await _is_last(tx, handover):
+    if not to_backend or handover.target == BACKEND or await _is_last(tx, handover):
         facts = facts_from_json(handover.facts)
         await reporter.report(tx, Act(handover.act), facts)
         if to_backend:

@@ -14,16 +14,16 @@ Spec: ehmi digest 1.4 step 12; decision D12; silence X-13.
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from typing import Final, Self
 
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config_organisation import Sharing as Settings
 from accesspoint.stations import Bells, Commit
 from accesspoint.stations.document import Address, Document, Stored
-from accesspoint.stations.link import Handover, insert_handover
+from accesspoint.stations.link import Handover, insert_handover, owed_document
 from accesspoint.stations.relay import Carrier, NeverTaken
-from accesspoint.stations.reporting import Act, facts_to_json
+from accesspoint.stations.reporting import Act
+from accesspoint.stations.sbd_file import read_content
 from accesspoint.stations.settling import SHARING
 from accesspoint.store.database import Database, Transaction
 from accesspoint.store.lanes import NEVER
@@ -93,17 +93,7 @@ class Sharing:
         id_ = _id_of(document.sender.gln, document.message_identifier)
         if await tx.fetch_one("SELECT id FROM handovers WHERE id = $1", id_) is not None:
             return
-        owed = Handover(
-            id=id_,
-            target=SHARING,
-            kind="document",
-            message_identifier=document.message_identifier,
-            item=document.to_json(),
-            act=Act.MSH_PASSED_DOWN,
-            facts=facts_to_json(document.delivery_facts()),
-            media_type=document.media_type,
-            stored=document.stored,
-        )
+        owed = owed_document(document, id_=id_, target=SHARING, act=Act.MSH_PASSED_DOWN)
         await insert_handover(tx, owed, at=self._clock.now(), due_at=NEVER)
 
     async def settle(
@@ -160,7 +150,7 @@ class Sharing:
         """
         if header.receiver_gln != self._register.gln:
             return header
-        data = await self._payloads.aside(partial(self._read, content))
+        data = await read_content(self._payloads, content, self._limits)
         metadata = build_document_reference(
             fhir.read_message(data, limits=self._limits),
             data,
@@ -169,10 +159,6 @@ class Sharing:
         )
         scope = Scope(ScopeType.XDS_METADATA, metadata, DOCUMENT_REFERENCE)
         return replace(header, scopes=(*header.scopes, scope))
-
-    def _read(self, stands: Stored) -> bytes:
-        with self._payloads.open(stands.payload, sha256=stands.payload_sha256) as reader:
-            return reader.read(self._limits.fhir_bytes + 1)
 
 
 def _id_of(sender: str, message_identifier: str) -> str:

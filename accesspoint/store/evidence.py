@@ -79,13 +79,15 @@ def references_from_json(text: str) -> tuple[SignedReference, ...]:
     )
 
 
-async def record_wire(tx: Transaction, message: str, wire: Wire, *, replaces: bool = True) -> None:
-    """Store the signed image of a message, which `replaces` one made for another certificate."""
-    if replaces:
-        await tx.execute("DELETE FROM wires WHERE message = $1", message)
+async def record_wire(tx: Transaction, message: str, wire: Wire) -> None:
+    """Store the signed image of a message, in the place of an earlier one made for another certificate."""
     await tx.execute(
         "INSERT INTO wires (message, url, certificate, signed_at, soap, part, part_content_id, part_bytes,"
-        " signed_references, part_octets) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)",
+        " signed_references, part_octets) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10)"
+        " ON CONFLICT (message) DO UPDATE SET url = excluded.url, certificate = excluded.certificate,"
+        " signed_at = excluded.signed_at, soap = excluded.soap, part = excluded.part,"
+        " part_content_id = excluded.part_content_id, part_bytes = excluded.part_bytes,"
+        " signed_references = excluded.signed_references, part_octets = excluded.part_octets",
         message, wire.url, wire.certificate, wire.signed_at, wire.soap, wire.part, wire.part_content_id,
         wire.part_bytes, references_to_json(wire.references), wire.part_octets,
     )  # fmt: skip

@@ -13,12 +13,12 @@ The database itself refuses a step that is not in the tables and a state without
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 import envelope.receiving
 import envelope.sending
 from accesspoint.clock import from_microseconds, to_microseconds
-from accesspoint.store.database import Row, Transaction, Value
+from accesspoint.store.database import Row, Transaction
 from accesspoint.store.outcomes import OUR_OWN, record_outcome
 
 _ADVANCE: Final = {"out": envelope.sending.advance, "in": envelope.receiving.advance}
@@ -36,6 +36,10 @@ _COLUMNS: Final = frozenset(
         "payload",
     }
 )
+
+
+_Step: TypeAlias = tuple[str, str | None, str, int, str | None]
+"""One line of history: message, state before, state after, time in microseconds, and note."""
 
 
 class StateMoved(Exception):
@@ -83,7 +87,7 @@ async def insert_message(
         new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
         new.ref_to_message_id, int(new.unasked),
     )  # fmt: skip
-    await _append_history(tx, [new.id, None, new.state, stamp, note])
+    await _append_history(tx, [(new.id, None, new.state, stamp, note)])
 
 
 async def advance(
@@ -117,7 +121,7 @@ async def advance(
     stamp = to_microseconds(at)
     held_by = [message["lease_owner"], message["lease_epoch"]] if fenced else []
     here = _STATE[direction](current)
-    more: list[Value] = []
+    more: list[_Step] = []
     for number, step in enumerate(path):
         there = _ADVANCE[direction](here, _STATE[direction](step))  # type: ignore[operator]
         if number == 0:
@@ -134,7 +138,7 @@ async def advance(
             if appended != 1:
                 raise _moved(message)
         else:
-            more += [message["id"], str(here), str(there), stamp, note]
+            more.append((message["id"], str(here), str(there), stamp, note))
         here = there
     if more:
         await _append_history(tx, more)
@@ -317,12 +321,11 @@ def _not_in(ids: Collection[str], *, first: int) -> str:
     return f" AND id NOT IN ({numbers})" if ids else ""
 
 
-async def _append_history(tx: Transaction, steps: Sequence[Value]) -> None:
-    """Append steps in their order: of each, message, state before, state after, time and note."""
-    lines = ", ".join(
-        f"(${n}, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4})" for n in range(1, len(steps), 5)
-    )
+async def _append_history(tx: Transaction, steps: Sequence[_Step]) -> None:
+    """Append steps in their order, in one statement."""
+    firsts = range(1, 5 * len(steps), 5)
+    lines = ", ".join(f"(${n}, ${n + 1}, ${n + 2}, ${n + 3}, ${n + 4})" for n in firsts)
     await tx.execute(
         f"INSERT INTO history (message, from_state, to_state, at, note) VALUES {lines}",  # noqa: S608 (numbers)
-        *steps,
+        *(value for step in steps for value in step),
     )

@@ -57,21 +57,20 @@ INTEGRITY_CHECK_BYTES: Final = 1 << 30
 """After an unclean stop a database up to this size is checked before it is used."""
 _STATEMENT_CACHE: Final = 256
 
-_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
+_SHARED_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
     # First of all: after a kill whoever reads the file may be taking up its log at this moment.
     ("busy_timeout", str(BUSY_TIMEOUT_MILLISECONDS), BUSY_TIMEOUT_MILLISECONDS),
-    ("journal_mode", "WAL", "wal"),
-    ("synchronous", "FULL", 2),
-    ("foreign_keys", "ON", 1),
     ("trusted_schema", "OFF", 0),
     ("cell_size_check", "ON", 1),
     ("temp_store", "MEMORY", 2),
 )
-_OF_WRITERS: Final = frozenset({"journal_mode", "synchronous", "foreign_keys"})
-READER_PRAGMAS: Final[tuple[tuple[str, str, object], ...]] = (
-    *(pragma for pragma in _PRAGMAS if pragma[0] not in _OF_WRITERS),
-    ("query_only", "ON", 1),
+_WRITER_PRAGMAS: Final = (
+    *_SHARED_PRAGMAS,
+    ("journal_mode", "WAL", "wal"),
+    ("synchronous", "FULL", 2),
+    ("foreign_keys", "ON", 1),
 )
+READER_PRAGMAS: Final = (*_SHARED_PRAGMAS, ("query_only", "ON", 1))
 
 _PARAMETER = re.compile(r"('(?:[^']|'')*')|\$(\d+)")
 
@@ -218,7 +217,7 @@ class SqliteDatabase(Database):
             private_file(path)
             unclean = _size(path.with_name(path.name + "-wal")) > 0
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_NOFOLLOW
-            writer = connect(path, flags, vfs, _PRAGMAS)
+            writer = connect(path, flags, vfs, _WRITER_PRAGMAS)
             try:
                 version = _migrate(writer, migrations)
                 flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW

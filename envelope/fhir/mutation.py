@@ -9,12 +9,19 @@ Spec: medcom-fhir.md 20.
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from envelope.fhir.reading import Format, Resource
+from envelope.fhir.synthetic_parts import resources_of
 from envelope.fhir.writing import serialize
 
 Change = Callable[[Resource], None]
+
+NARRATIVE: Final = {
+    "status": "generated",
+    "div": '<div xmlns="http://www.w3.org/1999/xhtml">TEST</div>',
+}
+"""What a resource that a mutation adds says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,7 @@ class Mutation:
 
 def find(bundle: Resource, kind: str, number: int = 0) -> Resource:
     """Take the nth resource of a type."""
-    found: list[Resource] = [
-        entry["resource"] for entry in bundle["entry"] if entry["resource"]["resourceType"] == kind
-    ]
-    return found[number]
+    return resources_of(bundle, kind)[number]
 
 
 def set_at(node: Any, path: str, value: Any) -> None:

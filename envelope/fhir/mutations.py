@@ -11,6 +11,7 @@ from typing import Final
 
 from envelope.fhir import canonicals
 from envelope.fhir.mutation import (
+    NARRATIVE,
     Change,
     Mutation,
     add,
@@ -28,10 +29,6 @@ from envelope.fhir.mutations_content import CONTENT, UNKNOWN_ID
 from envelope.fhir.reading import Resource
 from envelope.limits import DEFAULT_LIMITS
 
-_TEXT: Final = {
-    "status": "generated",
-    "div": '<div xmlns="http://www.w3.org/1999/xhtml">TEST</div>',
-}
 _HCO: Final = "hco-new"
 _MARKERS: Final = 200 * DEFAULT_LIMITS.elements  # as many as the reader lets a message have
 
@@ -54,7 +51,7 @@ def _other_organization(**identifiers: str) -> Resource:
     return {
         "resourceType": "Organization",
         "id": "6f1c7c0a-2c51-4b3e-8a3b-6f7c1d2e3f40",
-        "text": _TEXT,
+        "text": NARRATIVE,
         "identifier": [
             {"system": systems[name], "value": value} for name, value in identifiers.items()
         ],

@@ -8,6 +8,7 @@ from typing import Final
 
 from envelope.fhir import canonicals
 from envelope.fhir.mutation import (
+    NARRATIVE,
     Change,
     Mutation,
     add,
@@ -28,10 +29,6 @@ _HCO: Final = "hco-new"
 _CC: Final = "cc-new"
 _STAY: Final = "hn-admit-inpatient"
 _STRING: Final = 8  # the Observation whose result is text
-_TEXT: Final = {
-    "status": "generated",
-    "div": '<div xmlns="http://www.w3.org/1999/xhtml">TEST</div>',
-}
 
 
 def _operator(*, coded: bool, named: bool) -> Change:
@@ -175,7 +172,7 @@ _ANSWER: Final = (
         "a patient in an answer",
         "ack-no-patient",
         "ack-ok",
-        more({"resourceType": "Patient", "id": UNKNOWN_ID, "text": _TEXT, "identifier": [{"system": canonicals.CPR, "value": "2512489996"}]}),
+        more({"resourceType": "Patient", "id": UNKNOWN_ID, "text": NARRATIVE, "identifier": [{"system": canonicals.CPR, "value": "2512489996"}]}),
     ),
 )  # fmt: skip
 

@@ -165,9 +165,8 @@ def narrative_present(view: MessageView) -> Iterator[Place]:
 def narrative_attachment(view: MessageView) -> Iterator[Place]:
     """A narrative does not hold the data of an attachment, which would travel twice."""
     for resource in view.resources:
-        if "data:" in (resource.string("text", "div") or "") and _EMBEDDED.search(
-            resource.string("text", "div") or ""
-        ):
+        div = resource.string("text", "div") or ""
+        if "data:" in div and _EMBEDDED.search(div):
             yield f"{resource.path}.text.div", "the narrative holds the data of an attachment"
 
 

@@ -5,7 +5,6 @@ They are what the rules are tried on: each is valid, and each defect of `mutatio
 Spec: medcom-fhir.md 10, 11, 12, 13, 19.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +24,7 @@ from envelope.fhir.synthetic_care_communication import (
     build_care_communication,
 )
 from envelope.fhir.synthetic_hospital_notification import build_hospital_notification
-from envelope.fhir.synthetic_parts import SampleFacts
+from envelope.fhir.synthetic_parts import Ids, SampleFacts
 
 _MUNICIPALITY: Final = Organization("5790000123117", "1144561000016002", "Akutteam Testkommune")
 _PRACTICE: Final = Organization("5790000127092", "52581000016005", "Lægerne i Testby")
@@ -55,8 +54,7 @@ class Setting:
 
     def id(self, name: str) -> str:
         """Make the id of this name, a UUID of version 8."""
-        text = hashlib.sha256(f"{self.seed}{name}".encode()).hexdigest()
-        return f"{text[:8]}-{text[8:12]}-8{text[13:16]}-8{text[17:20]}-{text[20:32]}"
+        return Ids(self.seed)(name)
 
     def facts(self, name: str, minutes: int = 0, *, answers: bool = False) -> SampleFacts:
         """Make the facts of one message, from the receiver where it `answers`."""

@@ -20,6 +20,7 @@ from envelope.fhir.synthetic_parts import (
     practitioner,
     resource,
     role,
+    step,
 )
 
 __all__ = ["TEST_CPR", "SampleFacts", "build_home_care_observation"]
@@ -122,15 +123,7 @@ def build_home_care_observation(
                 name=facts.sender.name,
                 identifiers=((canonicals.PRODUCENT_ID, _PRODUCENT),),
             ),
-            building.provenance(
-                provenance_id=ids("provenance"),
-                target_id=facts.message_id,
-                activity=activity,
-                agent_id=ids("sender"),
-                at=facts.at,
-                revision_of=None if withdrawn else previous,
-                removal_of=previous if withdrawn else None,
-            ),
+            step(facts, ids, activity, previous, withdrawn=withdrawn),
             *steps,
             *observations,
             *media,

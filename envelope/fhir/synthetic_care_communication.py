@@ -25,6 +25,7 @@ from envelope.fhir.synthetic_parts import (
     resource,
     resources_of,
     role,
+    step,
 )
 
 _VERSION: Final = "5.0"
@@ -203,14 +204,7 @@ def _step(
     added: list[dict[str, Any]],
 ) -> Resource:
     """Make the Provenance of this message: it names each payload that is new."""
-    made = building.provenance(
-        provenance_id=ids("provenance"),
-        target_id=facts.message_id,
-        activity=activity,
-        agent_id=ids("sender"),
-        at=facts.at,
-        revision_of=previous,
-    )
+    made = step(facts, ids, activity, previous)
     made["meta"]["profile"] = [canonicals.CC_PROVENANCE]
     identifiers = [
         extension["valueIdentifier"]["value"]

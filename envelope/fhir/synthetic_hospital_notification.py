@@ -19,6 +19,7 @@ from envelope.fhir.synthetic_parts import (
     organizations,
     patient,
     resource,
+    step,
 )
 
 _STAYED: Final = timedelta(hours=2)
@@ -67,15 +68,7 @@ def build_hospital_notification(
             patient(facts, ids, deceased=death or None),
             _encounter(facts, ids, kind, "finished" if death else status, activity),
             *organizations(facts, ids),
-            building.provenance(
-                provenance_id=ids("provenance"),
-                target_id=facts.message_id,
-                activity=activity,
-                agent_id=ids("sender"),
-                at=facts.at,
-                revision_of=None if withdrawn else previous,
-                removal_of=previous if withdrawn else None,
-            ),
+            step(facts, ids, activity, previous, withdrawn=withdrawn),
             *steps,
         ],
     )

@@ -168,6 +168,21 @@ def message_header(
     )
 
 
+def step(
+    facts: SampleFacts, ids: Ids, activity: str, previous: str | None, *, withdrawn: bool = False
+) -> Resource:
+    """Make the Provenance of this message, which follows that with the header `previous`, or withdraws it."""
+    return building.provenance(
+        provenance_id=ids("provenance"),
+        target_id=facts.message_id,
+        activity=activity,
+        agent_id=ids("sender"),
+        at=facts.at,
+        revision_of=None if withdrawn else previous,
+        removal_of=previous if withdrawn else None,
+    )
+
+
 def resources_of(bundle: Resource, *kinds: str) -> list[Resource]:
     """List the resources of these types in a bundle made here."""
     found: list[Any] = [entry["resource"] for entry in bundle["entry"]]

@@ -193,7 +193,7 @@ async def test_a_worker_that_ends_with_an_error_ends_the_node(
         raise RecursionError
 
     waiting = asyncio.create_task(point.wait())
-    await point._watch(fail)
+    await point.workers.watch(fail)
     with pytest.raises(RecursionError):
         async with asyncio.timeout(5):
             await waiting

@@ -64,14 +64,15 @@ class Counter:
         self._fails_at = fails_at
         self._for_good = for_good
         self.code = code
-        self._report = report
+        self._report = os.open(report, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def fails(self) -> bool:
         """Count one operation; whether it is to fail."""
         if not self.counting:
             return False
         self.number += 1
-        self._report.write_text(str(self.number))
+        # In one write, for it is read at any moment.
+        os.pwrite(self._report, str(self.number).encode(), 0)
         return self.number == self._fails_at or (self._for_good and self.number > self._fails_at)
 
 

@@ -67,10 +67,10 @@ def no_fsync() -> Iterator[None]:
     """Files and database are written and never synchronised."""
     pragmas = tuple(
         ("synchronous", "OFF", 0) if name == "synchronous" else (name, value, expected)
-        for name, value, expected in accesspoint.store.sqlite._PRAGMAS
+        for name, value, expected in accesspoint.store.sqlite._WRITER_PRAGMAS
     )
     with (
-        patch.object(accesspoint.store.sqlite, "_PRAGMAS", pragmas),
+        patch.object(accesspoint.store.sqlite, "_WRITER_PRAGMAS", pragmas),
         patch.object(Disk, "fsync", lambda *_: None),
     ):
         yield

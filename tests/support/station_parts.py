@@ -26,17 +26,20 @@ from accesspoint.stations.reporting import Act, Reporter
 from accesspoint.stations.sbd_file import stored, write_sbd
 from accesspoint.store.database import Database, Row, Transaction, sqlite_url
 from accesspoint.store.payloads import PayloadStore
+from envelope.acknowledgement import ReceiptException, build_acknowledgement
 from envelope.ehmi import envelope_for_message
 from envelope.sbdh import StandardBusinessDocumentHeader
 
 AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 SENDER, RECEIVER = MUNICIPALITY.address, CLINIC.address
+THIRD = Address("5790000000036", "900000000000032", "Tredjepart")
 DEVICES = {"EUA": "eua-1", "MSH": "msh-1", "AP": "ap-1", "AP-MSH": "ap-1"}
 MESSAGE = "0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001"
 BUNDLE = "0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d002"
 ENVELOPE = "0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d003"
 
 T = TypeVar("T")
+Change = Callable[[StandardBusinessDocumentHeader], StandardBusinessDocumentHeader]
 
 
 @dataclass
@@ -201,9 +204,7 @@ def envelope(
     message: str = MESSAGE,
     envelope_id: str = ENVELOPE,
     *,
-    change: Callable[[StandardBusinessDocumentHeader], StandardBusinessDocumentHeader] = (
-        lambda header: header
-    ),
+    change: Change = lambda header: header,
     content: bytes | None = None,
     sender: Address = SENDER,
     receiver: Address = RECEIVER,
@@ -214,6 +215,26 @@ def envelope(
     return Envelope(message, write_sbd(parts.payloads, header, body))
 
 
+def acknowledge(
+    parts: Parts,
+    original: StandardBusinessDocumentHeader,
+    exception: ReceiptException | None = None,
+    *,
+    message_identifier: str | None = None,
+    change: Change = lambda header: header,
+) -> Envelope:
+    """An acknowledgement of what we sent, as the receiver's handler makes it."""
+    identifier = message_identifier or parts.ids.uuid()
+    header, signal = build_acknowledgement(
+        original,
+        instance_identifier=parts.ids.uuid(),
+        message_identifier=identifier,
+        created_at=parts.clock.now(),
+        exception=exception,
+    )
+    return Envelope(identifier, write_sbd(parts.payloads, change(header), signal))
+
+
 __all__ = [
     "AT",
     "BUNDLE",
@@ -222,8 +243,11 @@ __all__ = [
     "MESSAGE",
     "RECEIVER",
     "SENDER",
+    "THIRD",
+    "Change",
     "Neighbour",
     "Parts",
+    "acknowledge",
     "document",
     "envelope",
     "header_for",

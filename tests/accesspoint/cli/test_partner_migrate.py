@@ -13,12 +13,13 @@ from as4_stage import Partner, Pki, Stage
 
 from accesspoint.clock import ManualClock, SystemClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
-from accesspoint.discovery.static import PARTICIPANT_PREFIX, StaticDirectory, StaticPartner
+from accesspoint.discovery.static import StaticDirectory, StaticPartner
 from accesspoint.identity import Identity
 from accesspoint.ids import SystemIds
 from accesspoint.rehearsal import Rehearsal, Step
 from envelope.names import TRANSPORT_AS4_V2
 from envelope.pmode import DOMIBUS_LIKE, Generation
+from envelope.sbdh_values import PARTICIPANT_PREFIX
 from keys.certificate import der
 from keys.store import KeyStore
 

@@ -116,7 +116,7 @@ async def test_the_relay_is_woken_after_the_commit_and_not_before(
     database: Database, clock: ManualClock, event_of: Make
 ) -> None:
     bells = Bells()
-    outbox = Outbox(database, clock=clock, glns=["5790009990010"], woken=bells.event(Bell.OUTBOX))
+    outbox = Outbox(database, clock=clock, glns=["5790009990010"], woken=bells.listen(Bell.OUTBOX))
     woken_early: list[bool] = []
 
     async def work(tx: Transaction) -> None:

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from station_parts import Parts
+from application_edge import Application
+from station_parts import RECEIVER, SENDER, Parts
 
 
 @pytest.fixture
@@ -19,3 +20,13 @@ async def apart(tmp_path: Path) -> AsyncIterator[Parts]:
     """The parts of a station that stands apart."""
     async with Parts.open(tmp_path / "apart", together=False, seed=2) as opened:
         yield opened
+
+
+@pytest.fixture
+def sender(parts: Parts) -> Application:
+    return Application(parts, SENDER)
+
+
+@pytest.fixture
+def receiver(parts: Parts) -> Application:
+    return Application(parts, RECEIVER)

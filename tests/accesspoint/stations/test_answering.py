@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
+from application_edge import Application
 from as4_wire import medcom_message
-from station_parts import BUNDLE, MESSAGE, RECEIVER, SENDER, Neighbour, Parts, document
+from station_parts import BUNDLE, MESSAGE, RECEIVER, SENDER, THIRD, Parts, document
 
 from accesspoint.stations.answering import (
     DETAILS,
@@ -14,8 +15,6 @@ from accesspoint.stations.answering import (
     findings_to_json,
     is_answered_so,
 )
-from accesspoint.stations.document import Address, Document
-from accesspoint.stations.end_user_application import EndUserApplication
 from envelope import fhir
 from envelope.fhir.acknowledgement import ISSUES
 
@@ -107,21 +106,16 @@ def test_what_was_told_is_kept_as_it_was() -> None:
 async def test_of_two_organisations_that_got_one_message_each_answers_for_itself(
     parts: Parts,
 ) -> None:
-    third = Address("5790000000036", "900000000000032", "Tredjepart")
-    served = {one.gln: one for one in (RECEIVER, third)}
-    station = EndUserApplication(
-        database=parts.database, payloads=parts.payloads, reporter=parts.reporter, clock=parts.clock,
-        ids=parts.ids, organisation=RECEIVER, served=served, known=served, readdress=False, acknowledge=False,
-        on_demand=True,
-    )  # fmt: skip
-    down: Neighbour[Document] = Neighbour()
-    station.down = down
-    for one in (RECEIVER, third):
-        await parts.run(await station.take_document(document(parts, receiver=one)))
+    served = {one.gln: one for one in (RECEIVER, THIRD)}
+    application = Application(
+        parts, RECEIVER, served=served, known=served, acknowledge=False, on_demand=True
+    )
+    for one in (RECEIVER, THIRD):
+        await application.receive(document(parts, receiver=one))
 
-    with pytest.raises(NotAnswerable, match=f"{SENDER.gln} to receiver {third.gln}"):
-        await station.answer(MESSAGE, Verdict("ok"), sender=SENDER.gln)
-    commit = await station.answer(MESSAGE, Verdict("ok"), receiver=third.gln)
+    with pytest.raises(NotAnswerable, match=f"{SENDER.gln} to receiver {THIRD.gln}"):
+        await application.station.answer(MESSAGE, Verdict("ok"), sender=SENDER.gln)
+    commit = await application.station.answer(MESSAGE, Verdict("ok"), receiver=THIRD.gln)
     assert commit is not None
     await parts.run(commit)
 
@@ -130,6 +124,6 @@ async def test_of_two_organisations_that_got_one_message_each_answers_for_itself
     )
     assert {row["receiver"]: row["acknowledgement"] for row in rows} == {
         RECEIVER.gln: "awaited",
-        third.gln: "ok",
+        THIRD.gln: "ok",
     }
-    assert [answer.sender.gln for answer in down.taken] == [third.gln]
+    assert [answer.sender.gln for answer in application.down.taken] == [THIRD.gln]

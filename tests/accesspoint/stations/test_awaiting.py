@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from station_parts import AT, MESSAGE, Neighbour, Parts, document
+from station_parts import AT, MESSAGE, Neighbour, Parts, acknowledge, document
 
 from accesspoint.clock import to_microseconds
 from accesspoint.stations.awaiting import AcknowledgementWatch, AnswerWatch, Patience
 from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.document import Document, Envelope
 from accesspoint.stations.message_service_handler import MessageServiceHandler
-from accesspoint.stations.sbd_file import open_sbd, write_sbd
+from accesspoint.stations.sbd_file import open_sbd
 from accesspoint.store.database import Row
-from envelope.acknowledgement import ReceiptException, build_acknowledgement
+from envelope.acknowledgement import ReceiptException
 from envelope.ehmi import check_envelope
 from envelope.sbdh import ScopeType, StandardBusinessDocumentHeader
 
@@ -81,15 +81,8 @@ class Waiting:
         self, header: StandardBusinessDocumentHeader, exception: ReceiptException | None = None
     ) -> None:
         """Let the receiver's acknowledgement of one envelope come in."""
-        answer, signal = build_acknowledgement(
-            header,
-            instance_identifier=self.parts.ids.uuid(),
-            message_identifier=ANSWER,
-            created_at=self.parts.clock.now(),
-            exception=exception,
-        )
-        stored = write_sbd(self.parts.payloads, answer, signal)
-        await self.parts.run(await self.handler.take_envelope(Envelope(ANSWER, stored)))
+        answer = acknowledge(self.parts, header, exception, message_identifier=ANSWER)
+        await self.parts.run(await self.handler.take_envelope(answer))
 
     async def journal(self) -> list[tuple[str, str | None]]:
         return [(event, problem) for _, event, problem in await self.parts.journal()]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 from aiohttp import web
+from application_edge import Application, answer_in
 from as4_wire import medcom_message
 from pydantic import ValidationError
 from station_parts import BUNDLE, MESSAGE, RECEIVER, SENDER, Parts, document
@@ -20,8 +21,6 @@ from accesspoint.stations.judging import Judge, code_for
 from envelope import fhir
 from envelope.fhir.mutations import MUTATIONS
 from envelope.fhir.samples import build_samples
-
-from .test_end_user_application import Application, answer_in
 
 CPR = "2512489996"
 ISSUE = {

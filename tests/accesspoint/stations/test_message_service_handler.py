@@ -1,6 +1,5 @@
 """The message service handler: wrapping, opening, the duplicate table, acknowledging and correlating."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,8 +13,11 @@ from station_parts import (
     MESSAGE,
     RECEIVER,
     SENDER,
+    THIRD,
+    Change,
     Neighbour,
     Parts,
+    acknowledge,
     document,
     envelope,
     header_for,
@@ -23,7 +25,7 @@ from station_parts import (
 
 from accesspoint.clock import to_microseconds
 from accesspoint.stations import Bell
-from accesspoint.stations.document import Address, Document, Envelope
+from accesspoint.stations.document import Document, Envelope
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.reporting import Act
 from accesspoint.stations.sbd_file import open_sbd, write_sbd
@@ -41,8 +43,6 @@ from envelope.sbdh import ScopeType, StandardBusinessDocumentHeader
 
 OTHER_MESSAGE = "1c6d8a40-6f1e-4a2c-9c55-7f10c1a9d001"
 OTHER_ENVELOPE = "1c6d8a40-6f1e-4a2c-9c55-7f10c1a9d003"
-THIRD = Address("5790000000036", "900000000000032", "Tredjepart")
-Change = Callable[[StandardBusinessDocumentHeader], StandardBusinessDocumentHeader]
 
 
 class Handler:
@@ -423,24 +423,6 @@ async def test_an_envelope_that_cannot_be_read_is_refused_and_leaves_nothing(
 
 
 # Correlation
-
-
-def acknowledge(
-    parts: Parts,
-    original: StandardBusinessDocumentHeader,
-    *,
-    change: Change = lambda header: header,
-    exception: ReceiptException | None = None,
-) -> Envelope:
-    """An acknowledgement of what we sent, as the receiver's handler makes it."""
-    header, signal = build_acknowledgement(
-        original,
-        instance_identifier=parts.ids.uuid(),
-        message_identifier=parts.ids.uuid(),
-        created_at=parts.clock.now(),
-        exception=exception,
-    )
-    return Envelope("a", write_sbd(parts.payloads, change(header), signal))
 
 
 async def settled(parts: Parts) -> tuple[str, bool]:

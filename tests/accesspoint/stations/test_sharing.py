@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from sample_messages import home_care_observation
-from station_parts import RECEIVER, SENDER, Neighbour, Parts
+from station_parts import RECEIVER, SENDER, Neighbour, Parts, acknowledge
 
 from accesspoint.config import Retention
 from accesspoint.stations.document import Address, Document, Envelope
@@ -17,13 +17,13 @@ from accesspoint.stations.link import Handover, insert_handover
 from accesspoint.stations.message_service_handler import MessageServiceHandler
 from accesspoint.stations.relay import NeverTaken
 from accesspoint.stations.reporting import Act
-from accesspoint.stations.sbd_file import header_from_bytes, open_sbd, write_sbd
+from accesspoint.stations.sbd_file import header_from_bytes, open_sbd
 from accesspoint.stations.settling import handover_of
 from accesspoint.stations.sharing import Sharing
 from accesspoint.store.lanes import NEVER
 from accesspoint.store.retention import RetentionKeeper
 from envelope import fhir
-from envelope.acknowledgement import ReceiptException, build_acknowledgement
+from envelope.acknowledgement import ReceiptException
 from envelope.ehmi import check_envelope
 from envelope.fhir.document_reference import read_document_reference
 from envelope.sbdh import StandardBusinessDocumentHeader
@@ -57,15 +57,8 @@ class Sender:
     async def acknowledge(
         self, header: StandardBusinessDocumentHeader, exception: ReceiptException | None = None
     ) -> None:
-        answer, signal = build_acknowledgement(
-            header,
-            instance_identifier=self.parts.ids.uuid(),
-            message_identifier=self.parts.ids.uuid(),
-            created_at=self.parts.clock.now(),
-            exception=exception,
-        )
-        sbd = write_sbd(self.parts.payloads, answer, signal)
-        await self.parts.run(await self.station.take_envelope(Envelope("a", sbd, answer)))
+        answer = acknowledge(self.parts, header, exception)
+        await self.parts.run(await self.station.take_envelope(answer))
 
     async def make_copy(self) -> None:
         row = await self.parts.one("SELECT * FROM handovers WHERE target = 'sharing'")

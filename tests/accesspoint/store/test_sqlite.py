@@ -1,6 +1,7 @@
 import asyncio
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -309,6 +310,21 @@ async def test_a_foreign_writer_makes_us_wait_but_not_fail(database: Database, u
     foreign.execute("ROLLBACK")
     foreign.close()
     assert await database.run(parcel("a")) == "a"
+
+
+async def test_opening_waits_for_whoever_has_the_file_for_a_moment(
+    url: str, migrations: Migrations
+) -> None:
+    """As one who reads has it alone while he takes up the log that a killed process left."""
+    await (await Database.open(url, migrations=migrations())).close()
+    other = apsw.Connection(str(sqlite_path(url)))
+    other.execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN IMMEDIATE; COMMIT").fetchall()
+    leaving = threading.Timer(0.2, other.close)
+    leaving.start()
+    database = await Database.open(url, migrations=migrations())
+    leaving.join()
+    assert await database.run(parcel("a")) == "a"
+    await database.close()
 
 
 async def test_close_leaves_the_log_to_whoever_still_reads(
