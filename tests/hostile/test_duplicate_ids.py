@@ -19,6 +19,7 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.attack("XSW-14")
 @pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("signed", ["Messaging", "Body"])

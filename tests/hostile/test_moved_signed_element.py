@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import Tree
+from attack_rows import row
 from lxml import etree
 
 from envelope import names
@@ -121,21 +122,21 @@ def second_user_message_apart(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("attack", "verdict"),
     [
-        (body_in_header, COVERAGE),
-        (header_in_wrapper, COVERAGE),
-        (header_in_first_wrapper, COVERAGE),
-        (same_id_before, DUPLICATE_ID),
-        (same_id_after, DUPLICATE_ID),
-        (original_inside_forged, HEADER_SCHEMA),
-        (original_in_object, SCHEMA),
-        (original_in_key_info, SCHEMA),
-        (original_in_security, SCHEMA),
-        (original_in_body, COVERAGE),
-        (two_messaging_headers, CARDINALITY),
-        (two_security_headers, Verdict("G5", "sec.cardinality", "EBMS:0101")),
-        (signature_in_other_security, Verdict("G5", "sec.cardinality", "EBMS:0101")),
-        (second_user_message, CARDINALITY),
-        (second_user_message_apart, CARDINALITY),
+        row("XSW-01", body_in_header, COVERAGE),
+        row("XSW-02", header_in_wrapper, COVERAGE),
+        row("XSW-02", header_in_first_wrapper, COVERAGE),
+        row("XSW-03", same_id_before, DUPLICATE_ID),
+        row("XSW-04", same_id_after, DUPLICATE_ID),
+        row("XSW-05", original_inside_forged, HEADER_SCHEMA),
+        row("XSW-06", original_in_object, SCHEMA),
+        row("XSW-06", original_in_key_info, SCHEMA),
+        row("XSW-07", original_in_security, SCHEMA),
+        row("XSW-08", original_in_body, COVERAGE),
+        row("XSW-09", two_messaging_headers, CARDINALITY),
+        row("XSW-10", two_security_headers, Verdict("G5", "sec.cardinality", "EBMS:0101")),
+        row("XSW-10", signature_in_other_security, Verdict("G5", "sec.cardinality", "EBMS:0101")),
+        row("XSW-16", second_user_message, CARDINALITY),
+        row("XSW-16", second_user_message_apart, CARDINALITY),
     ],
 )
 async def test_wrapped(arena: Arena, attack: Callable[[Tree], None], verdict: Verdict) -> None:
@@ -143,6 +144,7 @@ async def test_wrapped(arena: Arena, attack: Callable[[Tree], None], verdict: Ve
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("XSW-11")
 @pytest.mark.parametrize("first", [True, False], ids=["broken first", "broken last"])
 async def test_two_signatures(arena: Arena, first: bool) -> None:
     """One of the two verifies; which of them counts must not be a matter of order."""
@@ -158,6 +160,7 @@ async def test_two_signatures(arena: Arena, first: bool) -> None:
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("XSW-13")
 @pytest.mark.parametrize(
     "namespace",
     [names.EB + "/", names.EB.rstrip("/"), names.EB.replace("http:", "https:"), names.EB.upper()],
@@ -174,6 +177,7 @@ async def test_look_alike_namespace(arena: Arena, namespace: str) -> None:
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("XSW-23")
 @pytest.mark.parametrize("place", ["Body", "wrapper", "Security"])
 async def test_encrypted_data_that_would_become_header(arena: Arena, place: str) -> None:
     """Decrypted plain text must never appear where a later gate reads."""

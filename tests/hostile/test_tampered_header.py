@@ -119,6 +119,7 @@ async def test_junk_in_base64(arena: Arena, junk: str) -> None:
     await arena.refuses(attack, Verdict("G5", "sig.schema", "EBMS:0101"), twin=wire)
 
 
+@pytest.mark.attack("XSW-22")
 async def test_header_without_canonical_form(arena: Arena) -> None:
     """A relative namespace has no canonical form: that is a refusal, never an empty digest."""
     wire = arena.author.compose()

@@ -115,6 +115,7 @@ async def test_reference_elsewhere(arena: Arena, uri: str) -> None:
     await arena.refuses(attack, REFERENCE, twin=wire)
 
 
+@pytest.mark.attack("XSW-20")
 async def test_manifest_reference(arena: Arena) -> None:
     wire = arena.author.compose()
     attack = wire.with_tree(lambda tree: references(tree)[0].set("Type", names.DS + "Manifest"))
@@ -142,6 +143,7 @@ async def test_too_many_references(arena: Arena) -> None:
     await arena.refuses(wire.with_tree(attack), Verdict("G5", "sig.limits", "EBMS:0101"), twin=wire)
 
 
+@pytest.mark.attack("XSW-17")
 @pytest.mark.parametrize("doubled", ["SignedInfo", "SignatureValue", "DigestValue"])
 async def test_doubled_element_of_the_signature(arena: Arena, doubled: str) -> None:
     def attack(tree: Tree) -> None:

@@ -56,6 +56,24 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """One refusal that held all nine things, with what it cost."""
+
+    gate: str
+    reason: str
+    answer: str
+    cpu_ms: float
+    memory_kib: int
+
+
+refused: list[Refused] = []
+"""What was refused as expected, for whoever gathers it (`tests/hostile/claims.py`), who also empties it."""
+
+accepted: list[str] = []
+"""The ids of messages that were welcome, likewise."""
+
+
+@dataclass(frozen=True)
 class _Before:
     counts: dict[str, int]
     files: set[str]
@@ -108,7 +126,10 @@ class Arena:
         assert spent.seconds <= CPU_SECONDS, (
             f"refusing took {spent.seconds * 1000:.0f} ms of processor time"
         )
-        assert after.memory - before.memory <= MEMORY_KIB, "refusing took too much memory"
+        memory = after.memory - before.memory
+        assert memory <= MEMORY_KIB, "refusing took too much memory"
+        said = verdict.code or f"HTTP {verdict.status}"
+        refused.append(Refused(verdict.gate, verdict.reason, said, spent.seconds * 1000, memory))
         await self.accepts(twin)
         return answer
 
@@ -122,6 +143,7 @@ class Arena:
         assert (await self.node.message(wire.message_id))["state"] == "DELIVERED"
         if wire.message_identifier:
             assert f"{wire.message_identifier}.json" in self.node.delivered()
+        accepted.append(wire.message_id)
         return answer
 
     async def _look(self) -> _Before:

@@ -106,11 +106,11 @@ class Collector:
             return
         said = json.loads(properties[CELL])
         cell = Cell(**{**said, "direction": Direction(said["direction"])})
-        outcome, reason = _judge(report)
+        outcome, reason = judge(report)
         self.cells.setdefault(cell, Verdict()).take(report.nodeid, outcome, reason)
 
 
-def _judge(report: pytest.TestReport) -> tuple[Outcome, str]:
+def judge(report: pytest.TestReport) -> tuple[Outcome, str]:
     """A test that is known to fail fills a red cell, though its run is green: the peers do not agree."""
     if hasattr(report, "wasxfail"):
         outcome = Outcome.HELD if report.passed else Outcome.FAILED
