@@ -1,14 +1,16 @@
-"""A throw-away authority for the whole run, and the central services of the status component on loopback."""
+"""A throw-away authority and a PostgreSQL server for the whole run, and the central services of the status component."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from ssl import SSLContext
 
 import aiohttp
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from postgresql_server import PostgresqlServer, running
 
 from accesspoint.clock import SystemClock
 from accesspoint.ids import SystemIds
@@ -144,3 +146,19 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def rsa_keys() -> list[RSAPrivateKey]:
     """Some RSA keys for whoever needs one that is not checked for being fresh: they take long to make."""
     return new_rsa_keys(4)
+
+
+_DATABASES = count(1)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgresqlServer]:
+    """A real PostgreSQL server of our own on a Unix socket, started once."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgresqlServer) -> str:
+    """The URL of a new, empty database."""
+    return postgresql_server.create(f"accesspoint_{next(_DATABASES)}")

@@ -19,7 +19,8 @@ from scenarios import SCENARIOS
 
 from accesspoint.failpoints import Fault
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = pytest.mark.slow
+walked = pytest.mark.asyncio(loop_scope="module")
 ROOT = Path(__file__).parents[2]
 
 CAUGHT = {
@@ -30,6 +31,7 @@ CAUGHT = {
 }
 
 
+@walked
 @pytest.mark.parametrize("fault", CAUGHT)
 async def test_a_planted_fault_is_caught(sqlite, fault):
     point, words = CAUGHT[fault]
@@ -45,6 +47,7 @@ async def test_a_planted_fault_is_caught(sqlite, fault):
     assert words in result.broken
 
 
+@walked
 async def test_the_same_points_hold_when_nothing_is_planted(sqlite):
     for point in sorted({point for point, _ in CAUGHT.values()}):
         assert (await sqlite.run(point, Fault.KILL)).broken is None

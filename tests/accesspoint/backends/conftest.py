@@ -1,12 +1,11 @@
 """What waits for a backend: messages and outcomes, owed in the tables of one node."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from postgresql_server import PostgresqlServer, running
 from station_parts import SENDER, Parts, document
 
 from accesspoint.backends.pull import PullDesk
@@ -89,15 +88,8 @@ async def owed(tmp_path: Path) -> AsyncIterator[Owed]:
         yield Owed(parts)
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    with running() as server:
-        yield server
-
-
 @pytest.fixture
-async def shared(tmp_path: Path, postgresql_server: PostgresqlServer) -> AsyncIterator[Owed]:
+async def shared(tmp_path: Path, postgresql_url: str) -> AsyncIterator[Owed]:
     """The same on a real PostgreSQL server."""
-    url = postgresql_server.create("backends")
-    async with Parts.open(tmp_path / "shared", url=url) as parts:
+    async with Parts.open(tmp_path / "shared", url=postgresql_url) as parts:
         yield Owed(parts)

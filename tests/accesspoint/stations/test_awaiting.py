@@ -1,8 +1,10 @@
 """Waiting for SBDH acknowledgements: the alert, sending again by itself, and answers that come late."""
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +99,14 @@ class Waiting:
         return await self.parts.rows(
             "SELECT * FROM envelopes WHERE direction = 'out' ORDER BY created_at"
         )
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def parts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Parts]:
+    """The parts of a node, over each of the two databases."""
+    url = request.getfixturevalue("postgresql_url") if request.param == "postgresql" else None
+    async with Parts.open(tmp_path / "node", url=url) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
-from collections.abc import AsyncIterator, Callable, Iterator
-from itertools import count
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from postgresql_server import PostgresqlServer, running
 
 from accesspoint.store.database import Database, sqlite_url
 
@@ -47,22 +45,6 @@ async def database(url: str, migrations: Migrations) -> AsyncIterator[Database]:
     database = await Database.open(url, migrations=migrations())
     yield database
     await database.close()
-
-
-_DATABASES = count(1)
-
-
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[PostgresqlServer]:
-    """A real PostgreSQL server of our own on a Unix socket, started once."""
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def postgresql_url(postgresql_server: PostgresqlServer) -> str:
-    """The URL of a new, empty database."""
-    return postgresql_server.create(f"accesspoint_{next(_DATABASES)}")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
