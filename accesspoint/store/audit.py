@@ -1,84 +1,244 @@
-"""The `audit` table: who did what to what, when and why, each row chained to the one before it by a digest.
+"""The audit log: who looked at what and who did what, in lines that nobody can take out unseen.
 
-A row is written in the commit of the act that it tells of, or, for what was only looked at, before it is shown: what
-was not recorded did not happen. It names persons and systems that act, and may name the person that was searched
-for; it never holds what they saw. Taking out or changing a row breaks the chain for `verify_audit`; the last rows
-can only be missed by comparing with the digest of an earlier export.
+A line is committed in the transaction of what it tells of, so neither is there without the other. It says when,
+who, what was done, to which object, which person was looked for, and why; never what was seen. A person is a
+digest under a key from outside the database: with the ten digits of a patient number and the key the lines about
+one person are found, and without the key nobody finds out whom a line is about.
 
-Spec: hostile LOG-07, LOG-08, ADM-09, ADM-10.
+Each line holds the digest of the line before it, over all its fields: a line that was changed, moved, or taken
+out breaks the chain behind it. `audit_head` knows the last line, so that the end cannot be cut off, and the tables
+themselves refuse an UPDATE, and a DELETE of what is not over. Whoever can rewrite the whole database can also
+compute the chain anew; against that an export kept elsewhere is compared with it.
+
+Lines are over after six months. They go oldest first, and a line says so before: up to which number, and the
+digest of the last of them, which the first line that is left must name as the one before it.
+
+Spec: decisions, row Retention; hostile LOG-07 and LOG-08.
 """
 
 import hashlib
+import hmac
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Self
 
-from accesspoint.clock import to_microseconds
-from accesspoint.store.database import Dialect, Row, Transaction
+from accesspoint.clock import from_microseconds, to_microseconds
+from accesspoint.log import scrub
+from accesspoint.store.database import Row, StorageError, Transaction
 
 FIRST: Final = "0" * 64
-"""What the first row of all says is the digest before it."""
-LONGEST_REASON: Final = 500
-_LOCK: Final = 0x61756469
-"""One writer of the chain at a time, on all nodes of a PostgreSQL database."""
-_COLUMNS: Final = ("at", "actor", "action", "object", "person", "reason", "previous")
+"""What the first line of all says is the digest before it."""
+EXPIRED: Final = "audit.expired"
+"""The action of a line that says which lines were over."""
+BATCH: Final = 500
+_PERSON: Final = re.compile(r"[0-9a-f]{64}")
+_NUMBER: Final = re.compile(r"[0-9]{6}[- ]?[0-9A-Z]{4}")
+
+_NEXT: Final = "UPDATE audit_head SET seq = seq + 1 WHERE one = 1 RETURNING seq, digest"
+_INSERT: Final = """
+INSERT INTO audit (seq, at, actor, action, object, person, reason, detail, previous, digest)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+"""
 
 
-class AuditBroken(Exception):
-    """The chain does not hold; `seq` is the first row that does not follow from the one before it."""
+class AuditBroken(StorageError):
+    """The audit log is not what was written; the text says where."""
 
-    def __init__(self, seq: int) -> None:
-        super().__init__(f"the audit trail is broken at row {seq}")
-        self.seq = seq
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line as it is exported; `at` has microseconds and an offset, `person` and both digests are hex."""
+
+    seq: int
+    at: str
+    actor: str
+    action: str
+    object: str
+    person: str | None
+    reason: str | None
+    detail: str | None
+    previous: str
+    digest: str
+
+    @classmethod
+    def from_row(cls, row: Row) -> Self:
+        """The line that a row holds."""
+        at = from_microseconds(row["at"]).isoformat(timespec="microseconds")
+        return cls(**{**row, "at": at})
+
+    def computed(self) -> str:
+        """The digest that the fields give: SHA-256 of all but it as a JSON array in their order, without spaces."""
+        fields = [
+            self.seq, self.at, self.actor, self.action, self.object, self.person, self.reason, self.detail,
+            self.previous,
+        ]  # fmt: skip
+        text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a whole chain told: its first and last number (0 and 0 for an empty one) and the digest of the last."""
+
+    first: int
+    last: int
+    digest: str
 
 
 async def record_audit(
-    tx: Transaction, *, actor: str, action: str, object: str, at: datetime, reason: str | None = None,  # noqa: A002
+    tx: Transaction,
+    *,
+    at: datetime,
+    actor: str,
+    action: str,
+    object: str,  # noqa: A002 (the word of the agreement)
     person: str | None = None,
-) -> None:  # fmt: skip
-    """Write one row at the end of the trail; `person` is the patient number that was searched for, if one was."""
-    if tx.dialect is Dialect.POSTGRESQL:
-        await tx.fetch("SELECT pg_advisory_xact_lock($1)", _LOCK)
-    last = await tx.fetch_one("SELECT digest FROM audit ORDER BY seq DESC LIMIT 1")
-    row: Row = {
-        "at": to_microseconds(at),
-        "actor": actor,
-        "action": action,
-        "object": object,
-        "person": person,
-        "reason": reason,
-        "previous": FIRST if last is None else last["digest"],
-    }
-    await tx.execute(
-        "INSERT INTO audit (at, actor, action, object, person, reason, previous, digest)"
-        " VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
-        *(row[name] for name in _COLUMNS), digest_of(row),
+    reason: str | None = None,
+    detail: str | None = None,
+) -> int:
+    """Write one line in this transaction; return its number.
+
+    `actor` is the identity that was proved (`subject@issuer`, a certificate's name, or `system`), `action` a
+    fixed dotted word of ours such as `payload.viewed`, `object` an id of ours such as a message's, `person` what
+    `person_digest` returned. Texts are scrubbed: a patient number typed as a reason is not kept.
+
+    Raises: ValueError when `person` is no digest.
+    """
+    if person is not None and not _PERSON.fullmatch(person):
+        raise ValueError("a person is written down by digest only")
+    head = await tx.fetch_one(_NEXT)
+    if head is None:
+        raise AuditBroken("the audit log has lost its head")
+    line = Line(
+        seq=head["seq"],
+        at=from_microseconds(to_microseconds(at)).isoformat(timespec="microseconds"),
+        actor=scrub(actor), action=action, object=scrub(object), person=person,
+        reason=None if reason is None else scrub(reason), detail=detail, previous=head["digest"], digest="",
     )  # fmt: skip
+    digest = line.computed()
+    await tx.execute(
+        _INSERT, line.seq, to_microseconds(at), line.actor, line.action, line.object, line.person,
+        line.reason, line.detail, line.previous, digest,
+    )  # fmt: skip
+    await tx.execute("UPDATE audit_head SET digest = $1 WHERE one = 1", digest)
+    return line.seq
 
 
-async def list_audit(tx: Transaction, *, after: int = 0, limit: int = 500) -> list[Row]:
-    """The rows after a position, oldest first."""
-    return await tx.fetch("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit)
+def person_digest(key: bytes, number: str) -> str:
+    """Return how a person is written down: HMAC-SHA-256 of the patient number without hyphen, in hex.
+
+    Raises: ValueError for what has not the shape of a patient number.
+    """
+    upper = number.strip().upper()
+    if not _NUMBER.fullmatch(upper):
+        raise ValueError("that has not the shape of a patient number")
+    return hmac.digest(key, re.sub(r"[- ]", "", upper).encode(), "sha256").hex()
 
 
-def digest_of(row: Row) -> str:
-    """The SHA-256 over a row and, through `previous`, over everything before it, in hexadecimal digits."""
-    written = json.dumps([row[name] for name in _COLUMNS], ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(written.encode("ascii")).hexdigest()
+async def expire_audit(tx: Transaction, *, before: datetime, at: datetime) -> int:
+    """Let go of the oldest lines written until `before`, at most `BATCH`; return how many those were.
+
+    Call it again until it returns less than `BATCH`.
+    """
+    rows = await tx.fetch("SELECT seq, at, digest FROM audit ORDER BY seq LIMIT $1", BATCH)
+    over: Row | None = None
+    count = 0
+    for row in rows:
+        if row["at"] > to_microseconds(before):
+            break
+        over, count = row, count + 1
+    if over is None:
+        return 0
+    await record_audit(
+        tx, at=at, actor="system", action=EXPIRED, object=str(over["seq"]), detail=over["digest"]
+    )  # fmt: skip
+    await tx.execute("UPDATE audit_head SET expired = $1 WHERE one = 1", over["seq"])
+    return await tx.execute("DELETE FROM audit WHERE seq <= $1", over["seq"])
 
 
-def verify_audit(rows: Iterable[Row], *, previous: str | None = None) -> str:
-    """Return the digest of the last row, once each row follows from the one before it.
+async def read_audit(
+    tx: Transaction, *, since: datetime | None = None, until: datetime | None = None
+) -> AsyncIterator[Line]:
+    """Give out the lines in their order, those at or after `since` and before `until`."""
+    earliest = -1 if since is None else to_microseconds(since)
+    latest = 1 << 62 if until is None else to_microseconds(until)
+    last = 0
+    while True:
+        rows = await tx.fetch(
+            "SELECT * FROM audit WHERE seq > $1 AND at >= $2 AND at < $3 ORDER BY seq LIMIT $4",
+            last, earliest, latest, BATCH,
+        )  # fmt: skip
+        for row in rows:
+            yield Line.from_row(row)
+        if len(rows) < BATCH:
+            return
+        last = rows[-1]["seq"]
 
-    `previous` is the digest before the first row given, where it is known: retention lets the oldest rows go.
+
+async def verify_chain(lines: AsyncIterable[Line]) -> tuple[Verified, Line | None]:
+    """Hold lines that follow each other to their chain; return what they span, and the newest expiry among them.
+
+    The lines may begin anywhere, as those of an export do.
+
+    Raises: AuditBroken with the number of the line that does not fit.
+    """
+    first: Line | None = None
+    before: Line | None = None
+    expiry: Line | None = None
+    async for line in lines:
+        if before is not None and line.seq != before.seq + 1:
+            raise AuditBroken(_missing(before.seq + 1, line.seq - 1))
+        if before is not None and line.previous != before.digest:
+            raise AuditBroken(f"line {line.seq} does not follow line {before.seq} as written")
+        if line.computed() != line.digest:
+            raise AuditBroken(f"line {line.seq} was changed")
+        first, before = first or line, line
+        expiry = line if line.action == EXPIRED else expiry
+    if first is None or before is None:
+        return Verified(0, 0, FIRST), None
+    return Verified(first.seq, before.seq, before.digest), expiry
+
+
+async def verify_audit(tx: Transaction, exported: Iterable[Line] = ()) -> Verified:
+    """Hold the whole log to its chain, its head and its expiries, and to lines exported from it earlier.
 
     Raises: AuditBroken.
     """
-    for row in rows:
-        if (previous is not None and row["previous"] != previous) or digest_of(row) != row[
-            "digest"
-        ]:
-            raise AuditBroken(int(row["seq"]))
-        previous = row["digest"]
-    return FIRST if previous is None else previous
+    earlier = {line.seq: line.digest for line in exported}
+    head = await tx.fetch_one("SELECT seq, digest FROM audit_head")
+    if head is None:
+        raise AuditBroken("the audit log has lost its head")
+
+    async def compared() -> AsyncIterator[Line]:
+        async for line in read_audit(tx):
+            if earlier.get(line.seq, line.digest) != line.digest:
+                raise AuditBroken(f"line {line.seq} is not the one that was exported")
+            yield line
+
+    chain, expiry = await verify_chain(compared())
+    if chain.last < head["seq"]:
+        raise AuditBroken(_missing(chain.last + 1, head["seq"]))
+    if earlier and chain.last < max(earlier):
+        raise AuditBroken(_missing(chain.last + 1, max(earlier)))
+    if chain.digest != head["digest"]:
+        raise AuditBroken(f"line {chain.last} is not the last one that was written")
+    if chain.last:
+        await _check_beginning(tx, chain, expiry)
+    return chain
+
+
+async def _check_beginning(tx: Transaction, chain: Verified, expiry: Line | None) -> None:
+    """What is missing in front must have been let go of, and a line must have said so."""
+    over = int(expiry.object) if expiry is not None else 0
+    if chain.first > over + 1:
+        raise AuditBroken(_missing(over + 1, chain.first - 1))
+    row = await tx.fetch_one("SELECT previous FROM audit WHERE seq = $1", over + 1)
+    if row is not None and row["previous"] != (expiry.detail if expiry is not None else FIRST):
+        raise AuditBroken(f"line {over + 1} does not follow the lines that were over")
+
+
+def _missing(first: int, last: int) -> str:
+    return f"line {first} is missing" if first == last else f"lines {first} to {last} are missing"

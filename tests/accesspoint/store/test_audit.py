@@ -1,70 +1,187 @@
-"""The audit trail on both databases: in order, chained, never changed."""
+"""The audit log in each dialect: a line that is changed, taken out or cut off is found; lines go after six months only."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from accesspoint.store.audit import FIRST, AuditBroken, list_audit, record_audit, verify_audit
-from accesspoint.store.database import Database, IntegrityViolation, Row, Transaction
+from accesspoint.store.audit import (
+    FIRST,
+    AuditBroken,
+    Line,
+    Verified,
+    expire_audit,
+    person_digest,
+    read_audit,
+    record_audit,
+    verify_audit,
+)
+from accesspoint.store.database import Database, Dialect, IntegrityViolation, Transaction
 
-AT = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+KEY = bytes(range(32))
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, url: str) -> AsyncIterator[Database]:
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgresql_url")
-    database = await Database.open(url)
-    yield database
-    await database.close()
-
-
-async def record(database: Database, action: str) -> None:
+async def write(database: Database, count: int, *, at: datetime = AT, **others: Any) -> None:
     async def work(tx: Transaction) -> None:
-        await record_audit(
-            tx, actor="anna@example", action=action, object="01K", reason="asked", at=AT
-        )
+        for number in range(count):
+            await record_audit(
+                tx, at=at + timedelta(seconds=number), actor="anna@login.example",
+                action="payload.viewed", object=f"m{number}", **others,
+            )  # fmt: skip
 
     await database.run(work)
 
 
-async def rows_of(database: Database) -> list[Row]:
-    return await database.read(lambda tx: list_audit(tx))
+async def lines(database: Database) -> list[Line]:
+    async def work(tx: Transaction) -> list[Line]:
+        return [line async for line in read_audit(tx)]
+
+    return await database.read(work)
 
 
-async def test_each_row_follows_from_the_one_before_it(database: Database) -> None:
-    await asyncio.gather(*(record(database, f"act-{number}") for number in range(8)))
-
-    rows = await rows_of(database)
-
-    assert len(rows) == 8
-    assert verify_audit(rows, previous=FIRST) == rows[-1]["digest"]
-    assert verify_audit(rows[3:], previous=rows[2]["digest"]) == rows[-1]["digest"]
+async def verify(database: Database, exported: list[Line] | None = None) -> Verified:
+    return await database.read(lambda tx: verify_audit(tx, exported or []))
 
 
-@pytest.mark.parametrize("gone", [0, 1, 2])
-async def test_a_row_that_was_taken_out_shows(database: Database, gone: int) -> None:
-    for number in range(4):
-        await record(database, f"act-{number}")
-    rows = await rows_of(database)
-    seq = rows[gone]["seq"]
+async def tamper(database: Database, *statements: str) -> None:
+    """Change the tables as somebody does who may also switch their triggers off."""
 
-    await database.run(lambda tx: tx.execute("DELETE FROM audit WHERE seq = $1", seq))
+    async def work(tx: Transaction) -> None:
+        if tx.dialect is Dialect.SQLITE:
+            await tx.execute("DROP TRIGGER IF EXISTS audit_written")
+            await tx.execute("DROP TRIGGER IF EXISTS audit_kept")
+        else:
+            await tx.execute("ALTER TABLE audit DISABLE TRIGGER ALL")
+        for statement in statements:
+            await tx.execute(statement)
 
-    with pytest.raises(AuditBroken) as broken:
-        verify_audit(await rows_of(database), previous=FIRST)
-    assert broken.value.seq == rows[gone + 1]["seq"]
+    await database.run(work)
 
 
-async def test_a_changed_row_shows_and_the_database_changes_none(database: Database) -> None:
-    await record(database, "payload-viewed")
+@pytest.mark.attack("LOG-08")
+async def test_a_line_says_when_who_what_to_which_object_about_whom_and_why(
+    packaged: Database,
+) -> None:
+    person = person_digest(KEY, "010190-1234")
+    await write(packaged, 1, person=person, reason="complaint of 010190-1234, case 17")
+    [line] = await lines(packaged)
+    assert (line.at, line.actor, line.action) == (
+        "2026-11-21T09:30:00.000000+00:00", "anna@login.example", "payload.viewed",
+    )  # fmt: skip
+    assert (line.object, line.person) == ("m0", person)
+    assert line.reason == "complaint of [removed number], case 17"
 
-    with pytest.raises(IntegrityViolation):
-        await database.run(lambda tx: tx.execute("UPDATE audit SET actor = 'nobody'"))
 
-    (row,) = await rows_of(database)
-    assert row["actor"] == "anna@example"
-    with pytest.raises(AuditBroken):
-        verify_audit([{**row, "actor": "nobody"}])
+@pytest.mark.attack("LOG-08")
+async def test_a_person_is_found_by_number_and_key_and_never_written_down(
+    packaged: Database,
+) -> None:
+    assert person_digest(KEY, "0101901234") == person_digest(KEY, "010190-1234")
+    assert person_digest(KEY, "0101901234") != person_digest(KEY[::-1], "0101901234")
+    with pytest.raises(ValueError, match="digest"):
+        await write(packaged, 1, person="0101901234")
+    with pytest.raises(ValueError, match="shape"):
+        person_digest(KEY, "Anna")
+    assert await lines(packaged) == []
+
+
+@pytest.mark.attack("LOG-07")
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("DELETE FROM audit WHERE seq = 3", "line 3 is missing"),
+        ("DELETE FROM audit WHERE seq BETWEEN 2 AND 4", "lines 2 to 4 are missing"),
+        ("DELETE FROM audit WHERE seq = 1", "line 1 is missing"),
+        ("DELETE FROM audit WHERE seq = 6", "line 6 is missing"),
+        ("DELETE FROM audit", "lines 1 to 6 are missing"),
+        ("UPDATE audit SET reason = 'none' WHERE seq = 4", "line 4 was changed"),
+        ("UPDATE audit SET at = at + 1 WHERE seq = 6", "line 6 was changed"),
+        ("UPDATE audit SET previous = 'x' WHERE seq = 5", "line 5 does not follow line 4"),
+        ("UPDATE audit_head SET digest = ''", "line 6 is not the last one"),
+        ("UPDATE audit_head SET expired = 5", None),
+    ],
+)
+async def test_a_line_taken_out_or_changed_is_found(
+    packaged: Database, statement: str, finding: str | None
+) -> None:
+    await write(packaged, 6)
+    assert (await verify(packaged)).last == 6
+    await tamper(packaged, statement)
+    if finding is None:  # which lines are over is what the lines say
+        assert (await verify(packaged)).first == 1
+        return
+    with pytest.raises(AuditBroken, match=finding):
+        await verify(packaged)
+
+
+@pytest.mark.attack("LOG-07")
+async def test_the_tables_refuse_to_change_or_delete_a_line(packaged: Database) -> None:
+    await write(packaged, 2)
+    for statement in ("UPDATE audit SET actor = 'b'", "DELETE FROM audit WHERE seq = 1"):
+        with pytest.raises(IntegrityViolation):
+            await packaged.run(lambda tx, s=statement: tx.execute(s))  # type: ignore[misc]
+    assert len(await lines(packaged)) == 2
+
+
+@pytest.mark.attack("LOG-07")
+async def test_a_log_computed_anew_differs_from_an_earlier_export(packaged: Database) -> None:
+    await write(packaged, 3)
+    exported = await lines(packaged)
+    await tamper(
+        packaged, "DELETE FROM audit", f"UPDATE audit_head SET seq = 0, digest = '{FIRST}'"
+    )  # fmt: skip
+    await write(packaged, 4, reason="another story")
+    assert (await verify(packaged)).last == 4
+    with pytest.raises(AuditBroken, match="line 1 is not the one that was exported"):
+        await verify(packaged, exported)
+    with pytest.raises(AuditBroken, match="line 5 is missing"):
+        await verify(packaged, [replace(exported[0], seq=5)])
+
+
+async def test_lines_go_when_their_time_is_over_and_the_chain_says_so(packaged: Database) -> None:
+    await write(packaged, 3)
+    later = AT + timedelta(days=183)
+    await write(packaged, 2, at=later)
+    for round_ in (1, 2):
+        gone = await packaged.run(
+            lambda tx: expire_audit(tx, before=AT + timedelta(seconds=2), at=later)
+        )
+        assert gone == (3 if round_ == 1 else 0)
+    left = await lines(packaged)
+    assert [line.seq for line in left] == [4, 5, 6]
+    assert (left[-1].action, left[-1].object, left[-1].actor) == ("audit.expired", "3", "system")
+    assert await verify(packaged) == Verified(4, 6, left[-1].digest)
+    await tamper(packaged, "DELETE FROM audit WHERE seq = 4")
+    with pytest.raises(AuditBroken, match="line 4 is missing"):
+        await verify(packaged)
+
+
+async def test_of_lines_that_are_over_none_may_be_kept_back_or_put_in(packaged: Database) -> None:
+    await write(packaged, 2)
+    kept = (await lines(packaged))[0]
+    await packaged.run(lambda tx: expire_audit(tx, before=AT, at=AT))
+    await tamper(packaged, "UPDATE audit_head SET expired = 0")
+    assert (await verify(packaged)).first == 2
+    await tamper(packaged, "UPDATE audit SET previous = 'x' WHERE seq = 2")
+    with pytest.raises(AuditBroken, match="line 2 was changed"):
+        await verify(packaged)
+    assert kept.computed() == kept.digest
+
+
+async def test_works_that_write_at_once_make_one_chain(packaged: Database) -> None:
+    import asyncio
+
+    await asyncio.gather(*(write(packaged, 1) for _ in range(12)))
+    assert (await verify(packaged)).last == 12
+
+
+async def test_a_line_is_there_only_with_what_it_tells_of(packaged: Database) -> None:
+    async def work(tx: Transaction) -> None:
+        await record_audit(tx, at=AT, actor="a", action="b", object="c")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await packaged.run(work)
+    assert await verify(packaged) == Verified(0, 0, FIRST)
