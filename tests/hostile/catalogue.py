@@ -28,8 +28,8 @@ class Group:
 
 
 GROUPS: Final = {
-    "XSW": Group("XML signature wrapping", 23, open=5),
-    "COV": Group("Coverage of the signature", 13, open=13),
+    "XSW": Group("XML signature wrapping", 23),
+    "COV": Group("Coverage of the signature", 13),
     "ATT": Group("Attachments", 17, open=17),
     "RPL": Group("Replay and duplicates", 12, open=12),
     "TIM": Group("Timestamps and clock", 7, open=7),

@@ -26,6 +26,7 @@ def inside(text: bytes, place: bytes = b"<eb:UserMessage>") -> Callable[[bytes],
     return lambda soap: soap.replace(place, place + text)
 
 
+@pytest.mark.attack("XSW-21")
 @pytest.mark.parametrize(
     "change",
     [
@@ -76,6 +77,7 @@ def declared(text: bytes) -> Callable[[bytes], bytes]:
     return lambda soap: soap.replace(DECLARATION, text)
 
 
+@pytest.mark.attack("XSW-21")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [

@@ -46,3 +46,21 @@ async def test_twin_of_a_security_id(arena: Arena, owner: str) -> None:
 
     wire = arena.author.compose()
     await arena.refuses(wire.with_tree(attack), VERDICT, twin=wire)
+
+
+@pytest.mark.attack("XSW-14")
+@pytest.mark.parametrize("own", SPELLINGS)
+async def test_every_pair_of_spellings(arena: Arena, own: str) -> None:
+    """The same id in one spelling on one unsigned element and in each other spelling on another."""
+    for other in SPELLINGS:
+
+        def attack(tree: Tree, other: str = other) -> None:
+            for spelling in (own, other):
+                twin = etree.SubElement(tree.header, "{urn:example:wrapper}Twin")
+                twin.set(SPELLINGS[spelling], "the-same")
+
+        # The parser itself knows xml:id, and that it may stand once.
+        parsed = (own, other) != ("xml:id", "xml:id")
+        verdict = VERDICT if parsed else Verdict("G3", "xml.syntax", status=400)
+        wire = arena.author.compose()
+        await arena.refuses(wire.with_tree(attack), verdict, twin=wire)

@@ -15,6 +15,7 @@ from aiohttp import web
 from as4_liar import Answer, Liar
 from as4_peer import SOAP_TYPE, Arrived, answered
 from as4_stage import Pki
+from attack_rows import row
 from lxml import etree
 
 from accesspoint.demo.scenery import CLINIC
@@ -83,7 +84,7 @@ OTHER_DIGEST = changed_digest(0)
     ("answer", "problem"),
     [
         (OTHER_MESSAGE, "receipt-invalid"),
-        (receipt(signed=False), "receipt-invalid"),
+        row("COV-13", receipt(signed=False), "receipt-invalid"),
         (OTHER_SIGNER, "receipt-signer"),
         (signed_by(lambda pki: pki.municipality), "receipt-signer"),
         (signed_by(lambda pki: pki.revoked), "receipt-signer"),
@@ -340,9 +341,9 @@ def warning(messaging: Any) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        error(codes.OTHER, signed=False),
-        error(codes.FAILED_AUTHENTICATION, signed=False),
-        error(codes.FAILED_AUTHENTICATION, signed=False, message_id=None),
+        row("COV-13", error(codes.OTHER, signed=False)),
+        row("COV-13", error(codes.FAILED_AUTHENTICATION, signed=False)),
+        row("COV-13", error(codes.FAILED_AUTHENTICATION, signed=False, message_id=None)),
         error(codes.OTHER, message_id="another@hostile.example"),
         error(codes.INVALID_HEADER, message_id=None),
         error(codes.INVALID_HEADER, change=contradicting),
@@ -383,7 +384,7 @@ async def test_peer_that_answers_a_duplicate_with_an_error(liar: Liar) -> None:
 @pytest.mark.parametrize(
     "first",
     [
-        receipt(signed=False),
+        row("COV-13", receipt(signed=False)),
         changed_digest(0),
         plain(b"", 503),
         error(codes.CONNECTION_FAILURE),

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from as4_arena import Arena, Verdict
-from as4_wire import Tree
+from as4_wire import Tree, add_timestamp
 from attack_rows import row
 from lxml import etree
 
@@ -177,8 +178,77 @@ async def test_look_alike_namespace(arena: Arena, namespace: str) -> None:
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("XSW-12")
+async def test_prefix_declared_anew_around_the_original(arena: Arena) -> None:
+    """The moved original would still be canonical, in another context: it is not the element that is read."""
+
+    def attack(tree: Tree) -> None:
+        original, _ = forge(tree)
+        around = etree.SubElement(
+            tree.header, "{urn:example:wrapper}Wrapper", nsmap={"eb": "urn:example:other"}
+        )
+        around.append(original)
+
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_tree(attack), COVERAGE, twin=wire)
+
+
+@pytest.mark.attack("XSW-12")
+async def test_listed_prefix_declared_anew(arena: Arena) -> None:
+    """A prefix of the PrefixList is part of what was signed: another meaning is another digest."""
+
+    def list_prefix(tree: Tree) -> None:
+        transform = tree.find(names.DS, "Reference").find(f".//{q(names.DS, 'Transform')}")
+        etree.SubElement(transform, q(names.EC, "InclusiveNamespaces"), PrefixList="x")
+
+    plain = arena.author.compose().with_text("<S12:Envelope ", '<S12:Envelope xmlns:x="urn:one" ')
+    wire = arena.author.resigned(plain, list_prefix)
+    attack = wire.with_text('xmlns:x="urn:one"', 'xmlns:x="urn:two"')
+    await arena.refuses(attack, Verdict("G6", "sig.digest", "EBMS:0101"), twin=wire)
+
+
+@pytest.mark.attack("XSW-15")
+async def test_unsigned_timestamp_in_place_of_the_signed_one(arena: Arena) -> None:
+    now = datetime.now(UTC)
+
+    def attack(tree: Tree) -> None:
+        original = tree.find(names.WSU, "Timestamp")
+        fresh = deepcopy(original)
+        fresh.set(WSU_ID, "TS-fresh")
+        original.getparent().replace(original, fresh)
+        wrapper(tree.header).append(original)
+
+    wire = arena.author.resigned(
+        arena.author.compose(), lambda tree: add_timestamp(tree, now, now + timedelta(minutes=5))
+    )
+    await arena.refuses(wire.with_tree(attack), COVERAGE, twin=wire)
+
+
+@pytest.mark.attack("XSW-19")
+@pytest.mark.parametrize(
+    ("uri", "verdict"),
+    [
+        ("", Verdict("G5", "sig.reference", "EBMS:0101")),
+        (None, Verdict("G5", "alg.transform", "EBMS:0103")),
+    ],
+    ids=["whole document", "Messaging"],
+)
+async def test_enveloped_transform(arena: Arena, uri: str | None, verdict: Verdict) -> None:
+    """What the transform would leave out never matters: neither it nor the whole document is agreed."""
+
+    def attack(tree: Tree) -> None:
+        first = tree.find(names.DS, "Reference")
+        first.set("URI", first.get("URI") if uri is None else uri)
+        transforms = first.find(q(names.DS, "Transforms"))
+        enveloped = etree.Element(q(names.DS, "Transform"), Algorithm=names.ENVELOPED_SIGNATURE)
+        transforms.insert(0, enveloped)
+
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
+
+
 @pytest.mark.attack("XSW-23")
-@pytest.mark.parametrize("place", ["Body", "wrapper", "Security"])
+@pytest.mark.parametrize("place", ["Body", "wrapper", "EncryptedHeader", "Security"])
 async def test_encrypted_data_that_would_become_header(arena: Arena, place: str) -> None:
     """Decrypted plain text must never appear where a later gate reads."""
 
@@ -190,6 +260,11 @@ async def test_encrypted_data_that_would_become_header(arena: Arena, place: str)
             tree.security.append(data)
         elif place == "Body":
             tree.body.append(data)
+        elif place == "EncryptedHeader":
+            # A sibling beside the cipher text: some processors put the plain text where the sibling stands.
+            header = etree.SubElement(tree.header, q(names.WSSE11, "EncryptedHeader"))
+            header.append(data)
+            etree.SubElement(header, q(names.EB, "Messaging"))
         else:
             wrapper(tree.header).append(data)
 

@@ -1,5 +1,7 @@
 """What the signature covers in the SOAP part was changed, or the signature itself was."""
 
+import re
+
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import Tree
@@ -129,3 +131,20 @@ async def test_header_without_canonical_form(arena: Arena) -> None:
     body = arena.author.compose()
     attack = body.with_text("<S12:Body ", '<S12:Body xmlns:x="relative" x:y="z" ')
     await arena.refuses(attack, Verdict("G6", "c14n.failed", "EBMS:0101"), twin=body)
+
+
+@pytest.mark.attack("XSW-18")
+@pytest.mark.parametrize("place", ["eb:MessageId", "eb:PartyId", "eb:Property", "ds:DigestValue"])
+@pytest.mark.parametrize(
+    ("markup", "reason"),
+    [("<!-- -->", "xml.comment"), ("<?cut here?>", "xml.pi"), ("<![CDATA[.evil]]>", "xml.cdata")],
+    ids=["comment", "instruction", "cdata"],
+)
+async def test_text_split_by_markup(arena: Arena, place: str, markup: str, reason: str) -> None:
+    """What stands before the markup is what a careless reader takes for the whole text."""
+
+    def attack(soap: bytes) -> bytes:
+        return re.sub(f"(<{place}(?: [^>]*)?>[^<]{{3}})".encode(), rb"\1" + markup.encode(), soap)
+
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_soap(attack), Verdict("G3", reason, status=400), twin=wire)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -265,12 +266,16 @@ class Author:
         tree = Tree(etree.fromstring(wire.soap))
         change(tree)
         signature = tree.signature
-        references = tuple(one.signed() for one in read_signature(signature).references)
-        elements = {tree.messaging: 0, tree.body: 1}
-        renewed = list(references)
-        for element, number in elements.items():
-            digest = hashlib.sha256(canonicalize(element)).digest()
-            renewed[number] = write_signed_reference(references[number].uri, digest)
+        elements = {one.get(Q(names.WSU, "Id")): one for one in tree.root.iter(etree.Element)}
+        renewed = []
+        for one in read_signature(signature).references:
+            element = elements.get(one.uri.removeprefix("#"))
+            if element is None:
+                renewed.append(one.signed())
+            else:
+                prefixes = one.transforms[0].prefixes
+                digest = hashlib.sha256(canonicalize(element, prefixes)).digest()
+                renewed.append(write_signed_reference(one.uri, digest, prefixes=" ".join(prefixes)))
         signed_info = write_signed_info(renewed, names.RSA_SHA256)
         signature.replace(signature[0], etree.fromstring(signed_info))
         value = self.signer.sign(signed_info.encode(), names.RSA_SHA256)
@@ -360,6 +365,18 @@ class Author:
                 for content_id in content_ids
             ),
         )
+
+
+def add_timestamp(tree: Tree, created: datetime, expires: datetime) -> None:
+    """A Timestamp in the Security header with a reference that `Author.resigned` renews: signed, as the sender may do."""
+    stamp = etree.SubElement(tree.security, Q(names.WSU, "Timestamp"))
+    stamp.set(Q(names.WSU, "Id"), "TS-1")
+    for local, at in (("Created", created), ("Expires", expires)):
+        etree.SubElement(stamp, Q(names.WSU, local)).text = timestamp(at)
+    first = tree.find(names.DS, "Reference")
+    reference = deepcopy(first)
+    reference.set("URI", "#TS-1")
+    first.getparent().append(reference)
 
 
 def seal(octets: bytes, content_key: bytes, number: int = 0) -> bytes:
