@@ -3,16 +3,20 @@
 Every record passes one chain, ours and that of other libraries (the root logger is routed into it).
 Rules in the order they apply:
 
+* Of one event only so many lines a second are written, the others are counted; see `accesspoint.log_storm`.
 * An exception is written as its type, our own reason slug, and the names of the frames; never as text
   made by somebody else, and never with arguments, because those may be the message.
+* What stands under a key that is not on the list of `accesspoint.log_keys` is removed.
 * Values under keys that sound secret, and octets, are replaced by their length.
 * Patient numbers (CPR, with and without hyphen), PEM blocks, JWTs and bearer tokens are cut out of every
   text as the second net. GLN, SOR ids, times and UUIDs stay readable.
 * Line breaks, escape codes and other control characters are written as escapes, so that nobody can
   forge a line; texts are capped.
 
-Other libraries log warnings and worse, whatever the configuration says; `signxml` logs nothing, since
-it logs what it verified.
+Other libraries log warnings and worse, whatever the level of their loggers is, since the handler asks again; of
+a text with places to fill in only the text is written, not what it was to be filled with. `signxml` logs nothing,
+since it logs what it verified. There is no access log: each exchange has its events, and none tells an address
+with its query.
 
 Spec: reliability section 6.9; experience section 9.
 """
@@ -20,6 +24,7 @@ Spec: reliability section 6.9; experience section 9.
 import logging
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
@@ -30,6 +35,8 @@ import orjson
 import structlog
 
 from accesspoint.clock import Clock, SystemClock
+from accesspoint.log_keys import KEYS
+from accesspoint.log_storm import WINDOW_SECONDS, Brake
 
 LONGEST_TEXT: Final = 1_000
 """How many characters of one text are kept."""
@@ -38,6 +45,8 @@ DEEPEST: Final = 4
 _FRAMES: Final = 12
 
 _REMOVED: Final = "[removed {0}]"
+_UNLISTED: Final = "[removed]"
+_PLAIN_KEY: Final = re.compile(r"[a-z][a-z_]{0,39}")
 
 # Ten digits are a patient number when they begin with a day and a month; a replacement number adds 60 to
 # the day or has letters near the end. GLNs (13 digits) and SOR ids (15 to 18) have more digits in a row.
@@ -70,6 +79,7 @@ _SECRET_KEY: Final = re.compile(
 )
 _THIRD_PARTY: Final = ("aiohttp", "asyncio", "asyncpg", "dns", "urllib3", "lxml", "hypothesis")
 _SILENT: Final = ("signxml",)
+_STORM: Final = "repeated"
 
 
 class Format(StrEnum):
@@ -97,6 +107,7 @@ def configure(
         raise ValueError(f"{level!r} is no log level")
     chosen = stream or sys.stderr
     stamp = _Stamp(clock or SystemClock())
+    brake = Brake(clock or SystemClock(), _tell_storm)
     chain: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -109,9 +120,10 @@ def configure(
         if format is Format.JSON
         else structlog.dev.ConsoleRenderer(colors=chosen.isatty(), sort_keys=False)
     )
-    handler = logging.StreamHandler(chosen)
+    handler = _Lines(chosen, brake)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            use_get_message=False,  # what another library fills its texts with may be a message
             foreign_pre_chain=[_foreign, *chain],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
@@ -132,9 +144,11 @@ def configure(
         library.propagate = False
         library.disabled = True
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # what cannot be written would be shown with everything in it
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            _Storms(brake),
             *chain,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
@@ -150,12 +164,25 @@ def logger(name: str) -> structlog.stdlib.BoundLogger:
     return bound
 
 
+def catch_crashes() -> None:
+    """Log what would end this process or a thread of it, without its text, instead of printing it with its text."""
+
+    def crashed(error: BaseException | None) -> None:
+        logger("crash").error("crashed", exc_info=error)
+
+    sys.excepthook = lambda _type, error, _trace: crashed(error)
+    threading.excepthook = lambda told: crashed(told.exc_value)
+    sys.unraisablehook = lambda told: crashed(told.exc_value)
+
+
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Clean every value of a record; a structlog processor."""
+    """Remove what is not on the list of keys, and clean every other value of a record; a structlog processor."""
     for key, value in list(event.items()):
-        if key.startswith("_"):
-            continue  # structlog's own
-        event[key] = _clean(key, value, 0)
+        if key in KEYS:
+            event[key] = _clean(key, value, 0)
+        elif not key.startswith("_"):  # those are structlog's own
+            del event[key]
+            event[_key(key)] = _UNLISTED
     return event
 
 
@@ -243,8 +270,11 @@ def _clean(key: str, value: Any, depth: int) -> Any:
     if depth >= DEEPEST:
         return "…"
     if isinstance(value, Mapping):
-        items = list(value.items())[:MOST_ITEMS]
-        return {scrub(str(name)): _clean(str(name), item, depth + 1) for name, item in items}
+        items = [(str(name), item) for name, item in list(value.items())[:MOST_ITEMS]]
+        return {
+            _key(name): _clean(name, item, depth + 1) if name in KEYS else _UNLISTED
+            for name, item in items
+        }
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(key, item, depth + 1) for item in list(value)[:MOST_ITEMS]]
     return type(value).__name__  # the repr of anything else may hold a message
@@ -267,6 +297,11 @@ def _without_number(match: re.Match[str]) -> str:
     return _REMOVED.format("number")
 
 
+def _key(name: str) -> str:
+    """The name of a key as it is written; one that is not a plain word may be somebody's data."""
+    return name if _PLAIN_KEY.fullmatch(name) else _UNLISTED
+
+
 def _length(value: Any) -> str:
     try:
         return f"{len(value)} characters" if isinstance(value, str) else f"{len(value)} bytes"
@@ -277,6 +312,21 @@ def _length(value: Any) -> str:
 def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     return {10: "\\n", 13: "\\r", 9: "\\t"}.get(code, f"\\u{code:04x}")
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    return hasattr(record, "_logger") and hasattr(record, "_name")  # as structlog hands them on
+
+
+def _may_speak(record: logging.LogRecord, brake: Brake) -> bool:
+    """Whether another library's record is written."""
+    silent = record.name.partition(".")[0] in _SILENT
+    place = f"{record.name}:{record.lineno}"
+    return not silent and record.levelno >= logging.WARNING and brake.lets_pass(place)
+
+
+def _tell_storm(event: str, count: int) -> None:
+    logger("log").warning(_STORM, of=event, count=count, seconds=WINDOW_SECONDS)
 
 
 def _foreign(
@@ -304,6 +354,38 @@ def _module(file_name: str) -> str:
 
 def _json(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> str:
     return orjson.dumps(dict(event), default=lambda value: type(value).__name__).decode()
+
+
+class _Lines(logging.StreamHandler[TextIO]):
+    """Writes what may be written; when it is closed, as at the end of the process, also what was held back."""
+
+    def __init__(self, stream: TextIO, brake: Brake) -> None:
+        super().__init__(stream)
+        self._brake = brake
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Ask again what another library may write, since anybody may set the level of a logger."""
+        return _is_ours(record) or _may_speak(record, self._brake)
+
+    def close(self) -> None:
+        """Write how often something was held back."""
+        self._brake.flush()
+        super().close()
+
+
+class _Storms:
+    """Drops the lines of a storm before anything is spent on them."""
+
+    def __init__(self, brake: Brake) -> None:
+        self._brake = brake
+
+    def __call__(
+        self, _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        name = event.get("event")
+        if name != _STORM and not self._brake.lets_pass(str(name)):
+            raise structlog.DropEvent
+        return event
 
 
 class _Stamp:

@@ -23,6 +23,7 @@ def run(path: Path) -> int:
         raise ProblemRaised("failpoints-armed")
     by_hand = configuration.profile is Profile.DEV and sys.stderr.isatty()
     log.configure(format=log.Format.CONSOLE if by_hand else log.Format.JSON)
+    log.catch_crashes()
     if configuration.node.name is not None:
         # Of several nodes each line of the log says which.
         structlog.contextvars.bind_contextvars(node=configuration.node.name)

@@ -2,6 +2,9 @@ import asyncio
 import io
 import json
 import logging
+import sys
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,7 +17,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accesspoint.clock import ManualClock
-from accesspoint.log import LONGEST_TEXT, Format, configure, holds_patient_number, logger, scrub
+from accesspoint.log import (
+    LONGEST_TEXT,
+    Format,
+    catch_crashes,
+    configure,
+    holds_patient_number,
+    logger,
+    scrub,
+)
+from accesspoint.log_storm import MOST_LINES
 
 CPR = "2512489996"
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -40,18 +52,29 @@ def stream() -> Iterator[io.StringIO]:
 
 
 @pytest.fixture
+def every_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second net is tried as if the first one, the list of keys, let everything through."""
+
+    class Everything:
+        def __contains__(self, key: str) -> bool:
+            return not key.startswith("_")
+
+    monkeypatch.setattr("accesspoint.log.KEYS", Everything())
+
+
+@pytest.fixture
 def lines(stream: io.StringIO) -> Lines:
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
 def test_an_event_is_one_json_object(lines: Lines) -> None:
-    logger("outbound").info("message_sent", exchange="01JD", attempt=3, late=False)
+    logger("outbound").info("message_sent", message="01JD", attempts=3, new=False)
     assert lines() == [
         {
             "event": "message_sent",
-            "exchange": "01JD",
-            "attempt": 3,
-            "late": False,
+            "message": "01JD",
+            "attempts": 3,
+            "new": False,
             "level": "info",
             "at": "2026-11-21T12:00:00.000Z",
         }
@@ -59,9 +82,9 @@ def test_an_event_is_one_json_object(lines: Lines) -> None:
 
 
 def test_bound_context_goes_with_every_event(lines: Lines) -> None:
-    with structlog.contextvars.bound_contextvars(request_id="r-1", note=f"for {CPR}"):
+    with structlog.contextvars.bound_contextvars(node="r-1", detail=f"for {CPR}"):
         logger("inbound").warning("message_refused")
-    assert lines()[0]["request_id"] == "r-1"
+    assert lines()[0]["node"] == "r-1"
     assert CPR not in str(lines())
 
 
@@ -124,6 +147,7 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBg\n-----END PRIVATE KEY-----"
         (PEM[:45], "MIIE"),
     ],
 )
+@pytest.mark.attack("LOG-05")
 def test_tokens_and_keys_are_cut_out(text: str, secret: str) -> None:
     assert secret not in scrub(text)
     assert "[removed" in scrub(text)
@@ -132,6 +156,7 @@ def test_tokens_and_keys_are_cut_out(text: str, secret: str) -> None:
 @pytest.mark.parametrize(
     "hostile", ["a\r\nb", "\x1b[2Jgone", "a\x00b", "a\u2028b", "a\x85b", "\u202etxt.exe", "\x9b31m"]
 )
+@pytest.mark.attack("LOG-01")
 def test_log_forging_by_control_characters_is_refused(hostile: str) -> None:
     cleaned = scrub(hostile)
     assert cleaned.isprintable()
@@ -152,6 +177,7 @@ def test_the_cut_of_a_long_text_leaves_no_half_number(padding: int) -> None:
     assert "2512" not in cleaned
 
 
+@pytest.mark.usefixtures("every_key")
 def test_values_that_may_hold_a_message_are_never_written(lines: Lines) -> None:
     class Bundle:
         def __repr__(self) -> str:
@@ -177,6 +203,7 @@ def test_values_that_may_hold_a_message_are_never_written(lines: Lines) -> None:
     assert line["number"] == "[removed number]"
 
 
+@pytest.mark.usefixtures("every_key")
 def test_measures_and_times_stay_numbers(lines: Lines) -> None:
     logger("test").info(
         "x", payload_bytes=2512489996, at_time=START, waited_seconds=1.5, attempt=101234567
@@ -217,9 +244,95 @@ def test_other_libraries_go_through_the_same_chain(lines: Lines) -> None:
     first, second = lines()
     assert first["event"] == "library"
     assert first["logger"] == "aiohttp.server"
-    assert first["text"] == "bad request from [removed number]"
+    assert first["text"] == "bad request from %s"
     assert second["error"] == "ValueError"
     assert CPR not in json.dumps([first, second])
+
+
+def test_a_key_that_is_not_on_the_list_is_removed_with_what_stands_under_it(lines: Lines) -> None:
+    unlisted: dict[str, Any] = {f"of {CPR}": 1, "note": "Anna Hansen", "named": {"who": "Anna"}}
+    logger("test").info("x", **unlisted)
+    (line,) = lines()
+    assert line["note"] == line["[removed]"] == line["named"]["who"] == "[removed]"
+    assert "Anna" not in json.dumps(line)
+    assert CPR not in json.dumps(line)
+
+
+@pytest.mark.attack("LOG-04")
+@pytest.mark.parametrize(
+    "name", ["aiohttp.access", "aiohttp.server", "asyncio", "asyncpg", "urllib3", "signxml", "new"]
+)
+def test_a_library_forced_to_debug_says_no_more(lines: Lines, name: str) -> None:
+    library = logging.getLogger(name)
+    before = library.level, library.propagate, library.disabled
+    library.setLevel(logging.DEBUG)
+    library.propagate, library.disabled = True, False
+    try:
+        library.debug(f"name Hansen, number {CPR}")
+        library.info("patient %s", "Hansen")
+        library.error("patient %s of %s", "Hansen", CPR)
+        library.error("patient %s of %s", "Hansen")  # which cannot be filled in
+    finally:
+        library.level, library.propagate, library.disabled = before
+    assert "Hansen" not in json.dumps(lines())
+    assert CPR not in json.dumps(lines())
+    assert len(lines()) == (0 if name == "signxml" else 2)
+
+
+@pytest.mark.attack("LOG-02")
+def test_a_storm_is_some_lines_and_a_count_of_the_others(stream: io.StringIO, lines: Lines) -> None:
+    clock = ManualClock(START)
+    configure("info", Format.JSON, stream=stream, clock=clock)
+    refusals = 10_000
+    for _ in range(refusals):
+        logger("test").warning("as4.in.refused", reason="sig.value")
+    logger("test").info("as4.in.duplicate")
+    clock.advance(timedelta(seconds=1))
+    logger("test").warning("as4.in.refused", reason="sig.value")
+    for handler in logging.getLogger().handlers:
+        handler.close()
+
+    written = lines()
+    refused = [line for line in written if line["event"] == "as4.in.refused"]
+    told = [line for line in written if line["event"] == "repeated"]
+    assert len(refused) == MOST_LINES + 1
+    assert len(refused) + sum(line["count"] for line in told) == refusals + 1
+    assert {line["of"] for line in told} == {"as4.in.refused"}
+    assert sum(line["event"] == "as4.in.duplicate" for line in written) == 1
+
+
+@pytest.mark.attack("LOG-02")
+def test_the_rest_of_a_storm_is_told_when_nothing_else_happens(lines: Lines) -> None:
+    for _ in range(2 * MOST_LINES):
+        logging.getLogger("aiohttp.server").error("Error handling request")
+    deadline = time.monotonic() + 10
+    while not (told := [line for line in lines() if line["event"] == "repeated"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert [line["count"] for line in told] == [MOST_LINES]
+    assert told[0]["of"].startswith("aiohttp.server:")
+
+
+def test_a_crash_is_logged_without_its_text(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(module, name, getattr(module, name))
+    catch_crashes()
+
+    def fail() -> None:
+        raise ValueError(f"patient {CPR}")
+
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    try:
+        fail()
+    except ValueError as error:
+        sys.excepthook(ValueError, error, None)
+    first, second = lines()
+    assert first["event"] == second["event"] == "crashed"
+    assert first["error"] == "ValueError"
+    assert second["frames"][-1].endswith(" fail")
+    assert "patient" not in json.dumps([first, second])
 
 
 def test_signxml_says_nothing_at_any_level(lines: Lines) -> None:
@@ -253,7 +366,7 @@ def test_the_console_form_is_scrubbed_too(stream: io.StringIO) -> None:
     configure(
         "info", Format.CONSOLE, stream=stream, clock=ManualClock(START + timedelta(seconds=1))
     )
-    logger("test").info("message_sent", note=f"for {CPR}\x1b[2J\nforged=1")
+    logger("test").info("message_sent", detail=f"for {CPR}\x1b[2J\nforged=1")
     logger("test").debug("not_at_this_level")
     text = stream.getvalue()
     assert CPR not in text
@@ -277,6 +390,8 @@ def test_an_unknown_level_is_refused() -> None:
     )
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@pytest.mark.attack("LOG-01")
+@pytest.mark.usefixtures("every_key")
 def test_whatever_is_logged_is_one_json_line(stream: io.StringIO, value: object) -> None:
     stream.seek(0)
     stream.truncate()

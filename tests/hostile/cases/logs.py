@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cases import Case
+from tests.hostile.cases import Case
 
 CASES: Final = (
     Case("LOG-01", "line breaks, escape codes and JSON in every field that a peer fills",

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from cases import Case
+from tests.hostile.cases import Case
 
 CASES: Final = (
     Case("SEC-01", "a key file that its group or the world may read", expected="the node does not start"),
