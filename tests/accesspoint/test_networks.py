@@ -22,6 +22,7 @@ def test_an_address_inside_is_allowed(address: str) -> None:
         AllowedNetworks([]).require(address)
 
 
+@pytest.mark.attack("DSC-01")
 @pytest.mark.parametrize(
     "address",
     [
@@ -87,6 +88,7 @@ async def test_an_allowed_server_is_reached(server: tuple[str, list[str]], host:
     assert asked == ["/a"]
 
 
+@pytest.mark.attack("DSC-01")
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 async def test_a_forbidden_server_is_never_even_connected_to(
     server: tuple[str, list[str]], host: str
@@ -100,6 +102,7 @@ async def test_a_forbidden_server_is_never_even_connected_to(
     assert asked == []
 
 
+@pytest.mark.attack("DSC-06")
 async def test_proxies_from_the_environment_are_not_used(
     server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,7 @@ def test_references_find_agreed_certificates_only(pki: Pki, clock: ManualClock) 
     assert trust_in(pki, clock).pinned(der(pki.third.certificate)).find(reference) is None
 
 
+@pytest.mark.attack("KEY-13")
 def test_a_reference_that_names_two_certificates_names_none(pki: Pki, clock: ManualClock) -> None:
     twins = [pki.certify("one", serial=820), pki.certify("two", serial=821)]
     reference = TokenReference(
@@ -221,6 +222,7 @@ async def test_every_list_is_fetched_from_its_configured_address(
     assert len(crls.facts()) == 2
 
 
+@pytest.mark.attack("DSC-10", "DSC-03")
 @pytest.mark.parametrize(
     "answer",
     [

@@ -130,6 +130,7 @@ async def pair(pki: Pki, tmp_path: Path) -> AsyncIterator[Pair]:
         yield made
 
 
+@pytest.mark.attack("RPL-05")
 async def test_scenario_1_a_message_is_acknowledged_once_in_each_layer(pair: Pair) -> None:
     identifier, _ = await exchange(pair.municipality, pair.clinic)
     (sent,) = await pair.envelopes(pair.municipality, identifier, "out")
@@ -141,6 +142,7 @@ async def test_scenario_1_a_message_is_acknowledged_once_in_each_layer(pair: Pai
     assert of_answer == []
 
 
+@pytest.mark.attack("RPL-05")
 async def test_scenario_2_an_identical_envelope_is_acknowledged_as_before_and_shown_once(
     pair: Pair,
 ) -> None:
@@ -183,6 +185,7 @@ async def test_scenario_3_what_never_arrived_is_sent_again_by_a_person(
         assert (first["acknowledgement"], second["acknowledgement"]) == ("awaited", "positive")
 
 
+@pytest.mark.attack("RPL-05")
 async def test_scenario_4_a_lost_acknowledgement_is_repeated_for_the_new_envelope(
     pair: Pair,
 ) -> None:
@@ -224,6 +227,7 @@ async def test_scenario_5_changed_content_is_a_message_of_its_own(pair: Pair) ->
     assert (pair.shown(identifier), pair.shown(another)) == (1, 1)
 
 
+@pytest.mark.attack("RPL-05")
 async def test_an_envelope_identifier_used_twice_gets_a_negative_acknowledgement(
     pair: Pair,
 ) -> None:

@@ -79,6 +79,7 @@ def test_the_path_is_written_leaf_last_and_read_leaf_first(people):
     assert raw.index(der(root)) < raw.index(der(issuing))
 
 
+@pytest.mark.attack("KEY-12")
 def test_a_path_in_wrong_order_names_its_last_certificate_all_the_same(people):
     """KEY-12: never whichever certificate happens to verify."""
     first, last = people.sender.certificate, people.stranger.certificate

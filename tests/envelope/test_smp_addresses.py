@@ -35,6 +35,7 @@ def refusal(call: Callable[[], object]) -> str:
     return refused.value.reason
 
 
+@pytest.mark.attack("DSC-04", "DSC-05")
 @pytest.mark.parametrize(
     "url",
     [
@@ -210,6 +211,7 @@ NAPTR_ABUSE = {
 }  # fmt: skip
 
 
+@pytest.mark.attack("DSC-13")
 @pytest.mark.parametrize("abuse", NAPTR_ABUSE)
 def test_naptr_abuse_is_refused(abuse: str) -> None:
     assert refusal(lambda: read_naptr(NAPTR_ABUSE[abuse])) == "smp.naptr"

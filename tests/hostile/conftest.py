@@ -14,12 +14,13 @@ import structlog
 from as4_arena import Arena
 from as4_liar import Liar
 from as4_peer import Client, Server
-from as4_stage import LogLines, Partner, Pki, Stage
+from as4_stage import AGREEMENT, LogLines, Partner, Pki, Stage
 
 from accesspoint import log
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
 HERE = Path(__file__).parent
+NOWHERE = "https://127.0.0.1:9/as4"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -59,8 +60,13 @@ async def arena(
         configuration = stage.write_node(
             CLINIC,
             pki.clinic,
-            partners={"municipality": Partner(MUNICIPALITY, pki.municipality, municipality.url)},
+            partners={
+                "municipality": Partner(MUNICIPALITY, pki.municipality, municipality.url),
+                "agreed": Partner(None, pki.agreed, NOWHERE, {"agreement": AGREEMENT}),
+                "changing": Partner(None, pki.changing[0], NOWHERE, successor=pki.changing[1]),
+            },
             crl_urls=crl_urls,
+            doors=True,
         )
         node = await stack.enter_async_context(stage.run(configuration))
         client = await stack.enter_async_context(Client.connect(node.url, as_client))

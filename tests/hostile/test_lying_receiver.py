@@ -83,11 +83,11 @@ OTHER_DIGEST = changed_digest(0)
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (OTHER_MESSAGE, "receipt-invalid"),
-        row("COV-13", receipt(signed=False), "receipt-invalid"),
-        (OTHER_SIGNER, "receipt-signer"),
-        (signed_by(lambda pki: pki.municipality), "receipt-signer"),
-        (signed_by(lambda pki: pki.revoked), "receipt-signer"),
+        row("RCP-01", OTHER_MESSAGE, "receipt-invalid"),
+        row("RCP-04 COV-13", receipt(signed=False), "receipt-invalid"),
+        row("RCP-03", OTHER_SIGNER, "receipt-signer"),
+        row("RCP-03", signed_by(lambda pki: pki.municipality), "receipt-signer"),
+        row("RCP-10", signed_by(lambda pki: pki.revoked), "receipt-signer"),
         (
             signed_by(
                 lambda pki: pki.certify(
@@ -96,15 +96,16 @@ OTHER_DIGEST = changed_digest(0)
             ),
             "receipt-signer",
         ),
-        (signed_by(lambda pki: pki.certify(CLINIC.access_point)), "receipt-signer"),
-        (OTHER_DIGEST, "receipt-digest"),
-        (changed_digest(1), "receipt-digest"),
-        (changed_digest(2), "receipt-digest"),
-        (with_references(changed_algorithm), "receipt-digest"),
-        (with_references(lambda references: references[1:]), "receipt-invalid"),
-        (with_references(lambda references: references[:-1]), "receipt-invalid"),
-        (with_references(lambda references: references[:1]), "receipt-invalid"),
-        (
+        row("DSC-12", signed_by(lambda pki: pki.certify(CLINIC.access_point)), "receipt-signer"),
+        row("RCP-05", OTHER_DIGEST, "receipt-digest"),
+        row("RCP-05", changed_digest(1), "receipt-digest"),
+        row("RCP-05", changed_digest(2), "receipt-digest"),
+        row("RCP-05", with_references(changed_algorithm), "receipt-digest"),
+        row("RCP-05", with_references(lambda references: references[1:]), "receipt-invalid"),
+        row("RCP-05", with_references(lambda references: references[:-1]), "receipt-invalid"),
+        row("RCP-05", with_references(lambda references: references[:1]), "receipt-invalid"),
+        row(
+            "RCP-05",
             with_references(
                 lambda references: (
                     *references,
@@ -113,7 +114,7 @@ OTHER_DIGEST = changed_digest(0)
             ),
             "receipt-invalid",
         ),
-        (with_references(lambda references: references * 2), "receipt-invalid"),
+        row("RCP-05", with_references(lambda references: references * 2), "receipt-invalid"),
     ],
     ids=[
         "for another message", "unsigned", "by a third party", "by ourselves", "revoked",
@@ -126,6 +127,7 @@ async def test_false_receipt(liar: Liar, answer: Answer, problem: str) -> None:
     await liar.distrusts(answer, problem)
 
 
+@pytest.mark.attack("RCP-09")
 async def test_receipt_of_an_earlier_message(liar: Liar) -> None:
     """A receipt that was good for one message is replayed for the next."""
     await liar.send(None)
@@ -182,9 +184,9 @@ def with_error(root: Any) -> None:
     [
         (later_timestamp, "receipt-signer"),
         (moved, "receipt-signer"),
-        (two_receipts, "peer-answer"),
-        (no_information, "peer-answer"),
-        (with_error, "peer-refused"),
+        row("RCP-08", two_receipts, "peer-answer"),
+        row("RCP-06", no_information, "peer-answer"),
+        row("RCP-07", with_error, "peer-refused"),
     ],
 )
 async def test_tampered_receipt(liar: Liar, change: Callable[[Any], None], problem: str) -> None:
@@ -205,20 +207,20 @@ BOMB = f"<x {NAMESPACES}>{'<y/>' * 20_000}</x>".encode()
 @pytest.mark.parametrize(
     ("answer", "problem"),
     [
-        (plain(b"", 200, SOAP_TYPE), "peer-answer"),
-        (plain(b"", 200), "peer-answer"),
+        row("RCP-11", plain(b"", 200, SOAP_TYPE), "peer-answer"),
+        row("RCP-11", plain(b"", 200), "peer-answer"),
         (plain(b"", 202), "peer-answer"),
-        (plain(b"", 204), "peer-answer"),
-        (plain(b"<html>All is well</html>", 200), "peer-answer"),
-        (plain(b"<html>Oops</html>", 500), "peer-unavailable"),
-        (plain(b"", 503), "peer-unavailable"),
+        row("RCP-12", plain(b"", 204), "peer-answer"),
+        row("RCP-12", plain(b"<html>All is well</html>", 200), "peer-answer"),
+        row("RCP-12", plain(b"<html>Oops</html>", 500), "peer-unavailable"),
+        row("RCP-12", plain(b"", 503), "peer-unavailable"),
         (plain(b"", 429), "peer-unavailable"),
         (plain(b"no", 400), "peer-refused"),
         (plain(b"", 404), "peer-refused"),
         (plain(b"not XML", 200, SOAP_TYPE), "peer-answer"),
         (plain(b"<!DOCTYPE x><x/>", 200, SOAP_TYPE), "peer-answer"),
         (plain(BOMB, 200, SOAP_TYPE), "peer-answer"),
-        (plain(b"x" * (2 << 20), 200, SOAP_TYPE), "peer-answer"),
+        row("RCP-13", plain(b"x" * (2 << 20), 200, SOAP_TYPE), "peer-answer"),
     ],
     ids=[
         "empty SOAP", "empty", "accepted", "no content", "HTML", "HTML 500", "503", "429", "400",
@@ -229,6 +231,7 @@ async def test_no_signal(liar: Liar, answer: Answer, problem: str) -> None:
     await liar.distrusts(answer, problem)
 
 
+@pytest.mark.attack("RCP-12", "DSC-03")
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_redirect(liar: Liar, status: int) -> None:
     """A message goes where the agreement says: a redirect is not followed, not even to an honest server."""
@@ -243,6 +246,7 @@ async def test_redirect(liar: Liar, status: int) -> None:
     await liar.distrusts(answer, "peer-answer")
 
 
+@pytest.mark.attack("RCP-13")
 async def test_endless_body(liar: Liar) -> None:
     """Read to its bound and no further, whatever the peer has left to say."""
     sent = []
@@ -264,6 +268,7 @@ async def test_endless_body(liar: Liar) -> None:
     assert sum(sent) < attempts * (32 << 20), "the sender went on reading"
 
 
+@pytest.mark.attack("RCP-13")
 @pytest.mark.parametrize("when", ["before the header", "in the header", "in the body"])
 async def test_dripping_answer(liar: Liar, when: str) -> None:
     """One octet every now and then keeps a connection alive for ever; the time for an answer is one time."""

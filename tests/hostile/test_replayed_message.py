@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from as4_peer import Client, Server, verify_receipt
 from as4_stage import THIRD_PARTY, LogLines, Partner, Pki, Stage
 from as4_wire import Author, Tree, Wire
 
+from accesspoint.clock import timestamp
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import names
+from envelope.messaging import UserMessage
 
 COPIES = 20
 PAYLOADS = (
@@ -53,6 +56,7 @@ def duplicates(arena: Arena, mark: int) -> list[str]:
     ]
 
 
+@pytest.mark.attack("RPL-01")
 async def test_identical_octets_again(arena: Arena) -> None:
     wire = arena.author.compose()
     first = await arena.accepts(wire)
@@ -101,6 +105,7 @@ async def test_copies_in_parallel(arena: Arena, kind: str) -> None:
     assert orphans == set(), "copies left files"
 
 
+@pytest.mark.attack("RPL-02")
 async def test_two_contents_in_parallel(arena: Arena) -> None:
     """Two messages race for one MessageId: one wins, the other is refused, whichever it is."""
     first = arena.author.compose()
@@ -122,6 +127,7 @@ async def test_two_contents_in_parallel(arena: Arena) -> None:
     assert (await arena.node.message(first.message_id))["state"] == "DELIVERED"
 
 
+@pytest.mark.attack("RPL-02")
 async def test_other_content_under_the_same_id(arena: Arena) -> None:
     """EBMS:0003 and an alarm; the message accepted first is untouched and still has its receipt."""
     wire = arena.author.compose()
@@ -169,6 +175,7 @@ async def test_signed_anew(arena: Arena) -> None:
     await check_delivered_once(arena, wire)
 
 
+@pytest.mark.attack("RPL-03")
 async def test_message_id_of_another_party(arena: Arena) -> None:
     """Nobody can occupy the ids of others: the key is sender and MessageId."""
     wire = arena.author.compose()
@@ -214,6 +221,7 @@ async def test_envelope_again_in_a_new_message(arena: Arena) -> None:
     await check_delivered_once(arena, wire)
 
 
+@pytest.mark.attack("RPL-07")
 async def test_after_a_restart(pki: Pki, tmp_path: Path, log_lines: LogLines) -> None:
     """What was promised stands in the store: another process answers as the first one did."""
     stage = Stage(pki, tmp_path)
@@ -245,15 +253,18 @@ async def test_after_a_restart(pki: Pki, tmp_path: Path, log_lines: LogLines) ->
         assert len({answer.body for answer in answers}) == 1
 
 
+@pytest.mark.attack("RPL-11")
 async def test_old_timestamp(arena: Arena) -> None:
     """A retransmission carries its first time, and may come a day later."""
+    first = datetime.now(UTC) - timedelta(hours=20)
 
-    def yesterday(message: object) -> object:
-        return replace(message, timestamp="2026-11-20T03:00:00.000Z")
+    def yesterday(message: UserMessage) -> UserMessage:
+        return replace(message, timestamp=timestamp(first))
 
     await arena.accepts(arena.author.compose(message=yesterday))
 
 
+@pytest.mark.attack("RPL-06")
 async def test_ids_are_compared_exactly(arena: Arena) -> None:
     """Two ids that differ in case only are two messages."""
     wire = arena.author.compose(message_id="Case@hostile.example")

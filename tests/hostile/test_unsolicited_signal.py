@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from as4_arena import Arena, Verdict
 from as4_peer import Answers, Arrived, HttpAnswer
+from attack_rows import row
 
 from accesspoint.trust import common_name
 from envelope import codes
@@ -28,8 +29,8 @@ def stranger(arena: Arena) -> Signer:
 @pytest.mark.parametrize(
     ("write", "verdict"),
     [
-        (lambda a, m, _: error(a, m, signed=True), NO_MESSAGE),
-        (lambda a, m, _: error(a, m, signed=False), NO_MESSAGE),
+        row("RCP-14", lambda a, m, _: error(a, m, signed=True), NO_MESSAGE),
+        row("RCP-14", lambda a, m, _: error(a, m, signed=False), NO_MESSAGE),
         (lambda a, m, _: a.receipt(m, signed=False), Verdict("G5", "sec.missing", "EBMS:0103")),
         (lambda a, m, _: a.receipt(m, message_id="of@nobody"), NOT_OURS),
         (lambda a, m, arena: a.receipt(m, signer=arena.pki.clinic.signer()), NOT_OURS),

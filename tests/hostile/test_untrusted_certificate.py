@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from as4_arena import Arena, Verdict
-from as4_stage import STRANGER, THIRD_PARTY, Pki
+from as4_stage import CHANGING_PARTY, STRANGER, THIRD_PARTY, Pki
 from as4_wire import Author, Tree
+from attack_rows import row
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
@@ -18,7 +19,16 @@ from accesspoint.demo.scenery import MUNICIPALITY
 from envelope import names
 from envelope.names import q
 from envelope.pmode import SecuritySuite, TokenForm
-from keys.devca import IssuedCertificate, build_certificate, key_usage, system_name
+from envelope.security_token import load_path
+from keys.certificate import der
+from keys.devca import (
+    IssuedCertificate,
+    authority_extensions,
+    authority_name,
+    build_certificate,
+    key_usage,
+    system_name,
+)
 
 
 def refused(reason: str, *, gate: str = "G6", code: str = "EBMS:0101") -> Verdict:
@@ -35,6 +45,7 @@ async def refuse_signer(
     await arena.refuses(attacker.compose(message_id=twin.message_id), refused(reason), twin=twin)
 
 
+@pytest.mark.attack("KEY-01")
 async def test_self_signed(arena: Arena) -> None:
     pki = arena.pki
     name = system_name(THIRD_PARTY, "Eksempel", "10000009", "0")
@@ -50,12 +61,108 @@ async def test_self_signed(arena: Arena) -> None:
     await refuse_signer(arena, IssuedCertificate(certificate, pki.spare_key, ()), "cert.untrusted")
 
 
+@pytest.mark.attack("KEY-02")
 @pytest.mark.parametrize("party", [THIRD_PARTY, MUNICIPALITY.access_point])
 async def test_authority_that_nobody_trusts(arena: Arena, party: str) -> None:
     issued = arena.pki.certify(party, authority=arena.pki.untrusted_authority)
     await refuse_signer(arena, issued, "cert.untrusted", party=party)
 
 
+@pytest.mark.attack("KEY-02")
+async def test_authority_that_is_trusted_for_tls_only(arena: Arena) -> None:
+    """Who may open doors may not sign letters: each purpose has a store of its own."""
+    issued = arena.pki.certify(THIRD_PARTY, authority=arena.pki.tls_authority)
+    await refuse_signer(arena, issued, "cert.untrusted")
+
+
+@pytest.mark.attack("KEY-18")
+async def test_certificates_of_a_partner_that_changes(arena: Arena) -> None:
+    """While both are agreed, both are accepted; a third one of the same name, on the same key even, is not."""
+    old, new = arena.pki.changing
+    authors = [Author(each.signer(), arena.node.certificate, CHANGING_PARTY) for each in (old, new)]
+    for author in authors:
+        await arena.accepts(author.compose())
+    retired = arena.pki.certify(CHANGING_PARTY, serial=1800)
+    attacker = Author(retired.signer(), arena.node.certificate, CHANGING_PARTY)
+    twin = authors[1].compose()
+    attack = attacker.compose(message_id=twin.message_id)
+    await arena.refuses(attack, refused("cert.party"), twin=twin)
+
+
+@pytest.mark.attack("KEY-13")
+async def test_key_identifier_of_two_certificates(arena: Arena) -> None:
+    """Two certificates on one key answer to one identifier: which of them signed is not found by trying."""
+    _, new = arena.pki.changing
+    author = Author(new.signer(), arena.node.certificate, CHANGING_PARTY)
+    suite = SecuritySuite(signing_token=TokenForm.KEY_IDENTIFIER)
+    twin = author.compose(suite=SecuritySuite(signing_token=TokenForm.ISSUER_SERIAL))
+    attack = author.compose(message_id=twin.message_id, suite=suite)
+    await arena.refuses(attack, refused("key.ambiguous"), twin=twin)
+
+
+def below(pki: Pki, *, expired: bool = False, length: int | None = None) -> IssuedCertificate:
+    """The third party's certificate by an authority that stands below our issuing one, or beside it by the root."""
+    root, issuing = pki.authority.keys
+    above = root if expired else issuing
+    start = pki.now - timedelta(days=2 if expired else 1)
+    authority = build_certificate(
+        subject=authority_name("Eksempel Udstedende 2"),
+        public_key=pki.spare_key.public_key(),
+        issuer=above.certificate.subject,
+        issuer_key=above.private_key,
+        not_before=start,
+        not_after=start + timedelta(days=1 if expired else 9),
+        extensions=authority_extensions(pki.spare_key, above.private_key, path_length=length),
+    )
+    leaf = build_certificate(
+        subject=system_name(THIRD_PARTY, "Eksempel", "10000009", "2"),
+        public_key=pki.spare_key.public_key(),
+        issuer=authority.subject,
+        issuer_key=pki.spare_key,
+        not_before=pki.now - timedelta(hours=1),
+        not_after=pki.now + timedelta(days=1),
+        extensions=pki.authority.system_extensions(pki.spare_key),
+    )
+    return IssuedCertificate(leaf, pki.spare_key, (authority,))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        row("KEY-03", lambda pki: below(pki, expired=True), "cert.time"),
+        row("KEY-09", below, "cert.path"),
+        row("KEY-09", lambda pki: below(pki, length=3), "cert.path"),
+    ],
+    ids=["expired", "too deep", "too deep, whatever it says"],
+)
+async def test_authority_below_a_trusted_one(
+    arena: Arena, make: Callable[[Pki], IssuedCertificate], reason: str
+) -> None:
+    """A path that the sender brings along ends at our anchor and is no good all the same."""
+    third = Author(arena.pki.third.signer(), arena.node.certificate, party=THIRD_PARTY)
+    attacker = Author(make(arena.pki).signer(), arena.node.certificate, party=THIRD_PARTY)
+    suite = SecuritySuite(signing_token=TokenForm.PKI_PATH)
+    twin = third.compose(suite=suite)
+    attack = attacker.compose(message_id=twin.message_id, suite=suite)
+    await arena.refuses(attack, refused(reason), twin=twin)
+
+
+@pytest.mark.attack("KEY-12")
+async def test_path_in_another_order(arena: Arena) -> None:
+    """The leaf stands last and nowhere else, whichever certificate of the path would verify."""
+    third = Author(arena.pki.third.signer(), arena.node.certificate, party=THIRD_PARTY)
+    suite = SecuritySuite(signing_token=TokenForm.PKI_PATH)
+    wire = third.compose(suite=suite)
+
+    def turned(tree: Tree) -> None:
+        token = tree.find(names.WSSE, "BinarySecurityToken")
+        path = b"".join(map(der, load_path(base64.b64decode(token.text))))
+        token.text = base64.b64encode(b"\x30\x82" + len(path).to_bytes(2, "big") + path).decode()
+
+    await arena.refuses(wire.with_tree(turned), refused("sig.value"), twin=wire)
+
+
+@pytest.mark.attack("KEY-02")
 async def test_untrusted_authority_in_the_path(arena: Arena) -> None:
     """The chain that a peer sends helps to build a path; it never ends one."""
     pki = arena.pki
@@ -71,6 +178,7 @@ async def test_untrusted_authority_in_the_path(arena: Arena) -> None:
     await arena.refuses(attack, refused("cert.untrusted"), twin=twin)
 
 
+@pytest.mark.attack("KEY-03")
 async def test_expired(arena: Arena) -> None:
     now = arena.pki.now
     issued = arena.pki.certify(
@@ -79,20 +187,24 @@ async def test_expired(arena: Arena) -> None:
     await refuse_signer(arena, issued, "cert.time")
 
 
+@pytest.mark.attack("KEY-03")
 async def test_not_yet_valid(arena: Arena) -> None:
     issued = arena.pki.certify(THIRD_PARTY, not_before=arena.pki.now + timedelta(hours=1))
     await refuse_signer(arena, issued, "cert.time")
 
 
+@pytest.mark.attack("KEY-04")
 async def test_revoked(arena: Arena) -> None:
     await refuse_signer(arena, arena.pki.revoked, "cert.revoked")
 
 
+@pytest.mark.attack("KEY-08", "PTY-03")
 async def test_certificate_of_another_party(arena: Arena) -> None:
     """The third party is trusted, but it is not the municipality that it says it is."""
     await refuse_signer(arena, arena.pki.third, "cert.party", party=MUNICIPALITY.access_point)
 
 
+@pytest.mark.attack("KEY-17")
 async def test_same_name_on_another_key(arena: Arena) -> None:
     """The authority certified the municipality's name again; agreed is the other certificate."""
     issued = arena.pki.certify(MUNICIPALITY.access_point)
@@ -125,23 +237,26 @@ def issued_with(pki: Pki, chosen: list[Any]) -> IssuedCertificate:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda pki: extensions(pki, key_encipherment=True), "cert.usage"),
-        (lambda pki: extensions(pki)[1:], "cert.usage"),
-        (
+        row("KEY-06", lambda pki: extensions(pki, key_encipherment=True), "cert.usage"),
+        row("KEY-06", lambda pki: extensions(pki)[1:], "cert.usage"),
+        row(
+            "KEY-07",
             lambda pki: [
                 *extensions(pki, digital_signature=True),
                 (x509.ExtendedKeyUsage([x509.OID_TIME_STAMPING]), False),
             ],
             "cert.policy",
         ),
-        (
+        row(
+            "KEY-09",
             lambda pki: [
                 *extensions(pki, digital_signature=True, key_cert_sign=True),
                 (x509.BasicConstraints(ca=True, path_length=0), True),
             ],
             "cert.path",
         ),
-        (
+        row(
+            "KEY-10",
             lambda pki: [
                 *extensions(pki, digital_signature=True),
                 (
@@ -173,6 +288,7 @@ async def test_tls_key_signs_a_message(arena: Arena) -> None:
     await arena.refuses(twin.with_tree(attack), verdict, twin=twin)
 
 
+@pytest.mark.attack("KEY-16")
 async def test_token_of_somebody_else(arena: Arena) -> None:
     twin = arena.author.compose()
 
@@ -183,6 +299,7 @@ async def test_token_of_somebody_else(arena: Arena) -> None:
     await arena.refuses(twin.with_tree(attack), refused("sig.value"), twin=twin)
 
 
+@pytest.mark.attack("KEY-15")
 @pytest.mark.parametrize(
     "change",
     [
@@ -254,15 +371,15 @@ TOKEN = refused("sec.token", gate="G5", code="EBMS:0103")
 @pytest.mark.parametrize(
     ("attack", "verdict"),
     [
-        (add_key_value, AMBIGUOUS),
-        (second_reference, AMBIGUOUS),
-        (two_in_one_reference, AMBIGUOUS),
-        (retrieval_method, REFERENCE),
-        (dangling, REFERENCE),
-        (token_elsewhere, REFERENCE),
-        (empty_reference, REFERENCE),
-        (user_name, TOKEN),
-        (assertion, TOKEN),
+        row("KEY-11", add_key_value, AMBIGUOUS),
+        row("KEY-12", second_reference, AMBIGUOUS),
+        row("KEY-12", two_in_one_reference, AMBIGUOUS),
+        row("KEY-14", retrieval_method, REFERENCE),
+        row("KEY-14", dangling, REFERENCE),
+        row("KEY-14", token_elsewhere, REFERENCE),
+        row("KEY-14", empty_reference, REFERENCE),
+        row("KEY-20", user_name, TOKEN),
+        row("KEY-20", assertion, TOKEN),
     ],
 )
 async def test_key_info(arena: Arena, attack: Callable[[Tree], None], verdict: Verdict) -> None:

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from as4_arena import Arena, Verdict
-from as4_stage import THIRD_PARTY
+from as4_stage import AGREED_PARTY, AGREEMENT, THIRD_PARTY
 from as4_wire import Author, Tree
+from attack_rows import row
 from lxml import etree
 
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import names
-from envelope.messaging import Property, Service, UserMessage
+from envelope.messaging import AgreementRef, Property, Service, UserMessage
 from envelope.names import q
 from envelope.sbdh import Identifier, StandardBusinessDocumentHeader
 
@@ -50,10 +51,10 @@ def refused(reason: str, code: str) -> Verdict:
 @pytest.mark.parametrize(
     ("change", "verdict"),
     [
-        (party("from_party", role=names.EB_RESPONDER), refused("pmode.role", "EBMS:0010")),
-        (party("to_party", role=names.EB_INITIATOR), refused("pmode.role", "EBMS:0010")),
-        (info(service=Service("urn:example:other")), refused("pmode.service", "EBMS:0001")),
-        (info(action="urn:example:other"), refused("pmode.action", "EBMS:0001")),
+        row("PTY-08", party("from_party", role=names.EB_RESPONDER), refused("pmode.role", "EBMS:0010")),
+        row("PTY-08", party("to_party", role=names.EB_INITIATOR), refused("pmode.role", "EBMS:0010")),
+        row("PTY-05", info(service=Service("urn:example:other")), refused("pmode.service", "EBMS:0001")),
+        row("PTY-05", info(action="urn:example:other"), refused("pmode.action", "EBMS:0001")),
         (with_property("originalSender", ELSEWHERE), refused("sbd.addressing", "EBMS:0004")),
         (with_property("finalRecipient", ELSEWHERE), refused("sbd.addressing", "EBMS:0004")),
         (with_property("originalSender", None), refused("pmode.four-corner", "EBMS:0010")),
@@ -72,6 +73,19 @@ async def test_header_that_does_not_fit(
     await arena.refuses(attack, verdict, twin=twin)
 
 
+@pytest.mark.attack("PTY-05")
+@pytest.mark.parametrize(
+    "agreement", [None, AgreementRef("urn:example:other"), AgreementRef(AGREEMENT.upper())]
+)
+async def test_agreement_that_nobody_made(arena: Arena, agreement: AgreementRef | None) -> None:
+    """Where an agreement is configured, a message names that one and no other."""
+    author = Author(arena.pki.agreed.signer(), arena.node.certificate, party=AGREED_PARTY)
+    twin = author.compose(message=info(agreement_ref=AgreementRef(AGREEMENT)))
+    attack = author.compose(message_id=twin.message_id, message=info(agreement_ref=agreement))
+    await arena.refuses(attack, refused("pmode.agreement", "EBMS:0010"), twin=twin)
+
+
+@pytest.mark.attack("PTY-01")
 @pytest.mark.parametrize(
     "to", [MUNICIPALITY.access_point, "somebody-else", CLINIC.access_point + "."]
 )
@@ -81,6 +95,7 @@ async def test_foreign_to_party(arena: Arena, to: str) -> None:
     await arena.refuses(attack, refused("pmode.to", "EBMS:0010"), twin=twin)
 
 
+@pytest.mark.attack("PTY-04")
 async def test_message_from_ourselves(arena: Arena) -> None:
     """Signed with our own key, which somebody stole or which went round in a circle."""
     clinic = Author(arena.pki.clinic.signer(), arena.node.certificate, party=CLINIC.access_point)
@@ -89,6 +104,7 @@ async def test_message_from_ourselves(arena: Arena) -> None:
     await arena.refuses(attack, refused("pmode.from", "EBMS:0010"), twin=twin)
 
 
+@pytest.mark.attack("PTY-02")
 @pytest.mark.parametrize("gln", [MUNICIPALITY.address.gln, "5790000000036"])
 async def test_unknown_recipient(arena: Arena, gln: str) -> None:
     """Both headers agree, but nobody of that number is served here."""
@@ -110,6 +126,7 @@ async def test_sender_that_differs_in_the_document(arena: Arena) -> None:
     await arena.refuses(attack, refused("sbd.addressing", "EBMS:0004"), twin=twin)
 
 
+@pytest.mark.attack("PTY-06")
 @pytest.mark.parametrize(
     "value",
     [
@@ -133,6 +150,7 @@ async def test_confusable_party(arena: Arena, side: str, value: str) -> None:
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("PTY-07")
 @pytest.mark.parametrize("side", ["From", "To"])
 async def test_two_party_ids(arena: Arena, side: str) -> None:
     def attack(tree: Tree) -> None:
@@ -159,6 +177,7 @@ async def test_four_corner_property_twice(arena: Arena, name: str) -> None:
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("RPL-06")
 @pytest.mark.parametrize(
     "message_id",
     [

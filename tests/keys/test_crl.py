@@ -93,10 +93,12 @@ def test_no_list_of_the_issuer_means_no_answer(pki, store):
     assert answer.revoked_at is None
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_wrong_issuer(pki, store):
     refused(store, pki.stranger.crl(pki.at), pki.at, "crl.issuer")
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_wrong_signer_with_the_right_name(pki, store):
     forged = IssuedCertificate(pki.authority.issuing, pki.other_key, ())
     refused(store, build_crl(forged, (), at=pki.at), pki.at, "crl.signature")
@@ -114,6 +116,7 @@ def test_key_05_altered_list(pki, authority, store):
     refused(store, bytes(octets), pki.at, "crl.signature")
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_stale(pki, authority, store):
     refused(store, authority.crl(pki.at), pki.at + 8 * DAY, "crl.stale")
 
@@ -125,6 +128,7 @@ def test_key_05_end_pushed_into_the_future_by_a_stranger(pki, authority, store):
     refused(store, der.replace(stamp, b"491231235959Z"), pki.at, "crl.signature")
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_future(pki, authority, store):
     refused(store, authority.crl(pki.at + HOUR), pki.at, "crl.future")
     assert store.add(authority.crl(pki.at + dt.timedelta(minutes=4)), at=pki.at)

@@ -72,6 +72,7 @@ def test_key_17_same_subject_from_another_authority(pki):
     )
 
 
+@pytest.mark.attack("KEY-18")
 def test_key_18_old_certificate_inside_and_after_the_overlap(pki):
     old, new = pki.leaf().certificate, pki.leaf(key=pki.other_key).certificate
     overlap = PartyIdentity.of_certificates(PARTY, [old, new])
@@ -80,6 +81,7 @@ def test_key_18_old_certificate_inside_and_after_the_overlap(pki):
     wrong(old, fingerprints=frozenset({fingerprint(new)}))
 
 
+@pytest.mark.attack("PTY-06")
 @pytest.mark.parametrize(
     "name",
     [

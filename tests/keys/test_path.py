@@ -197,6 +197,7 @@ def test_key_03_leaf_not_yet_valid(pki):
     refused(NotYetValid, "cert.time", pki, pki.leaf(begins=1))
 
 
+@pytest.mark.attack("KEY-03")
 def test_key_03_expired_intermediate(pki):
     refused(Expired, "cert.time", pki, pki.below(pki.intermediate(begins=-20, ends=-1)))
 
@@ -233,6 +234,7 @@ def test_key_04_certificate_not_on_the_list_is_good(pki):
     assert evidence.not_after == pki.at + 7 * DAY - dt.timedelta(hours=1)  # nextUpdate
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_crl_unreachable(pki):
     refused(
         RevocationUnknown, "cert.revocation-unknown", pki, pki.leaf(), revocation=RevocationPolicy()
@@ -241,6 +243,7 @@ def test_key_05_crl_unreachable(pki):
     assert {entry.status for entry in evidence.revocation} == {RevocationStatus.UNKNOWN}
 
 
+@pytest.mark.attack("KEY-05")
 def test_key_05_crl_stale(pki):
     crls = pki.crls()
     later = pki.at + 8 * DAY
@@ -275,6 +278,7 @@ def test_revocation_is_required_when_nothing_is_said(pki):
 # KEY-06: key usage
 
 
+@pytest.mark.attack("KEY-06")
 @pytest.mark.parametrize(
     ("bits", "usage"),
     [
@@ -330,6 +334,7 @@ def test_extended_key_usage_that_fits_is_accepted(pki):
     assert check(pki, issued).usage is Usage.SIGNING
 
 
+@pytest.mark.attack("KEY-07")
 def test_key_07_policy_not_on_the_list(pki):
     refused(WrongPolicy, "cert.policy", pki, pki.leaf(), policies={"1.2.3.4"})
     assert check(pki, pki.leaf(), policies={"1.2.3.4", OCES_POLICIES[1]}).anchor
@@ -346,6 +351,7 @@ def test_key_07_policies_absent(pki):
 # KEY-09: path rules
 
 
+@pytest.mark.attack("KEY-09")
 def test_key_09_leaf_used_as_authority(pki):
     refused(BadPath, "cert.path", pki, pki.below(pki.leaf(), key=pki.other_key))
 
@@ -367,12 +373,14 @@ def test_key_09_basic_constraints_says_no_authority(pki):
     refused(BadPath, "cert.path", pki, pki.below(authority))
 
 
+@pytest.mark.attack("KEY-09")
 def test_key_09_path_length(pki):
     authority = pki.intermediate(issuer=pki.authority.keys[1], path_length=None)
     issued = pki.below(authority)
     refused(BadPath, "cert.path", pki, issued)
 
 
+@pytest.mark.attack("KEY-09")
 def test_key_09_name_constraints(pki):
     def constrain(extensions):
         permitted = [x509.DNSName("good.example")]

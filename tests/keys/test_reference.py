@@ -56,6 +56,7 @@ def test_incomplete_or_unknown_reference_names_nothing(pki, reference):
     assert not reference_names(reference, pki.authority.root)
 
 
+@pytest.mark.attack("KEY-13")
 def test_key_13_key_identifier_resolving_to_two_certificates(pki):
     first, second = pki.leaf(name="one").certificate, pki.leaf(name="two").certificate
     reference = Reference("ski", key_identifier=subject_key_identifier(first))

@@ -34,6 +34,9 @@ from keys.tls import client_context, server_context
 
 THIRD_PARTY = "regionen-ap-test"
 STRANGER = "fremmed-ap-test"
+AGREED_PARTY = "aftale-ap-test"
+AGREEMENT = "urn:example:agreement"
+CHANGING_PARTY = "skifter-ap-test"
 _UUID = "00000000-0000-4000-8000-{:012d}"
 _OWED = """
 SELECT EXISTS (SELECT 1 FROM handovers WHERE state = 'waiting')
@@ -67,6 +70,13 @@ class Pki:
         )
 
     @cached_property
+    def tls_authority(self) -> DevelopmentAuthority:
+        """An authority that a node may believe for TLS, and for nothing else."""
+        return DevelopmentAuthority.create(
+            at=self.now, name="Doors", private_keys=(self.spare_key, self.spare_key)
+        )
+
+    @cached_property
     def spare_key(self) -> rsa.RSAPrivateKey:
         """A key for certificates that are to be refused: one is enough for all of them."""
         return _key()
@@ -83,6 +93,16 @@ class Pki:
     def third(self) -> IssuedCertificate:
         """A trusted access point that nobody has configured as a partner."""
         return self.certify(THIRD_PARTY, private_key=_key())
+
+    @cached_property
+    def agreed(self) -> IssuedCertificate:
+        """Of a partner with whom an agreement by name is configured."""
+        return self.certify(AGREED_PARTY)
+
+    @cached_property
+    def changing(self) -> tuple[IssuedCertificate, IssuedCertificate]:
+        """The old and the new certificate of a partner that kept its key."""
+        return self.certify(CHANGING_PARTY, serial=1801), self.certify(CHANGING_PARTY, serial=1802)
 
     @cached_property
     def revoked(self) -> IssuedCertificate:
@@ -140,11 +160,11 @@ class Pki:
             "intermediates": [str(self.directory / "intermediates.pem")],
         }
 
-    def file_of(self, issued: IssuedCertificate) -> str:
-        """A certificate as a file, as the configuration of a partner names it."""
-        path = self.directory / f"{issued.certificate.serial_number:x}.pem"
+    def file_of(self, *issued: IssuedCertificate) -> str:
+        """Certificates as a file, as the configuration of a partner names it."""
+        path = self.directory / f"{issued[-1].certificate.serial_number:x}.pem"
         if not path.exists():
-            path.write_bytes(issued.certificate_pem)
+            path.write_bytes(b"".join(one.certificate_pem for one in issued))
         return str(path)
 
     @asynccontextmanager
@@ -170,12 +190,14 @@ class Pki:
 
 @dataclass(frozen=True)
 class Partner:
-    """Another access point as the configuration names it."""
+    """Another access point as the configuration names it; one that nobody sends to is of no organisation."""
 
-    organisation: Organisation
+    organisation: Organisation | None
     certificate: IssuedCertificate
     url: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    successor: IssuedCertificate | None = None
+    """The certificate that it changes to; until then both are agreed."""
 
 
 @dataclass
@@ -193,9 +215,10 @@ class Stage:
         partners: Mapping[str, Partner],
         crl_urls: list[str] | None = None,
         listen: str = "127.0.0.1:0",
+        doors: bool = False,
         **sections: Any,
     ) -> Path:
-        """Write one node's keys and configuration; the path of the file."""
+        """Write one node's keys and configuration; the path of the file. With `doors` it believes `tls_authority` for TLS."""
         home = self.directory / organisation.key
         home.mkdir(mode=0o700, exist_ok=True)
         if not (home / "keys").exists():
@@ -206,6 +229,7 @@ class Stage:
             if crl_urls
             else {"revocation": "off", "revocation_reason": "no lists on this stage"}
         )
+        more = [self.pki.file_of(self.pki.tls_authority.keys[0])] if doors else []
         configuration: dict[str, Any] = {
             "profile": "test",
             "label": organisation.key,
@@ -221,13 +245,15 @@ class Stage:
                     "unknown_senders": "accept",
                     "policies": list(OCES_POLICIES),
                 },
-                "tls": dict(self.pki.trust),
+                "tls": {**self.pki.trust, "anchors": [*self.pki.trust["anchors"], *more]},
             },
             "partners": {
                 name: {
-                    "gln": partner.organisation.address.gln,
+                    **({"gln": partner.organisation.address.gln} if partner.organisation else {}),
                     "url": partner.url,
-                    "certificate": self.pki.file_of(partner.certificate),
+                    "certificate": self.pki.file_of(
+                        partner.certificate, *((partner.successor,) if partner.successor else ())
+                    ),
                     **partner.settings,
                 }
                 for name, partner in partners.items()

@@ -38,6 +38,7 @@ async def post(client: As4Client, url: str) -> HttpAnswer:
     return await client.post(url, content_type="text/xml", content_length=4, body=b"body")
 
 
+@pytest.mark.attack("DSC-01")
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", "0.0.0.0", "127.0.0.2"]
 )
@@ -100,6 +101,7 @@ async def test_a_node_connects_to_its_partners_and_else_into_its_networks(
     assert failed.value.slug == "lookup-forbidden-network"
 
 
+@pytest.mark.attack("DSC-01", "DSC-04")
 @pytest.mark.parametrize(
     "url",
     [

@@ -259,6 +259,7 @@ async def test_what_is_not_registered_is_permanent(
     assert (failure.slug, failure.permanent) == (slug, True)
 
 
+@pytest.mark.attack("DSC-01")
 async def test_dsc_01_a_publisher_outside_the_allowed_networks_is_never_asked(world: World) -> None:
     asked: list[str] = []
 
@@ -275,6 +276,7 @@ async def test_dsc_01_a_publisher_outside_the_allowed_networks_is_never_asked(wo
     assert asked == []
 
 
+@pytest.mark.attack("DSC-01")
 async def test_dsc_01_an_endpoint_outside_the_allowed_networks_is_not_given_out(
     world: World,
 ) -> None:
@@ -284,6 +286,7 @@ async def test_dsc_01_an_endpoint_outside_the_allowed_networks_is_not_given_out(
     assert (await world.fail()).slug is LookupProblem.FORBIDDEN_NETWORK
 
 
+@pytest.mark.attack("DSC-03")
 async def test_dsc_03_an_http_redirect_is_not_followed(world: World) -> None:
     async def answer(request: web.Request) -> web.Response:
         raise web.HTTPFound(world.smp_url + request.rel_url.raw_path)
@@ -293,6 +296,7 @@ async def test_dsc_03_an_http_redirect_is_not_followed(world: World) -> None:
     assert (await world.fail()).slug is LookupProblem.UNREACHABLE
 
 
+@pytest.mark.attack("DSC-04", "DSC-05")
 @pytest.mark.parametrize(
     "url", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://user:secret@127.0.0.1/"]
 )
@@ -307,6 +311,7 @@ async def test_dsc_04_and_05_other_schemes_and_credentials_in_the_locator(
     assert "secret" not in str(failure)
 
 
+@pytest.mark.attack("DSC-04", "DSC-05")
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "https://user:secret@127.0.0.1/as4"])
 async def test_dsc_04_and_05_other_schemes_and_credentials_in_the_endpoint(
     world: World, url: str
@@ -319,6 +324,7 @@ async def test_dsc_04_and_05_other_schemes_and_credentials_in_the_endpoint(
     assert "secret" not in str(failure)
 
 
+@pytest.mark.attack("DSC-01")
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
@@ -339,6 +345,7 @@ async def test_dsc_01_an_endpoint_that_nobody_may_post_to_ends_the_look_up(
     assert failure.detail.endswith(reason)
 
 
+@pytest.mark.attack("DSC-07")
 async def test_dsc_07_an_answer_about_another_participant_or_document(world: World) -> None:
     await world.publish(answering(world.sign(world.metadata(participant="0088:5790009990010"))))
     assert (await world.fail()).slug is LookupProblem.REFUSED
@@ -348,6 +355,7 @@ async def test_dsc_07_an_answer_about_another_participant_or_document(world: Wor
     assert (await world.fail()).slug is LookupProblem.REFUSED
 
 
+@pytest.mark.attack("DSC-07")
 async def test_dsc_07_a_changed_and_an_unsigned_answer(world: World) -> None:
     signed = world.sign(world.metadata())
     await world.publish(answering(signed.replace(b"127.0.0.1/as4", b"127.0.0.9/as4")))
@@ -359,6 +367,7 @@ async def test_dsc_07_a_changed_and_an_unsigned_answer(world: World) -> None:
     assert (await world.fail()).slug is LookupProblem.SIGNATURE
 
 
+@pytest.mark.attack("DSC-07")
 @pytest.mark.parametrize(
     ("changes", "slug"),
     [
@@ -383,6 +392,7 @@ async def test_the_expiry_of_an_endpoint_is_passed_on(world: World) -> None:
     assert (await world.find()).expires_at == until
 
 
+@pytest.mark.attack("DSC-08")
 async def test_dsc_08_an_endless_answer_is_cut_off(world: World) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
@@ -401,6 +411,7 @@ async def test_dsc_08_an_endless_answer_is_cut_off(world: World) -> None:
     assert "262144" in failure.detail
 
 
+@pytest.mark.attack("DSC-08")
 async def test_dsc_08_a_dripping_answer_is_given_up(world: World) -> None:
     import asyncio
 
@@ -491,6 +502,7 @@ async def test_a_redirect_to_a_redirect_is_refused(world: World) -> None:
     assert (await world.fail()).slug is LookupProblem.REFUSED
 
 
+@pytest.mark.attack("DSC-13")
 async def test_dsc_13_a_record_of_another_service_is_not_used(world: World) -> None:
     world.locate(world.smp_url, service="E2U+sip")
 

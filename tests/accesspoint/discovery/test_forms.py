@@ -177,6 +177,7 @@ async def test_who_is_not_registered_stays_unknown_for_as_long_as_the_name_serve
     assert failed.value.seconds == TTL
 
 
+@pytest.mark.attack("DSC-07")
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: "-".join(form.values()))
 async def test_dsc_07_only_the_configured_signer_is_believed_and_while_its_certificate_lasts(
     network: Network, form: dict[str, Any]
@@ -217,6 +218,7 @@ async def test_the_forms_of_version_1_and_2_do_not_stand_in_for_each_other(
         assert (failed.value.slug, "smp.namespace" in failed.value.detail) == (LookupProblem.REFUSED, True)  # fmt: skip
 
 
+@pytest.mark.attack("DSC-03")
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 async def test_a_redirect_from_https_to_http_is_not_followed(
     network: Network, version: str
@@ -310,6 +312,7 @@ async def test_an_alias_without_a_host_is_a_directory_that_does_not_answer(
     assert [hop.kind for hop in failed.value.hops] == [HopKind.SML, HopKind.SMP]
 
 
+@pytest.mark.attack("DSC-01")
 async def test_dsc_01_an_alias_may_not_lead_out_of_the_allowed_networks(network: Network) -> None:
     network.locator.register_host(f"smp.{ZONE}", "169.254.169.254")
 
@@ -319,6 +322,7 @@ async def test_dsc_01_an_alias_may_not_lead_out_of_the_allowed_networks(network:
     assert failed.value.slug is LookupProblem.FORBIDDEN_NETWORK
 
 
+@pytest.mark.attack("DSC-11")
 async def test_dsc_11_an_alias_that_leads_to_itself_is_no_host(network: Network) -> None:
     network.locator.register_alias(f"smp.{ZONE}", f"other.{ZONE}")
     network.locator.register_alias(f"other.{ZONE}", f"smp.{ZONE}")
@@ -329,6 +333,7 @@ async def test_dsc_11_an_alias_that_leads_to_itself_is_no_host(network: Network)
     assert (failed.value.slug, failed.value.permanent) == (LookupProblem.UNREACHABLE, False)
 
 
+@pytest.mark.attack("DSC-08")
 async def test_dsc_08_a_document_type_or_a_bomb_is_refused_in_every_version(
     network: Network,
 ) -> None:

@@ -16,6 +16,7 @@ from station_parts import Parts
 from accesspoint.store.database import StorageInterrupted
 
 _NAMES = count(1)
+COPIES = 100
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +46,18 @@ async def nodes(
         yield one, two
 
 
+@pytest.mark.attack("RPL-04")
 async def test_copies_that_race_at_two_nodes_are_one_message_with_one_receipt(
     nodes: tuple[Inbound, Inbound],
 ) -> None:
     one, two = nodes
     for round_ in range(1, 4):
         wire = one.author.compose()
-        answers = await asyncio.gather(*(node.receive(wire) for node in (one, two, one, two)))
+        copies = COPIES if round_ == 1 else 4
+        answers = await asyncio.gather(
+            *(node.receive(wire) for _ in range(copies // 2) for node in nodes)
+        )
+        assert len(answers) == copies
         assert {answer.status for answer in answers} == {200}
         assert len({answer.body for answer in answers}) == 1
         assert len(await one.messages()) == round_
@@ -63,6 +69,7 @@ async def test_copies_that_race_at_two_nodes_are_one_message_with_one_receipt(
     assert len(files) == 3
 
 
+@pytest.mark.attack("RPL-07")
 async def test_a_node_that_dies_while_it_receives_leaves_the_message_to_another(
     nodes: tuple[Inbound, Inbound], monkeypatch: pytest.MonkeyPatch
 ) -> None:
