@@ -357,6 +357,7 @@ class AccessPoint:
             take_receipt=receipts.take,
             heard=sender.heard,
             consumer=self.consumer,
+            spool_bytes=configuration.listen.limits.spool,
         )
         refuser = Refuser(
             database=self.database, identity=self.identity, suite=self.agreements.default.suite,
@@ -495,20 +496,26 @@ class AccessPoint:
                 "party": self.identity.party,
             },
         )
-        self.addresses["api"] = await open_door(stack, api.build(), listen.api)
+        limits = listen.limits.edge()
+        self.addresses["api"] = await open_door(
+            stack, api.build(), listen.api, limits=limits.for_one_address()
+        )
         if (where := listen.submission) is not None:
             self.addresses["submission"] = await open_door(
-                stack, api.build(), where, self.server_tls
+                stack, api.build(), where, self.server_tls, limits=limits
             )
         if Runs.AP in self.configuration.stations.runs:
             as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
-            as4.router.add_post("/as4", self.as4.handle)
-            self.addresses["as4"] = await open_door(stack, as4, listen.as4, self.server_tls)
+            self.as4.serve(as4.router)
+            stack.push_async_callback(self.as4.settle)
+            self.addresses["as4"] = await open_door(
+                stack, as4, listen.as4, self.server_tls, limits=limits, tell=self.as4.tell_refused
+            )
         if listen.stations is not None:
             stations = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
             stations.router.add_post(PATH, self.station_server.handle)
             self.addresses["stations"] = await open_door(
-                stack, stations, listen.stations, self.server_tls
+                stack, stations, listen.stations, self.server_tls, limits=limits
             )
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))

@@ -8,7 +8,6 @@ own, and a database password belongs into the environment or the PostgreSQL pass
 read as TOML, any other as text.
 """
 
-import ipaddress
 import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, model_validator
 
 from accesspoint.config_directory import Addressing, Directory
+from accesspoint.config_listen import Listen
 from accesspoint.config_organisation import Organisation, Sharing
 from accesspoint.config_partner import Partner, no_gln_twice
 from accesspoint.config_validation import Validation
 from accesspoint.config_values import (
-    Address,
     Duration,
-    Endpoint,
     FileOrBucket,
     FilePath,
     Gln,
@@ -145,27 +143,6 @@ class Stations(Table):
         if missing:
             raise ValueError(f"device_ids lacks {', '.join(missing)}")
         return self
-
-
-def _loopback(value: Address) -> Address:
-    try:
-        here = value.host == "localhost" or ipaddress.ip_address(value.host).is_loopback
-    except ValueError:
-        here = False
-    if not here:
-        raise ValueError(
-            "the interface speaks plain HTTP, so it listens on this machine only: 127.0.0.1, [::1] or localhost"
-        )
-    return value
-
-
-class Listen(Table):
-    """Where this process listens; `submission` is the interface once more, over mutual TLS, for systems elsewhere."""
-
-    as4: Endpoint = Address("127.0.0.1", 8443)
-    api: Annotated[Endpoint, AfterValidator(_loopback)] = Address("127.0.0.1", 8401)
-    submission: Endpoint | None = None
-    stations: Endpoint | None = None
 
 
 class Keys(Table):

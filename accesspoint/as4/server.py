@@ -1,6 +1,7 @@
-"""POST /as4: HTTP checks (G1), bounded and timed reading of the body, and one answer per request.
+"""POST /as4: HTTP checks (G1), bounded reading of the body, and one answer per request.
 
-The body is read as a raw stream: the MIME parser of `envelope` does the framing. A refusal in the middle
+The body is read as a raw stream: the MIME parser of `envelope` does the framing. How long it may take is the
+business of the connection (see `accesspoint.http_connection`). A refusal in the middle
 of a body drains at most 1 MiB or one second, answers, and closes the connection (decision D2). This is one
 of the three seams where an unexpected exception is caught: it becomes a bare 500 and an internal problem.
 """
@@ -22,7 +23,7 @@ from envelope.events import ContentType
 from envelope.limits import DEFAULT_LIMITS, MIB, Limits
 from envelope.mime import parse_content_type
 
-IDLE_SECONDS: Final = 30.0
+PATH: Final = "/as4"
 DRAIN_BYTES: Final = 1 * MIB
 DRAIN_SECONDS: Final = 1.0
 _MEDIA_TYPES: Final = frozenset({"multipart/related", "application/soap+xml"})
@@ -45,6 +46,35 @@ class As4Server:
         self._refuser = refuser
         self._admit = admit
         self._limits = limits
+        self._telling: set[asyncio.Task[None]] = set()
+
+    def serve(self, router: web.UrlDispatcher) -> None:
+        """Answer everything that is asked of this door, so that what is not AS4 is refused and recorded as such."""
+        router.add_post(PATH, self.handle, expect_handler=self._expect)
+        router.add_route("*", "/{path:.*}", self.handle, expect_handler=self._expect)
+
+    def tell_refused(self, error: TransportRefused, peer: str) -> None:
+        """Record a refusal that came before there was a request; it is answered already."""
+        telling = asyncio.ensure_future(self._record(error, peer))
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
+
+    async def settle(self) -> None:
+        """Wait until what was told is recorded."""
+        await asyncio.gather(*self._telling)
+
+    async def _record(self, error: TransportRefused, peer: str) -> None:
+        try:
+            await self._refuser.refuse(error, Intake(peer=peer))
+        except StorageFailure as failure:
+            _log.error("as4.in.storage_failure", peer=peer, detail=str(failure))
+
+    async def _expect(self, request: web.Request) -> None:
+        """Ask for the body only when the header gives no reason to refuse it."""
+        if _wants_to_be_asked(request):
+            with contextlib.suppress(TransportRefused):
+                self._check_http(request)
+                await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one AS4 request."""
@@ -68,16 +98,29 @@ class As4Server:
 
     async def _receive(self, request: web.Request, intake: Intake) -> Answer:
         """Let the receiver judge the request; a refusal drains what is left of it and is recorded."""
+        coming = False
         try:
-            return await self._receiver.receive(
-                self._check_http(request), self._read(request), intake
-            )
+            content_type = self._check_http(request)
+            coming = True
+            return await self._receiver.receive(content_type, self._read(request), intake)
         except RemoteProtocolError as error:
-            await _drain(request)
+            if coming or not _wants_to_be_asked(request):
+                await _drain(request)
             return await self._refuser.refuse(error, intake)
 
     def _check_http(self, request: web.Request) -> ContentType:
         """G1: what the HTTP header alone decides."""
+        if request.path != PATH:
+            raise TransportRefused("no such path", reason="http.path", gate=Gate.G1, status=404)
+        if request.method != "POST":
+            raise TransportRefused("not a POST", reason="http.method", gate=Gate.G1, status=405)
+        if "Expect" in request.headers and not _wants_to_be_asked(request):
+            raise TransportRefused(
+                "something else than 100-continue is expected", reason="http.expect", gate=Gate.G1, status=417
+            )  # fmt: skip
+        hosts = len(request.headers.getall("Host", ()))
+        if hosts > 1 or (hosts == 0 and request.version >= (1, 1)):
+            raise TransportRefused("not one Host", reason="http.host", gate=Gate.G1)
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise TransportRefused(
                 "a content encoding is set", reason="http.encoding", gate=Gate.G1, status=415
@@ -98,11 +141,10 @@ class As4Server:
         total = 0
         while True:
             try:
-                async with asyncio.timeout(IDLE_SECONDS):
-                    chunk = await request.content.read(CHUNK_BYTES)
-            except TimeoutError as error:
+                chunk = await request.content.read(CHUNK_BYTES)
+            except web.HTTPRequestTimeout as error:
                 raise TransportRefused(
-                    "the body stalled", reason="http.stalled", gate=Gate.G1, status=408
+                    "the body came too slowly", reason="http.stalled", gate=Gate.G1, status=408
                 ) from error
             except (ConnectionError, web.RequestPayloadError) as error:
                 raise TransportRefused(
@@ -118,10 +160,15 @@ class As4Server:
             yield chunk
 
 
+def _wants_to_be_asked(request: web.Request) -> bool:
+    return request.headers.get("Expect", "").lower() == "100-continue"
+
+
 async def _drain(request: web.Request) -> None:
     """Read on for a moment so that the peer sees the answer instead of a reset."""
     left = DRAIN_BYTES
-    with contextlib.suppress(TimeoutError, ConnectionError, web.RequestPayloadError):
+    lost = TimeoutError, ConnectionError, web.RequestPayloadError, web.HTTPRequestTimeout
+    with contextlib.suppress(*lost):
         async with asyncio.timeout(DRAIN_SECONDS):
             while left > 0:
                 chunk = await request.content.read(min(CHUNK_BYTES, left))

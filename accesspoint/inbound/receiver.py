@@ -53,7 +53,7 @@ from accesspoint.store.evidence import (
     signed_digest,
 )
 from accesspoint.store.messages import NewMessage, advance, find_message, insert_message
-from accesspoint.store.payloads import PayloadStore, TemporaryPayload
+from accesspoint.store.payloads import PayloadStore, SpoolQuota, TemporaryPayload
 from envelope import soap, wsse
 from envelope.compression import Decompressor
 from envelope.ehmi import check_addressing
@@ -123,9 +123,10 @@ class Receiver:
         heard: Callable[[str], None] = lambda party: None,
         consumer: Consumer | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        spool_bytes: int | None = None,
     ) -> None:
         """The sending side has a door for receipts that come late, as requests (without it they are refused), and
-        an ear for the party of whom something verified came.
+        an ear for the party of whom something verified came. `spool_bytes` is how much may wait to be verified.
         """
         self._database = database
         self._payloads = payloads
@@ -142,6 +143,7 @@ class Receiver:
         self._heard = heard
         self._consumer = consumer
         self._limits = limits
+        self._spooled = None if spool_bytes is None else SpoolQuota(spool_bytes)
         # Who sends is known at G6 only. What is met before is read when any partner may send it, and held
         # against the agreement with the one that signed; everything after is read by that agreement alone.
         self._early_quirks = MET_EARLY & {
@@ -248,7 +250,7 @@ class Receiver:
 
     def temporary(self) -> TemporaryPayload:
         """A place for octets that are not verified yet."""
-        return self._payloads.temporary()
+        return self._payloads.temporary(self._spooled)
 
     @property
     def soap_bytes(self) -> int:

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeVar
 
-from accesspoint.store.database import StorageFailure
+from accesspoint.store.database import StorageFailure, StorageFull
 from accesspoint.store.encryption import (
     KEY_BYTES,
     ChunkOpener,
@@ -63,6 +63,7 @@ __all__ = [
     "PayloadStore",
     "PayloadUnreadable",
     "PayloadWriter",
+    "SpoolQuota",
     "TemporaryPayload",
 ]
 
@@ -190,14 +191,37 @@ class PayloadReader(Closing):
             raise PayloadDamaged(f"the digest of payload {self._name} is not that of its row")
 
 
+class SpoolQuota:
+    """How many octets that are not trusted yet may stand on disk at once, of all temporary payloads that share it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Count octets that are about to be written.
+
+        Raises: StorageFull when they are too many: others have to be verified or dropped first.
+        """
+        if self.used + count > self._limit:
+            raise StorageFull("more waits to be verified than may be put aside for it")
+        self.used += count
+
+    def give_back(self, count: int) -> None:
+        """What was counted is gone."""
+        self.used -= count
+
+
 class TemporaryPayload(Closing):
     """Octets that are not trusted yet: at most 64 KiB in memory, then in a file without a name.
 
     Where payloads are encrypted that file is too, under a key that only this object has.
     """
 
-    def __init__(self, spool: Spool, *, encrypted: bool) -> None:
+    def __init__(self, spool: Spool, *, encrypted: bool, quota: SpoolQuota | None = None) -> None:
         self._spool = spool
+        self._quota = quota
+        self._counted = 0
         self._key = secrets.token_bytes(KEY_BYTES) if encrypted else None
         self._memory = bytearray()
         self._file: IO[bytes] | None = None
@@ -209,7 +233,7 @@ class TemporaryPayload(Closing):
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append octets, before the first `rewind`.
 
-        Raises: StorageFailure when the disk refuses them.
+        Raises: StorageFailure when the disk refuses them, or there are too many in all.
         """
         self.size += len(chunk)
         if self._file is None:
@@ -219,6 +243,9 @@ class TemporaryPayload(Closing):
             chunk, self._memory = self._memory, bytearray()
             self._file = self._spool.unnamed_file()
             self._sealer = None if self._key is None else ChunkSealer(self._key, "")
+        if self._quota is not None:
+            self._quota.take(len(chunk))
+            self._counted += len(chunk)
         self._put(self._file, chunk if self._sealer is None else self._sealer.update(chunk))
 
     def rewind(self) -> None:
@@ -251,6 +278,9 @@ class TemporaryPayload(Closing):
     def close(self) -> None:
         """Let the octets go; the file has no name, so nothing is left even after a crash."""
         self._memory = bytearray()
+        if self._quota is not None:
+            self._quota.give_back(self._counted)
+            self._counted = 0
         if self._file is not None:
             # What was buffered and finds no room now is not wanted any more.
             with suppress(OSError):
@@ -334,9 +364,9 @@ class PayloadStore:
         name = secrets.token_hex(16) + ("" if self._seals is None else SEALED_SUFFIX)
         return PayloadWriter(name, self._place.create(name), self._seals)
 
-    def temporary(self) -> TemporaryPayload:
+    def temporary(self, quota: SpoolQuota | None = None) -> TemporaryPayload:
         """Begin a payload that is never published."""
-        return TemporaryPayload(self._place.spool, encrypted=self._seals is not None)
+        return TemporaryPayload(self._place.spool, encrypted=self._seals is not None, quota=quota)
 
     def open(self, payload_id: str, *, sha256: str | None = None) -> PayloadReader:
         """Open a published payload; `sha256`, in hex, is what its row says of it.

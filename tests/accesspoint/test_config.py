@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from accesspoint.admission import EdgeLimits
 from accesspoint.config import (
     BackendKind,
     Configuration,
@@ -169,6 +170,9 @@ def test_keys_inside_partners_organisations_and_inline_tables_are_known(tmp_path
         ("organisation", "gln", "123", "thirteen digits"),
         ("listen", "as4", "8443", "host:port"),
         ("listen", "as4", "localhost:99999", "host:port"),
+        ("listen", "limits", {"header": "0 s"}, "longer than nothing"),
+        ("listen", "limits", {"body_rate": "0 KiB"}, "greater than or equal to 1"),
+        ("listen", "limits", {"connections": 0}, "greater than or equal to 1"),
         ("sending", "workers", 0, "greater than or equal to 1"),
         ("sending", "timeout", "soon", "write a duration"),
         ("stations", "runs", ["EUA", "AP"], "neighbours"),
@@ -190,6 +194,18 @@ def test_values_that_cannot_work_are_told_with_their_key(
     rendered = problems(write(tmp_path, text=write_toml(changed)))
     assert told in rendered
     assert rendered.startswith("accesspoint.toml:")
+
+
+def test_the_limits_of_doors_are_those_of_a_door_unless_told(tmp_path: Path) -> None:
+    assert load(write(tmp_path), {}).listen.limits.edge() == EdgeLimits()
+    told = {
+        "ACCESSPOINT__LISTEN__LIMITS__HEADER": "3 s",
+        "ACCESSPOINT__LISTEN__LIMITS__BODY_RATE": "1 KiB",
+        "ACCESSPOINT__LISTEN__LIMITS__SPOOL": "1 MiB",
+    }
+    limits = load(write(tmp_path), told).listen.limits
+    assert limits.edge() == EdgeLimits(header_seconds=3.0, body_rate=1024)
+    assert limits.spool == 1024**2
 
 
 def test_revocation_is_switched_off_only_with_a_reason(tmp_path: Path) -> None:

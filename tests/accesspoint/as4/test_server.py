@@ -5,6 +5,7 @@ The receiver and the refuser are those of a running node; a server with small li
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,15 @@ import pytest
 from aiohttp import web
 from as4_stage import Node, Pki, Stage
 
-from accesspoint.as4 import server as as4_server
+from accesspoint.admission import EdgeLimits
 from accesspoint.as4.server import As4Server
+from accesspoint.config_values import Address
 from accesspoint.demo.scenery import CLINIC
-from accesspoint.network.listening import Listeners
+from accesspoint.doors import open_door
 from envelope.limits import Limits
 
 LIMITS = Limits(sbd_bytes=60_000, soap_bytes=4_000)
+EDGE = EdgeLimits(body_seconds=0.2)
 MULTIPART = 'multipart/related; type="application/soap+xml"; boundary=b'
 CONSTANT = "The request is not accepted.\n"
 
@@ -50,17 +53,18 @@ class Endpoint:
 async def endpoint(pki: Pki, tmp_path: Path) -> AsyncIterator[Endpoint]:
     stage = Stage(pki, tmp_path)
     path = stage.write_node(CLINIC, pki.clinic, partners={})
-    listeners = Listeners()
-    async with stage.run(path) as node, aiohttp.ClientSession(trust_env=False) as session:
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(stage.run(path))
+        session = await stack.enter_async_context(aiohttp.ClientSession(trust_env=False))
         running = node.point.as4
         small = As4Server(running._receiver, running._refuser, limits=LIMITS)
         application = web.Application(client_max_size=1)
-        application.router.add_post("/as4", small.handle)
-        base = await listeners.start(application)
-        try:
-            yield Endpoint(node, f"{base}/as4", session)
-        finally:
-            await listeners.stop()
+        small.serve(application.router)
+        stack.push_async_callback(small.settle)
+        address = await open_door(
+            stack, application, Address("127.0.0.1", 0), limits=EDGE, tell=small.tell_refused
+        )
+        yield Endpoint(node, f"http://{address}/as4", session)
 
 
 @pytest.mark.parametrize(
@@ -98,10 +102,7 @@ async def test_g1_more_than_the_limit_without_a_length(endpoint: Endpoint) -> No
     assert await endpoint.refusals() == [("G1", "http.size")]
 
 
-async def test_g1_a_body_that_stalls(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(as4_server, "IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(as4_server, "DRAIN_SECONDS", 0.05)
-
+async def test_g1_a_body_that_stalls(endpoint: Endpoint) -> None:
     async def stalled() -> AsyncIterator[bytes]:
         yield b"--b\r\n"
         await asyncio.Event().wait()
@@ -133,9 +134,13 @@ async def test_a_refusal_repeats_nothing_of_the_request(endpoint: Endpoint) -> N
     assert text == CONSTANT
 
 
-async def test_only_post_is_served(endpoint: Endpoint) -> None:
-    async with endpoint.session.get(endpoint.url) as answer:
-        assert answer.status == 405
+async def test_g1_only_post_to_one_path_is_served(endpoint: Endpoint) -> None:
+    for method, path, status in (("GET", "", 405), ("PUT", "", 405), ("POST", "/more", 404)):
+        async with endpoint.session.request(method, endpoint.url + path, data=b"") as answer:
+            assert (answer.status, await answer.text()) == (status, CONSTANT)
+    assert await endpoint.refusals() == [
+        ("G1", "http.method"), ("G1", "http.method"), ("G1", "http.path"),
+    ]  # fmt: skip
 
 
 async def test_a_store_that_cannot_promise_is_a_503_without_a_reason(endpoint: Endpoint) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from accesspoint.store.database import StorageFailure, StorageRefused
-from accesspoint.store.payloads import MEMORY_BYTES, PayloadMissing, PayloadStore
+from accesspoint.store.database import StorageFailure, StorageFull, StorageRefused
+from accesspoint.store.payloads import MEMORY_BYTES, PayloadMissing, PayloadStore, SpoolQuota
 
 
 @pytest.fixture
@@ -275,6 +275,21 @@ def test_a_temporary_payload_gives_back_what_it_took(store: PayloadStore, size: 
         assert temporary.size == size
         temporary.rewind()
         assert b"".join(iter(temporary.read, b"")) == data
+
+
+def test_temporary_payloads_share_a_quota_until_they_are_closed(store: PayloadStore) -> None:
+    quota = SpoolQuota(4 * MEMORY_BYTES)
+    with store.temporary(quota) as first, store.temporary(quota) as second:
+        first.write(bytes(3 * MEMORY_BYTES))
+        second.write(bytes(MEMORY_BYTES))
+        assert quota.used == 3 * MEMORY_BYTES  # what stays in memory is bounded already
+        with pytest.raises(StorageFull):
+            second.write(bytes(MEMORY_BYTES))
+        first.close()
+        with store.temporary(quota) as third:
+            third.write(bytes(4 * MEMORY_BYTES))
+            assert quota.used == 4 * MEMORY_BYTES
+    assert quota.used == 0
 
 
 def test_a_temporary_payload_has_no_name_to_leave_behind(
