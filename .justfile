@@ -35,6 +35,10 @@ demo *arguments:
 bench *arguments:
     accesspoint bench {{ arguments }}
 
+# search every reader of foreign octets for what breaks it
+fuzz *arguments:
+    python -m tests.fuzz.run {{ arguments }}
+
 # write the locks anew from pyproject.toml (needs uv)
 lock:
     uv pip compile pyproject.toml --extra postgres --extra s3 --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements.lock

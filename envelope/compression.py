@@ -34,6 +34,9 @@ _GZIP_WINDOW = 31
 # A header may carry names and comments of any length; nobody needs more than this before the first octet.
 _SILENT_INPUT = 8 * 1024
 _MEMBER_START = 0x1F
+# RFC 1952 section 2.3.1.2: who knows no meaning of these flags must refuse; isal reads over them.
+_FLAGS_AT = 3
+_RESERVED_FLAGS = 0xE0
 
 
 class Compressor:
@@ -76,6 +79,7 @@ class Decompressor:
 
     def decompress(self, data: bytes) -> Iterator[bytes]:
         """Take octets from the wire, yield octets of the payload; must be iterated to its end."""
+        self._check_flags(data)
         self._taken += len(data)
         while data:
             if self._stream.eof:
@@ -92,6 +96,11 @@ class Decompressor:
         """End the input; raises `DecompressionFailure` (`gzip.truncated`) when the stream is not complete."""
         if not self._stream.eof:
             raise DecompressionFailure("gzip stream is not complete", reason="gzip.truncated")
+
+    def _check_flags(self, data: bytes) -> None:
+        at = _FLAGS_AT - self._taken
+        if 0 <= at < len(data) and data[at] & _RESERVED_FLAGS:
+            raise DecompressionFailure("reserved flags in the gzip header")
 
     def _pieces(self, data: bytes) -> Iterator[bytes]:
         while True:

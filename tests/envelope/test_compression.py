@@ -201,3 +201,14 @@ def test_any_octets_give_a_payload_or_a_refusal(data: bytes, size: int) -> None:
         except RemoteProtocolError as error:
             outcome = error
         assert isinstance(outcome, bytes | DecompressionFailure)
+
+
+@codecs
+@pytest.mark.parametrize("flag", [0x20, 0x40, 0x80])
+@pytest.mark.parametrize("size", [1, 3, 4, 10**9])
+def test_a_flag_that_nobody_knows_is_refused_however_it_is_cut(
+    codec: ModuleType, flag: int, size: int
+) -> None:
+    wire = bytearray(packed(b"one", codec))
+    wire[3] |= flag
+    assert refusal(bytes(wire), size=size, codec=codec).reason == "gzip.damaged"
