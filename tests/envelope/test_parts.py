@@ -108,6 +108,7 @@ def test_sealing_again_gives_the_same_digest():
 # What is hashed
 
 
+@pytest.mark.attack("ATT-16")
 @pytest.mark.parametrize("mime_type", ["text/plain", "text/html; charset=utf-8", "TEXT/PLAIN"])
 @pytest.mark.parametrize("sizes", [(1,), (2,), (3,), (1000,)])
 def test_text_is_hashed_with_crlf_line_ends(mime_type, sizes):
@@ -132,6 +133,7 @@ XML_TYPES = ["text/xml", "application/xml; charset=utf-8", "application/fhir+xml
 XML = b'<?xml version="1.0"?>\r\n<!-- c --><a b="2"  a = \'1\'><?p i?><![CDATA[<]]><c/></a>\n'
 
 
+@pytest.mark.attack("ATT-16")
 @pytest.mark.parametrize("mime_type", XML_TYPES)
 def test_xml_is_hashed_in_canonical_form(mime_type):
     canonical = b'<a a="1" b="2"><?p i?>&lt;<c></c></a>'
@@ -142,6 +144,7 @@ def test_xml_is_hashed_in_canonical_form(mime_type):
     assert sealed.digest == hashlib.sha256(canonical).digest()
 
 
+@pytest.mark.attack("ATT-16")
 @pytest.mark.parametrize(
     "mime_type", [*XML_TYPES, "application/json", "application/xmlish", "image/png"]
 )
@@ -156,6 +159,7 @@ def test_anything_else_is_hashed_as_it_is(mime_type):
     assert seal(XML, mime_type)[1].digest == hashlib.sha256(XML).digest()
 
 
+@pytest.mark.attack("ATT-16")
 @pytest.mark.parametrize("encrypt", [True, False])
 @pytest.mark.parametrize("mime_type", [*XML_TYPES, "text/plain"])
 def test_uncompressed_text_and_xml_arrive_as_sent(workshop, mime_type, encrypt):
@@ -165,6 +169,7 @@ def test_uncompressed_text_and_xml_arrive_as_sent(workshop, mime_type, encrypt):
     assert opened == XML
 
 
+@pytest.mark.attack("ATT-16")
 def test_the_type_before_encryption_decides(workshop):
     """WSS4J hashes by EncryptedData/@MimeType; the header says so where it says anything."""
     sent = workshop.send([workshop.payload("a@x", XML, "application/json", False)])

@@ -404,6 +404,7 @@ def test_other_keys_verify_where_agreed(other_keys, workshop, algorithm, name):
         verify_signature(changed, holder.certificate, policy)
 
 
+@pytest.mark.attack("ALG-08")
 @pytest.mark.parametrize("declared", [names.RSA_SHA256, names.ECDSA_SHA256, names.EDDSA_ED25519])
 @pytest.mark.parametrize("key", [names.RSA_SHA256, names.ECDSA_SHA256, names.EDDSA_ED25519])
 def test_algorithm_of_another_key_type_is_refused(people, other_keys, workshop, declared, key):
@@ -419,6 +420,7 @@ def test_algorithm_of_another_key_type_is_refused(people, other_keys, workshop, 
     assert refused.value.reason == "alg.key"
 
 
+@pytest.mark.attack("ALG-08")
 def test_ecdsa_on_a_small_curve_is_refused(other_keys, workshop):
     holder = other_keys["P-192"]
     policy = workshop.policy(signature_algorithms=frozenset({names.ECDSA_SHA256}))
@@ -458,6 +460,7 @@ def test_ecdsa_value_of_another_width_is_refused(other_keys, workshop):
         verify(value[:32] + b"\0" + value[32:])
 
 
+@pytest.mark.attack("ALG-09")
 def test_rsa_1024_is_refused_but_for_its_quirk(other_keys, workshop):
     holder = other_keys["RSA-1024"]
     signature = read(signature_xml(holder))

@@ -67,6 +67,7 @@ def test_a_view_of_a_buffer_is_enough():
     decryption.finish()
 
 
+@pytest.mark.attack("ENC-11")
 def test_every_flipped_bit_is_refused():
     wire = IV + AESGCM(KEY).encrypt(IV, b"a small part", None)
 
@@ -79,6 +80,7 @@ def test_every_flipped_bit_is_refused():
         assert (refused.value.gate, refused.value.reason) == ("G7", "enc.failed")
 
 
+@pytest.mark.attack("ENC-08", "ENC-09")
 @pytest.mark.parametrize("length", [0, 1, 11, 12, 13, 16, 20, 24, 27])
 def test_a_part_without_a_whole_tag_is_refused(length):
     """ENC-08: a tag of 12, 8, 4, 1 or 0 octets is no tag."""
@@ -88,6 +90,7 @@ def test_a_part_without_a_whole_tag_is_refused(length):
         decrypt(wire[:length])
 
 
+@pytest.mark.attack("ENC-08")
 @pytest.mark.parametrize("cut", [1, 4, 8, 12, 16])
 def test_a_truncated_tag_is_refused(cut):
     wire = IV + AESGCM(KEY).encrypt(IV, b"plain text", None)

@@ -40,6 +40,7 @@ def long_name(data: bytes) -> bytes:
     return whole[:3] + b"\x08" + whole[4:10] + b"n" * 65_000 + b"\0" + whole[10:]
 
 
+@pytest.mark.attack("ATT-14")
 @pytest.mark.parametrize(
     ("compress", "reason"),
     [

@@ -1,15 +1,20 @@
 """An algorithm outside the agreement is refused by name, before any key is touched."""
 
+import base64
+import hmac
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import Tree
+from attack_rows import row
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
 from envelope import names
 from envelope.names import q
+from envelope.xml import canonicalize
 
 DS = names.DS
 MORE = "http://www.w3.org/2001/04/xmldsig-more#"
@@ -36,21 +41,24 @@ def method(local: str, algorithm: str, *, namespace: str = DS, number: int = 0) 
 @pytest.mark.parametrize(
     "algorithm",
     [
-        DS + "rsa-sha1",
-        DS + "dsa-sha1",
-        DS + "hmac-sha1",
-        names.HMAC_SHA256,
-        MORE + "rsa-md5",
-        MORE + "hmac-sha512",
+        row("ALG-01", DS + "rsa-sha1"),
+        row("ALG-04", DS + "dsa-sha1"),
+        row("ALG-04", "http://www.w3.org/2009/xmldsig11#dsa-sha256"),
+        row("ALG-05", DS + "hmac-sha1"),
+        row("ALG-05", names.HMAC_SHA256),
+        row("ALG-03", MORE + "rsa-md5"),
+        row("ALG-05", MORE + "hmac-sha512"),
         names.RSA_SHA384,
         names.RSA_SHA512,
         names.ECDSA_SHA256,
         names.EDDSA_ED25519,
-        "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1",
-        names.RSA_SHA256 + " ",
-        names.RSA_SHA256.upper(),
-        "none",
-        "",
+        row("ALG-17", "http://www.w3.org/2007/05/xmldsig-more#rsa-pss"),
+        row("ALG-17", "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"),
+        row("ALG-17", "http://www.w3.org/2007/05/xmldsig-more#sha1-rsa-MGF1"),
+        row("ALG-07", names.RSA_SHA256 + " "),
+        row("ALG-07", names.RSA_SHA256.upper()),
+        row("ALG-07", "none"),
+        row("ALG-07", ""),
     ],
 )
 async def test_signature_method(arena: Arena, algorithm: str) -> None:
@@ -59,6 +67,27 @@ async def test_signature_method(arena: Arena, algorithm: str) -> None:
     await arena.refuses(attack, refused("signature"), twin=wire)
 
 
+@pytest.mark.attack("ALG-05")
+@pytest.mark.parametrize("secret", ["certificate", "public key"])
+async def test_hmac_keyed_with_what_everybody_knows(arena: Arena, secret: str) -> None:
+    """A value that verifies, if only somebody would take our certificate's octets for a shared secret."""
+    certificate = arena.pki.municipality.certificate
+    key = (
+        certificate.public_bytes(Encoding.DER)
+        if secret == "certificate"
+        else certificate.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
+
+    def attack(tree: Tree) -> None:
+        tree.find(DS, "SignatureMethod").set("Algorithm", names.HMAC_SHA256)
+        value = hmac.digest(key, canonicalize(tree.find(DS, "SignedInfo")), "sha256")
+        tree.find(DS, "SignatureValue").text = base64.b64encode(value).decode()
+
+    wire = arena.author.compose()
+    await arena.refuses(wire.with_tree(attack), refused("signature"), twin=wire)
+
+
+@pytest.mark.attack("ALG-06")
 async def test_truncated_hmac(arena: Arena) -> None:
     def attack(tree: Tree) -> None:
         found = tree.find(DS, "SignatureMethod")
@@ -71,7 +100,14 @@ async def test_truncated_hmac(arena: Arena) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["Messaging", "Body", "part"])
 @pytest.mark.parametrize(
-    "algorithm", [names.SHA1, MORE + "md5", names.SHA512, "urn:example:digest", ""]
+    "algorithm",
+    [
+        row("ALG-02", names.SHA1),
+        row("ALG-03", MORE + "md5"),
+        names.SHA512,
+        row("ALG-07", "urn:example:digest"),
+        row("ALG-07", ""),
+    ],
 )
 async def test_digest_method(arena: Arena, algorithm: str, number: int) -> None:
     wire = arena.author.compose()
@@ -80,6 +116,7 @@ async def test_digest_method(arena: Arena, algorithm: str, number: int) -> None:
     await arena.refuses(attack, refused("digest"), twin=wire)
 
 
+@pytest.mark.attack("ALG-13")
 @pytest.mark.parametrize(
     "algorithm",
     [
@@ -98,6 +135,7 @@ async def test_canonicalization_method(arena: Arena, algorithm: str) -> None:
 
 
 # The first Transform of the header is that of the cipher text.
+@pytest.mark.attack("ALG-14")
 @pytest.mark.parametrize("number", [1, 3], ids=["Messaging", "part"])
 @pytest.mark.parametrize(
     "algorithm",
@@ -105,7 +143,7 @@ async def test_canonicalization_method(arena: Arena, algorithm: str) -> None:
         names.C14N_10,
         names.EXC_C14N + "WithComments",
         names.ENVELOPED_SIGNATURE,
-        names.ATTACHMENT_COMPLETE_SIGNATURE,
+        row("ATT-12", names.ATTACHMENT_COMPLETE_SIGNATURE),
         names.ATTACHMENT_CIPHERTEXT,
         DS + "base64",
         XPATH,
@@ -142,13 +180,23 @@ def no_transform(tree: Tree) -> None:
     found.remove(found.find(q(DS, "Transforms")))
 
 
-@pytest.mark.parametrize("attack", [filtered, another_transform, many_transforms, no_transform])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        row("ALG-14", filtered),
+        row("ALG-15", another_transform),
+        row("ALG-15", many_transforms),
+        row("ALG-14", no_transform),
+    ],
+)
 async def test_transforms(arena: Arena, attack: Callable[[Tree], None]) -> None:
     wire = arena.author.compose()
     await arena.refuses(wire.with_tree(attack), refused("transform"), twin=wire)
 
 
-@pytest.mark.parametrize("prefixes", [" ".join(f"p{n}" for n in range(17)), "#default"])
+@pytest.mark.parametrize(
+    "prefixes", [row("ALG-16", " ".join(f"p{n}" for n in range(17))), "#default"]
+)
 async def test_prefix_list(arena: Arena, prefixes: str) -> None:
     def attack(tree: Tree) -> None:
         found = next(iter(tree.signature.iter(q(DS, "Transform"))))
@@ -161,7 +209,7 @@ async def test_prefix_list(arena: Arena, prefixes: str) -> None:
 @pytest.mark.parametrize(
     "algorithm",
     [
-        names.XENC + "rsa-1_5",
+        row("ALG-10", names.XENC + "rsa-1_5"),
         names.RSA_OAEP_MGF1P,
         names.KW_AES128,
         "urn:example:transport",
@@ -174,6 +222,7 @@ async def test_key_transport(arena: Arena, algorithm: str) -> None:
     await arena.refuses(attack, refused("transport"), twin=wire)
 
 
+@pytest.mark.attack("ALG-12")
 @pytest.mark.parametrize(
     ("local", "namespace", "algorithm"),
     [
@@ -189,6 +238,7 @@ async def test_oaep_parameters(arena: Arena, local: str, namespace: str, algorit
     await arena.refuses(attack, refused("oaep"), twin=wire)
 
 
+@pytest.mark.attack("ALG-11")
 @pytest.mark.parametrize(
     "algorithm",
     [

@@ -16,11 +16,13 @@ from envelope.names import q
 from envelope.pmode import SecuritySuite, TokenForm
 
 
+@pytest.mark.attack("ATT-04")
 async def test_parts_in_another_order(arena: Arena) -> None:
     wire = arena.author.test_message([b"one", b"two", b"three"])
     await arena.accepts(wire.with_parts(*reversed(wire.parts)))
 
 
+@pytest.mark.attack("ATT-11")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -163,5 +165,6 @@ async def test_references_in_another_order(arena: Arena) -> None:
     await arena.accepts(wire.with_tree(turn))
 
 
+@pytest.mark.attack("ATT-17")
 async def test_part_of_exactly_no_octets(arena: Arena) -> None:
     await arena.accepts(arena.author.test_message([b"", b"x"]))

@@ -1,5 +1,7 @@
 """Octets of a payload part were changed on the way, or by somebody who holds the content key."""
 
+import random
+
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import gzip, seal
@@ -8,6 +10,7 @@ DECRYPTION = Verdict("G7", "enc.failed", "EBMS:0102")
 DIGEST = Verdict("G8", "att.digest", "EBMS:0101")
 
 
+@pytest.mark.attack("ATT-01")
 @pytest.mark.parametrize("position", [0, 11, 12, 200, -17, -16, -1])
 async def test_one_octet_changed(arena: Arena, position: int) -> None:
     wire = arena.author.compose()
@@ -20,6 +23,22 @@ async def test_one_octet_changed(arena: Arena, position: int) -> None:
     await arena.refuses(wire.with_part(0, flip), DECRYPTION, twin=wire)
 
 
+@pytest.mark.attack("ATT-01")
+@pytest.mark.parametrize("position", [12, 1 << 19, -17], ids=["first", "middle", "last"])
+async def test_one_octet_of_a_mebibyte_changed(arena: Arena, position: int) -> None:
+    """Octets that do not compress, so the part is as long on the wire as it says."""
+    wire = arena.author.test_message([random.Random(7).randbytes(1 << 20)])
+    assert len(wire.parts[0].octets) > 1 << 20
+
+    def flip(octets: bytes) -> bytes:
+        changed = bytearray(octets)
+        changed[position] ^= 0x80
+        return bytes(changed)
+
+    await arena.refuses(wire.with_part(0, flip), DECRYPTION, twin=wire)
+
+
+@pytest.mark.attack("ENC-08", "ENC-09")
 @pytest.mark.parametrize("left", [0, 11, 12, 27, 28, -1])
 async def test_part_cut_short(arena: Arena, left: int) -> None:
     wire = arena.author.compose()
@@ -31,6 +50,7 @@ async def test_octets_appended(arena: Arena) -> None:
     await arena.refuses(wire.with_part(0, lambda octets: octets + b"\0"), DECRYPTION, twin=wire)
 
 
+@pytest.mark.attack("ATT-01")
 async def test_part_replaced_under_the_same_content_key(arena: Arena) -> None:
     """Whoever can read the content key can encrypt: the digest has to catch what the tag cannot."""
     wire = arena.author.compose()
@@ -38,6 +58,7 @@ async def test_part_replaced_under_the_same_content_key(arena: Arena) -> None:
     await arena.refuses(wire.with_part(0, lambda _: forged), DIGEST, twin=wire)
 
 
+@pytest.mark.attack("ATT-02")
 async def test_parts_swapped(arena: Arena) -> None:
     wire = arena.author.test_message()
     first, second = wire.parts

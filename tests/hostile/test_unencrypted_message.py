@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import Tree
+from attack_rows import row
 from lxml import etree
 
 from envelope import names
@@ -19,12 +20,14 @@ SCHEMA = Verdict("G5", "enc.schema", "EBMS:0103")
 FAILED = Verdict("G7", "enc.failed", "EBMS:0102")
 
 
+@pytest.mark.attack("ENC-01")
 async def test_nothing_encrypted(arena: Arena) -> None:
     twin = arena.author.compose()
     attack = arena.author.compose(message_id=twin.message_id, encrypt=False)
     await arena.refuses(attack, MISSING, twin=twin)
 
 
+@pytest.mark.attack("ENC-02")
 @pytest.mark.parametrize("number", [0, 1, 2])
 async def test_one_of_three_parts_in_clear(arena: Arena, number: int) -> None:
     def attack(tree: Tree) -> None:
@@ -36,6 +39,7 @@ async def test_one_of_three_parts_in_clear(arena: Arena, number: int) -> None:
     await arena.refuses(wire.with_tree(attack), MISSING, twin=wire)
 
 
+@pytest.mark.attack("ENC-03")
 async def test_wrong_recipient_key(arena: Arena) -> None:
     twin = arena.author.compose()
     attack = arena.author.compose(
@@ -44,6 +48,7 @@ async def test_wrong_recipient_key(arena: Arena) -> None:
     await arena.refuses(attack, FAILED, twin=twin)
 
 
+@pytest.mark.attack("ENC-04")
 async def test_key_of_ours_under_the_name_of_another(arena: Arena) -> None:
     """Our key would open it, but the message says that it is for somebody else: keys are never tried."""
     twin = arena.author.compose()
@@ -57,6 +62,7 @@ async def test_key_of_ours_under_the_name_of_another(arena: Arena) -> None:
     await arena.refuses(attack, FAILED, twin=twin)
 
 
+@pytest.mark.attack("ENC-12")
 async def test_wrapped_key_changed(arena: Arena) -> None:
     def attack(tree: Tree) -> None:
         value = tree.find(names.XENC, "CipherValue")
@@ -66,6 +72,7 @@ async def test_wrapped_key_changed(arena: Arena) -> None:
     await arena.refuses(wire.with_tree(attack), FAILED, twin=wire)
 
 
+@pytest.mark.attack("ENC-12")
 async def test_wrapped_key_of_another_message(arena: Arena) -> None:
     other = Tree(etree.fromstring(arena.author.compose().soap))
 
@@ -76,6 +83,7 @@ async def test_wrapped_key_of_another_message(arena: Arena) -> None:
     await arena.refuses(wire.with_tree(attack), FAILED, twin=wire)
 
 
+@pytest.mark.attack("ENC-12")
 @pytest.mark.parametrize("text", ["AAAA", "QUFB" * 200])
 async def test_wrapped_key_of_another_length(arena: Arena, text: str) -> None:
     wire = arena.author.compose()
@@ -130,12 +138,12 @@ PLACEMENT = Verdict("G5", "enc.placement", "EBMS:0103")
 @pytest.mark.parametrize(
     ("attack", "verdict"),
     [
-        (second_key, SCHEMA),
+        row("ENC-05", second_key, SCHEMA),
         (no_key, SCHEMA),
-        (empty_list, REFERENCE),
-        (no_data, REFERENCE),
-        (dangling_list, REFERENCE),
-        (other_part, MISSING),
+        row("ENC-06", empty_list, REFERENCE),
+        row("ENC-07", no_data, REFERENCE),
+        row("ENC-07", dangling_list, REFERENCE),
+        row("ENC-07", other_part, MISSING),
         (value_inside, PLACEMENT),
         (reference_elsewhere, PLACEMENT),
     ],
@@ -145,6 +153,7 @@ async def test_header(arena: Arena, attack: Callable[[Tree], None], verdict: Ver
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
 
 
+@pytest.mark.attack("ENC-12")
 async def test_failures_look_alike(arena: Arena) -> None:
     """Wrong key, damaged key and damaged part get answers that differ in ids, times and signature only."""
     wires = [arena.author.compose() for _ in range(3)]

@@ -3,13 +3,17 @@
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from as4_arena import Arena, Verdict
+from as4_peer import HttpAnswer
 from as4_wire import Tree, Wire, WirePart, gzip
+from outside_world import outside_world
 
 from envelope import names
+from envelope.limits import DEFAULT_LIMITS
 from envelope.names import q
 
 UNLISTED = Verdict("G8", "att.unlisted", "EBMS:0007")
@@ -25,6 +29,7 @@ def renamed(wire: Wire, number: int, content_id: str) -> Wire:
     return wire.with_parts(*parts)
 
 
+@pytest.mark.attack("ATT-03")
 async def test_cids_of_two_parts_swapped(arena: Arena) -> None:
     wire = arena.author.test_message()
     first, second = (part.content_id for part in wire.parts)
@@ -32,6 +37,7 @@ async def test_cids_of_two_parts_swapped(arena: Arena) -> None:
     await arena.refuses(attack, Verdict("G8", "att.digest", "EBMS:0101"), twin=wire)
 
 
+@pytest.mark.attack("ATT-05")
 @pytest.mark.parametrize("place", ["before", "after"])
 async def test_extra_part(arena: Arena, place: str) -> None:
     wire = arena.author.compose()
@@ -40,6 +46,7 @@ async def test_extra_part(arena: Arena, place: str) -> None:
     await arena.refuses(wire.with_parts(*parts), UNLISTED, twin=wire)
 
 
+@pytest.mark.attack("ATT-06")
 @pytest.mark.parametrize("number", [0, 1, 2])
 async def test_missing_part(arena: Arena, number: int) -> None:
     wire = arena.author.test_message([b"one", b"two", b"three"])
@@ -47,21 +54,25 @@ async def test_missing_part(arena: Arena, number: int) -> None:
     await arena.refuses(wire.with_parts(*left), MISSING, twin=wire)
 
 
+@pytest.mark.attack("ATT-07")
 async def test_same_part_twice(arena: Arena) -> None:
     wire = arena.author.compose()
     await arena.refuses(wire.with_parts(*wire.parts * 2), TWICE, twin=wire)
 
 
+@pytest.mark.attack("ATT-07")
 async def test_part_with_the_content_id_of_the_root(arena: Arena) -> None:
     wire = arena.author.compose()
     await arena.refuses(renamed(wire, 0, "root@hostile.example"), TWICE, twin=wire)
 
 
+@pytest.mark.attack("ATT-08")
 async def test_content_id_in_another_case(arena: Arena) -> None:
     wire = arena.author.compose()
     await arena.refuses(renamed(wire, 0, wire.parts[0].content_id.upper()), UNLISTED, twin=wire)
 
 
+@pytest.mark.attack("ATT-08")
 async def test_content_id_percent_encoded(arena: Arena) -> None:
     """Percent-encoding belongs to the cid URL, not to the MIME header."""
     wire = arena.author.compose()
@@ -69,6 +80,7 @@ async def test_content_id_percent_encoded(arena: Arena) -> None:
     await arena.refuses(attack, UNLISTED, twin=wire)
 
 
+@pytest.mark.attack("ATT-08")
 @pytest.mark.parametrize(
     "header", ["<{0} >", "{0}", "< {0}>", "<{0}>x", "<>", "", "<{0}", "<<{0}>>"]
 )
@@ -84,6 +96,16 @@ async def test_content_id_of_another_shape(arena: Arena, header: str) -> None:
     await arena.refuses(attack, CONTENT_ID, twin=wire)
 
 
+@pytest.mark.attack("ATT-08")
+@pytest.mark.parametrize("letter", ["\u00e9", "e\u0301"], ids=["composed", "decomposed"])
+async def test_content_id_in_a_form_of_unicode(arena: Arena, letter: str) -> None:
+    """A header of a part is ASCII, so no two spellings of one letter ever have to be compared."""
+    wire = arena.author.compose()
+    attack = renamed(wire, 0, wire.parts[0].content_id.replace("part", letter))
+    await arena.refuses(attack, CONTENT_ID, twin=wire)
+
+
+@pytest.mark.attack("ATT-08")
 async def test_part_without_content_id(arena: Arena) -> None:
     class Nameless(WirePart):
         def head(self) -> str:
@@ -94,6 +116,7 @@ async def test_part_without_content_id(arena: Arena) -> None:
     await arena.refuses(attack, CONTENT_ID, twin=wire)
 
 
+@pytest.mark.attack("ATT-13")
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable", "x-gzip"])
 async def test_transfer_encoding(arena: Arena, encoding: str) -> None:
     wire = arena.author.compose()
@@ -102,22 +125,36 @@ async def test_transfer_encoding(arena: Arena, encoding: str) -> None:
     await arena.refuses(wire.with_parts(part), verdict, twin=wire)
 
 
+@pytest.mark.attack("ATT-09")
 @pytest.mark.parametrize(
-    "href", ["http://127.0.0.1:9/payload", "file:///etc/hostname", "https://127.0.0.1:9/x", None]
+    "href",
+    [
+        "http://127.0.0.1:{port}/payload",
+        "https://127.0.0.1:{port}/x",
+        "file://{file}",
+        "{file}",
+        "//127.0.0.1:{port}/x",
+        "",
+        None,
+    ],
 )
-async def test_part_elsewhere(arena: Arena, href: str | None) -> None:
-    def attack(tree: Tree) -> None:
-        info = tree.find(names.EB, "PartInfo")
-        if href is None:
-            del info.attrib["href"]
-        else:
-            info.set("href", href)
+async def test_part_elsewhere(arena: Arena, href: str | None, tmp_path: Path) -> None:
+    async with outside_world(tmp_path) as world:
 
-    wire = arena.author.compose()
-    verdict = Verdict("G4", "att.external", "EBMS:0011")
-    await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
+        def attack(tree: Tree) -> None:
+            info = tree.find(names.EB, "PartInfo")
+            if href is None:
+                del info.attrib["href"]
+            else:
+                info.set("href", world.fill(href))
+
+        wire = arena.author.compose()
+        verdict = Verdict("G4", "att.external", "EBMS:0011")
+        await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
+        assert world.touched == []
 
 
+@pytest.mark.attack("ATT-10")
 async def test_two_part_infos_for_one_part(arena: Arena) -> None:
     def attack(tree: Tree) -> None:
         infos = list(tree.root.iter(q(names.EB, "PartInfo")))
@@ -135,6 +172,7 @@ async def test_two_business_documents(arena: Arena) -> None:
     await arena.refuses(attack, Verdict("G10", "pmode.parts", "EBMS:0010"), twin=wire)
 
 
+@pytest.mark.attack("ATT-14")
 @pytest.mark.parametrize(
     "change",
     [
@@ -160,3 +198,24 @@ async def test_more_parts_listed_than_there_may_be(arena: Arena) -> None:
     wire = arena.author.compose()
     verdict = Verdict("G4", "att.limits", "EBMS:0009")
     await arena.refuses(wire.with_tree(attack), verdict, twin=wire)
+
+
+@pytest.mark.attack("ATT-17")
+async def test_request_of_exactly_the_limit_and_one_more(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit is lowered to the very length of a message, and by one octet less for the attack."""
+    wire = arena.author.compose()
+    server = arena.node.point.as4
+
+    def limit(octets: int) -> None:
+        limits = replace(DEFAULT_LIMITS, sbd_bytes=octets - DEFAULT_LIMITS.soap_bytes)
+        monkeypatch.setattr(server, "_limits", limits)
+
+    async def attack() -> HttpAnswer:
+        limit(len(wire.body) - 1)
+        answer = await arena.client.post(wire)
+        limit(len(wire.body))
+        return answer
+
+    await arena.refuses(attack, Verdict("G1", "http.size", status=413), twin=wire)

@@ -166,6 +166,7 @@ async def test_connection_lost_in_the_body(arena: Arena) -> None:
     await arena.refuses(attack, bare("http.lost", gate="G1", known=True), twin=wire)
 
 
+@pytest.mark.attack("ATT-15")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -186,6 +187,7 @@ async def test_start_names_another_part(
     await arena.refuses(change(wire), verdict, twin=wire)
 
 
+@pytest.mark.attack("ATT-15")
 async def test_payload_part_first(arena: Arena) -> None:
     wire = arena.author.compose()
     first = replace(wire, root_headers=(("Content-Type", "application/xml"), wire.root_headers[2]))
