@@ -3,12 +3,12 @@
 Content is described by size, digest and kind. Of a FHIR message only the routing is said, of a business header
 everything but the scopes that are about a patient; findings of the validator name paths and never values.
 
-Spec: ehmiSBDH 2.0; OASIS SMP 1.0; decision D5.
+Spec: ehmiSBDH 2.0; OASIS SMP 1.0 and 2.0, Busdox; decision D5.
 """
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from cryptography import x509
 
@@ -26,15 +26,25 @@ from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import ScopeType, StandardBusinessDocumentHeader
 from envelope.seal import verify_service_metadata
 from envelope.security_token import load_certificate
-from envelope.smp import Redirect, read_service_group, read_service_metadata
-
-if TYPE_CHECKING:
-    from lxml.etree import _Element
+from envelope.smp import (
+    CANONICALIZATIONS,
+    MetadataContent,
+    Redirect,
+    SmpForm,
+    find_form,
+    read_content,
+    read_service_group,
+)
 
 _ROOT: Final = re.compile(rb"<(?:[A-Za-z_][\w.-]*:)?([A-Za-z_][\w.-]*)")
 _PERSONAL: Final = frozenset({ScopeType.PATIENTID, ScopeType.XDS_METADATA})
 SERVICE: Final = frozenset({"SignedServiceMetadata", "ServiceMetadata", "ServiceGroup"})
 """The elements of an answer of an SMP."""
+_FORM_NAMES: Final = {
+    SmpForm.OASIS_1: "OASIS SMP 1.0",
+    SmpForm.BUSDOX: "Busdox",
+    SmpForm.OASIS_2: "OASIS SMP 2.0",
+}
 _MOST_FINDINGS: Final = 50
 
 
@@ -179,11 +189,13 @@ def _show_service(label: str, octets: bytes, name: str, means: Means) -> Node:
     children: list[Node] = []
     signers: list[tuple[x509.Certificate, tuple[x509.Certificate, ...]]] = []
     root = xml.scan(octets, means.limits, payload=True).root
-    if name == "SignedServiceMetadata":
+    form = find_form(root)
+    if root.find(q(names.DS, "Signature")) is not None:
         try:
             verify_service_metadata(
                 octets,
                 check=lambda signer, chain: signers.append((signer, tuple(chain))),
+                canonicalizations=CANONICALIZATIONS[form],
                 limits=means.limits,
             )
             children.append(Node("signature", "verifies", Mark.HOLDS))
@@ -197,20 +209,15 @@ def _show_service(label: str, octets: bytes, name: str, means: Means) -> Node:
             show_certificate("signer", signer, None),
             show_trust(means.trust, signer, chain, None),
         ]
-    children.append(look("content", lambda: _show_metadata(root)))
-    return Node(f"{label}: {name}", describe_octets(octets), children=tuple(children))
+    children.append(look("content", lambda: _show_metadata(read_content(root, form))))
+    said = f"{describe_octets(octets)}, {_FORM_NAMES[form]}"
+    return Node(f"{label}: {name}", said, children=tuple(children))
 
 
-def _show_metadata(root: "_Element") -> Node:
-    element = root
-    if root.tag != q(names.SMP1, "ServiceMetadata"):
-        found = root.find(q(names.SMP1, "ServiceMetadata"))
-        if found is None:
-            raise SmpRefused("no ServiceMetadata of SMP 1.0 in it", reason="smp.namespace")
-        element = found
-    content = read_service_metadata(element)
+def _show_metadata(content: MetadataContent) -> Node:
     if isinstance(content, Redirect):
-        return Node("redirect", f"{content.href}, signed by {content.certificate_uid}")
+        by = content.certificate_uid or "the certificate that it holds"
+        return Node("redirect", f"{content.href}, signed by {by}")
     endpoints = []
     for process in content.processes:
         for endpoint in process.endpoints:

@@ -38,7 +38,14 @@ from envelope.smp.model import (
     fold,
     select_endpoint,
 )
-from envelope.smp.reading import VERSION_1, read_service_group, read_signed_service_metadata
+from envelope.smp.reading import (
+    CANONICALIZATIONS,
+    VERSION_1,
+    find_form,
+    read_content,
+    read_service_group,
+    read_signed_service_metadata,
+)
 from envelope.smp.version_1 import (
     build_service_group,
     build_signed_service_metadata,
@@ -47,6 +54,7 @@ from envelope.smp.version_1 import (
 from envelope.smp.version_2 import build_group_2, build_metadata_2, read_metadata_2
 
 __all__ = [
+    "CANONICALIZATIONS",
     "SMP2_PREFIX",
     "VERSION_1",
     "Endpoint",
@@ -67,9 +75,11 @@ __all__ = [
     "build_signed_service_metadata",
     "busdox_owner_name",
     "check_url",
+    "find_form",
     "fold",
     "metadata_path",
     "participant_path",
+    "read_content",
     "read_metadata_2",
     "read_naptr",
     "read_path",

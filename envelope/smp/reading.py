@@ -33,6 +33,7 @@ from envelope.smp.version_1 import one_named, read_group_1, read_service_metadat
 from envelope.smp.version_2 import read_group_2, read_metadata_2
 
 VERSION_1: Final = frozenset({SmpForm.OASIS_1, SmpForm.BUSDOX})
+ALL_FORMS: Final = frozenset(SmpForm)
 _FORMS: Final[Mapping[str | None, SmpForm]] = MappingProxyType(
     {
         names.SMP1: SmpForm.OASIS_1,
@@ -41,7 +42,7 @@ _FORMS: Final[Mapping[str | None, SmpForm]] = MappingProxyType(
         names.SMP2 + "ServiceGroup": SmpForm.OASIS_2,
     }
 )
-_CANONICALIZATIONS: Final[Mapping[SmpForm, frozenset[str]]] = MappingProxyType(
+CANONICALIZATIONS: Final[Mapping[SmpForm, frozenset[str]]] = MappingProxyType(
     {
         SmpForm.OASIS_1: frozenset({names.C14N_10}),
         SmpForm.BUSDOX: frozenset({names.C14N_10, names.EXC_C14N}),
@@ -71,19 +72,13 @@ def read_signed_service_metadata(
 
     Spec: OASIS SMP 1.0 sections 2 and 3, SMP 2.0 sections 3 and 4; Busdox service metadata publishing 1.0.
     """
-    form = _form_of(data, forms, limits)
+    form = find_form(_scan(data, limits), forms)
     sealed = verify_service_metadata(
-        data, check=check, canonicalizations=_CANONICALIZATIONS[form], limits=limits
+        data, check=check, canonicalizations=CANONICALIZATIONS[form], limits=limits
     )
-    try:
-        if form is SmpForm.OASIS_2:
-            content = read_metadata_2(sealed.root)
-        else:
-            if etree.QName(sealed.root).localname != "SignedServiceMetadata":
-                raise SmpRefused("root is not SignedServiceMetadata", reason="smp.form")
-            content = read_service_metadata(one_named(sealed.root, "ServiceMetadata"))
-    except InvalidHeader as error:
-        raise SmpRefused(error.detail, reason="smp.form") from None
+    if form is not SmpForm.OASIS_2 and not _is(sealed.root, "SignedServiceMetadata"):
+        raise SmpRefused("root is not SignedServiceMetadata", reason="smp.form")
+    content = read_content(sealed.root, form)
     if redirected_by is not None:
         _check_redirected(redirected_by, content, sealed.certificate)
     if isinstance(content, ServiceMetadata):
@@ -94,17 +89,39 @@ def read_signed_service_metadata(
     return SignedServiceMetadata(content, sealed.certificate, sealed.evidence)
 
 
+def find_form(root: _Element, forms: Collection[SmpForm] = ALL_FORMS) -> SmpForm:
+    """Say in which of `forms` an answer is; raises SmpRefused (`smp.namespace`)."""
+    form = _FORMS.get(etree.QName(root).namespace)
+    if form is None or form not in forms:
+        raise SmpRefused("not a document of the agreed form of SMP", reason="smp.namespace")
+    return form
+
+
+def read_content(root: _Element, form: SmpForm) -> MetadataContent:
+    """Read what an answer says; this proves nothing, only a verified signature does.
+
+    Raises SmpRefused (`smp.form`, `smp.url`).
+
+    Spec: OASIS SMP 1.0 section 2.3, SMP 2.0 section 3.3.
+    """
+    try:
+        if form is SmpForm.OASIS_2:
+            return read_metadata_2(root)
+        signed = _is(root, "SignedServiceMetadata")
+        return read_service_metadata(one_named(root, "ServiceMetadata") if signed else root)
+    except InvalidHeader as error:
+        raise SmpRefused(error.detail, reason="smp.form") from None
+
+
 def read_service_group(data: bytes, *, limits: Limits = DEFAULT_LIMITS) -> ServiceGroup:
     """Read a ServiceGroup of any form; raises SmpRefused (`smp.xml`, `smp.namespace`, `smp.form`).
 
     Spec: OASIS SMP 1.0 section 2.2, SMP 2.0 section 3.2.
     """
     root = _scan(data, limits)
-    form = _FORMS.get(etree.QName(root).namespace)
-    if form is None:
-        raise _strange()
+    form = find_form(root)
     try:
-        if etree.QName(root).localname != "ServiceGroup":
+        if not _is(root, "ServiceGroup"):
             raise SmpRefused("root is not ServiceGroup", reason="smp.form")
         return read_group_2(root) if form is SmpForm.OASIS_2 else read_group_1(root)
     except InvalidHeader as error:
@@ -118,15 +135,8 @@ def _scan(data: bytes, limits: Limits) -> _Element:
         raise SmpRefused(refused.reason, reason="smp.xml") from None
 
 
-def _form_of(data: bytes, forms: Collection[SmpForm], limits: Limits) -> SmpForm:
-    form = _FORMS.get(etree.QName(_scan(data, limits)).namespace)
-    if form is None or form not in forms:
-        raise _strange()
-    return form
-
-
-def _strange() -> SmpRefused:
-    return SmpRefused("not a document of the agreed form of SMP", reason="smp.namespace")
+def _is(root: _Element, local: str) -> bool:
+    return bool(etree.QName(root).localname == local)
 
 
 def _check_redirected(
