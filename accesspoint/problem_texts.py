@@ -44,6 +44,7 @@ FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
         "identifier": "ID",
         "code": "it named no ebMS code",
         "certificate": "the certificate",
+        "what": "something in it does not fit",
         "subject": "another party",
         "expected": "the expected one",
         "status": "an error",
@@ -88,6 +89,18 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "AP_FAILPOINTS is set; failures are planted in the profile dev only.",
             "the environment of a test was taken over.",
             ("unset AP_FAILPOINTS",),
+        ),
+        "certificate-import": ProblemText(
+            "The keys were not changed",
+            "{what}.",
+            "the file is not the answer to this request, or the steps of the rotation were taken in another order.",
+            ("accesspoint cert list", "accesspoint docs certificates"),
+        ),
+        "certificate-unreadable": ProblemText(
+            "The file holds no certificate that can be read",
+            "{file} cannot be read: {what}.",
+            "it is of another kind than PEM, DER, PKCS #7 or PKCS #12, damaged, or its passphrase is another one.",
+            ("openssl x509 -in FILE -noout -text   (or: openssl pkcs12 -in FILE -info -nokeys)",),
         ),
         "not-ready": ProblemText(
             "The node is not ready",
@@ -349,6 +362,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "{certificate} leads to no anchor that is trusted for this purpose.",
             "its issuer is missing among the anchors or intermediates.",
             ("compare the issuer with [trust.message] anchors in accesspoint.toml",),
+        ),
+        "certificate-unsuitable": ProblemText(
+            "The certificate may not be used for this",
+            "{certificate} may not be used for this.",
+            "it was issued for another purpose or under another policy, or its chain or key is not allowed.",
+            ("ask its holder for a certificate of the right kind: accesspoint docs certificates",),
         ),
         "certificate-expired": ProblemText(
             "The certificate is not valid now",

@@ -237,6 +237,10 @@ _CERTIFICATES: Final = {
     "cert.revoked": "certificate-revoked",
     "cert.time": "certificate-expired",
     "cert.revocation-unknown": "revocation-unknown",
+    **dict.fromkeys(
+        ("cert.usage", "cert.policy", "cert.path", "cert.extension", "cert.key", "cert.parse"),
+        "certificate-unsuitable",
+    ),
 }
 
 
@@ -285,6 +289,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("configuration", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("port-taken", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("failpoints-armed", _O, _L.SETUP, _X.CONFIGURATION),
+        Problem("certificate-import", _O, _L.SETUP, _X.TRUST),
+        Problem("certificate-unreadable", _O, _L.SETUP, _X.USAGE),
         Problem("not-ready", _O, _L.SETUP, _X.NOT_READY, 503),
         Problem("usage", _O, _L.SETUP, _X.USAGE, 400),
         Problem("interrupted", _O, _L.SETUP, _X.INTERRUPTED),
@@ -329,6 +335,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("receipt-missing", _U, _L.ANSWER, _X.TIMED_OUT, 504, "EBMS:0301"),
         # message security
         Problem("certificate-untrusted", _O, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
+        Problem("certificate-unsuitable", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         Problem("certificate-expired", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         Problem("certificate-revoked", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         Problem("certificate-other-party", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),

@@ -116,6 +116,12 @@ class KeyStoreError(KeysError):
     default_reason = "key.store"
 
 
+class BundleRefused(KeysError):
+    """A file with certificates and a key cannot be used: its passphrase, its key, or what is in it; `reason` says which."""
+
+    default_reason = "bundle.unreadable"
+
+
 class CrlRefused(KeysError):
     """A revocation list that is not taken into the store; `reason` is one of the `crl.*` slugs."""
 

@@ -215,6 +215,17 @@ def validate(
     )
 
 
+def why_not(certificate: x509.Certificate, usage: Usage) -> str | None:
+    """Say why a certificate's extensions do not allow a use, or None where they do; asks nothing about trust."""
+    try:
+        check_key(certificate)
+        _check_usage(certificate, usage, required=True)
+        _check_extended_usage(certificate, usage)
+    except UntrustedCertificate as refused:
+        return refused.detail.partition(": ")[0]
+    return None
+
+
 class Validator:
     """Validates for one purpose and remembers what was good.
 

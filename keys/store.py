@@ -1,12 +1,13 @@
-"""Keys and certificates on disk: the only file of this package that reads or writes files.
+"""Keys and certificates on disk: with `keys.rotation`, the only file of this package that reads or writes files.
 
 A key directory holds, in PEM, `message.key.pem` and `message.cert.pem` (leaf first, then its chain) for
-signing and decryption, and `tls.key.pem` and `tls.cert.pem` for TLS. While keys change it may also hold
+signing and decryption, and `tls.key.pem` and `tls.cert.pem` for TLS; a pair `tls-client.*` is used instead of that
+towards servers. While keys change it may also hold
 `message.next.*` (published, not yet signing) and `message.previous.*` (no longer signing): peers may still
 encrypt to either. `decryption.*` is a separate pair for the generation of AS4 that signs and decrypts with
 different keys. A node that serves partners of both generations holds the keys of the second one beside its
-`message.*`: `signing-ed25519.*` with `decryption-x25519.*`, `signing-p256.*` with `decryption-p256.*`; each decryption
-pair may have a `.next` and a `.previous` too. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
+`message.*`: `signing-ed25519.*` with `decryption-x25519.*`, `signing-p256.*` with `decryption-p256.*`. Every pair may
+have a `.next` and a `.previous` (`keys.rotation`); those that decrypt are used side by side. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
 links are not followed.
 
 Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
@@ -38,13 +39,10 @@ _SIGNING_ROLES: Final[dict[str, type[SigningKey]]] = {
     "signing-ed25519": ed25519.Ed25519PrivateKey,
     "signing-p256": ec.EllipticCurvePrivateKey,
 }
-_DECRYPTION_ROLES: Final = (
-    "decryption",
-    *(
-        f"{role}{age}"
-        for role in ("message", "decryption-x25519", "decryption-p256")
-        for age in ("", ".next", ".previous")
-    ),
+_DECRYPTION_ROLES: Final = tuple(
+    f"{role}{age}"
+    for role in ("decryption", "message", "decryption-x25519", "decryption-p256")
+    for age in ("", ".next", ".previous")
 )
 
 
@@ -75,7 +73,8 @@ class KeyStore:
         directory: where they were read.
         signing: signs messages, receipts and signals.
         decryption: every key that may open a content key, the current one first.
-        tls: the pair for TLS, as server and as client.
+        tls: the pair for TLS, as server, and as client where that has none of its own.
+        own_tls_client: the pair for TLS as a client, where an authority certifies servers only.
         others: sign for partners of another generation, each with another kind of key.
     """
 
@@ -84,6 +83,12 @@ class KeyStore:
     decryption: KeyRing
     tls: TlsFiles
     others: tuple[FileSigner, ...] = ()
+    own_tls_client: TlsFiles | None = None
+
+    @property
+    def tls_client(self) -> TlsFiles:
+        """The pair for TLS as a client: its own where there is one, else that of the server."""
+        return self.own_tls_client or self.tls
 
     @classmethod
     def load(cls, directory: Path | str, *, tls: TlsFiles | None = None) -> "KeyStore":
@@ -94,14 +99,14 @@ class KeyStore:
         """
         where = Path(directory)
         _require_private(where, _status(where), is_directory=True)
-        pairs = {"message": _load_pair(where, "message")}
+        pairs = {"message": load_pair(where, "message")}
         key, certificates = pairs["message"]
         signing = FileSigner(key, certificates[0], certificates[1:])
         decryption = []
         for role in _DECRYPTION_ROLES:
             if role not in pairs and not (where / f"{role}.key.pem").exists():
                 continue
-            key, certificates = pairs.get(role) or _load_pair(where, role)
+            key, certificates = pairs.get(role) or load_pair(where, role)
             if role.startswith("decryption") or isinstance(key, rsa.RSAPrivateKey):
                 decryption.append(FileDecrypter(key, certificates[0]))
         if not decryption:
@@ -114,12 +119,17 @@ class KeyStore:
             KeyRing(decryption),
             tls or _load_tls(where),
             _load_others(where, signing),
+            None
+            if tls or not (where / "tls-client.key.pem").exists()
+            else _load_tls(where, "tls-client"),
         )
 
 
-def _load_tls(where: Path) -> TlsFiles:
-    _, found = _load_pair(where, "tls")
-    return TlsFiles(found[0], tuple(found[1:]), where / "tls.cert.pem", where / "tls.key.pem")
+def _load_tls(where: Path, role: str = "tls") -> TlsFiles:
+    _, found = load_pair(where, role)
+    return TlsFiles(
+        found[0], tuple(found[1:]), where / f"{role}.cert.pem", where / f"{role}.key.pem"
+    )
 
 
 def _load_others(where: Path, first: FileSigner) -> tuple[FileSigner, ...]:
@@ -128,7 +138,7 @@ def _load_others(where: Path, first: FileSigner) -> tuple[FileSigner, ...]:
     for role, kind in _SIGNING_ROLES.items():
         if not (where / f"{role}.key.pem").exists():
             continue
-        key, certificates = _load_pair(where, role)
+        key, certificates = load_pair(where, role)
         if not isinstance(key, kind) or isinstance(first.private_key, kind):
             raise KeyStoreError(
                 f"{where / role}.key.pem is of another kind than its name says, or of that of message.key.pem"
@@ -158,7 +168,7 @@ def write_keystore(
     roles = {"message": message, "tls": tls}
     if decryption is not None:
         roles["decryption"] = decryption
-    _make_directory(where)
+    make_directory(where)
     for role, material in roles.items():
         write_pair(where, role, material)
     return where
@@ -170,8 +180,8 @@ def write_pair(directory: Path | str, role: str, material: KeyMaterial) -> None:
     Raises:
         KeyStoreError: a file exists already, or cannot be written.
     """
-    _write_private(Path(directory) / f"{role}.key.pem", material.key_pem)
-    _write_private(Path(directory) / f"{role}.cert.pem", material.certificate_pem)
+    write_private(Path(directory) / f"{role}.key.pem", material.key_pem)
+    write_private(Path(directory) / f"{role}.cert.pem", material.certificate_pem)
 
 
 def load_certificate_files(paths: Iterable[Path | str]) -> tuple[x509.Certificate, ...]:
@@ -216,12 +226,12 @@ def write_authority(directory: Path | str, authority: DevelopmentAuthority) -> P
         KeyStoreError: a file exists already, or cannot be written.
     """
     where = Path(directory)
-    _make_directory(where)
+    make_directory(where)
     for role, issued in zip(("root", "issuing"), authority.keys, strict=True):
         write_pair(where, role, issued)
     revoked = [[f"{serial:x}", at.isoformat()] for serial, at in authority.revoked]
     state = {"crl_url": authority.crl_url, "ocsp_url": authority.ocsp_url, "revoked": revoked}
-    _write_private(where / "authority.json", json.dumps(state, indent=2).encode())
+    write_private(where / "authority.json", json.dumps(state, indent=2).encode())
     return where
 
 
@@ -235,10 +245,10 @@ def load_authority(directory: Path | str) -> DevelopmentAuthority:
     _require_private(where, _status(where), is_directory=True)
     issued = []
     for role in ("root", "issuing"):
-        key, certificates = _load_pair(where, role)
+        key, certificates = load_pair(where, role)
         issued.append(IssuedCertificate(certificates[0], key, tuple(certificates[1:])))
     try:
-        state = json.loads(_read_private(where / "authority.json"))
+        state = json.loads(read_private(where / "authority.json"))
         revoked = [(int(serial, 16), datetime.fromisoformat(at)) for serial, at in state["revoked"]]
         return DevelopmentAuthority(
             issued[0],
@@ -251,17 +261,22 @@ def load_authority(directory: Path | str) -> DevelopmentAuthority:
         raise KeyStoreError(f"{where / 'authority.json'} is damaged") from error
 
 
-def _load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+def load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Certificate]]:
+    """Read the key and the certificates (leaf first, then its chain) of one role, and see that they belong together.
+
+    Raises:
+        KeyStoreError: as `KeyStore.load`.
+    """
     key_file, certificate_file = directory / f"{role}.key.pem", directory / f"{role}.cert.pem"
     try:
         # The key's own consistency (RSA primes, curve points) is checked: a file may be damaged.
         key = load_pem_private_key(
-            _read_private(key_file), password=None, unsafe_skip_rsa_key_validation=False
+            read_private(key_file), password=None, unsafe_skip_rsa_key_validation=False
         )
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyStoreError(f"{key_file} holds no readable, unencrypted private key") from error
     try:
-        certificates = load_certificates(_read_private(certificate_file))
+        certificates = load_certificates(read_private(certificate_file))
         check_key(certificates[0])
     except UntrustedCertificate as error:
         raise KeyStoreError(f"{certificate_file}: {error.detail}") from error
@@ -294,7 +309,12 @@ def _require_private(path: Path, status: os.stat_result, *, is_directory: bool) 
         raise KeyStoreError(f"{path} belongs to another user")
 
 
-def _read_private(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
+    """Read a file that must be ours, plain, and closed to others.
+
+    Raises:
+        KeyStoreError: it is not, or it cannot be read.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -311,7 +331,13 @@ def _read_private(path: Path) -> bytes:
     return data
 
 
-def _make_directory(path: Path) -> None:
+def require_private(path: Path) -> None:
+    """Refuse a directory that is missing, not ours, or open to others; raises KeyStoreError."""
+    _require_private(path, _status(path), is_directory=True)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory that is ours alone (0700), where it is missing; raises KeyStoreError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.chmod(0o700)
@@ -319,11 +345,18 @@ def _make_directory(path: Path) -> None:
         raise KeyStoreError(f"{path} cannot be made: {error.strerror}") from error
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new file (0600) to the disk itself; one that exists is not replaced.
+
+    Raises:
+        KeyStoreError: it exists already, or cannot be written.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except OSError as error:
         raise KeyStoreError(f"{path} cannot be written: {error.strerror}") from error

@@ -60,6 +60,7 @@ _LETTERS: Final = {
     "receipt-invalid": "Your receipt for message {message_id} cannot be used: {detail}.",
     "receipt-signer": "Your receipt for message {message_id} is signed by another certificate than the one published: {detail}.",
     "receipt-digest": "Your receipt for message {message_id} does not repeat the digests that we signed: {detail}.",
+    "certificate-unsuitable": "Your certificate may not be used for this: {detail}. Have you one of another kind?",
     "certificate-untrusted": "Your certificate leads to no authority that we trust, or may not be used for this: {detail}. Which one issued it?",
     "certificate-expired": "Your certificate is not valid now: {detail}. Please send us, or register, its successor.",
     "certificate-revoked": "Your certificate is revoked: {detail}. Please send us, or register, its successor.",

@@ -42,6 +42,7 @@ VERBS = [
     ("messages", "release"),
     ("messages", "cancel"),
     ("messages", "evidence"),
+    *(("cert", verb) for verb in ("inspect", "verify", "list", "request", "import", "rotate")),
     ("partner", "list"),
     ("partner", "migrate"),
     ("partner", "show"),

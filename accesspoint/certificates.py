@@ -1,0 +1,299 @@
+"""Certificates told to people: whose, from whom, what for, how long, and why they are or are not trusted here.
+
+Nothing is decided in this file. The rules are those of `keys.path` with the trust of the configuration, which the
+node itself goes by, so what a person is told is what happens to messages.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from accesspoint.config import Configuration
+from accesspoint.identity import partner_certificates
+from accesspoint.problems import certificate_problem, find_problem
+from keys.certificate import (
+    OCES_SYSTEM_POLICY,
+    certificate_policies,
+    describe,
+    describe_key,
+    fingerprint,
+    subject_facts,
+)
+from keys.errors import KeysError, UnknownIssuer
+from keys.expiry import remaining
+from keys.path import Usage, ValidatedCertificate, Validator, validate, why_not
+from keys.revocation import RevocationMode, RevocationPolicy
+from keys.roles import Age, Role
+from keys.rotation import USES, held
+from keys.store import load_certificate_files
+from keys.trust import Purpose, TrustStore
+
+Json = dict[str, Any]
+WORDS: Final = {
+    Usage.SIGNING: "sign messages and receipts",
+    Usage.ENCRYPTION: "have messages encrypted for it",
+    Usage.TLS_SERVER: "be a TLS server",
+    Usage.TLS_CLIENT: "be a TLS client",
+}
+PURPOSES: Final = {
+    Usage.SIGNING: Purpose.MESSAGE,
+    Usage.ENCRYPTION: Purpose.MESSAGE,
+    Usage.TLS_SERVER: Purpose.TLS,
+    Usage.TLS_CLIENT: Purpose.TLS,
+}
+_POLICIES: Final = {OCES_SYSTEM_POLICY: "OCES3 system certificate", "0.4.0.2042.1.1": "ETSI NCP"}
+_TLS_UNASKED: Final = RevocationPolicy(RevocationMode.OFF, "revocation is not checked for TLS")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate with a name that a person knows it by, and what was found above it."""
+
+    label: str
+    certificates: tuple[x509.Certificate, ...]
+    uses: tuple[Usage, ...] = (Usage.SIGNING, Usage.ENCRYPTION)
+    ours: bool = False
+    """Whether we hold the key."""
+
+    @property
+    def leaf(self) -> x509.Certificate:
+        """The certificate itself."""
+        return self.certificates[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a certificate is trusted for one use, and why; `problem` is the slug where it is not."""
+
+    usage: Usage
+    why: str
+    evidence: ValidatedCertificate | None = None
+    problem: str | None = None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether it is."""
+        return self.problem is None
+
+
+def describe_whole(certificate: x509.Certificate, at: datetime) -> Json:
+    """Everything a person may want to know of a certificate, as values; text from it is free of control characters."""
+    facts = subject_facts(certificate)
+    left = remaining(certificate, at)
+    refusals = {usage: why_not(certificate, usage) for usage in Usage}
+    return {
+        "subject": plain(certificate.subject.rfc4514_string()),
+        "common_name": plain(facts.common_name or ""),
+        "organization": plain(facts.organization or ""),
+        "cvr": facts.cvr,
+        "serial_number_of_subject": plain(facts.serial_number or ""),
+        "issuer": plain(certificate.issuer.rfc4514_string()),
+        "serial": f"{certificate.serial_number:x}",
+        "not_before": certificate.not_valid_before_utc.isoformat(),
+        "not_after": certificate.not_valid_after_utc.isoformat(),
+        "life": str(left.life),
+        "seconds_left": int(left.seconds),
+        "renew_from": left.renew_from.isoformat(),
+        "remaining": plain(left.sentence),
+        "key": describe_key(certificate),
+        "may": [str(usage) for usage, refusal in refusals.items() if refusal is None],
+        "may_not": {str(usage): plain(why) for usage, why in refusals.items() if why is not None},
+        "policies": list(certificate_policies(certificate)),
+        "names": [plain(name) for name in _alternative_names(certificate)],
+        "crl": list(_crl_addresses(certificate)),
+        "ocsp": list(ocsp_addresses(certificate)),
+        "sha256": fingerprint(certificate),
+    }
+
+
+def render(told: Json) -> Iterator[str]:
+    """The same as lines for a person."""
+    yield f"subject    {told['subject']}"
+    if told["cvr"]:
+        yield f"           {told['organization']}, CVR {told['cvr']}"
+    yield f"serial     {told['serial']}"
+    yield f"issuer     {told['issuer']}"
+    yield f"valid      {told['not_before'][:10]} to {told['not_after'][:10]}: {told['remaining']}"
+    yield f"key        {told['key']}"
+    for usage in Usage:
+        if (why := told["may_not"].get(usage)) is None:
+            yield f"may        {WORDS[usage]}"
+        else:
+            yield f"may not    {WORDS[usage]}: {why}"
+    for policy in told["policies"]:
+        yield f"policy     {policy} {_POLICIES.get(policy, '')}".rstrip()
+    if told["names"]:
+        yield f"names      {', '.join(told['names'])}"
+    for kind in ("crl", "ocsp"):
+        for address in told[kind]:
+            yield f"{kind:10} {address}"
+    yield f"sha256     {told['sha256']}"
+
+
+def chain_lines(certificates: Sequence[x509.Certificate]) -> Iterator[str]:
+    """The certificates above a leaf, one a line; what is missing above them is said."""
+    for certificate in certificates[1:]:
+        yield f"chain      {plain(describe(certificate))}"
+    top = certificates[-1]
+    if top.issuer != top.subject:
+        yield f"chain      above it: {plain(top.issuer.rfc4514_string())} (not in the file)"
+
+
+def plain(text: str) -> str:
+    """Text without control characters and without characters that turn the direction of a line."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def own_certificates(
+    configuration: Configuration,
+) -> Iterator[tuple[Path, Shown, Age, datetime | None]]:
+    """Every pair of our key directories, those of organisations with keys of their own included; raises KeysError."""
+    directories = [configuration.keys.directory]
+    for one in configuration.served:
+        if one.keys is not None and one.keys not in directories:
+            directories.append(one.keys)
+    for directory in directories:
+        for pair in held(directory):
+            uses = USES[pair.role]
+            yield (
+                directory,
+                Shown(str(pair.role), pair.certificates, uses, ours=True),
+                pair.age,
+                pair.since,
+            )
+
+
+def named(configuration: Configuration, name: str) -> Shown | None:
+    """The certificate of a partner, or of a role of ours, such as `message` or `message.next`; raises KeysError."""
+    if name in configuration.partners:
+        found = partner_certificates(configuration.partners[name])
+        return Shown(f"partner {name}", found) if found else None
+    role, _, age = name.partition(".")
+    if role not in set(Role):
+        return None
+    for pair in held(configuration.keys.directory):
+        if pair.role == role and pair.age == (age or Age.ACTIVE) and pair.certificates:
+            return Shown(f"our {name}", pair.certificates, USES[pair.role], ours=True)
+    return None
+
+
+def tls_trust(configuration: Configuration) -> TrustStore:
+    """Whom [trust.tls] trusts: authorities, or the very certificates where it names no authority; raises KeysError."""
+    settings = configuration.trust.tls
+    if settings is None:
+        return TrustStore(Purpose.TLS)
+    anchors = load_certificate_files(settings.anchors)
+    authorities = tuple(one for one in anchors if _is_authority(one))
+    pins = frozenset(fingerprint(one) for one in anchors if not _is_authority(one))
+    intermediates = load_certificate_files(settings.intermediates) if authorities else ()
+    return TrustStore(Purpose.TLS, authorities, intermediates, pins)
+
+
+def judge(shown: Shown, usage: Usage, *, validator: Validator, at: datetime) -> Verdict:
+    """Whether the certificate is trusted for a use; a refusal says why in a sentence and whose it is by its slug."""
+    try:
+        evidence = validator.validate(shown.leaf, shown.certificates[1:9], usage=usage, at=at)
+    except KeysError as error:
+        why = plain(error.detail)
+        if isinstance(error, UnknownIssuer):
+            trusted = [_short(anchor) for anchor in validator.trust.anchors]
+            why += f"; trusted for {validator.trust.purpose}: {', '.join(trusted) or 'nobody'}"
+        return Verdict(usage, why, problem=certificate_problem(error.reason))
+    proof = "; ".join(
+        dict.fromkeys(f"revocation {entry.status}: {entry.why}" for entry in evidence.revocation)
+    )
+    return Verdict(usage, plain(f"{evidence.why}; {proof}"), evidence)
+
+
+def refusal_lines(shown: Shown, verdict: Verdict) -> str:
+    """The refusal in the five parts of a problem; for a certificate of ours with what we do about it."""
+    assert verdict.problem is not None  # noqa: S101 - of a refusal only
+    problem = find_problem(verdict.problem)
+    text = problem.render(certificate=plain(describe(shown.leaf)), detail=verdict.why, by_hand=True)
+    if shown.ours:
+        role = shown.label.removeprefix("our ").partition(".")[0]
+        text += f"\n  do: it is our own: accesspoint cert request {role}"
+    return text
+
+
+def tls_validator(configuration: Configuration) -> Validator:
+    """The rules for TLS certificates, as far as they can be asked without a connection; raises KeysError."""
+    return Validator(tls_trust(configuration), revocation=_TLS_UNASKED)
+
+
+def require_anchored(configuration: Configuration, shown: Shown, at: datetime) -> None:
+    """Refuse a certificate that does not lead to an anchor for each of its uses; asks nothing about revocation.
+
+    Partners judge by their own anchors; what not even we would believe is most likely not what was asked for.
+    Raises UntrustedCertificate.
+    """
+    unasked = RevocationPolicy(RevocationMode.OFF, "asked when it is used")
+    settings = configuration.trust.message
+    for usage in shown.uses:
+        if PURPOSES[usage] is Purpose.TLS:
+            trust = tls_trust(configuration)
+        elif settings is not None:
+            anchors, between = settings.anchors, settings.intermediates
+            trust = TrustStore(
+                Purpose.MESSAGE, load_certificate_files(anchors), load_certificate_files(between)
+            )
+        else:
+            continue
+        when = max(at, shown.leaf.not_valid_before_utc)
+        validate(
+            shown.leaf,
+            shown.certificates[1:9],
+            trust=trust,
+            at=when,
+            usage=usage,
+            revocation=unasked,
+        )
+
+
+def ocsp_addresses(certificate: x509.Certificate) -> Iterator[str]:
+    """The OCSP responders that a certificate names."""
+    try:
+        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+    except x509.ExtensionNotFound:
+        return
+    for one in access.value:
+        location = one.access_location
+        if one.access_method == AuthorityInformationAccessOID.OCSP and isinstance(
+            location, x509.UniformResourceIdentifier
+        ):
+            yield plain(location.value)
+
+
+def _crl_addresses(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
+    except x509.ExtensionNotFound:
+        return
+    for point in points:
+        for name in point.full_name or ():
+            if isinstance(name, x509.UniformResourceIdentifier):
+                yield plain(name.value)
+
+
+def _alternative_names(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return
+    yield from (str(getattr(name, "value", name)) for name in names)
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def _short(certificate: x509.Certificate) -> str:
+    return plain(subject_facts(certificate).common_name or certificate.subject.rfc4514_string())

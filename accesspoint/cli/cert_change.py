@@ -1,0 +1,134 @@
+"""`accesspoint cert request`, `import` and `rotate`: how a key of ours is followed by the next one.
+
+Only the key directory is changed. A node that runs looks at it every second and takes what it finds, so these
+commands work alike whether it runs or not, and nothing here needs the interface of a node.
+"""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+
+from accesspoint.certificates import Shown, describe_whole, plain, require_anchored
+from accesspoint.cli.cert_files import read_answer
+from accesspoint.cli.current import find_config, load_given
+from accesspoint.clock import SystemClock
+from accesspoint.problems import ExitStatus, ProblemRaised
+from keys import rotation
+from keys.certificate import describe
+from keys.devca import system_name
+from keys.errors import KeysError
+from keys.roles import Age, Role
+from keys.rotation import USES
+
+
+def request(
+    role: Role,
+    config: Path | None,
+    *,
+    subject: tuple[str, str | None, str | None, str | None] | None,
+    names: Sequence[str] | None,
+    out: Path | None,
+) -> int:
+    """Make key and request; the exit status."""
+    directory = load_given(find_config(config)).keys.directory
+    try:
+        made = rotation.request(directory, role, subject=_subject(subject), names=names or None)
+    except KeysError as error:
+        raise _refused(error) from error
+    if out is not None:
+        shutil.copyfile(made, out)
+    sys.stdout.write(
+        f"made a private key, which stays in {directory}, and a request for its certificate:\n  {out or made}\n"
+        "send the request to your certificate authority, never the key; when the answer is here:\n"
+        f"  accesspoint cert import {role} FILE\n"
+    )
+    return ExitStatus.OK
+
+
+def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Path | None) -> int:
+    """Take the answer; the exit status."""
+    configuration = load_given(find_config(config))
+    bundle = read_answer(file, passphrase_file)
+    now = SystemClock().now()
+    try:
+        chain = rotation.chain_for(configuration.keys.directory, role, bundle)
+        require_anchored(configuration, Shown(str(role), chain, USES[role]), now)
+        taken = rotation.import_answer(configuration.keys.directory, role, bundle)
+    except KeysError as error:
+        raise _refused(error) from error
+    sys.stdout.write(f"{plain(describe(taken.certificates[0]))}\n")
+    sys.stdout.write(f"  {describe_whole(taken.certificates[0], now)['remaining']}\n")
+    if taken.age is Age.ACTIVE:
+        sys.stdout.write(f"  it is the first {role} certificate, so it is active\n")
+        return ExitStatus.OK
+    sys.stdout.write(
+        f"  it is the next {role} certificate; what is encrypted for it can be opened from now on\n"
+        "next: give it to partners and directory, then  "
+        f"accesspoint cert rotate {role}   (or --at TIME)\n"
+    )
+    return ExitStatus.OK
+
+
+def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> int:
+    """Switch, or say when, or remove what is left; the exit status."""
+    directory = load_given(find_config(config)).keys.directory
+    now = SystemClock().now()
+    if finish and at is not None:
+        raise ProblemRaised("usage", detail="--finish is done now; --at belongs to the switch")
+    try:
+        if finish:
+            gone = rotation.finish(directory, role)
+            sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
+            return ExitStatus.OK
+        when = now if at is None else _time(at)
+        following = rotation.schedule(directory, role, when)
+        with rotation.locked(directory):
+            done = rotation.promote_due(directory, now)
+    except KeysError as error:
+        raise _refused(error) from error
+    name = plain(describe(following.certificates[0]))
+    if role in done:
+        sys.stdout.write(
+            f"active: {name}\n  the previous pair still decrypts; when nobody encrypts for it any more:\n"
+            f"  accesspoint cert rotate {role} --finish\n"
+        )
+    else:
+        sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")
+    return ExitStatus.OK
+
+
+def _refused(error: KeysError) -> ProblemRaised:
+    return ProblemRaised("certificate-import", what=plain(error.detail))
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ProblemRaised(
+            "usage", detail="--at wants a time such as 2026-12-01T06:00+01:00"
+        ) from error
+    # A time without an offset is one of this machine.
+    return at.astimezone(UTC)
+
+
+def _subject(given: tuple[str, str | None, str | None, str | None] | None) -> x509.Name | None:
+    """The subject of an OCES system certificate; the authority may replace the UUID, and mostly does."""
+    if given is None:
+        return None
+    name, organisation, cvr, uuid = given
+    if (
+        organisation is None
+        or cvr is None
+        or len(cvr) != 8
+        or not (cvr.isascii() and cvr.isdigit())
+    ):
+        raise ProblemRaised(
+            "usage",
+            detail="--common-name goes with --organisation and with the eight digits of --cvr",
+        )
+    return system_name(name, organisation, cvr, uuid or "00000000-0000-0000-0000-000000000000")

@@ -1,0 +1,62 @@
+"""A certificate that a person names on the command line: a file, standard input, a partner, or a role of ours.
+
+A passphrase comes from a file or from a terminal that asks without showing it; the command line itself, which
+everybody on the machine can read, has no option for one.
+"""
+
+import getpass
+import sys
+from pathlib import Path
+
+from accesspoint.certificates import Shown, named
+from accesspoint.config import Configuration
+from accesspoint.problems import ProblemRaised
+from keys.bundle import Bundle, is_pkcs12, needs_passphrase, read_bundle, read_certificates
+from keys.certificate import MAX_BUNDLE_BYTES
+from keys.errors import BundleRefused, UnreadableCertificate
+
+
+def find(what: str, configuration: Configuration | None, passphrase_file: Path | None) -> Shown:
+    """The certificate that is meant; a partner or role goes before a file of that name. Raises ProblemRaised, KeysError."""
+    if configuration is not None and (found := named(configuration, what)) is not None:
+        return found
+    data = _read(what)
+    try:
+        phrase = _passphrase(passphrase_file, what) if is_pkcs12(data) else None
+        return Shown(what, read_certificates(data, phrase))
+    except (UnreadableCertificate, BundleRefused) as error:
+        raise ProblemRaised("certificate-unreadable", file=what, what=error.detail) from error
+
+
+def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
+    """What an authority sent back, with its key where there is one; raises ProblemRaised."""
+    data = _read(str(file))
+    try:
+        phrase = _passphrase(passphrase_file, str(file)) if needs_passphrase(data) else None
+        return read_bundle(data, phrase)
+    except (UnreadableCertificate, BundleRefused) as error:
+        raise ProblemRaised("certificate-unreadable", file=str(file), what=error.detail) from error
+
+
+def _read(what: str) -> bytes:
+    try:
+        if what == "-":
+            return sys.stdin.buffer.read(MAX_BUNDLE_BYTES + 1)
+        with Path(what).open("rb") as file:
+            return file.read(MAX_BUNDLE_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ProblemRaised("certificate-unreadable", file=what, what=reason) from error
+
+
+def _passphrase(file: Path | None, what: str) -> bytes | None:
+    """The passphrase: the file without its last line end, else what is typed; None where nobody can be asked."""
+    if file is not None:
+        try:
+            return file.read_bytes().rstrip(b"\r\n")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise ProblemRaised("certificate-unreadable", file=str(file), what=reason) from error
+    if not sys.stdin.isatty():
+        return None
+    return getpass.getpass(f"passphrase of {what}: ").encode()

@@ -1,0 +1,143 @@
+"""`accesspoint cert inspect` and `verify`: what a certificate is, and whether this node would trust it."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from accesspoint.api.client import NodeUnreachable
+from accesspoint.certificates import (
+    PURPOSES,
+    WORDS,
+    Shown,
+    Verdict,
+    chain_lines,
+    describe_whole,
+    judge,
+    plain,
+    refusal_lines,
+    render,
+    tls_validator,
+)
+from accesspoint.cli.cert_files import find
+from accesspoint.cli.current import find_config, load_given
+from accesspoint.clock import SystemClock
+from accesspoint.config import Configuration
+from accesspoint.identity import partner_certificates, party_of
+from accesspoint.problems import ExitStatus
+from accesspoint.trust import open_validator
+from keys.certificate import describe
+from keys.errors import KeysError
+from keys.identity import PartyIdentity, check_party
+from keys.path import Usage, Validator
+from keys.trust import Purpose
+
+_USES: Final = {
+    "message": (Usage.SIGNING, Usage.ENCRYPTION),
+    "sign": (Usage.SIGNING,),
+    "decrypt": (Usage.ENCRYPTION,),
+    "tls-server": (Usage.TLS_SERVER,),
+    "tls-client": (Usage.TLS_CLIENT,),
+    "smp": (Usage.SIGNING,),
+}
+
+
+def inspect(what: str, config: Path | None, *, passphrase_file: Path | None, as_json: bool) -> int:
+    """Show it; the exit status."""
+    shown = find(what, _configuration(config), passphrase_file)
+    told = describe_whole(shown.leaf, SystemClock().now())
+    if as_json:
+        told["chain"] = [plain(describe(one)) for one in shown.certificates[1:]]
+        return _write_json(told)
+    lines = [*render(told), *chain_lines(shown.certificates)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return ExitStatus.OK
+
+
+def verify(
+    what: str,
+    config: Path | None,
+    *,
+    use: str | None,
+    offline: bool,
+    passphrase_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Judge it; the exit status."""
+    configuration = load_given(find_config(config))
+    shown = find(what, configuration, passphrase_file)
+    uses = shown.uses if use is None else _USES[use]
+    verdicts = asyncio.run(_judge(configuration, shown, uses, smp=use == "smp", offline=offline))
+    verdicts += _party(configuration, what, shown)
+    if as_json:
+        found = [
+            {"use": str(one.usage), "trusted": one.trusted, "problem": one.problem, "why": one.why}
+            for one in verdicts
+        ]
+        _write_json({"certificate": plain(describe(shown.leaf)), "verdicts": found})
+    else:
+        sys.stdout.write(f"{plain(describe(shown.leaf))}\n")
+        for one in verdicts:
+            word = "trusted" if one.trusted else "NOT trusted"
+            sys.stdout.write(f"  {WORDS[one.usage]}: {word}\n    {one.why}\n")
+        told: set[str | None] = set()
+        for one in verdicts:
+            if not one.trusted and one.problem not in told:
+                told.add(one.problem)
+                sys.stdout.write(f"\n{refusal_lines(shown, one)}\n")
+    return ExitStatus.OK if all(one.trusted for one in verdicts) else ExitStatus.TRUST
+
+
+async def _judge(
+    configuration: Configuration, shown: Shown, uses: tuple[Usage, ...], *, smp: bool, offline: bool
+) -> list[Verdict]:
+    clock = SystemClock()
+    validators: dict[Purpose, Validator] = {}
+    found: list[Verdict] = []
+    for usage in uses:
+        purpose = Purpose.SMP if smp else PURPOSES[usage]
+        if purpose not in validators:
+            validators[purpose] = await _validator(configuration, purpose, clock, offline=offline)
+        found.append(judge(shown, usage, validator=validators[purpose], at=clock.now()))
+    return found
+
+
+async def _validator(
+    configuration: Configuration, purpose: Purpose, clock: SystemClock, *, offline: bool
+) -> Validator:
+    """The rules of a purpose, with its revocation lists fetched unless we are offline."""
+    if purpose is Purpose.TLS:
+        return tls_validator(configuration)
+    trust = configuration.trust
+    settings = trust.smp if purpose is Purpose.SMP else trust.message
+    validator, refresher = open_validator(purpose, settings, clock=clock)
+    if refresher is not None and not offline:
+        await refresher.refresh()
+    return validator
+
+
+def _party(configuration: Configuration, what: str, shown: Shown) -> list[Verdict]:
+    """What speaks against a partner's certificate being the partner's: it is held to the first one that is agreed."""
+    partner = configuration.partners.get(what)
+    if partner is None:
+        return []
+    party = party_of(what, partner_certificates(partner))
+    try:
+        check_party(shown.leaf, PartyIdentity(party, common_name=party))
+    except (KeysError, ValueError) as error:
+        return [Verdict(Usage.SIGNING, plain(str(error)), problem="certificate-other-party")]
+    return []
+
+
+def _configuration(config: Path | None) -> Configuration | None:
+    """The configuration that is given, or that of the network that runs; a file can be shown without any."""
+    try:
+        return load_given(find_config(config))
+    except NodeUnreachable:
+        return None
+
+
+def _write_json(value: Any) -> int:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    return ExitStatus.OK

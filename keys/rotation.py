@@ -1,0 +1,404 @@
+"""A new key takes over from an old one: requested, imported, next, active, previous, gone.
+
+Each pair of a key directory walks that way under file names of its own: `message.request.*` waits for its
+certificate, `message.next.*` may already be published and opens what partners encrypt for it, `message.*`
+signs, `message.previous.*` still opens what was encrypted before partners knew better. Partners and we change
+at different times, so decryption holds all of them and signing exactly one.
+
+`message.next.at` holds the moment from which the next pair is the active one. A switch is several renames; each
+is done only where it still has to be, and the moment is removed last, so a switch that was interrupted is
+finished by whoever looks next. A lock on the directory keeps readers and writers of one pair apart.
+
+Spec: hostile.md KEY-18; ehmi.md 3.6.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Final, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import (
+    CertificateIssuerPrivateKeyTypes,
+    PrivateKeyTypes,
+)
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from keys.bundle import Bundle, order_chain
+from keys.certificate import check_key, describe, pem, subject_facts
+from keys.devca import RSA_BITS, key_usage
+from keys.errors import BundleRefused, KeyStoreError, WrongUsage
+from keys.path import Usage, why_not
+from keys.roles import Age, Role
+from keys.store import load_pair, make_directory, read_private, require_private, write_private
+
+USES: Final[Mapping[Role, tuple[Usage, ...]]] = {
+    Role.MESSAGE: (Usage.SIGNING, Usage.ENCRYPTION),
+    Role.DECRYPTION: (Usage.ENCRYPTION,),
+    Role.TLS: (Usage.TLS_SERVER, Usage.TLS_CLIENT),
+    Role.TLS_CLIENT: (Usage.TLS_CLIENT,),
+    Role.SIGNING_ED25519: (Usage.SIGNING,),
+    Role.DECRYPTION_X25519: (Usage.ENCRYPTION,),
+    Role.SIGNING_P256: (Usage.SIGNING,),
+    Role.DECRYPTION_P256: (Usage.ENCRYPTION,),
+}
+_SUFFIXES: Final = ("key.pem", "cert.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One pair of a key directory, without its key.
+
+    `certificates` are leaf first, none for a pair that waits for its certificate; `since` is when a next pair
+    takes over, where that was said.
+    """
+
+    role: Role
+    age: Age
+    certificates: tuple[x509.Certificate, ...]
+    since: datetime | None = None
+
+
+def file_name(role: Role, age: Age, suffix: str) -> str:
+    """Return the name of a file of a pair, such as `message.next.cert.pem`."""
+    return f"{role}.{suffix}" if age is Age.ACTIVE else f"{role}.{age}.{suffix}"
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others from changing pairs of this directory for the length of the context.
+
+    Raises:
+        KeyStoreError: the directory is missing, or open to others.
+    """
+    require_private(directory)
+    # Of the directory itself, which may be on a medium that nothing can be written to.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def held(directory: Path) -> list[Held]:
+    """List the pairs of a directory, by role and then by age.
+
+    Raises:
+        KeyStoreError: as `KeyStore.load`.
+    """
+    found: list[Held] = []
+    for role in Role:
+        for age in (Age.ACTIVE, Age.NEXT, Age.REQUESTED, Age.PREVIOUS):
+            if not (directory / file_name(role, age, "key.pem")).exists():
+                continue
+            if age is Age.REQUESTED:
+                found.append(Held(role, age, ()))
+                continue
+            _, certificates = load_pair(directory, _stem(role, age))
+            since = scheduled(directory, role) if age is Age.NEXT else None
+            found.append(Held(role, age, tuple(certificates), since))
+    return found
+
+
+def request(
+    directory: Path,
+    role: Role,
+    *,
+    subject: x509.Name | None = None,
+    names: Sequence[str] | None = None,
+) -> Path:
+    """Make a private key that waits for its certificate, and the request (PKCS #10, PEM) to send to an authority.
+
+    Args:
+        directory: made (0700) where it is missing.
+        role: decides the kind of key: RSA-3072, or what the role's name says.
+        subject: whose certificate is asked for; that of the active pair unless given.
+        names: DNS names and IP addresses; those of the active pair unless given.
+
+    Raises:
+        KeyStoreError: a request waits already, there is no subject, or the files cannot be written.
+    """
+    make_directory(directory)
+    with locked(directory):
+        active = directory / file_name(role, Age.ACTIVE, "cert.pem")
+        present = load_pair(directory, role)[1][0] if active.exists() else None
+        wanted = subject if subject is not None or present is None else present.subject
+        if wanted is None:
+            raise KeyStoreError(f"there is no {role} certificate yet, so a subject has to be given")
+        key_file = directory / file_name(role, Age.REQUESTED, "key.pem")
+        if key_file.exists():
+            raise KeyStoreError(
+                f"{key_file.name} waits for its certificate already; import that, or remove the file to begin anew"
+            )
+        key = _new_key(role)
+        octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        signed = _request(key, role, wanted, names, present)
+        request_file = directory / file_name(role, Age.REQUESTED, "csr.pem")
+        # Without its key it is worth nothing, so an earlier one is in nobody's way.
+        request_file.unlink(missing_ok=True)
+        write_private(key_file, octets)
+        write_private(request_file, signed.public_bytes(Encoding.PEM))
+    return request_file
+
+
+def chain_for(directory: Path, role: Role, bundle: Bundle) -> tuple[x509.Certificate, ...]:
+    """Return the certificate of the bundle that belongs to the waiting key, or to the bundle's own, and its chain.
+
+    Raises:
+        BundleRefused: `import.key` or `import.waiting`, as `import_answer`.
+        KeyStoreError: the waiting key cannot be read.
+    """
+    return order_chain(bundle.certificates, _key_for(directory, role, bundle))
+
+
+def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
+    """Take a certificate for the key that waits for it, or a key together with its certificate.
+
+    It becomes the next pair, or the active one where there is none yet.
+
+    Returns:
+        The pair as it is kept now.
+
+    Raises:
+        BundleRefused: `import.key` when the certificate is not of the key, `import.waiting` when no key waits,
+            `import.next` when another pair is next already, `import.name` when the party would get another name.
+        WrongUsage: the certificate may not do what the role does.
+        WeakKey: its key is refused everywhere.
+        KeyStoreError: the files cannot be read or written.
+    """
+    make_directory(directory)
+    with locked(directory):
+        waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
+        key = _key_for(directory, role, bundle)
+        chain = order_chain(bundle.certificates, key)
+        age = (
+            Age.NEXT
+            if (directory / file_name(role, Age.ACTIVE, "key.pem")).exists()
+            else Age.ACTIVE
+        )
+        _require_fit(directory, role, age, chain[0])
+        if (directory / file_name(role, age, "key.pem")).exists():
+            raise BundleRefused(
+                f"a next {role} pair is here already: rotate to it first", reason="import.next"
+            )
+        certificate_file = directory / file_name(role, age, "cert.pem")
+        # A certificate without its key counts for nothing: it may be left of an import that was interrupted.
+        certificate_file.unlink(missing_ok=True)
+        write_private(certificate_file, pem(*chain))
+        key_file = directory / file_name(role, age, "key.pem")
+        if bundle.private_key is None:
+            waiting.rename(key_file)
+            (directory / file_name(role, Age.REQUESTED, "csr.pem")).unlink(missing_ok=True)
+        else:
+            write_private(
+                key_file, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            )
+        _sync(directory)
+    return Held(role, age, chain)
+
+
+def schedule(directory: Path, role: Role, at: datetime) -> Held:
+    """Say from when on the next pair is the active one; `promote_due` makes it so.
+
+    Raises:
+        BundleRefused: `rotate.nothing` without a next pair, `rotate.previous` while an older one still decrypts,
+            `rotate.time` when the next certificate is not valid at that time.
+        KeyStoreError: the files cannot be read or written.
+    """
+    with locked(directory):
+        if not (directory / file_name(role, Age.NEXT, "key.pem")).exists():
+            raise BundleRefused(
+                f"there is no next {role} pair to rotate to", reason="rotate.nothing"
+            )
+        if (directory / file_name(role, Age.PREVIOUS, "key.pem")).exists():
+            raise BundleRefused(
+                f"{role}.previous is still here, for what partners encrypt to it: finish that rotation first",
+                reason="rotate.previous",
+            )
+        certificates = load_pair(directory, _stem(role, Age.NEXT))[1]
+        leaf = certificates[0]
+        if not leaf.not_valid_before_utc <= at <= leaf.not_valid_after_utc:
+            raise BundleRefused(
+                f"not valid at {at:%Y-%m-%d %H:%M} UTC: {describe(leaf)}", reason="rotate.time"
+            )
+        marker = directory / file_name(role, Age.NEXT, "at")
+        marker.unlink(missing_ok=True)
+        write_private(marker, f"{at.astimezone(UTC).isoformat()}\n".encode())
+        _sync(directory)
+    return Held(role, Age.NEXT, tuple(certificates), at)
+
+
+def scheduled(directory: Path, role: Role) -> datetime | None:
+    """Return when the next pair takes over, or None where nobody has said.
+
+    Raises:
+        KeyStoreError: the file that says so is damaged, or open to others.
+    """
+    marker = directory / file_name(role, Age.NEXT, "at")
+    if not marker.exists():
+        return None
+    try:
+        at = datetime.fromisoformat(read_private(marker).decode("ascii").strip())
+    except ValueError as error:
+        raise KeyStoreError(f"{marker} holds no time") from error
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def promote_due(directory: Path, at: datetime) -> list[Role]:
+    """Switch every role whose time has come, and finish what was interrupted; the caller holds the lock.
+
+    Raises:
+        KeyStoreError: a file cannot be read or renamed.
+    """
+    done: list[Role] = []
+    for role in Role:
+        since = scheduled(directory, role)
+        if since is None or since > at:
+            continue
+        try:
+            for suffix in _SUFFIXES:
+                following = directory / file_name(role, Age.NEXT, suffix)
+                active = directory / file_name(role, Age.ACTIVE, suffix)
+                if following.exists():
+                    if active.exists():
+                        active.rename(directory / file_name(role, Age.PREVIOUS, suffix))
+                    following.rename(active)
+            _sync(directory)
+            (directory / file_name(role, Age.NEXT, "at")).unlink()
+        except OSError as error:
+            raise KeyStoreError(f"{role} cannot be rotated: {error.strerror}") from error
+        done.append(role)
+    return done
+
+
+def finish(directory: Path, role: Role) -> Held:
+    """Remove the previous pair: what is still encrypted for it cannot be opened any more.
+
+    Raises:
+        BundleRefused: `rotate.nothing`, there is none.
+        KeyStoreError: the files cannot be read.
+    """
+    with locked(directory):
+        key_file = directory / file_name(role, Age.PREVIOUS, "key.pem")
+        if not key_file.exists():
+            raise BundleRefused(f"there is no previous {role} pair", reason="rotate.nothing")
+        certificates = load_pair(directory, _stem(role, Age.PREVIOUS))[1]
+        key_file.unlink()
+        (directory / file_name(role, Age.PREVIOUS, "cert.pem")).unlink()
+        _sync(directory)
+    return Held(role, Age.PREVIOUS, tuple(certificates))
+
+
+def _key_for(directory: Path, role: Role, bundle: Bundle) -> PrivateKeyTypes:
+    if bundle.private_key is not None:
+        return bundle.private_key
+    waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
+    if not waiting.exists():
+        raise BundleRefused(
+            f"the file has no private key, and no {waiting.name} waits for a certificate",
+            reason="import.waiting",
+        )
+    return load_pem_private_key(read_private(waiting), None)
+
+
+def _stem(role: Role, age: Age) -> str:
+    return str(role) if age is Age.ACTIVE else f"{role}.{age}"
+
+
+def _require_fit(directory: Path, role: Role, age: Age, leaf: x509.Certificate) -> None:
+    """Refuse a certificate that could not do the work of its role, or would rename the party."""
+    check_key(leaf)
+    uses = USES[role]
+    if role is Role.MESSAGE and (directory / "decryption.key.pem").exists():
+        uses = (Usage.SIGNING,)
+    for usage in uses:
+        if (reason := why_not(leaf, usage)) is not None:
+            raise WrongUsage(f"{role} certificates are for {usage}, but {reason}: {describe(leaf)}")
+    if age is Age.NEXT and role not in (Role.TLS, Role.TLS_CLIENT):
+        present = load_pair(directory, role)[1][0]
+        ours, theirs = (subject_facts(one).common_name for one in (present, leaf))
+        if ours != theirs:
+            raise BundleRefused(
+                f"the name in the active certificate is {ours}, and partners know us by it; this one is of {theirs}",
+                reason="import.name",
+            )
+
+
+def _new_key(role: Role) -> PrivateKeyTypes:
+    if role is Role.SIGNING_ED25519:
+        return ed25519.Ed25519PrivateKey.generate()
+    if role is Role.DECRYPTION_X25519:
+        # An X25519 key cannot sign a request; authorities certify it by another way than PKCS #10.
+        raise KeyStoreError(
+            "a key for X25519 cannot sign a request; import key and certificate together"
+        )
+    if role in (Role.SIGNING_P256, Role.DECRYPTION_P256):
+        return ec.generate_private_key(ec.SECP256R1())
+    return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+
+
+def _request(
+    key: PrivateKeyTypes,
+    role: Role,
+    subject: x509.Name,
+    names: Sequence[str] | None,
+    present: x509.Certificate | None,
+) -> x509.CertificateSigningRequest:
+    uses = USES[role]
+    encrypts = Usage.ENCRYPTION in uses
+    is_rsa = isinstance(key, rsa.RSAPrivateKey)
+    usage = key_usage(
+        digital_signature=uses != (Usage.ENCRYPTION,),
+        key_encipherment=encrypts and is_rsa,
+        key_agreement=encrypts and not is_rsa,
+    )
+    builder = x509.CertificateSigningRequestBuilder(subject).add_extension(usage, critical=True)
+    wanted = _wanted_names(names, present)
+    if wanted is not None:
+        builder = builder.add_extension(wanted, critical=False)
+    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return builder.sign(cast(CertificateIssuerPrivateKeyTypes, key), digest)
+
+
+def _wanted_names(
+    names: Sequence[str] | None, present: x509.Certificate | None
+) -> x509.SubjectAlternativeName | None:
+    if names is not None:
+        return (
+            x509.SubjectAlternativeName([_general_name(name) for name in names]) if names else None
+        )
+    if present is None:
+        return None
+    try:
+        return present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _general_name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
+def _sync(directory: Path) -> None:
+    """Have the names of the directory on the disk itself before anything relies on them."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

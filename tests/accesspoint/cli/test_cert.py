@@ -1,0 +1,238 @@
+"""`accesspoint cert`: a certificate told in words, trusted or not and why, and the walk of a key from request to gone."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from as4_stage import Partner, Pki, Stage
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+
+from accesspoint.config import load
+from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from keys.certificate import der, fingerprint, pem
+
+from .conftest import Ended
+
+Invoke = Callable[..., Ended]
+PHRASE = "correct horse"
+
+
+@pytest.fixture
+def config(pki: Pki, tmp_path: Path) -> Path:
+    partner = Partner(CLINIC, pki.clinic, "https://127.0.0.1:8443/as4", {})
+    return Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={"clinic": partner}
+    )
+
+
+@pytest.fixture
+def keys(config: Path) -> Path:
+    return load(config).keys.directory
+
+
+def as_pkcs12(issued, key: bool = True) -> bytes:
+    return pkcs12.serialize_key_and_certificates(
+        None,
+        issued.private_key if key else None,
+        issued.certificate,
+        issued.chain,
+        BestAvailableEncryption(PHRASE.encode()),
+    )
+
+
+def test_inspect_tells_whose_it_is_and_what_it_may_do(
+    invoke: Invoke, config: Path, pki: Pki, tmp_path: Path
+) -> None:
+    file = tmp_path / "some.der"
+    file.write_bytes(der(pki.clinic.certificate))
+    ended = invoke("cert", "inspect", file)
+    assert (ended.status, ended.err) == (0, "")
+    for said in (
+        "CVR 10000009",
+        f"serial     {pki.clinic.certificate.serial_number:x}",
+        "may        sign messages and receipts",
+        "may        have messages encrypted for it",
+        "RSA 2048",
+        "OCES3 system certificate",
+        f"sha256     {fingerprint(pki.clinic.certificate)}",
+        "(not in the file)",
+    ):
+        assert said in ended.out
+    whole = invoke("cert", "inspect", "message", "--config", config, "--format", "json")
+    told = json.loads(whole.out)
+    assert told["sha256"] == fingerprint(pki.municipality.certificate)
+    assert told["life"] == "valid"
+    assert len(told["chain"]) == 1
+
+
+def test_inspect_reads_pkcs12_with_a_passphrase_from_a_file_and_standard_input(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    file, phrase = tmp_path / "some.p12", tmp_path / "phrase"
+    file.write_bytes(as_pkcs12(pki.clinic))
+    phrase.write_text(f"{PHRASE}\n")
+    ended = invoke("cert", "inspect", file, "--passphrase-file", phrase)
+    assert ended.status == 0
+    assert fingerprint(pki.clinic.certificate) in ended.out
+    assert "PRIVATE" not in ended.text
+    ended = invoke("cert", "inspect", "-", stdin=pki.clinic.certificate_pem)
+    assert ended.status == 0
+    assert "chain" in ended.out
+
+
+def test_a_file_without_certificate_or_passphrase_is_told_in_words(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    file = tmp_path / "some"
+    for data, why in (
+        (b"no certificate", "not a readable DER certificate"),
+        (as_pkcs12(pki.clinic), "none was given"),
+    ):
+        file.write_bytes(data)
+        ended = invoke("cert", "inspect", file)
+        assert ended.status == 2
+        assert "certificate-unreadable" in ended.err
+        assert why in ended.err
+    assert invoke("cert", "inspect", tmp_path / "absent").status == 2
+
+
+def test_verify_says_why_a_partner_and_why_we_are_trusted(
+    invoke: Invoke, config: Path, pki: Pki
+) -> None:
+    ended = invoke("cert", "verify", "clinic", "--config", config)
+    assert ended.status == 0, ended.text
+    assert "sign messages and receipts: trusted" in ended.out
+    assert "revocation not-checked: no lists on this stage" in ended.out
+    ended = invoke("cert", "verify", "tls", "--config", config)
+    assert ended.status == 0, ended.text
+    assert "be a TLS server: trusted" in ended.out
+    assert "path of 3 to the tls anchor" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "said"),
+    [
+        ("stranger", "certificate-untrusted", "trusted for message: Stage Rod-CA"),
+        ("expired", "certificate-expired", "ours|theirs"),
+    ],
+)
+def test_verify_says_why_not_whose_it_is_and_what_to_do(
+    invoke: Invoke, config: Path, pki: Pki, tmp_path: Path, name: str, problem: str, said: str
+) -> None:
+    issued = {
+        "stranger": lambda: pki.certify("somebody", authority=pki.untrusted_authority),
+        "expired": lambda: pki.certify(
+            "old", not_before=pki.now - timedelta(days=9), not_after=pki.now - timedelta(days=2)
+        ),
+    }[name]()
+    file = tmp_path / "theirs.pem"
+    file.write_bytes(issued.certificate_pem)
+    ended = invoke("cert", "verify", file, "--config", config, "--offline", "--for", "sign")
+    assert ended.status == 7
+    assert problem in ended.out
+    assert any(part in ended.out for part in said.split("|"))
+    assert "  do: " in ended.out
+    as_json = invoke(
+        "cert", "verify", file, "--config", config, "--offline", "--for", "sign", "--format", "json"
+    )
+    (verdict,) = json.loads(as_json.out)["verdicts"]
+    assert (verdict["trusted"], verdict["problem"]) == (False, problem)
+
+
+def test_a_name_with_control_characters_cannot_draw_on_the_terminal(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    file = tmp_path / "evil.pem"
+    file.write_bytes(pem(pki.certify("evil\x1b[2J\u202egnirts").certificate))
+    ended = invoke("cert", "inspect", file)
+    assert ended.status == 0
+    assert "\x1b" not in ended.out
+    assert "\u202e" not in ended.out
+
+
+def test_a_key_walks_from_request_to_gone(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    said = invoke("cert", "request", "message", "--config", config, "--out", tmp_path / "ap.csr")
+    assert said.status == 0, said.text
+    request = x509.load_pem_x509_csr((tmp_path / "ap.csr").read_bytes())
+    assert request.subject == pki.municipality.certificate.subject
+    listed = invoke("cert", "list", "--config", config)
+    assert "waits for its certificate" in listed.out
+
+    answer = pki.authority.issue(
+        request.subject,
+        _Public(request.public_key()),
+        not_before=pki.now,
+        not_after=pki.municipality.certificate.not_valid_after_utc,
+        extensions=pki.authority.system_extensions(pki.municipality.private_key),
+    )
+    file = tmp_path / "answer.pem"
+    file.write_bytes(pem(pki.authority.root, *answer.chain, answer.certificate))
+    said = invoke("cert", "import", "message", file, "--config", config)
+    assert said.status == 0, said.text
+    assert "it is the next message certificate" in said.out
+    rows = json.loads(invoke("cert", "list", "--config", config, "--format", "json").out)
+    ages = [(row["name"], row["age"]) for row in rows["certificates"]]
+    assert ages == [
+        ("message", "active"), ("message", "next"), ("tls", "active"), ("clinic", "partner"),
+    ]  # fmt: skip
+
+    later = invoke(
+        "cert", "rotate", "message", "--at", "2027-02-01T06:00+01:00", "--config", config
+    )
+    assert "from 2027-02-01 05:00 UTC on" in later.out
+    assert "takes over 2027-02-01T05:00" in invoke("cert", "list", "--config", config).out
+    now = invoke("cert", "rotate", "message", "--config", config)
+    assert now.status == 0, now.text
+    assert f"active: {MUNICIPALITY.access_point}" in now.out
+    shown = json.loads(
+        invoke("cert", "inspect", "message", "--config", config, "--format", "json").out
+    )
+    assert shown["sha256"] == fingerprint(answer.certificate)
+    done = invoke("cert", "rotate", "message", "--finish", "--config", config)
+    assert "removed: " in done.out
+    assert not list(keys.glob("message.previous.*"))
+    nothing = invoke("cert", "rotate", "message", "--config", config)
+    assert nothing.status == 7
+    assert "there is no next message pair to rotate to" in " ".join(nothing.err.split())
+
+
+def test_import_refuses_what_leads_to_no_anchor(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    issued = pki.certify(MUNICIPALITY.access_point, authority=pki.untrusted_authority)
+    file, phrase = tmp_path / "foreign.p12", tmp_path / "phrase"
+    file.write_bytes(as_pkcs12(issued))
+    phrase.write_text(PHRASE)
+    ended = invoke(
+        "cert", "import", "message", file, "--config", config, "--passphrase-file", phrase
+    )
+    assert ended.status == 7
+    assert "no trusted issuer for message" in " ".join(ended.err.split())
+    assert not list(keys.glob("message.next.*"))
+
+
+def test_no_option_takes_a_passphrase_and_usage_is_told(invoke: Invoke, config: Path) -> None:
+    text = invoke("cert", "import", "--help").out
+    assert "--passphrase-file" in text
+    assert "--passphrase " not in text
+    for arguments in (
+        ("rotate", "message", "--at", "soon"),
+        ("rotate", "message", "--at", "2027-01-01T00:00", "--finish"),
+        ("request", "message", "--common-name", "ap", "--organisation", "E", "--cvr", "12"),
+    ):
+        assert invoke("cert", *arguments, "--config", config).status == 2
+
+
+class _Public:
+    """Stands where a private key is expected of which only the public half is asked."""
+
+    def __init__(self, key) -> None:
+        self._key = key
+
+    def public_key(self):
+        return self._key

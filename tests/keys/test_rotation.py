@@ -1,0 +1,240 @@
+"""Requested, imported, next, active, previous, gone: each step, its refusals, and a switch that was cut short anywhere."""
+
+import datetime as dt
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from keys import rotation
+from keys.bundle import Bundle
+from keys.devca import system_name
+from keys.errors import BundleRefused, KeyStoreError, UntrustedCertificate, WrongUsage
+from keys.roles import Age, Role
+from keys.store import KeyStore, write_keystore
+
+from .conftest import AT, UUID
+
+
+@pytest.fixture
+def first(pki):
+    return pki.leaf()
+
+
+@pytest.fixture
+def directory(tmp_path, pki, first):
+    tls = pki.authority.issue_tls_certificate(
+        "localhost", san=["localhost", "127.0.0.1"], not_before=pki.at, private_key=pki.curve_key
+    )
+    return write_keystore(tmp_path / "keys", message=first, tls=tls)
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir() if path.name.startswith("message"))
+
+
+def bundle(issued, *, key=True):
+    return Bundle((issued.certificate, *issued.chain), issued.private_key if key else None)
+
+
+def follow(directory, pki, **shape):
+    """Import a next message pair with another key."""
+    issued = pki.leaf(key=pki.other_key, **shape)
+    return rotation.import_answer(directory, Role.MESSAGE, bundle(issued)), issued
+
+
+def test_a_request_has_a_new_private_key_and_the_subject_we_have(directory, pki):
+    made = rotation.request(directory, Role.MESSAGE)
+    wanted = x509.load_pem_x509_csr(made.read_bytes())
+    assert wanted.is_signature_valid
+    assert wanted.subject == pki.leaf().certificate.subject
+    usage = wanted.extensions.get_extension_for_class(x509.KeyUsage).value
+    assert usage.digital_signature
+    assert usage.key_encipherment
+    key = load_pem_private_key((directory / "message.request.key.pem").read_bytes(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    assert key.key_size == 3072
+    assert key.public_key() == wanted.public_key()
+    assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
+    with pytest.raises(KeyStoreError, match="waits for its certificate already"):
+        rotation.request(directory, Role.MESSAGE)
+    waiting = [pair for pair in rotation.held(directory) if pair.age is Age.REQUESTED]
+    assert [(pair.role, pair.certificates) for pair in waiting] == [(Role.MESSAGE, ())]
+
+
+def test_a_request_for_tls_asks_for_the_names_we_have_or_for_those_given(directory, tmp_path):
+    wanted = x509.load_pem_x509_csr(rotation.request(directory, Role.TLS).read_bytes())
+    found = wanted.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.DNSName) == ["localhost"]
+    fresh = tmp_path / "fresh"
+    with pytest.raises(KeyStoreError, match="a subject has to be given"):
+        rotation.request(fresh, Role.TLS)
+    subject = system_name("ap", "Eksempel", "12345678", UUID)
+    made = rotation.request(fresh, Role.SIGNING_P256, subject=subject, names=["ap.example.dk"])
+    wanted = x509.load_pem_x509_csr(made.read_bytes())
+    assert wanted.subject == subject
+    found = wanted.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert found.get_values_for_type(x509.DNSName) == ["ap.example.dk"]
+    assert rotation.request(fresh, Role.SIGNING_ED25519, subject=subject).exists()
+    with pytest.raises(KeyStoreError, match="import key and certificate together"):
+        rotation.request(fresh, Role.DECRYPTION_X25519, subject=subject)
+
+
+def test_the_answer_to_a_request_becomes_the_next_pair_and_decrypts_at_once(directory, pki, first):
+    rotation.request(directory, Role.MESSAGE)
+    key = load_pem_private_key((directory / "message.request.key.pem").read_bytes(), None)
+    answer = pki.leaf(key=key)
+    taken = rotation.import_answer(directory, Role.MESSAGE, bundle(answer, key=False))
+    assert (taken.age, taken.certificates) == (Age.NEXT, (answer.certificate, *answer.chain))
+    assert "message.request.key.pem" not in names(directory)
+    store = KeyStore.load(directory)
+    assert store.signing.certificate == first.certificate
+    assert store.decryption.certificates == (first.certificate, answer.certificate)
+
+
+def test_the_first_pair_of_a_role_is_active(directory, pki):
+    other = pki.authority.issue_tls_certificate(
+        "client", san=[], not_before=pki.at, private_key=pki.other_key
+    )
+    taken = rotation.import_answer(directory, Role.TLS_CLIENT, bundle(other))
+    assert taken.age is Age.ACTIVE
+    store = KeyStore.load(directory)
+    assert store.tls_client.certificate == other.certificate
+    assert store.tls.certificate != other.certificate
+
+
+def test_what_does_not_fit_is_not_imported(directory, pki):
+    before = names(directory)
+    cases = [
+        (bundle(pki.leaf(), key=False), "import.waiting"),
+        (bundle(pki.leaf(key=pki.other_key, name="somebody-else")), "import.name"),
+        (
+            bundle(pki.bent_leaf(lambda found: found[1:], key=pki.other_key)),
+            "cert.usage",
+        ),
+    ]
+    for given, reason in cases:
+        with pytest.raises((BundleRefused, UntrustedCertificate)) as caught:
+            rotation.import_answer(directory, Role.MESSAGE, given)
+        assert caught.value.reason == reason
+    rotation.request(directory, Role.MESSAGE)
+    with pytest.raises(BundleRefused) as caught:
+        rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(), key=False))
+    assert caught.value.reason == "import.key"
+    (directory / "message.request.key.pem").unlink()
+    (directory / "message.request.csr.pem").unlink()
+    assert names(directory) == before
+    follow(directory, pki)
+    with pytest.raises(BundleRefused) as caught:
+        follow(directory, pki, begins=-9)
+    assert caught.value.reason == "import.next"
+
+
+def test_a_tls_certificate_is_not_taken_for_the_server_without_its_purpose(directory, pki):
+    with pytest.raises(WrongUsage, match="tls certificates are for tls-client"):
+        rotation.import_answer(
+            directory,
+            Role.TLS,
+            bundle(pki.bent_leaf(lambda found: [*found, (_SERVER_ONLY, False)], key=pki.other_key)),
+        )
+
+
+_SERVER_ONLY = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH])
+
+
+def test_a_switch_now_signs_with_the_next_pair_and_still_opens_with_the_one_before(
+    directory, pki, first
+):
+    _, issued = follow(directory, pki)
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    with rotation.locked(directory):
+        assert rotation.promote_due(directory, AT) == [Role.MESSAGE]
+        assert rotation.promote_due(directory, AT) == []
+    store = KeyStore.load(directory)
+    assert store.signing.certificate == issued.certificate
+    assert store.decryption.certificates == (issued.certificate, first.certificate)
+    ages = [(pair.role, pair.age) for pair in rotation.held(directory)]
+    assert ages[:2] == [(Role.MESSAGE, Age.ACTIVE), (Role.MESSAGE, Age.PREVIOUS)]
+    gone = rotation.finish(directory, Role.MESSAGE)
+    assert gone.certificates[0] == first.certificate
+    assert KeyStore.load(directory).decryption.certificates == (issued.certificate,)
+    with pytest.raises(BundleRefused, match="no previous"):
+        rotation.finish(directory, Role.MESSAGE)
+
+
+def test_a_switch_waits_for_its_time(directory, pki):
+    follow(directory, pki)
+    later = AT + dt.timedelta(hours=2)
+    assert rotation.schedule(directory, Role.MESSAGE, later).since == later
+    assert rotation.promote_due(directory, AT) == []
+    (pair,) = [pair for pair in rotation.held(directory) if pair.age is Age.NEXT]
+    assert pair.since == later
+    assert rotation.promote_due(directory, later) == [Role.MESSAGE]
+
+
+def test_there_must_be_something_to_switch_to_and_the_last_switch_must_be_over(directory, pki):
+    with pytest.raises(BundleRefused, match="no next message pair"):
+        rotation.schedule(directory, Role.MESSAGE, AT)
+    follow(directory, pki, begins=5)
+    with pytest.raises(BundleRefused, match="not valid at") as caught:
+        rotation.schedule(directory, Role.MESSAGE, AT)
+    assert caught.value.reason == "rotate.time"
+    rotation.schedule(directory, Role.MESSAGE, AT + dt.timedelta(days=6))
+    rotation.promote_due(directory, AT + dt.timedelta(days=6))
+    rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(key=pki.leaf_key, begins=-1)))
+    with pytest.raises(BundleRefused, match="finish that rotation first"):
+        rotation.schedule(directory, Role.MESSAGE, AT)
+
+
+@pytest.mark.parametrize("cut", range(7))
+def test_a_switch_that_was_cut_short_is_finished_by_the_next_one_who_looks(
+    directory, pki, first, cut, monkeypatch
+):
+    _, issued = follow(directory, pki)
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    steps = 0
+
+    def step(real):
+        def limited(self, *arguments, **named):
+            nonlocal steps
+            if steps == cut:
+                raise KeyboardInterrupt
+            steps += 1
+            return real(self, *arguments, **named)
+
+        return limited
+
+    path = type(directory)
+    with monkeypatch.context() as patched:
+        patched.setattr(path, "rename", step(path.rename))
+        patched.setattr(path, "unlink", step(path.unlink))
+        if cut < 5:
+            with pytest.raises(KeyboardInterrupt):
+                rotation.promote_due(directory, AT)
+        else:
+            rotation.promote_due(directory, AT)
+    rotation.promote_due(directory, AT)
+    store = KeyStore.load(directory)
+    assert store.signing.certificate == issued.certificate
+    assert store.decryption.certificates == (issued.certificate, first.certificate)
+    assert names(directory) == [
+        "message.cert.pem", "message.key.pem", "message.previous.cert.pem", "message.previous.key.pem",
+    ]  # fmt: skip
+
+
+def test_a_directory_that_is_open_to_others_is_not_touched(directory):
+    directory.chmod(0o750)
+    with pytest.raises(KeyStoreError, match="open to others"), rotation.locked(directory):
+        pass
+
+
+def test_a_moment_that_is_none_is_told(directory, pki):
+    follow(directory, pki)
+    marker = directory / "message.next.at"
+    marker.write_text("soon")
+    marker.chmod(0o600)
+    with pytest.raises(KeyStoreError, match="holds no time"):
+        rotation.promote_due(directory, AT)
+    marker.write_text("2026-11-21T12:00:00")
+    assert rotation.scheduled(directory, Role.MESSAGE) == AT
