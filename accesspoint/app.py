@@ -16,10 +16,12 @@ import structlog
 from aiohttp import web
 from cryptography import x509
 
+from accesspoint.access.issuer import Issuer, build_issuer
 from accesspoint.addressing.configured import build_addressing
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.api.exchanges import Exchanges
+from accesspoint.api.rights import Door
 from accesspoint.api.routes import Api
 from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
@@ -104,6 +106,7 @@ class AccessPoint:
         self.consumer: Consumer | None = None
         self.directory: Directory | None = None
         self.addressing: AddressingService | None = None
+        self.issuer: Issuer | None = None
         self.addresses: dict[str, str] = {}
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self.workers = Workers()
@@ -461,6 +464,9 @@ class AccessPoint:
         self.addressing = build_addressing(
             self.configuration, self.client_tls, lambda: session, self.clock
         )
+        self.issuer = build_issuer(
+            self.configuration.access.issuer, lambda: session, self.client_tls, self.clock
+        )
         self.build_stations(stack)
         await self.serve(stack)
 
@@ -487,6 +493,8 @@ class AccessPoint:
             clock=self.clock,
             directory=self.directory,
             addressing=self.addressing,
+            access=self.configuration.access,
+            issuer=self.issuer,
             about={
                 "label": self.configuration.label,
                 "node": self.configuration.node_name,
@@ -502,7 +510,7 @@ class AccessPoint:
         )
         if (where := listen.submission) is not None:
             self.addresses["submission"] = await open_door(
-                stack, api.build(), where, self.server_tls, limits=limits
+                stack, api.build(Door.SUBMISSION), where, self.server_tls, limits=limits
             )
         if Runs.AP in self.configuration.stations.runs:
             as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
+from accesspoint.config_access import Access
 from accesspoint.config_directory import Addressing, Directory
 from accesspoint.config_listen import Listen
 from accesspoint.config_organisation import Organisation, Sharing
@@ -424,6 +425,7 @@ class Configuration(Table):
     addresses: tuple[Organisation, ...] = ()
     stations: Stations
     listen: Listen = Listen()
+    access: Access = Access()
     node: Node = Node()
     keys: Keys
     store: Store
@@ -456,6 +458,10 @@ class Configuration(Table):
         if self.listen.submission is not None and self.trust.tls is None:
             wanted.append(
                 "[listen] submission asks for client certificates, which [trust.tls] tells apart"
+            )
+        if self.listen.submission is not None and self.access == Access():
+            wanted.append(
+                "[listen] submission is for systems that [access] names; it names none, by certificate or issuer"
             )
         if Station.AP in runs and self.trust.message is None:
             wanted.append(
@@ -496,6 +502,8 @@ class Configuration(Table):
         for one in self.served:
             if self.delivery_status is not None and set(one.device_ids) - set(one.client_ids):
                 yield f"{one.name} has device_ids of its own, so it needs client_ids for them"
+        if strangers := sorted(self.access.glns - set(glns)):
+            yield f"[access] names {', '.join(strangers)}, which no organisation here has"
         if len({one.name for one in self.systems}) < len(self.systems):
             yield "two [[systems]] have the same name"
         named = {gln for system in self.systems for gln in system.glns}

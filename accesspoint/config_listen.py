@@ -62,7 +62,7 @@ class HttpLimits(Table):
 
 
 class Listen(Table):
-    """Where this process listens; `submission` is the interface once more, over mutual TLS, for systems elsewhere."""
+    """Where this process listens; `submission` is for systems elsewhere that submit, over mutual TLS, as [access] says."""
 
     as4: Endpoint = Address("127.0.0.1", 8443)
     api: Annotated[Endpoint, AfterValidator(_loopback)] = Address("127.0.0.1", 8401)

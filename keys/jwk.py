@@ -29,6 +29,8 @@ from keys.certificate import MIN_RSA_BITS
 from keys.errors import TokenRefused, UnsupportedAlgorithm
 
 ALGORITHMS: Final = ("PS256", "ES256")
+ISSUER_ALGORITHMS: Final = (*ALGORITHMS, "RS256")
+"""What an organisation's own issuer may sign with: OpenID Connect has every issuer able to sign RS256."""
 MAX_TOKEN_BYTES: Final = 16 * 1024
 CLOCK_SKEW: Final = timedelta(seconds=10)
 """How far `iat` and `nbf` may lie ahead of our clock (FAPI 2.0); `exp` gets no grace."""
@@ -191,19 +193,10 @@ def verify_access_token(
         TokenRefused: token.parse, token.algorithm, token.key, token.signature, token.claims, token.issuer,
             token.audience, token.time or token.binding.
     """
-    claims = _verified_claims(token, keys)
-    if claims.get("iss") != issuer:
-        raise TokenRefused("the token is from another issuer", reason="token.issuer")
-    named = claims.get("aud")
-    if audience not in (named if isinstance(named, list) else [named]):
-        raise TokenRefused("the token is for another audience", reason="token.audience")
-    issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
-    if at >= expires_at:
-        raise TokenRefused(f"the token ended at {expires_at}", reason="token.time")
-    begins = [issued_at] if "nbf" not in claims else [issued_at, _time(claims, "nbf")]
-    if max(begins) > at + CLOCK_SKEW:
-        raise TokenRefused("the token is from the future", reason="token.time")
-    thumbprint = _bound_thumbprint(claims)
+    claims, issued_at, expires_at = verify_claims(
+        token, keys=keys, issuer=issuer, audience=audience, at=at
+    )
+    thumbprint = bound_thumbprint(claims)
     if not hmac.compare_digest(thumbprint, certificate.fingerprint(hashes.SHA256())):
         raise TokenRefused("the token is bound to another certificate", reason="token.binding")
     return AccessToken(
@@ -221,7 +214,37 @@ def verify_access_token(
     )
 
 
-def _verified_claims(token: str, keys: Jwk) -> dict[str, Any]:
+def verify_claims(
+    token: str,
+    *,
+    keys: Jwk,
+    issuer: str,
+    audience: str,
+    at: datetime,
+    algorithms: Sequence[str] = ALGORITHMS,
+) -> tuple[dict[str, Any], datetime, datetime]:
+    """Return the claims of a signed token, when it was issued and when it ends; whom it is bound to is not asked here.
+
+    Raises:
+        TokenRefused: with reason token.parse, token.algorithm, token.key, token.signature, token.claims, token.issuer,
+            token.audience or token.time.
+    """
+    claims = _verified_claims(token, keys, algorithms)
+    if claims.get("iss") != issuer:
+        raise TokenRefused("the token is from another issuer", reason="token.issuer")
+    named = claims.get("aud")
+    if audience not in (named if isinstance(named, list) else [named]):
+        raise TokenRefused("the token is for another audience", reason="token.audience")
+    issued_at, expires_at = _time(claims, "iat"), _time(claims, "exp")
+    if at >= expires_at:
+        raise TokenRefused(f"the token ended at {expires_at}", reason="token.time")
+    begins = [issued_at] if "nbf" not in claims else [issued_at, _time(claims, "nbf")]
+    if max(begins) > at + CLOCK_SKEW:
+        raise TokenRefused("the token is from the future", reason="token.time")
+    return claims, issued_at, expires_at
+
+
+def _verified_claims(token: str, keys: Jwk, algorithms: Sequence[str]) -> dict[str, Any]:
     if len(token) > MAX_TOKEN_BYTES or not token.isascii():
         raise TokenRefused("not a token of reasonable size", reason="token.parse")
 
@@ -229,7 +252,7 @@ def _verified_claims(token: str, keys: Jwk) -> dict[str, Any]:
         return _find_key(signature.headers(), keys)
 
     try:
-        found = jws.deserialize_compact(token, find_key, ALGORITHMS)
+        found = jws.deserialize_compact(token, find_key, list(algorithms))
         claims = json.loads(found.payload or b"")
     except BadSignatureError:
         raise TokenRefused("the signature does not verify", reason="token.signature") from None
@@ -255,7 +278,7 @@ def _find_key(header: Mapping[str, Any], keys: Jwk) -> RSAKey | ECKey:
         for key in _key_list(keys)
         if key.get("use", "sig") == "sig"
         and key.get("alg", algorithm) == algorithm
-        and key.get("kty") == ("RSA" if algorithm == "PS256" else "EC")
+        and key.get("kty") == ("EC" if algorithm == "ES256" else "RSA")
         and (kid is None or key.get("kid") == kid)
     ]
     if len(fitting) != 1:
@@ -265,7 +288,7 @@ def _find_key(header: Mapping[str, Any], keys: Jwk) -> RSAKey | ECKey:
             name: value for name, value in fitting[0].items() if isinstance(value, str)
         }
         key: RSAKey | ECKey
-        key = RSAKey.import_key(material) if algorithm == "PS256" else ECKey.import_key(material)
+        key = ECKey.import_key(material) if algorithm == "ES256" else RSAKey.import_key(material)
         _algorithm(key.public_key)
     except (JoseError, ValueError, TypeError, KeyError, UnsupportedAlgorithm):
         raise TokenRefused("the key set's key cannot be used", reason="token.key") from None
@@ -296,7 +319,7 @@ def _algorithm(public_key: object) -> str:
     )
 
 
-def _bound_thumbprint(claims: Mapping[str, Any]) -> bytes:
+def bound_thumbprint(claims: Mapping[str, Any]) -> bytes:
     """Read `cnf`; the profile's own example uses `+` of ordinary base64, so both alphabets are read."""
     confirmation = claims.get("cnf")
     written = confirmation.get("x5t#S256") if isinstance(confirmation, Mapping) else None

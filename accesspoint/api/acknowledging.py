@@ -1,7 +1,8 @@
 """The routes by which a person, or the organisation's own system, acts on acknowledgements.
 
 `GET /api/v1/overdue` tells of envelopes that nobody has acknowledged in time, and of messages that nobody has answered;
-`POST /api/v1/messages/ID/resend` puts a message into another envelope, one that was acknowledged only with `?anyway=1`;
+`POST /api/v1/messages/ID/resend` puts a message into another envelope, one that was acknowledged only with `?anyway=1`,
+and wants `{"reason": ...}`;
 `POST /api/v1/messages/ID/acknowledge` answers one that was received, as JSON
 `{"code": "ok" | "fatal-error" | "transient-error", "reason": ..., "details": ..., "sender": ..., "receiver": ...}`.
 
@@ -13,16 +14,19 @@ from typing import Final
 
 from aiohttp import web
 
-from accesspoint.api.answers import problem
+from accesspoint.api.answers import problem, read_reason
 from accesspoint.api.exchanges import Elsewhere, NotPossible
 from accesspoint.api.queries import Json, describe_message, time_text
-from accesspoint.stations import Bells
+from accesspoint.api.rights import IDENTITY
+from accesspoint.clock import Clock
+from accesspoint.stations import Bells, Commit
 from accesspoint.stations.answering import NotAnswerable, UnknownMessage, Verdict
 from accesspoint.stations.awaiting import NO_ANSWER, PROBLEM
 from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.message_service_handler import MessageServiceHandler
-from accesspoint.store.database import Database, Row
+from accesspoint.store.audit import record_audit
+from accesspoint.store.database import Database, Row, Transaction
 from envelope.sbdh_values import PARTICIPANT_PREFIX
 
 MOST: Final = 500
@@ -63,7 +67,9 @@ class Acknowledging:
         bells: Bells,
         handler: MessageServiceHandler | None,
         application: EndUserApplication | None,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._database = database
         self._bells = bells
         self._handler = handler
@@ -88,6 +94,7 @@ class Acknowledging:
             raise Elsewhere(
                 "no message service handler runs here; ask the node that wraps messages"
             )
+        reason = await read_reason(request)
         anyway = request.query.get("anyway") == "1"
         try:
             row = await self._find_sent(request.match_info["message_identifier"], anyway=anyway)
@@ -101,7 +108,9 @@ class Acknowledging:
                 404, "message-unknown", "No envelope with this message was sent from here."
             )
         try:
-            await self._bells.run(self._database, await self._handler.resend(row, asked=True))
+            commit = await self._handler.resend(row, asked=True)
+            audited = self._audited(request, "message.resend", row["envelope_id"], reason)
+            await self._bells.run(self._database, commit.then(audited))
         except ContentGone as gone:
             raise NotPossible("its content is not stored any more; send a new message") from gone
         return await self._describe(row["message_identifier"], 202)
@@ -151,12 +160,22 @@ class Acknowledging:
                 identifier, verdict, sender=body.get("sender"), receiver=body.get("receiver")
             )
             if commit is not None:
-                await self._bells.run(self._database, commit)
+                audited = self._audited(request, "message.acknowledge", identifier, verdict.code)
+                await self._bells.run(self._database, commit.then(audited))
         except UnknownMessage:
             return problem(404, "message-unknown", "No message with this identifier was received.")
         except NotAnswerable as refused:
             raise NotPossible(str(refused)) from refused
         return await self._describe(identifier, 202 if commit else 200, repeated=commit is None)
+
+    def _audited(self, request: web.Request, action: str, object_: str, reason: str) -> Commit:
+        """The part of a commit that says in whose name and why it is done."""
+        actor, at = request[IDENTITY].actor, self._clock.now()
+
+        async def work(tx: Transaction) -> None:
+            await record_audit(tx, actor=actor, action=action, object=object_, reason=reason, at=at)
+
+        return Commit(work)
 
     async def _describe(self, identifier: str, status: int, **more: bool) -> web.Response:
         told = await self._database.read(lambda tx: describe_message(tx, identifier))

@@ -1,12 +1,18 @@
 """What every route answers with, and how it reads its parameters."""
 
+from json import JSONDecodeError
 from typing import Final
 
 from aiohttp import web
 
 from accesspoint.problems import PROBLEMS
 
+LONGEST_REASON: Final = 500
 _DIGITS: Final = 18
+
+
+class NoReason(Exception):
+    """Nothing was said, or nothing readable, of why this is done."""
 
 
 def problem(status: int, slug: str, detail: str, **more: object) -> web.Response:
@@ -29,3 +35,18 @@ def whole(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > _DIGITS:
         raise ValueError(text)
     return int(text)
+
+
+async def read_reason(request: web.Request) -> str:
+    """Why somebody does this, from the JSON body `{"reason": "..."}`: an address would be written down elsewhere.
+
+    Raises: NoReason.
+    """
+    try:
+        body = await request.json()
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise NoReason from None
+    reason = body.get("reason") if isinstance(body, dict) and set(body) == {"reason"} else None
+    if not isinstance(reason, str) or not reason.strip() or len(reason) > LONGEST_REASON:
+        raise NoReason
+    return " ".join(reason.split())

@@ -86,10 +86,11 @@ class NodeClient:
         found: list[Json] = (await self._call("GET", "/api/v1/overdue", {}))["overdue"]
         return found
 
-    async def resend(self, id_: str, *, anyway: bool = False) -> Json:
+    async def resend(self, id_: str, *, reason: str, anyway: bool = False) -> Json:
         """Put a message into another envelope, `anyway` also one that was acknowledged; raises `ApiProblem`."""
         query = {"anyway": "1"} if anyway else {}
-        return await self._call("POST", f"/api/v1/messages/{quote(id_, safe='')}/resend", query)
+        path = f"/api/v1/messages/{quote(id_, safe='')}/resend"
+        return await self._call("POST", path, query, _why(reason))
 
     async def acknowledge(self, message_identifier: str, verdict: dict[str, str]) -> Json:
         """Answer a received message (`code`, `reason`, `details`, `sender`, `receiver`); raises `ApiProblem` where it cannot be."""
@@ -107,14 +108,17 @@ class NodeClient:
         """One exchange with its history; raises `ApiProblem` for none."""
         return await self._call("GET", f"/api/v1/exchanges/{quote(id_, safe='')}", {})
 
-    async def act(self, id_: str, act: str) -> Json:
+    async def act(self, id_: str, act: str, *, reason: str) -> Json:
         """`retry`, `release` or `cancel` an exchange; raises `ApiProblem` where that does not fit."""
-        return await self._call("POST", f"/api/v1/exchanges/{quote(id_, safe='')}/{act}", {})
+        path = f"/api/v1/exchanges/{quote(id_, safe='')}/{act}"
+        return await self._call("POST", path, {}, _why(reason))
 
-    async def evidence(self, id_: str, *, with_payload: bool = False) -> bytes:
-        """The evidence bundle of an exchange, a ZIP archive; raises `ApiProblem` for none."""
-        query = {"payload": "1"} if with_payload else {}
-        return await self._fetch("GET", f"/api/v1/exchanges/{quote(id_, safe='')}/evidence", query)
+    async def evidence(self, id_: str, *, payload_for: str | None = None) -> bytes:
+        """The evidence bundle of an exchange, a ZIP archive; with the payload for a reason. Raises `ApiProblem` for none."""
+        path = f"/api/v1/exchanges/{quote(id_, safe='')}"
+        if payload_for is None:
+            return await self._fetch("GET", f"{path}/evidence", {})
+        return await self._fetch("POST", f"{path}/payload", {}, _why(payload_for))
 
     async def look_up(
         self, *, participant: str, document: str, process: str, fresh: bool = False
@@ -175,3 +179,7 @@ class NodeClient:
         if response.status >= 400:
             raise ApiProblem(response.status, problem)
         return body
+
+
+def _why(reason: str) -> bytes:
+    return json.dumps({"reason": reason}).encode()

@@ -15,12 +15,16 @@ from accesspoint.evidence.gather import EXPORTED, Bundles
 from accesspoint.outbound.acknowledging import note
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.store.audit import record_audit
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.lanes import NEVER
 from accesspoint.store.messages import StateMoved, advance, find_message
 from envelope import receiving, sending
 
 MOST: Final = 500
+EVIDENCE_EXPORTED: Final = "evidence.exported"
+PAYLOAD_VIEWED: Final = "payload.viewed"
+"""What the audit log says of a payload that was handed to a person."""
 STANDING: Final = frozenset({sending.State.UNCERTAIN, *receiving.BY_A_PERSON})
 """Where nothing happens until a person acts, or a late receipt comes."""
 RETRIED: Final = frozenset(
@@ -107,13 +111,16 @@ class Exchanges:
 
         return await self._database.read(look)
 
-    async def evidence(self, id_: str, *, with_payload: bool) -> bytes:
-        """The evidence bundle of an exchange, by any of its ids, a ZIP archive; the journal says that it was handed out before it is.
+    async def evidence(self, id_: str, *, actor: str, reason: str | None = None) -> bytes:
+        """The evidence bundle of an exchange, by any of its ids, a ZIP archive, with the payload where there is a reason.
+
+        Journal and audit log say that it was handed out, and to whom, before it is.
 
         Raises: UnknownExchange; NotPossible where this node has no access point, or several have the id.
         """
         if self._bundles is None:
             raise Elsewhere("no access point runs here; ask the node that signs and receives")
+        with_payload = reason is not None
         row = await self._database.read(lambda tx: _find_by_any(tx, id_))
         bundle = await self._bundles.build(row["id"], with_payload=with_payload)
         if bundle is None:
@@ -121,13 +128,17 @@ class Exchanges:
 
         async def note_export(tx: Transaction) -> None:
             await self._note(tx, row, EXPORTED, with_payload=with_payload)
+            await record_audit(
+                tx, actor=actor, action=PAYLOAD_VIEWED if with_payload else EVIDENCE_EXPORTED, object=row["id"],
+                reason=reason, at=self._clock.now(),
+            )  # fmt: skip
 
         await self._database.run(note_export)
         self._bells.ring(Bell.JOURNAL)
         return bundle
 
-    async def act(self, id_: str, verb: str) -> Json:
-        """Do `retry`, `release` or `cancel`; the exchange as it is afterwards.
+    async def act(self, id_: str, verb: str, *, actor: str, reason: str) -> Json:
+        """Do `retry`, `release` or `cancel`, in the name of somebody who says why; the exchange as it is afterwards.
 
         Raises: UnknownExchange; NotPossible where the act does not fit, or a worker has the message in hand.
         """
@@ -140,6 +151,14 @@ class Exchanges:
             if row["lease_owner"] is not None:
                 raise NotPossible("it is being worked on at this moment; ask again")
             await self._acts[verb](tx, row)
+            await record_audit(
+                tx,
+                actor=actor,
+                action=f"message.{verb}",
+                object=row["id"],
+                reason=reason,
+                at=self._clock.now(),
+            )
 
         try:
             await self._database.run(work)

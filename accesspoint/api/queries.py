@@ -4,10 +4,12 @@ No payload and no patient appears here: identifiers, states, times, digests and 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from accesspoint.clock import from_microseconds
+from accesspoint.store.audit import Line
 from accesspoint.store.database import Row, Transaction
 from envelope.sending import OUTCOMES
 
@@ -31,6 +33,12 @@ async def list_journal(tx: Transaction, *, after: int, limit: int) -> list[Json]
         "SELECT * FROM journal WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit
     )
     return [journal_entry(row) for row in rows]
+
+
+async def list_audit(tx: Transaction, *, after: int, limit: int) -> list[Json]:
+    """Lines of the audit log after a number, oldest first, as they are exported."""
+    rows = await tx.fetch("SELECT * FROM audit WHERE seq > $1 ORDER BY seq LIMIT $2", after, limit)
+    return [asdict(Line.from_row(row)) for row in rows]
 
 
 async def find_position(tx: Transaction, *, last: int) -> int:
@@ -57,8 +65,13 @@ def journal_entry(row: Row) -> Json:
     }
 
 
-async def describe_message(tx: Transaction, message_identifier: str) -> Json | None:
-    """Everything known of one MedCom message or acknowledgement, or None when it was never here."""
+async def describe_message(
+    tx: Transaction, message_identifier: str, *, acts_for: Callable[[str], bool] = lambda gln: True
+) -> Json | None:
+    """Everything known of one MedCom message or acknowledgement, or None when it was never here.
+
+    What no organisation that the asker acts for sent or received is as if it were not here.
+    """
     documents = await tx.fetch(
         "SELECT * FROM documents WHERE message_identifier = $1", message_identifier
     )
@@ -70,6 +83,9 @@ async def describe_message(tx: Transaction, message_identifier: str) -> Json | N
         "SELECT * FROM messages WHERE message_identifier = $1 ORDER BY created_at",
         message_identifier,
     )
+    documents = _between(documents, acts_for, "sender", "receiver")
+    envelopes = _between(envelopes, acts_for, "sender", "receiver")
+    exchanges = _between(exchanges, acts_for, "original_sender", "final_recipient")
     if not (documents or envelopes or exchanges):
         return None
     return {
@@ -79,6 +95,10 @@ async def describe_message(tx: Transaction, message_identifier: str) -> Json | N
         "exchanges": [await describe_exchange(tx, row) for row in exchanges],
         "events": await _events(tx, message_identifier),
     }
+
+
+def _between(rows: Sequence[Row], acts_for: Callable[[str], bool], *parties: str) -> list[Row]:
+    return [row for row in rows if any(acts_for(str(row[name])) for name in parties)]
 
 
 def _document(row: Row) -> Json:

@@ -1,27 +1,31 @@
 """The routes of the REST interface: submit, follow, describe, and the probes of an orchestrator.
 
-Every route but the probes wants the bearer token from the node's own file. Errors are RFC 9457 problems.
+Every route but the probes wants somebody who is known, with the right that `rights` tells. Errors are RFC 9457 problems.
 This is one of the seams where an unexpected exception becomes a bare problem `internal`.
 """
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 
+from accesspoint.access.gate import Gate
+from accesspoint.access.identity import NotAllowed, Unidentified
+from accesspoint.access.issuer import Issuer
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.acknowledging import Acknowledging
-from accesspoint.api.answers import problem, whole
+from accesspoint.api.answers import LONGEST_REASON, NoReason, problem, read_reason, whole
 from accesspoint.api.exchanges import Elsewhere, Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling
-from accesspoint.api.queries import Json, describe_message, find_position, list_journal
+from accesspoint.api.queries import Json, describe_message, find_position, list_audit, list_journal
+from accesspoint.api.rights import HEALTH, IDENTITY, Door, check_table, require
 from accesspoint.api.submitting import Submitting
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
+from accesspoint.config_access import Access
 from accesspoint.discovery.directory import Directory
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.end_user_application import EndUserApplication
@@ -32,7 +36,9 @@ from envelope.limits import DEFAULT_LIMITS, Limits
 MAX_WAIT_SECONDS: Final = 30
 PAGE: Final = 500
 LOOK_SECONDS: Final = 1.0
-_OPEN: Final = frozenset({"/livez", "/readyz"})
+_NOBODY: Final = (
+    "Nobody is known by this: the bearer token of this node is needed, or what [access] allows."
+)
 _log = structlog.get_logger("accesspoint.api")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -56,23 +62,25 @@ class Api:
         directory: Directory | None = None,
         addressing: AddressingService | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        access: Access | None = None,
+        issuer: Issuer | None = None,
     ) -> None:
         """`admit` raises StorageFull while nothing new may be taken in.
 
-        Raises ValueError for an empty token, which every request would match.
+        Raises ValueError for an empty token, which every request would match; KeyStoreError for a certificate of
+        `access` that cannot be read.
         """
-        if not token:
-            raise ValueError("the interface needs a token")
         self._database = database
         self._bells = bells
-        self._token = token.encode()
+        self._gate = Gate(token, access or Access(), issuer)
         self._about = about
         self._exchanges = exchanges
         self._limits = limits
         self._pulling = Pulling(desk, bells)
         self._acknowledging = Acknowledging(
-            database=database, bells=bells, handler=handler, application=application
-        )
+            database=database, bells=bells, handler=handler, application=application,
+            clock=clock or SystemClock(),
+        )  # fmt: skip
         self._lookups = Lookups(directory, clock or SystemClock())
         self._submitting = Submitting(
             database=database,
@@ -84,11 +92,14 @@ class Api:
         )
         self._stopping = False
 
-    def build(self) -> web.Application:
-        """The aiohttp application with its routes."""
-        app = web.Application(
-            middlewares=[self._guard], client_max_size=self._limits.fhir_bytes + 1
-        )
+    def build(self, door: Door = Door.LOCAL) -> web.Application:
+        """The aiohttp application with its routes, as it is served at a door."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._guard(request, handler, door)
+
+        app = web.Application(middlewares=[guard], client_max_size=self._limits.fhir_bytes + 1)
         app.on_shutdown.append(self._wake_followers)
         app.router.add_get("/livez", self._live)
         app.router.add_get("/readyz", self._ready)
@@ -97,21 +108,42 @@ class Api:
         app.router.add_get("/api/v1/messages/{message_identifier}", self._describe)
         app.router.add_get("/api/v1/journal", self._journal)
         app.router.add_get("/api/v1/lookup", self._lookups.look_up)
+        app.router.add_get("/api/v1/audit", self._audit)
         self._pulling.add_to(app)
         self._acknowledging.add_to(app)
         if self._exchanges is not None:
             app.router.add_get("/api/v1/exchanges", self._list_exchanges)
             app.router.add_get("/api/v1/exchanges/{id}", self._describe_exchange)
             app.router.add_get("/api/v1/exchanges/{id}/evidence", self._export_evidence)
+            app.router.add_post("/api/v1/exchanges/{id}/payload", self._export_payload)
             app.router.add_post("/api/v1/exchanges/{id}/{act:retry|release|cancel}", self._act)
+        check_table(app.router.routes())
         return app
 
-    @web.middleware
-    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            if request.path not in _OPEN and not self._is_authorized(request):
-                return problem(401, "unauthorized", "The bearer token of this node is needed.")
+    async def _guard(
+        self, request: web.Request, handler: Handler, door: Door
+    ) -> web.StreamResponse:
+        """Let in who is known and has the right; whoever is not known learns of no route whether it is there."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            if request.path not in HEALTH:
+                request[IDENTITY] = identity = await self._gate.identify(request)
+                require(identity, request.match_info.route, door)
             return await handler(request)
+
+        return await self._answer(request, answer)
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Unidentified as nobody:
+            _log.info("api_unidentified", reason=nobody.reason)
+            refused = problem(401, "unauthorized", _NOBODY)
+            refused.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
+            return refused
+        except NotAllowed as lacking:
+            _log.info("api_not_allowed", named=request[IDENTITY].actor)
+            return problem(403, "not-allowed", str(lacking), whose="ours")
         except web.HTTPRequestEntityTooLarge:
             return problem(
                 413,
@@ -121,6 +153,11 @@ class Api:
             )
         except web.HTTPException as error:
             return problem(error.status, "http", error.reason)
+        except NoReason:
+            return problem(
+                400, "reason-missing", f'The body says why, as JSON: {{"reason": "..."}}, at most {LONGEST_REASON} characters.',
+                whose="ours",
+            )  # fmt: skip
         except UnknownExchange:
             return problem(404, "exchange-unknown", "No exchange with this id is here.")
         except Elsewhere as error:
@@ -146,12 +183,6 @@ class Api:
             )
             return problem(500, "internal", "An unexpected error; the log of the node names it.")
 
-    def _is_authorized(self, request: web.Request) -> bool:
-        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        # aiohttp hands octets that are no UTF-8 on as lone surrogates.
-        sent = given.encode("utf-8", "surrogateescape")
-        return scheme.lower() == "bearer" and hmac.compare_digest(sent, self._token)
-
     async def _wake_followers(self, _: web.Application) -> None:
         """Let those who wait for journal entries go, so that stopping does not wait for them."""
         self._stopping = True
@@ -172,7 +203,10 @@ class Api:
 
     async def _describe(self, request: web.Request) -> web.Response:
         identifier = request.match_info["message_identifier"]
-        found = await self._database.read(lambda tx: describe_message(tx, identifier))
+        acts_for = request[IDENTITY].acts_for
+        found = await self._database.read(
+            lambda tx: describe_message(tx, identifier, acts_for=acts_for)
+        )
         if found is None:
             return problem(404, "message-unknown", "No message with this identifier was here.")
         return web.json_response(found)
@@ -189,14 +223,43 @@ class Api:
 
     async def _export_evidence(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
-        with_payload = request.query.get("payload") == "1"
-        bundle = await self._exchanges.evidence(request.match_info["id"], with_payload=with_payload)
+        bundle = await self._exchanges.evidence(
+            request.match_info["id"], actor=request[IDENTITY].actor
+        )
         return web.Response(body=bundle, content_type="application/zip")
+
+    async def _export_payload(self, request: web.Request) -> web.Response:
+        """The same with the payload: a permission of its own, and a reason that is kept."""
+        assert self._exchanges is not None  # noqa: S101 - the route exists only then
+        bundle = await self._exchanges.evidence(
+            request.match_info["id"],
+            actor=request[IDENTITY].actor,
+            reason=await read_reason(request),
+        )
+        return web.Response(
+            body=bundle,
+            content_type="application/zip",
+            headers={hdrs.CACHE_CONTROL: "no-store"},
+        )
 
     async def _act(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
-        done = await self._exchanges.act(request.match_info["id"], request.match_info["act"])
+        done = await self._exchanges.act(
+            request.match_info["id"],
+            request.match_info["act"],
+            actor=request[IDENTITY].actor,
+            reason=await read_reason(request),
+        )
         return web.json_response(done)
+
+    async def _audit(self, request: web.Request) -> web.Response:
+        """Lines of the audit log after a number (`after`), oldest first, as they are chained."""
+        try:
+            after = whole(request.query.get("after", "0"))
+        except ValueError:
+            return problem(400, "bad-parameter", "`after` is a whole number from 0.")
+        lines = await self._database.read(lambda tx: list_audit(tx, after=after, limit=PAGE))
+        return web.json_response({"lines": lines, "next": lines[-1]["seq"] if lines else after})
 
     async def _journal(self, request: web.Request) -> web.Response:
         """Entries after a position (`after`), or the `last` ones; waits up to `wait` seconds for the first."""

@@ -24,6 +24,10 @@ AnyIdArgument = Annotated[
     ),
 ]
 
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why, for the audit log; no patient in it.")
+]
+
 
 @messages.command("list")
 def messages_list(
@@ -74,7 +78,7 @@ def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
 
 
 @messages.command("retry")
-def messages_retry(id_: AnyIdArgument, config: ConfigOption = None) -> None:
+def messages_retry(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Try a message again now, as the very same message.
 
     One that waits is tried at once; one that is UNCERTAIN goes out once more. One that has ended is sent again
@@ -82,15 +86,15 @@ def messages_retry(id_: AnyIdArgument, config: ConfigOption = None) -> None:
 
     \b
     Examples:
-      accesspoint messages retry 01K...
-      accesspoint messages retry 01K... --config accesspoint.toml
+      accesspoint messages retry 01K... --reason "their firewall is open again"
+      accesspoint messages retry 01K... --reason "their firewall is open again" --config accesspoint.toml
 
     \b
     Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.act(id_, "retry", config=config))
+    raise typer.Exit(verb.act(id_, "retry", reason=reason, config=config))
 
 
 @messages.command("resend")
@@ -98,6 +102,7 @@ def messages_resend(
     id_: Annotated[
         str, typer.Argument(metavar="ID", help="A MessageHeader id, or the id of an envelope.")
     ],
+    reason: ReasonOption,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Also a message that its receiver has acknowledged.")
     ] = False,
@@ -110,15 +115,15 @@ def messages_resend(
 
     \b
     Examples:
-      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001
-      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001 --config accesspoint.toml
+      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001 --reason "no acknowledgement"
+      accesspoint messages resend 0b6d8a40-6f1e-4a2c-9c55-7f10c1a9d001 --reason "asked to" --anyway
 
     \b
     Exit codes: 0 sent again, 1 not possible, 3 configuration, 5 no node answers.
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.resend(id_, anyway=anyway, config=config))
+    raise typer.Exit(verb.resend(id_, reason=reason, anyway=anyway, config=config))
 
 
 def acknowledge(
@@ -169,37 +174,37 @@ def acknowledge(
 
 
 @messages.command("release")
-def messages_release(id_: AnyIdArgument, config: ConfigOption = None) -> None:
+def messages_release(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Let a HELD or QUARANTINED message be handed on again.
 
     \b
     Examples:
-      accesspoint messages release 01K...
-      accesspoint messages release 01K... --config accesspoint.toml
+      accesspoint messages release 01K... --reason "the backend takes it now"
+      accesspoint messages release 01K... --reason "the backend takes it now" --config accesspoint.toml
 
     \b
     Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.act(id_, "release", config=config))
+    raise typer.Exit(verb.act(id_, "release", reason=reason, config=config))
 
 
 @messages.command("cancel")
-def messages_cancel(id_: AnyIdArgument, config: ConfigOption = None) -> None:
+def messages_cancel(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Withdraw a message that was never sent.
 
     \b
     Examples:
-      accesspoint messages cancel 01K...
-      accesspoint messages cancel 01K... --config accesspoint.toml
+      accesspoint messages cancel 01K... --reason "sent by mistake"
+      accesspoint messages cancel 01K... --reason "sent by mistake" --config accesspoint.toml
 
     \b
     Exit codes: 0 withdrawn, 1 not possible, 3 configuration, 5 no node answers.
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.act(id_, "cancel", config=config))
+    raise typer.Exit(verb.act(id_, "cancel", reason=reason, config=config))
 
 
 @messages.command("evidence")
@@ -208,9 +213,14 @@ def messages_evidence(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new file; default: evidence-ID.zip.")
     ] = None,
-    with_payload: Annotated[
-        bool, typer.Option("--with-payload", help="With the payload, which is about a patient.")
-    ] = False,
+    payload_for: Annotated[
+        str | None,
+        typer.Option(
+            "--with-payload",
+            metavar="REASON",
+            help="With the payload, which is about a patient: say why.",
+        ),
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Write what proves one message into a file to keep or to mail.
@@ -229,4 +239,4 @@ def messages_evidence(
     """
     from accesspoint.cli import messages as verb
 
-    raise typer.Exit(verb.evidence(id_, output=output, with_payload=with_payload, config=config))
+    raise typer.Exit(verb.evidence(id_, output=output, payload_for=payload_for, config=config))

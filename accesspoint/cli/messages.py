@@ -79,20 +79,20 @@ def show(id_: str, *, config: Path | None) -> int:
     return _with_node(config, ask)
 
 
-def act(id_: str, verb: str, *, config: Path | None) -> int:
+def act(id_: str, verb: str, *, reason: str, config: Path | None) -> int:
     """Do one act and print what is true afterwards; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        _print(await node.act(id_, verb))
+        _print(await node.act(id_, verb, reason=reason))
 
     return _with_node(config, ask)
 
 
-def resend(id_: str, *, anyway: bool, config: Path | None) -> int:
+def resend(id_: str, *, reason: str, anyway: bool, config: Path | None) -> int:
     """Put a message into another envelope and print which; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        told = await node.resend(id_, anyway=anyway)
+        told = await node.resend(id_, reason=reason, anyway=anyway)
         sys.stdout.write(f"{told['message_identifier']}\n")
         _print_envelopes(told)
 
@@ -110,15 +110,15 @@ def acknowledge(id_: str, verdict: dict[str, str], *, config: Path | None) -> in
     return _with_node(config, ask)
 
 
-def evidence(id_: str, *, output: Path | None, with_payload: bool, config: Path | None) -> int:
-    """Write the evidence bundle of one exchange to a new file; the exit status."""
+def evidence(id_: str, *, output: Path | None, payload_for: str | None, config: Path | None) -> int:
+    """Write the evidence bundle of one exchange to a new file, with the payload for a reason; the exit status."""
     if output is None and not _SAFE_ID.fullmatch(id_):
         sys.stderr.write("an id that is no file name: say with -o where the bundle goes\n")
         return ExitStatus.USAGE
     target = output or Path(f"evidence-{id_}.zip")
 
     async def ask(node: NodeClient) -> None:
-        bundle = await node.evidence(id_, with_payload=with_payload)
+        bundle = await node.evidence(id_, payload_for=payload_for)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(bundle)

@@ -55,9 +55,9 @@ async def test_an_overdue_acknowledgement_is_told_upwards_and_its_message_sent_a
             (overdue,) = await below.overdue()
             assert overdue["message_identifier"] == identifier
             with pytest.raises(ApiProblem) as refused:
-                await above.resend(identifier)
+                await above.resend(identifier, reason="no acknowledgement")
             assert refused.value.status == 409
-            again = await below.resend(identifier)
+            again = await below.resend(identifier, reason="no acknowledgement")
             assert len(again["envelopes"]) == 2
             await theirs.process.start()
 

@@ -173,7 +173,7 @@ async def test_scenario_3_what_never_arrived_is_sent_again_by_a_person(
             (overdue,) = await client.overdue()
             assert overdue["message_identifier"] == identifier
             await pair.doors[CLINIC.key].open()
-            told = await client.resend(identifier)
+            told = await client.resend(identifier, reason="no acknowledgement")
             assert len(told["envelopes"]) == 2
             await pair.until_event(pair.municipality, "fhir-acknowledged")
             await pair.idle()
@@ -195,7 +195,7 @@ async def test_scenario_4_a_lost_acknowledgement_is_repeated_for_the_new_envelop
     await pair.until_event(pair.clinic, "delivered")
     await pair.until_event(pair.municipality, "acknowledgement-overdue")
     async with pair.client(pair.municipality) as client:
-        await client.resend(identifier)
+        await client.resend(identifier, reason="no acknowledgement")
     await pair.until_event(pair.clinic, "duplicate-envelope")
     await pair.doors[MUNICIPALITY.key].open()
     await pair.until_event(pair.municipality, "acknowledged", 2)

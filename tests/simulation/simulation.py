@@ -19,13 +19,14 @@ from uuid import UUID
 import structlog
 
 import accesspoint.app
+from accesspoint.access.identity import OWNER, Identity
 from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.drill.redirected import Outside
 from keys.certificate import der
 from tests.simulation.disk import Disk, simulated_fsync
 from tests.simulation.loop import LIFE, Standstill
-from tests.simulation.machine import TOKEN, Life, Machine, NodeGone
+from tests.simulation.machine import Life, Machine, NodeGone
 from tests.simulation.plan import MACHINES, Crash, Plan, Submission, draw_plan
 from tests.simulation.stage import ORGANISATIONS, Stage
 from tests.simulation.surroundings import (
@@ -219,14 +220,9 @@ class Simulation:
         async def read() -> bytes:
             return data
 
-        request: Any = SimpleNamespace(
-            path="/api/v1/messages",
-            headers={"Authorization": f"Bearer {TOKEN}"},
-            query={},
-            read=read,
-        )
+        request: Any = Submission(headers={}, query={}, read=read)
         assert life.api is not None
-        response: Any = await life.api._guard(request, life.api._submitting.submit)
+        response: Any = await life.api._answer(request, life.api._submitting.submit)
         return int(response.status)
 
     async def _meet(self, crash: Crash) -> None:
@@ -247,6 +243,13 @@ class Simulation:
         self.world.tell(name, "gets its new key")
         machine.credentials = self.stage.credentials[name][1]
         machine.crash(Crash(name, at, None, None, power=False, down=1.0))
+
+
+class Submission(SimpleNamespace):
+    """A request to submit as a route sees it, of the holder of the node's own token."""
+
+    def __getitem__(self, _key: Any) -> Identity:
+        return OWNER
 
 
 @contextmanager

@@ -214,11 +214,14 @@ class Stage:
         *,
         partners: Mapping[str, Partner],
         crl_urls: list[str] | None = None,
-        listen: str = "127.0.0.1:0",
+        listen: str | Mapping[str, str] = "127.0.0.1:0",
         doors: bool = False,
         **sections: Any,
     ) -> Path:
-        """Write one node's keys and configuration; the path of the file. With `doors` it believes `tls_authority` for TLS."""
+        """Write one node's keys and configuration; the path of the file. With `doors` it believes `tls_authority` for TLS.
+
+        `listen` is the address for AS4, or the whole of `[listen]`.
+        """
         home = self.directory / organisation.key
         home.mkdir(mode=0o700, exist_ok=True)
         if not (home / "keys").exists():
@@ -235,7 +238,9 @@ class Stage:
             "label": organisation.key,
             "organisation": {"name": address.name, "gln": address.gln, "sor": address.sor},
             "stations": {"device_ids": {"EUA": "eua", "MSH": "msh", "AP": "ap"}},
-            "listen": {"as4": listen, "api": "127.0.0.1:0"},
+            "listen": {"as4": listen, "api": "127.0.0.1:0"}
+            if isinstance(listen, str)
+            else dict(listen),
             "keys": {"directory": "keys"},
             "store": {"directory": "store"},
             "trust": {

@@ -12,6 +12,8 @@ from as4_stage import Node, Pki, Stage
 from accesspoint.api.client import NodeAddress
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
+WHY = b'{"reason": "asked to on the telephone"}'
+
 
 @dataclass
 class Interface:

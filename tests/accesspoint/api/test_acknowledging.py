@@ -9,7 +9,7 @@ from accesspoint.demo.play import sample_message
 from accesspoint.demo.scenery import CLINIC, REGISTER
 from accesspoint.store.database import Row, Transaction
 
-from .conftest import Interface
+from .conftest import WHY, Interface
 
 
 async def test_the_copy_for_the_register_is_no_receiver_of_the_message(
@@ -34,7 +34,7 @@ async def test_the_copy_for_the_register_is_no_receiver_of_the_message(
         )
 
     await database.run(insert)
-    status, told, _ = await interface.call("POST", f"/api/v1/messages/{identifier}/resend")
+    status, told, _ = await interface.call("POST", f"/api/v1/messages/{identifier}/resend", WHY)
     assert status == 202
     receivers = [one["receiver"].removeprefix("0088:") for one in told["envelopes"]]
     clinic = CLINIC.address.gln
@@ -84,7 +84,7 @@ async def test_what_was_acknowledged_is_not_sent_again_unless_asked_for_anyway(
             await tx.execute(f"UPDATE {table} SET acknowledgement = $1", value)
 
     await interface.node.point.database.run(settle)
-    got, body, _ = await interface.call("POST", f"/api/v1/messages/{identifier}/resend{query}")
+    got, body, _ = await interface.call("POST", f"/api/v1/messages/{identifier}/resend{query}", WHY)
     assert (got, body.get("title")) == (status, title)
 
 

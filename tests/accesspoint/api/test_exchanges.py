@@ -14,6 +14,8 @@ from accesspoint.store.database import Transaction
 from accesspoint.store.lanes import NEVER
 from accesspoint.store.messages import NewMessage, advance, insert_message
 
+from .conftest import WHY
+
 if TYPE_CHECKING:
     from .conftest import Interface
 
@@ -90,7 +92,7 @@ async def test_one_exchange_tells_every_step(interface: "Interface") -> None:
     assert (status, body["state"], body["receipt"]) == (200, "UNCERTAIN", None)
     assert [step["to"] for step in body["history"]] == ["ACCEPTED", *TO["UNCERTAIN"]]
     for method, path in (("GET", "M2"), ("POST", "M2/retry")):
-        status, body, _ = await interface.call(method, f"/api/v1/exchanges/{path}")
+        status, body, _ = await interface.call(method, f"/api/v1/exchanges/{path}", WHY)
         assert (status, body["title"]) == (404, "exchange-unknown")
 
 
@@ -107,7 +109,7 @@ async def test_an_act_fits_some_states_and_no_other(interface: "Interface", verb
     for state in TO:
         await place(interface, state, id_=state)
         before = await database.fetch("SELECT * FROM history WHERE message = $1", state)
-        status, body, _ = await interface.call("POST", f"/api/v1/exchanges/{state}/{verb}")
+        status, body, _ = await interface.call("POST", f"/api/v1/exchanges/{state}/{verb}", WHY)
         assert status == (200 if state in FITS[verb] else 409), body
         if status == 409:
             after = await database.fetch("SELECT * FROM history WHERE message = $1", state)
@@ -119,7 +121,7 @@ async def test_an_act_fits_some_states_and_no_other(interface: "Interface", verb
 
 async def test_a_release_starts_the_counting_anew(interface: "Interface") -> None:
     await place(interface, "HELD")
-    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M1/release")
+    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M1/release", WHY)
     assert status == 200
     steps = [(step["to"], step["note"]) for step in body["history"]]
     assert ("DELIVERY_WAIT", "released") in steps
@@ -128,7 +130,7 @@ async def test_a_release_starts_the_counting_anew(interface: "Interface") -> Non
 
 async def test_a_withdrawn_message_is_told_to_who_submitted_it(interface: "Interface") -> None:
     await place(interface, "ACCEPTED")
-    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M1/cancel")
+    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M1/cancel", WHY)
     assert (status, body["state"]) == (200, "CANCELLED")
     database = interface.node.point.database
     outcome = await database.fetch_one("SELECT item FROM handovers WHERE kind = 'outcome'")
@@ -140,7 +142,7 @@ async def test_a_withdrawn_message_is_told_to_who_submitted_it(interface: "Inter
 async def test_what_a_worker_has_in_hand_is_left_to_it(interface: "Interface", verb: str) -> None:
     state = sorted(FITS[verb])[0]
     await place(interface, state, owner="somebody")
-    status, body, _ = await interface.call("POST", f"/api/v1/exchanges/M1/{verb}")
+    status, body, _ = await interface.call("POST", f"/api/v1/exchanges/M1/{verb}", WHY)
     assert (status, body["title"]) == (409, "not-possible")
     assert body["detail"].endswith("ask again")
 

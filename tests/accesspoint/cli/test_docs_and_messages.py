@@ -115,7 +115,8 @@ def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke)
 
 @pytest.mark.parametrize("verb", ["show", "evidence", "retry", "release", "cancel"])
 def test_a_message_that_is_not_here(network: Network, invoke: Invoke, verb: str) -> None:
-    ended = invoke("messages", verb, "nobody", "--config", network.config("clinic"))
+    why = [] if verb in {"show", "evidence"} else ["--reason", "asked to"]
+    ended = invoke("messages", verb, "nobody", *why, "--config", network.config("clinic"))
     assert ended == Ended(1, "", "No exchange with this id is here.\n")
 
 
@@ -124,14 +125,15 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
     file = network.message("again.json")
     assert invoke("send", file, *node).status == 0
     id_ = message_header(file)
-    ended = invoke("messages", "resend", id_, *node)
+    why = ("--reason", "asked to")
+    ended = invoke("messages", "resend", id_, *why, *node)
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith("The receiver has acknowledged it")
     assert "--anyway" in ended.err
-    ended = invoke("messages", "retry", id_, *node)
+    ended = invoke("messages", "retry", id_, *why, *node)
     assert ended.status == 1
     assert "is not tried again" in ended.err
-    ended = invoke("messages", "resend", id_, "--anyway", *node)
+    ended = invoke("messages", "resend", id_, "--anyway", *why, *node)
     assert (ended.status, ended.err) == (0, "")
     envelopes = [line for line in ended.out.splitlines() if line.startswith("  envelope ")]
     assert len(envelopes) == 2

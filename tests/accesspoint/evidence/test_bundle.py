@@ -93,7 +93,8 @@ async def export(node: Node, direction: str, *, with_payload: bool = False, nth:
         )
     )[nth]
     async with NodeClient(NodeAddress.load(node.point.configuration.store.directory)) as client:
-        return await client.evidence(row["id"], with_payload=with_payload)
+        why = "a complaint" if with_payload else None
+        return await client.evidence(row["id"], payload_for=why)
 
 
 @pytest.fixture(scope="module")

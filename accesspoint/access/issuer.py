@@ -1,0 +1,186 @@
+"""An OpenID Connect issuer from outside: its discovery document, its keys, and what it signed.
+
+Only the configured issuer is asked, at addresses that its own discovery document names and that are as safe as its
+own: https, or this machine where the issuer itself is there. Redirections are not followed and answers are bounded.
+Keys are kept for a while; an unknown key has them fetched again, but not more often than every half minute, so that
+tokens made up by somebody cannot make us ask all the time. Without keys of at most an hour nothing is believed.
+
+Spec: OpenID Connect Discovery 1.0, sections 3 and 4; RFC 8414; RFC 7517.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import structlog
+
+from accesspoint.bounded import AnswerTooLong, read_bounded
+from accesspoint.clock import Clock
+from accesspoint.config_access import Issuer as Settings
+from keys.errors import TokenRefused
+from keys.jwk import ISSUER_ALGORITHMS, verify_claims
+from keys.store import load_certificate_files
+from keys.tls import client_context
+
+DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
+FRESH: Final = timedelta(minutes=10)
+LONGEST: Final = timedelta(hours=1)
+PAUSE: Final = timedelta(seconds=30)
+_LIMIT: Final = 256 * 1024
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_log = structlog.get_logger("accesspoint.access")
+
+
+class IssuerUnreachable(Exception):
+    """The issuer does not answer, or not as an issuer does; the text names no token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where the issuer is asked for what; `end_session` is None for one that knows no such thing."""
+
+    authorization: str
+    token: str
+    keys: str
+    end_session: str | None
+
+
+class Issuer:
+    """One issuer, by the URL that its tokens name as `iss`."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: Callable[[], aiohttp.ClientSession],
+        tls: ssl.SSLContext | None,
+        clock: Clock,
+    ) -> None:
+        """`tls` says whose TLS certificates are believed; None only for an issuer on this machine without TLS."""
+        self.url = url
+        self._session = session
+        self._tls = tls
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._endpoints: Endpoints | None = None
+        self._keys: Mapping[str, Any] = {"keys": []}
+        self._keys_at: datetime | None = None
+        self._asked_at: datetime | None = None
+
+    async def endpoints(self) -> Endpoints:
+        """What the discovery document says, fetched once. Raises: IssuerUnreachable."""
+        if self._endpoints is None:
+            found = await self.fetch("GET", self.url.rstrip("/") + DISCOVERY_PATH)
+            if found.get("issuer") != self.url:
+                raise IssuerUnreachable("the discovery document is another issuer's")
+            end = found.get("end_session_endpoint")
+            self._endpoints = Endpoints(
+                self._address(found, "authorization_endpoint"),
+                self._address(found, "token_endpoint"),
+                self._address(found, "jwks_uri"),
+                end if isinstance(end, str) else None,
+            )
+        return self._endpoints
+
+    async def verify(self, token: str, *, audience: str) -> Mapping[str, Any]:
+        """Return the claims of a token that this issuer signed for an audience and that holds now.
+
+        Raises: keys.errors.TokenRefused; IssuerUnreachable where its keys cannot be had.
+        """
+        keys = await self._known_keys()
+        try:
+            return self._verified(token, keys, audience)
+        except TokenRefused as refused:
+            # Keys change: whoever signs with a new one has published it.
+            if refused.reason != "token.key" or not await self._refresh():
+                raise
+        return self._verified(token, self._keys, audience)
+
+    async def fetch(self, method: str, url: str, **more: Any) -> dict[str, Any]:
+        """Ask the issuer and return the JSON object it answers with 200. Raises: IssuerUnreachable."""
+        try:
+            async with self._session().request(
+                method, url, ssl=True if self._tls is None else self._tls, timeout=_TIMEOUT,
+                allow_redirects=False, **more,
+            ) as answer:  # fmt: skip
+                body = await read_bounded(answer, _LIMIT)
+                status = answer.status
+            found = json.loads(body)
+        except (
+            aiohttp.ClientError,
+            AnswerTooLong,
+            TimeoutError,
+            OSError,
+            ValueError,
+            RecursionError,
+        ) as error:
+            raise IssuerUnreachable(
+                f"the issuer does not answer: {type(error).__name__}"
+            ) from error
+        if status != 200 or not isinstance(found, dict):
+            raise IssuerUnreachable(f"the issuer answered {status}")
+        return found
+
+    def _verified(self, token: str, keys: Mapping[str, Any], audience: str) -> Mapping[str, Any]:
+        claims, _, _ = verify_claims(
+            token, keys=keys, issuer=self.url, audience=audience, at=self._clock.now(),
+            algorithms=ISSUER_ALGORITHMS,
+        )  # fmt: skip
+        return claims
+
+    async def _known_keys(self) -> Mapping[str, Any]:
+        if self._age() > FRESH:
+            await self._refresh()
+        if self._age() > LONGEST:
+            raise IssuerUnreachable("there are no keys of the issuer that are young enough")
+        return self._keys
+
+    def _age(self) -> timedelta:
+        return timedelta.max if self._keys_at is None else self._clock.now() - self._keys_at
+
+    async def _refresh(self) -> bool:
+        """Fetch the keys, unless that was done a moment ago; whether they are new."""
+        async with self._lock:
+            now = self._clock.now()
+            if self._asked_at is not None and now - self._asked_at < PAUSE:
+                return False
+            self._asked_at = now
+            try:
+                keys = await self.fetch("GET", (await self.endpoints()).keys)
+            except IssuerUnreachable as error:
+                _log.warning("issuer_unreachable", error=str(error))
+                return False
+            self._keys, self._keys_at = keys, now
+            return True
+
+    def _address(self, found: Mapping[str, Any], name: str) -> str:
+        value = found.get(name)
+        parts = urlsplit(value) if isinstance(value, str) else None
+        is_own = parts is not None and (
+            parts.scheme == "https"
+            or (parts.hostname in _LOOPBACK and urlsplit(self.url).hostname in _LOOPBACK)
+        )
+        if not isinstance(value, str) or not is_own:
+            raise IssuerUnreachable(f"the discovery document has no usable {name}")
+        return value
+
+
+def build_issuer(
+    settings: Settings | None, session: Callable[[], aiohttp.ClientSession], tls: ssl.SSLContext, clock: Clock
+) -> Issuer | None:  # fmt: skip
+    """The issuer that the configuration names, if any; `tls` is used where it says nothing of anchors of its own.
+
+    Raises: KeyStoreError where an anchor cannot be read.
+    """
+    if settings is None:
+        return None
+    if settings.anchors:
+        tls = client_context(anchors=load_certificate_files(settings.anchors))
+    return Issuer(settings.url, session=session, tls=tls, clock=clock)
