@@ -38,6 +38,7 @@ RoleArgument = Annotated[
     Role,
     typer.Argument(
         metavar="ROLE",
+        show_choices=False,
         help="message, tls, tls-client, decryption, or one of AS4 2.0: `accesspoint docs certificates`.",
     ),
 ]
