@@ -361,6 +361,7 @@ class AccessPoint:
             heard=sender.heard,
             consumer=self.consumer,
             spool_bytes=configuration.listen.limits.spool,
+            remembered=configuration.retention.metadata,
         )
         refuser = Refuser(
             database=self.database, identity=self.identity, suite=self.agreements.default.suite,

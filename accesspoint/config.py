@@ -39,6 +39,7 @@ from accesspoint.config_values import (
 )
 from accesspoint.retry import RetrySchedule
 from envelope.ehmi import TIME_TO_ACKNOWLEDGE
+from envelope.lifetime import RETRANSMISSION
 from keys.revocation import RevocationMode
 from keys.tls import ALLOWED, TlsSettings
 
@@ -466,6 +467,11 @@ class Configuration(Table):
         if Station.AP in runs and self.trust.message is None:
             wanted.append(
                 "an AP needs [trust.message]: without it no message and no receipt is believed"
+            )
+        if self.retention.metadata < 2 * max(self.sending.retry.give_up_after, RETRANSMISSION):
+            wanted.append(
+                "[retention] metadata must be at least twice [sending.retry] give_up_after, and four days: "
+                "while a message may come again, its MessageId is remembered"
             )
         if self.trust.tls is None:
             wanted.append(

@@ -82,10 +82,22 @@ class MessageTrust:
         party: PartyId | None,
     ) -> ValidatedCertificate:
         """Validate a signing certificate and hold it against the party; raises `CertificateRefused`."""
+        return self.as_of(self._clock.now()).check(certificate, chain, party=party)
+
+    def as_of(self, at: datetime) -> "DatedTrust":
+        """The same check for one instant, whatever the clock does meanwhile."""
+        return DatedTrust(self, at)
+
+    def check_at(
+        self,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        at: datetime,
+        party: PartyId | None,
+    ) -> ValidatedCertificate:
+        """Validate a signing certificate as at `at` and hold it against the party; raises `CertificateRefused`."""
         try:
-            validated = self._validator.validate(
-                certificate, chain, usage=Usage.SIGNING, at=self._clock.now()
-            )
+            validated = self._validator.validate(certificate, chain, usage=Usage.SIGNING, at=at)
             if party is not None:
                 check_party(certificate, self._identity_of(party))
                 self._check_known(party)
@@ -162,6 +174,28 @@ class MessageTrust:
             # Those of partners only, of whom there is a number: strangers choose their names themselves.
             self._identities[party.value] = identity
         return identity
+
+
+class DatedTrust:
+    """The certificate check of the AS4 gates at one instant."""
+
+    def __init__(self, trust: MessageTrust, at: datetime) -> None:
+        self._trust = trust
+        self._at = at
+
+    def find(self, reference: TokenReference) -> x509.Certificate | None:
+        """As `MessageTrust.find`."""
+        return self._trust.find(reference)
+
+    def check(
+        self,
+        certificate: x509.Certificate,
+        chain: Sequence[x509.Certificate],
+        *,
+        party: PartyId | None,
+    ) -> ValidatedCertificate:
+        """As `MessageTrust.check`, at this instant."""
+        return self._trust.check_at(certificate, chain, self._at, party)
 
 
 def find_named(

@@ -7,12 +7,16 @@ relaxes. Nothing else of a message is judged more mildly for it.
 Spec: decision D9; eDelivery AS4 1.15.
 """
 
-from collections.abc import Mapping
+import codecs
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from envelope.pmode import Quirk
+
+if TYPE_CHECKING:
+    from envelope.messaging import UserMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +141,11 @@ MET_EARLY: Final = frozenset(
 )
 """Forms that the SOAP part itself can have, so that they are met before anybody knows who sends: a node reads them
 when any partner may send them, and holds the partner that signed to its own agreement as soon as it is known."""
+
+
+def met_in_header(soap_part: bytes, message: "UserMessage") -> Iterator[Quirk]:
+    """The quirks without which the SOAP part would not have been read."""
+    if soap_part.startswith(codecs.BOM_UTF8):
+        yield Quirk.BYTE_ORDER_MARK
+    if any("@" not in id_ for id_ in (message.message_id, message.ref_to_message_id) if id_):
+        yield Quirk.LOOSE_MESSAGE_ID

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from envelope import names
 from envelope.coverage import WSU_ID, Coverage, check_coverage, check_empty_body, index_ids
 from envelope.errors import FailedAuthentication, Gate, PolicyNoncompliance
+from envelope.lifetime import Lifetime, read_lifetime
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
 from envelope.pmode import Quirk, SecurityPolicy
@@ -48,6 +49,7 @@ class SecurityHeader:
     token: TokenReference
     coverage: Coverage
     encryption: EncryptionHeader | None
+    lifetime: Lifetime | None
 
 
 def read_security(
@@ -62,7 +64,8 @@ def read_security(
 
     `content_ids` are those of the PartInfo elements. Raises `PolicyNoncompliance` (`sec.missing`, `sec.token`,
     `sig.missing`, `alg.*`, `key.reference`, `enc.*`), `FailedAuthentication` (`sec.schema`, `sig.*`,
-    `id.duplicate`, `key.ambiguous`), `CoverageIncomplete`, `CertificateRefused` (`cert.parse`).
+    `id.duplicate`, `key.ambiguous`), `CoverageIncomplete`, `CertificateRefused` (`cert.parse`), `InvalidHeader`
+    (`ts.form`).
     """
     if document.security is None:
         raise PolicyNoncompliance("no Security header", reason="sec.missing")
@@ -70,6 +73,7 @@ def read_security(
     element = _only_signature(blocks[SIGNATURE])
     if len(blocks[TIMESTAMP]) > 1:
         raise FailedAuthentication("two Timestamps", reason="sec.schema", gate=Gate.G5)
+    stamp = next(iter(blocks[TIMESTAMP]), None)
     signature = read_signature(element, limits)
     check_key_info(signature.key_info)
     ids = index_ids(document.root)
@@ -80,7 +84,7 @@ def read_security(
         document=document,
         ids=ids,
         content_ids=content_ids,
-        timestamp=next(iter(blocks[TIMESTAMP]), None),
+        timestamp=stamp,
         unsigned_body=policy.allows(Quirk.UNSIGNED_BODY),
     )
     if not signal:
@@ -91,7 +95,8 @@ def read_security(
         blocks[ENCRYPTED_KEY], blocks[ENCRYPTED_DATA], ids=ids, tokens=tokens, policy=policy
     )
     _check_encrypted(encryption, content_ids, policy)
-    return SecurityHeader(signature, token, coverage, encryption)
+    lifetime = None if stamp is None else read_lifetime(stamp)
+    return SecurityHeader(signature, token, coverage, encryption, lifetime)
 
 
 def read_signer(document: "SoapDocument", limits: Limits = DEFAULT_LIMITS) -> TokenReference:

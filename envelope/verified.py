@@ -28,6 +28,7 @@ from envelope.signals import SignalMessage, read_signal
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from envelope.lifetime import Lifetime
     from envelope.pmode import SecurityPolicy
     from envelope.soap import SoapDocument
     from envelope.xmlenc import EncryptionHeader
@@ -120,6 +121,7 @@ class AuthenticatedUserMessage:
     signature: SignatureRecord
     part_digests: Mapping[str, SignedReference]
     encryption: "EncryptionHeader | None"
+    lifetime: "Lifetime | None"
     policy: "SecurityPolicy"
     proof: InitVar[object]
 

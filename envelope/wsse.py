@@ -194,6 +194,7 @@ def authenticate(
             for content_id, reference in header.coverage.parts.items()
         },
         encryption=header.encryption,
+        lifetime=header.lifetime,
         policy=policy,
         proof=_PROOF,
     )

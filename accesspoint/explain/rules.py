@@ -73,6 +73,10 @@ RULES: Final = _table(
     ("header.messageid", _T, "ebMS 3.0 Core section 5.2.2.1",
      "Please write MessageId as RFC 2822 wants it: one part, @, another part, without brackets."),
     ("header.timestamp", _T, "ebMS 3.0 Core section 5.2.2.1", "Please write Timestamp as xs:dateTime in UTC."),
+    ("ts.form", _T, f"{_WSS} section 10",
+     "Please write Created and Expires once each, in this order, as xs:dateTime with a time zone, or leave Timestamp out."),
+    ("ts.future ts.order ts.expired", _T, f"{_WSS} section 10",
+     "Please set your clock; a repetition keeps its times and is taken for two days after Created."),
     ("header.inconsistent duplicate.content", _T, "AS4 Profile 1.0 section 3.2",
      "Please use a new MessageId for new content; this one was used before."),
     # security header

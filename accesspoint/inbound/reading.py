@@ -8,6 +8,7 @@ Spec: decisions D1 and D2.
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from accesspoint.failpoints import failpoint
@@ -24,6 +25,14 @@ from envelope.verified import (
     PartEvidence,
     VerifiedUserMessage,
 )
+from envelope.wsse import CertificateCheck
+
+
+class DatedCheck(Protocol):
+    """Certificate checks, each for one instant: a certificate that runs out meanwhile is judged once."""
+
+    def as_of(self, at: datetime) -> CertificateCheck:
+        """The check that asks what was good at `at`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,9 @@ class Gates(Protocol):
 
     async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> Duplicate | None:
         """Look the authenticated (sender, MessageId) up."""
+
+    def check_lifetime(self, authenticated: AuthenticatedUserMessage, intake: Intake) -> None:
+        """Refuse a new message whose signed times do not fit our clock."""
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
         """G7: unwrap the content key."""
@@ -100,6 +112,7 @@ class Reading:
         self._soap.clear()
         self.duplicate = await self._receiver.find_duplicate(authenticated)
         if self.duplicate is None:
+            self._receiver.check_lifetime(authenticated, self._intake)
             self._decrypted = self._receiver.decrypt(authenticated)
 
     async def take(self, event: Event) -> None:

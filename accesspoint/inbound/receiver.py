@@ -13,7 +13,6 @@ Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 """
 
 import asyncio
-import codecs
 import hashlib
 from collections.abc import (
     AsyncIterator,
@@ -25,6 +24,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Final, TypeAlias
 
@@ -36,7 +36,7 @@ from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.consumer import Consumer
-from accesspoint.inbound.reading import Duplicate, Reading
+from accesspoint.inbound.reading import DatedCheck, Duplicate, Reading
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
@@ -68,15 +68,14 @@ from envelope.errors import (
     ValueInconsistent,
     ValueNotRecognized,
 )
-from envelope.events import (
-    ContentType,
-)
+from envelope.events import ContentType
+from envelope.lifetime import REMEMBERED, check_lifetime
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.messaging import UserMessage
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener
 from envelope.pmode import Quirk, SecuritySuite
-from envelope.quirks import MET_EARLY
+from envelope.quirks import MET_EARLY, met_in_header
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
 from envelope.sbd_splitter import SbdSplitter
@@ -91,7 +90,7 @@ from envelope.verified import (
     SignedReference,
     VerifiedUserMessage,
 )
-from envelope.wsse import CertificateCheck, WireIds
+from envelope.wsse import WireIds
 from envelope.xml import scan
 from keys.certificate import der, fingerprint
 
@@ -112,7 +111,7 @@ class Receiver:
         payloads: PayloadStore,
         identity: Identity,
         agreements: Agreements,
-        check: CertificateCheck,
+        check: DatedCheck,
         served: Mapping[str, object],
         reporter: Reporter,
         bells: Bells,
@@ -124,9 +123,11 @@ class Receiver:
         consumer: Consumer | None = None,
         limits: Limits = DEFAULT_LIMITS,
         spool_bytes: int | None = None,
+        remembered: timedelta = REMEMBERED,
     ) -> None:
         """The sending side has a door for receipts that come late, as requests (without it they are refused), and
-        an ear for the party of whom something verified came. `spool_bytes` is how much may wait to be verified.
+        an ear for the party of whom something verified came. `spool_bytes` is how much may wait to be verified,
+        `remembered` for how long MessageIds are.
         """
         self._database = database
         self._payloads = payloads
@@ -144,6 +145,7 @@ class Receiver:
         self._consumer = consumer
         self._limits = limits
         self._spooled = None if spool_bytes is None else SpoolQuota(spool_bytes)
+        self._remembered = remembered
         # Who sends is known at G6 only. What is met before is read when any partner may send it, and held
         # against the agreement with the one that signed; everything after is read by that agreement alone.
         self._early_quirks = MET_EARLY & {
@@ -159,6 +161,7 @@ class Receiver:
             RemoteProtocolError: the refusal, with its gate; the caller records and answers it.
         """
         reading = Reading(self, intake)
+        intake.at = self._clock.now()
         try:
             answer = await self._read(reading, content_type, body, intake)
             if intake.party is not None:
@@ -216,8 +219,9 @@ class Receiver:
         )
         sender = parsed.user_message.from_party.party_id.value
         mode = self._agreements.mode_for(sender).spoken_by(claimed_algorithm(document))
+        check = self._check.as_of(intake.at or self._clock.now())
         authenticated = wsse.authenticate(
-            parsed, policy=mode.policy, check=self._check, limits=self._limits
+            parsed, policy=mode.policy, check=check, limits=self._limits
         )
         # Only now is there somebody to attribute the message to.
         intake.identify(
@@ -225,7 +229,7 @@ class Receiver:
         )
         intake.suite = mode.suite
         intake.addressed_to = parsed.user_message.to_party.party_id.value
-        strange = {*met, *_met_in_header(soap_part, parsed.user_message)} - mode.policy.quirks
+        strange = {*met, *met_in_header(soap_part, parsed.user_message)} - mode.policy.quirks
         if strange:
             raise ProcessingModeMismatch(
                 f"not agreed with this partner: {', '.join(sorted(strange))}",
@@ -233,6 +237,11 @@ class Receiver:
                 gate=Gate.G6,
             )
         return authenticated
+
+    def check_lifetime(self, authenticated: AuthenticatedUserMessage, intake: Intake) -> None:
+        """Hold the signed times of a message that is not known yet against our clock."""
+        now = self._clock.now()
+        check_lifetime(authenticated, clocks=(intake.at or now, now), remembered=self._remembered)
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
         """G7: unwrap the content key."""
@@ -588,11 +597,3 @@ class Receiver:
             suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )
-
-
-def _met_in_header(soap_part: bytes, message: UserMessage) -> Iterator[Quirk]:
-    """The quirks without which the SOAP part would not have been read."""
-    if soap_part.startswith(codecs.BOM_UTF8):
-        yield Quirk.BYTE_ORDER_MARK
-    if any("@" not in id_ for id_ in (message.message_id, message.ref_to_message_id) if id_):
-        yield Quirk.LOOSE_MESSAGE_ID

@@ -351,6 +351,22 @@ def test_periods_that_would_lose_something_are_refused(
     assert text in problems(write(tmp_path, {"retention": periods}))
 
 
+@pytest.mark.attack("RPL-12")
+@pytest.mark.parametrize(
+    ("kept", "tried"), [("60 days", "31 days"), ("3 days", "1 h")], ids=["our retries", "theirs"]
+)
+def test_ids_are_remembered_for_longer_than_a_message_may_come_again(
+    tmp_path: Path, kept: str, tried: str
+) -> None:
+    changed = document()
+    periods = {"delivered": "1 h", "undelivered": "1 d", "metadata": kept}
+    changed |= {"retention": periods, "sending": {"retry": {"give_up_after": tried}}}
+    assert "its MessageId is remembered" in problems(write(tmp_path, text=write_toml(changed)))
+    changed["sending"]["retry"]["give_up_after"] = "1 d"
+    changed["retention"]["metadata"] = "4 d"
+    load(write(tmp_path, text=write_toml(changed)), {})
+
+
 def test_production_says_how_payloads_are_encrypted_or_that_they_are_not(tmp_path: Path) -> None:
     changed = {**document(), "profile": "production"}
     text = problems(write(tmp_path, text=write_toml(changed)))

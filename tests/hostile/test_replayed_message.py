@@ -14,10 +14,12 @@ from as4_wire import Author, Tree, Wire
 
 from accesspoint.clock import timestamp
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.store.retention import RetentionKeeper
 from envelope import names
 from envelope.messaging import UserMessage
 
 COPIES = 20
+LEAVING_PARTY = "forlader-ap-test"
 PAYLOADS = (
     ("messages", "payload"),
     ("documents", "payload"),
@@ -219,6 +221,55 @@ async def test_envelope_again_in_a_new_message(arena: Arena) -> None:
     )
     verify_receipt(await arena.client.post(again), again, arena.node.certificate)
     await check_delivered_once(arena, wire)
+
+
+@pytest.mark.attack("RPL-08")
+async def test_after_the_payload_was_let_go_of(arena: Arena) -> None:
+    """What is remembered of a message outlives its payload: it is known again, and not delivered again."""
+    wire = arena.author.compose()
+    first = await arena.accepts(wire)
+    point = arena.node.point
+    moment = timedelta(microseconds=1)
+    periods = point.configuration.retention.model_copy(update={"delivered": moment})
+    await RetentionKeeper(
+        point.database, point.payloads, clock=point.clock, periods=periods
+    ).apply()
+    message = await arena.node.message(wire.message_id)
+    assert (message["state"], message["payload"]) == ("PURGED", None)
+    delivered, mark = arena.node.delivered(), arena.log.mark
+    again = await arena.client.post(wire)
+    assert (again.status, again.body) == (200, first.body)
+    assert duplicates(arena, mark) == [wire.message_id]
+    await arena.node.idle()
+    assert (await arena.node.message(wire.message_id))["state"] == "PURGED"
+    assert arena.node.delivered() == delivered
+
+
+@pytest.mark.attack("RPL-09")
+async def test_message_for_another_access_point(arena: Arena) -> None:
+    """A message that the clinic was never meant to have is posted to it, as it left the sender."""
+    elsewhere = Author(
+        arena.pki.municipality.signer(), arena.pki.third.certificate, to_party=THIRD_PARTY
+    )
+    verdict = Verdict("G7", "enc.failed", "EBMS:0102")
+    await arena.refuses(elsewhere.compose(), verdict, twin=arena.author.compose())
+    readable = replace(elsewhere, recipient=arena.node.certificate)
+    verdict = Verdict("G10", "pmode.to", "EBMS:0010")
+    await arena.refuses(readable.compose(), verdict, twin=arena.author.compose())
+
+
+@pytest.mark.attack("RPL-10")
+async def test_after_the_certificate_was_revoked(arena: Arena) -> None:
+    """Whose certificate is revoked gets nothing any more, not even the receipt of a message that was good then."""
+    issued = arena.pki.certify(LEAVING_PARTY, serial=4712)
+    leaving = Author(issued.signer(), arena.node.certificate, party=LEAVING_PARTY)
+    wire = leaving.compose()
+    await arena.accepts(wire)
+    arena.pki.authority.revoke(issued.certificate, at=datetime.now(UTC))
+    arena.pki.lists_made += timedelta(seconds=1)
+    await arena.node.point.refresh_revocation()
+    verdict = Verdict("G6", "cert.revoked", "EBMS:0101")
+    await arena.refuses(wire, verdict, twin=arena.author.compose())
 
 
 @pytest.mark.attack("RPL-07")

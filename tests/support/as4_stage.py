@@ -58,6 +58,11 @@ class Pki:
     directory: Path
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     issued: dict[str, IssuedCertificate] = field(default_factory=dict)
+    lists_made: datetime = field(init=False)
+    """When the revocation lists that are served were made: a later list is believed over an earlier one."""
+
+    def __post_init__(self) -> None:
+        self.lists_made = self.now
 
     @cached_property
     def authority(self) -> DevelopmentAuthority:
@@ -174,7 +179,7 @@ class Pki:
 
         def serve(path: str, make: Callable[[datetime], bytes]) -> None:
             async def answer(_request: web.Request) -> web.Response:
-                return web.Response(body=make(self.now), content_type="application/pkix-crl")
+                return web.Response(body=make(self.lists_made), content_type="application/pkix-crl")
 
             application.router.add_get(path, answer)
 

@@ -184,7 +184,7 @@ async def test_later_parts_are_read_by_the_agreement_of_the_sender_alone(
 async def test_without_the_look_back_at_the_soap_part_a_case_goes_red(
     inbound: "Inbound", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("accesspoint.inbound.receiver._met_in_header", lambda *_: ())
+    monkeypatch.setattr("accesspoint.inbound.receiver.met_in_header", lambda *_: ())
     with pytest.raises((TypeError, pytest.fail.Exception)):
         await test_what_another_partner_may_send_is_refused_once_the_sender_is_known(
             inbound, Quirk.BYTE_ORDER_MARK, byte_order_mark
