@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
@@ -41,9 +41,20 @@ def _address(value: object) -> object:
     return Address(host, int(port))
 
 
+class KeyItself(ValueError):
+    """A key stands where the name of its file belongs; whoever tells of it does not repeat it."""
+
+
+_KEY: Final = re.compile(r"[0-9a-fA-F]{64}|[\s\S]*-----BEGIN [\s\S]*")
+
+
 def _path(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str) or not value:
         return value
+    if _KEY.fullmatch(value.strip()):
+        raise KeyItself(
+            "must name a file; a key itself is read from its file only, so use this one no more"
+        )
     base = (info.context or {}).get("base", Path())
     return (base / value).absolute()
 

@@ -23,6 +23,7 @@ from accesspoint.config import (
     Finding,
     model_at,
 )
+from accesspoint.config_values import KeyItself
 from accesspoint.toml import Location, Place, locate
 from keys.errors import KeysError
 from keys.store import load_certificate_files
@@ -153,7 +154,8 @@ class _Reporter:
         elif kind in {"literal_error", "enum"}:
             self.find(location, f"must be {details.get('ctx', {}).get('expected', 'another word')}")
         elif kind in {"value_error", "assertion_error"}:
-            self.find(location, str(details.get("ctx", {}).get("error", details["msg"])))
+            error = details.get("ctx", {}).get("error", details["msg"])
+            self.find(location, str(error), secret=isinstance(error, KeyItself))
         elif kind == "string_pattern_mismatch":
             self.find(location, f"has another form: {details.get('ctx', {}).get('pattern', '')}")
         else:

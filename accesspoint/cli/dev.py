@@ -14,10 +14,12 @@ from accesspoint.demo.stage import Stage
 from accesspoint.demo.timeline import Timeline
 from accesspoint.ids import SystemIds
 from accesspoint.problems import ExitStatus
+from accesspoint.process import protect
 
 
 def run(*, directory: Path | None, stations: str, acknowledge: str) -> int:
     """Run until interrupted; the exit status."""
+    protect()
     if stations not in ARRANGEMENTS:
         sys.stderr.write("--stations is `together` or `apart`\n")
         return ExitStatus.USAGE

@@ -11,6 +11,7 @@ from accesspoint.api.client import ApiProblem, NodeUnreachable
 from accesspoint.config import ConfigurationProblem
 from accesspoint.demo.processes import NotStarted
 from accesspoint.problems import ExitStatus, ProblemRaised, find_problem
+from accesspoint.process import ProcessUnsafe
 from accesspoint.store.database import StorageError, StorageRefused
 from keys.errors import KeysError
 
@@ -44,6 +45,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case NodeUnreachable():
             hint = "  do: accesspoint dev   (or give --config of a node that runs)"
             return f"{error}\n{hint}", ExitStatus.UNREACHABLE
+        case ProcessUnsafe():
+            return f"{error}\n  Nothing was started.", ExitStatus.USAGE
         case NotStarted():
             return str(error), ExitStatus.NOT_READY
         case ApiProblem():

@@ -17,6 +17,7 @@ from accesspoint.cli.message_verbs import ConfigOption, acknowledge, messages
 from accesspoint.cli.partner import partner
 from accesspoint.cli.sample_verb import sample
 from accesspoint.cli.validate_verb import validate
+from accesspoint.process import refuse_keys_among
 from envelope.pmode import Generation
 
 app = typer.Typer(
@@ -561,6 +562,7 @@ def run_tree() -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="accesspoint-plain")
     try:
+        refuse_keys_among(sys.argv)
         app(prog_name="accesspoint")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1

@@ -39,6 +39,7 @@ from accesspoint.network.listening import LOOPBACK
 from accesspoint.network.miniature import Ports
 from accesspoint.network.organisations import Organisations, read_organisations
 from accesspoint.problems import ExitStatus, ProblemRaised
+from accesspoint.process import protect
 from envelope.sbdh_values import PARTICIPANT_PREFIX
 from keys.store import load_certificate_files
 
@@ -58,6 +59,7 @@ class Topology:
 
 def run(directory: Path, topology: Path | None, organisations: Path | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status."""
+    protect()
     registered = read_organisations(organisations)
     ours = access_points_of(registered)
     where = free_topology(ours) if topology is None else load_topology(topology, ours)

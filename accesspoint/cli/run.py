@@ -14,10 +14,12 @@ from accesspoint.app import AccessPoint, start
 from accesspoint.cli.current import load_given
 from accesspoint.config import Profile
 from accesspoint.problems import ExitStatus, ProblemRaised
+from accesspoint.process import protect
 
 
 def run(path: Path) -> int:
     """Run the node; the exit status. What keeps it from starting is raised and told by the command tree."""
+    protect()
     configuration = load_given(path, certificates=True)
     if failpoints.is_armed() and configuration.profile is not Profile.DEV:
         raise ProblemRaised("failpoints-armed")

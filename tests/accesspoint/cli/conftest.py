@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -84,6 +85,10 @@ def invoke(
     """Run a command that ends by itself in this process, as the console script does; much faster than another one."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    umask = os.umask(0o022)
+    for hook in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
     monkeypatch.setenv("ACCESSPOINT_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
@@ -97,6 +102,7 @@ def invoke(
         return Ended(status, out, err)
 
     yield run
+    os.umask(umask)
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
