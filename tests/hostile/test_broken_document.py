@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from as4_arena import Arena, Verdict
+from attack_rows import row
 
 SBDH = b"<StandardBusinessDocumentHeader>"
 
@@ -49,9 +50,13 @@ def declared(text: bytes) -> Callable[[bytes], bytes]:
         (declared(b'<?xml version="1.0" encoding="ISO-8859-1"?>'), "sbd.encoding"),
         (declared(b"\xff\xfe"), "sbd.encoding"),
         (inside(b"<unexpected/>"), "sbd.schema"),
-        (inside(b"<x/>" * 5_000), "sbd.limits"),
-        (inside(b"<x>" * 300 + b"</x>" * 300), "sbd.limits"),
-        (inside(b"<x " + b" ".join(b'a%d=""' % n for n in range(5_000)) + b"/>"), "sbd.limits"),
+        row("C14-07", inside(b"<x/>" * 5_000), "sbd.limits"),
+        row("C14-07", inside(b"<x>" * 300 + b"</x>" * 300), "sbd.limits"),
+        row(
+            "C14-07",
+            inside(b"<x " + b" ".join(b'a%d=""' % n for n in range(5_000)) + b"/>"),
+            "sbd.limits",
+        ),
         (without(b"Sender"), "sbd.schema"),
         (without(b"Receiver"), "sbd.schema"),
         (without(b"BusinessScope"), "sbd.schema"),

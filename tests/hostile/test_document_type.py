@@ -1,10 +1,12 @@
 """XML that is no plain UTF-8 XML 1.0, or has what a SOAP part never needs: refused before it becomes a tree."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from as4_arena import Arena, Verdict
+from attack_rows import row
 
 DECLARATION = b"<?xml version='1.0' encoding='UTF-8'?>"
 BILLION = (
@@ -26,26 +28,57 @@ def inside(text: bytes, place: bytes = b"<eb:UserMessage>") -> Callable[[bytes],
     return lambda soap: soap.replace(place, place + text)
 
 
+def entity(declared: bytes, *, use: bytes = b"&e;") -> Callable[[bytes], bytes]:
+    """Declare an entity and use it in the header."""
+
+    def change(soap: bytes) -> bytes:
+        return inside(use, b"<S12:Header>")(
+            prologue(b"<!DOCTYPE S12:Envelope [" + declared + b"]>")(soap)
+        )
+
+    return change
+
+
 @pytest.mark.attack("XSW-21")
 @pytest.mark.parametrize(
     "change",
     [
-        prologue(b"<!DOCTYPE S12:Envelope>"),
-        prologue(b"<!DOCTYPE S12:Envelope []>"),
-        prologue(b'<!DOCTYPE S12:Envelope SYSTEM "file:///etc/hostname">'),
-        prologue(b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/evil.dtd">'),
-        prologue(b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>'),
-        prologue(b'<!DOCTYPE x [<!ENTITY % e SYSTEM "http://127.0.0.1:9/e"> %e;]>'),
-        prologue(b'<!DOCTYPE x [<!ATTLIST Body Id CDATA "fixed">]>'),
-        prologue(b"<!doctype x>"),
-        prologue(BILLION),
-        lambda soap: BILLION + soap.removeprefix(DECLARATION),
+        row("XML-01", prologue(b"<!DOCTYPE S12:Envelope>"), id="empty"),
+        row("XML-01", prologue(b"<!DOCTYPE S12:Envelope []>"), id="subset"),
+        row(
+            "XML-02", prologue(b'<!DOCTYPE S12:Envelope SYSTEM "file:///etc/hostname">'), id="file"
+        ),
+        row("XML-02", prologue(b'<!DOCTYPE x SYSTEM "http://127.0.0.1:9/evil.dtd">'), id="http"),
+        row("XML-02", entity(b'<!ENTITY e SYSTEM "file:///etc/hostname">'), id="entity of a file"),
+        row("XML-02", entity(b'<!ENTITY e SYSTEM "http://127.0.0.1:9/e">'), id="entity of a page"),
+        row(
+            "XML-03",
+            prologue(b'<!DOCTYPE x [<!ENTITY % e SYSTEM "http://127.0.0.1:9/e"> %e;]>'),
+            id="parameter entity",
+        ),
+        row("XML-04", prologue(BILLION), id="billion laughs"),
+        row(
+            "XML-04",
+            lambda soap: BILLION + soap.removeprefix(DECLARATION),
+            id="billion laughs without declaration",
+        ),
+        row(
+            "XML-05",
+            entity(b'<!ENTITY e "' + b"x" * 50_000 + b'">', use=b"&e;" * 10_000),
+            id="quadratic blow-up",
+        ),
+        row(
+            "XML-06",
+            prologue(
+                b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">'
+                b'<!ATTLIST Body a CDATA "&e;">]>'
+            ),
+            id="entity in the default of an attribute",
+        ),
+        row("XML-07", prologue(b'<!DOCTYPE x [<!ATTLIST Body Id CDATA "fixed">]>'), id="attlist"),
+        row("XML-01", prologue(b"<!doctype x>"), id="lower case"),
     ],
-    ids=[
-        "empty", "subset", "file", "http", "entity", "parameter entity", "attlist", "lower case",
-        "billion laughs", "without declaration",
-    ],
-)  # fmt: skip
+)
 async def test_document_type(arena: Arena, change: Callable[[bytes], bytes]) -> None:
     wire = arena.author.compose()
     await arena.refuses(wire.with_soap(change), bare("xml.doctype"), twin=wire)
@@ -64,7 +97,7 @@ COMMENT = inside(b"<!-- comment -->", b"<S12:Header>")
         (prologue(b"<!-- before -->"), "xml.comment"),
         (lambda soap: soap + b"<!-- after -->", "xml.comment"),
         (inside(b"<?pi data?>"), "xml.pi"),
-        (prologue(b"<?xml-stylesheet href='http://127.0.0.1:9/x'?>"), "xml.pi"),
+        row("XML-09", prologue(b"<?xml-stylesheet href='http://127.0.0.1:9/x'?>"), "xml.pi"),
         (inside(b"<![CDATA[text]]>", b"<eb:MessageId>"), "xml.cdata"),
     ],
 )
@@ -81,20 +114,28 @@ def declared(text: bytes) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda soap: b"\xef\xbb\xbf" + soap, "xml.encoding"),
-        (lambda soap: soap.decode().replace("UTF-8", "UTF-16").encode("utf-16"), "xml.encoding"),
-        (lambda soap: soap.decode().encode("utf-16-le"), "xml.encoding"),
-        (lambda soap: soap.decode().encode("utf-32"), "xml.encoding"),
-        (lambda soap: soap.decode().encode("cp037"), "xml.encoding"),
-        (declared(b'<?xml version="1.0" encoding="ISO-8859-1"?>'), "xml.encoding"),
-        (declared(b'<?xml version="1.0" encoding="UTF-7"?>'), "xml.encoding"),
-        (declared(b'<?xml version="1.1" encoding="UTF-8"?>'), "xml.version"),
-        (inside(b"\xff\xfe"), "xml.encoding"),
-        (inside(b"\xc0\xaf"), "xml.encoding"),
-        (inside(b"\xed\xa0\x80"), "xml.encoding"),
-        (inside(b"\0"), "xml.syntax"),
-        (inside(b"\x08"), "xml.syntax"),
-        (inside(b"&#0;"), "xml.syntax"),
+        row("XML-11", lambda soap: b"\xef\xbb\xbf" + soap, "xml.encoding"),
+        row(
+            "XML-11",
+            lambda soap: soap.decode().replace("UTF-8", "UTF-16").encode("utf-16"),
+            "xml.encoding",
+        ),
+        row("XML-11", lambda soap: soap.decode().encode("utf-16-le"), "xml.encoding"),
+        row("XML-11", lambda soap: soap.decode().encode("utf-32"), "xml.encoding"),
+        row("XML-11", lambda soap: soap.decode().encode("cp037"), "xml.encoding"),
+        row("XML-11", declared(b'<?xml version="1.0" encoding="ISO-8859-1"?>'), "xml.encoding"),
+        row("XML-11", declared(b'<?xml version="1.0" encoding="UTF-7"?>'), "xml.encoding"),
+        row("XML-12", declared(b'<?xml version="1.1" encoding="UTF-8"?>'), "xml.version"),
+        row("XML-11", inside(b"\xff\xfe"), "xml.encoding"),
+        row("XML-11", inside(b"\xc0\xaf"), "xml.encoding"),
+        row("XML-13", inside(b"\xed\xa0\x80"), "xml.encoding"),
+        row("XML-13", inside(b"\0"), "xml.syntax"),
+        row("XML-13", inside(b"\x08"), "xml.syntax"),
+        row("XML-13", inside(b"&#0;"), "xml.syntax"),
+        row("XML-13", inside(b"&#x1F;"), "xml.syntax"),
+        row("XML-13", inside("\ufffe".encode()), "xml.syntax"),
+        row("XML-13", inside(b"&#xFFFE;"), "xml.syntax"),
+        row("XML-13", inside(b"&#xD800;"), "xml.syntax"),
         (inside(b"&undefined;"), "xml.syntax"),
         (inside(b"<open>"), "xml.syntax"),
         (lambda soap: soap.replace(b"<S12:Body ", b'<S12:Body a="1" a="2" '), "xml.syntax"),
@@ -110,11 +151,54 @@ async def test_not_utf_8_xml_1_0(
     await arena.refuses(wire.with_soap(change), bare(reason), twin=wire)
 
 
-async def test_line_break_in_message_id(arena: Arena) -> None:
+@pytest.mark.attack("XML-14")
+@pytest.mark.parametrize("broken", ["a&#13;&#10;", "&#10;", "a\n", "a&#9;b"])
+async def test_line_break_in_message_id(arena: Arena, broken: str) -> None:
     wire = arena.author.compose()
-    attack = wire.with_text("<eb:MessageId>", "<eb:MessageId>a&#13;&#10;")
+    attack = wire.with_text("<eb:MessageId>", f"<eb:MessageId>x{broken}")
     verdict = Verdict("G4", "header.messageid", "EBMS:0009")
     await arena.refuses(attack, verdict, twin=wire)
+
+
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+XI = "http://www.w3.org/2001/XInclude"
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        row("XML-08", f'<xi:include xmlns:xi="{XI}" href="http://127.0.0.1:{{port}}/x"/>'),
+        row("XML-08", f'<xi:include xmlns:xi="{XI}" href="file:///dev/stdin" parse="text"/>'),
+        row("XML-10", f'<x xmlns:i="{XSI}" i:schemaLocation="urn:x http://127.0.0.1:{{port}}/x"/>'),
+        row(
+            "XML-10",
+            f'<x xmlns:i="{XSI}" i:noNamespaceSchemaLocation="http://127.0.0.1:{{port}}/"/>',
+        ),
+    ],
+    ids=["page included", "file included", "schema", "schema without namespace"],
+)
+async def test_what_another_parser_would_fetch_is_not_even_looked_at(
+    arena: Arena, element: str
+) -> None:
+    """Legal in a header that nobody must understand, so the message is accepted; nothing is fetched for it."""
+    asked = []
+    server = await asyncio.start_server(lambda *_: asked.append(1), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        wire = arena.author.compose()
+        header = element.replace("{port}", str(port))
+        await arena.accepts(wire.with_text("<S12:Header>", f"<S12:Header>{header}"))
+    assert asked == []
+
+
+@pytest.mark.attack("XML-18")
+@pytest.mark.parametrize(
+    "element", ["wsse:Security", "ds:Signature", "wsse:BinarySecurityToken", "xenc:EncryptedKey"]
+)
+async def test_attributes_of_xml_itself_decide_nothing(arena: Arena, element: str) -> None:
+    wire = arena.author.compose()
+    attributes = 'xml:base="http://127.0.0.1:9/" xml:lang="da" xml:space="preserve"'
+    await arena.accepts(wire.with_text(f"<{element} ", f"<{element} {attributes} ", count=1))
 
 
 async def test_soap_1_1(arena: Arena) -> None:
@@ -134,9 +218,21 @@ async def test_header_that_must_be_understood(arena: Arena) -> None:
     await arena.refuses(attack, bare("soap.mustunderstand", gate="G4", status=500), twin=wire)
 
 
-async def test_oversized_soap_part(arena: Arena) -> None:
+LARGE = 2_000_000
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        row("XML-16", f"<x>{'x' * (1 << 20)}</x>", id="text"),
+        row("XML-16", f"<x>{'x' * LARGE}</x>", id="text beyond the octets that are drained"),
+        row("XML-16", f'<x a="{"x" * LARGE}"/>', id="attribute"),
+        row("XML-17", "<c/>" * (LARGE // 4), id="elements"),
+    ],
+)
+async def test_oversized_soap_part(arena: Arena, element: str) -> None:
     wire = arena.author.compose()
-    attack = wire.with_text("<S12:Header>", f"<S12:Header><x>{'x' * (1 << 20)}</x>")
+    attack = wire.with_text("<S12:Header>", f"<S12:Header>{element}")
     await arena.refuses(attack, bare("mime.root", gate="G2", status=413), twin=wire)
 
 

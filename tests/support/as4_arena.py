@@ -146,6 +146,13 @@ class Arena:
         accepted.append(wire.message_id)
         return answer
 
+    async def below_http(self, request: bytes) -> HttpAnswer:
+        """Post octets of any kind on a connection of their own; the plain refusal that comes back, once recorded."""
+        answer = await self.client.post_raw(request)
+        await self.node.point.as4.settle()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        return HttpAnswer(int(head.split()[1]), "", body)
+
     async def _look(self) -> _Before:
         return _Before(
             counts=await self.node.counts(),
