@@ -12,11 +12,12 @@ from types import SimpleNamespace
 from typing import Any, Final, Protocol, Self
 
 import orjson
+from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
 from accesspoint.app import AccessPoint
 from accesspoint.as4.client import HttpAnswer
-from accesspoint.as4.server import As4Server
+from accesspoint.as4.server import PATH, As4Server
 from accesspoint.backends.base import Backend
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration
@@ -89,7 +90,10 @@ async def hand_over(server: As4Server, content_type: str, content: Reads) -> Htt
     """Have a node answer one AS4 request."""
     request: Any = SimpleNamespace(
         remote="192.0.2.1",
-        headers=CIMultiDict({"Content-Type": content_type}),
+        method="POST",
+        path=PATH,
+        version=HttpVersion11,
+        headers=CIMultiDict({"Host": "drill.invalid", "Content-Type": content_type}),
         content_length=None,
         content=content,
     )
