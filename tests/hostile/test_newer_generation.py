@@ -6,8 +6,9 @@ The clinic has agreed to every generation with the municipality, so what is refu
 import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from as4_generations import NEW, KeySet, key_set
 from as4_peer import Client, Server
 from as4_stage import LogLines, Partner, Pki, Stage
 from as4_wire import Author, Tree, Wire
+from asn1crypto import keys as asn1_keys
+from asn1crypto import x509 as asn1
+from attack_rows import row
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -26,18 +30,30 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from lxml import etree
 
 import envelope.key_agreement
 import keys.path
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import names
 from envelope.names import q
-from envelope.pmode import POLICIES, SUITES, Generation, KeyTransport, PMode, Quirk, SecurityPolicy
+from envelope.pmode import (
+    POLICIES,
+    SUITES,
+    Generation,
+    KeyTransport,
+    PMode,
+    Quirk,
+    SecurityPolicy,
+    TokenForm,
+)
 from envelope.xmldsig import _Ecdsa
+from keys.certificate import der
 from keys.private import FileDecrypter
 
 MORE, D11 = names.DSIG_MORE_2021, names.DSIG11
 FAILED = Verdict("G7", "enc.failed", "EBMS:0102")
+WRONG_KEY = Verdict("G5", "alg.key", "EBMS:0103")
 NONE: list[Quirk] = []
 X25519_PREFIX = bytes.fromhex("302a300506032b656e032100")
 
@@ -77,6 +93,9 @@ class NewArena(Arena):
         """Refuse a message after a change on the way, and take it without."""
         wire = self.compose()
         await self.refuses(wire.with_tree(change), verdict, twin=wire)
+
+
+Case = Callable[[NewArena], Any]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -243,10 +262,83 @@ async def case_certificate_for_another_use(ed: NewArena) -> None:
     await ed.refuses(attack, verdict, twin=ed.compose())
 
 
+ED25519_ORDER = (1 << 252) + 27742317777372353535851937790883648493
+
+
+async def case_second_form_of_ed25519(ed: NewArena) -> None:
+    """S and S plus the order of the group prove the same, so only one of them may be taken."""
+
+    def change(tree: Tree) -> None:
+        value = tree.find(names.DS, "SignatureValue")
+        octets = base64.b64decode(value.text)
+        other = int.from_bytes(octets[32:], "little") + ED25519_ORDER
+        value.text = base64.b64encode(octets[:32] + other.to_bytes(32, "little")).decode()
+
+    await ed.refuses_change(change, Verdict("G6", "sig.value", "EBMS:0101"))
+
+
+def key_length(text: str) -> Case:
+    async def case_key_length(arena: NewArena) -> None:
+        def change(tree: Tree) -> None:
+            tree.find(MORE, "KeyLength").text = text
+
+        await arena.refuses_change(change, Verdict("G5", "alg.derivation", "EBMS:0103"))
+
+    return case_key_length
+
+
+async def case_long_salt(arena: NewArena) -> None:
+    """Half of all that a SOAP part may hold, to be hashed before anybody knows who asks for it."""
+    verdict = Verdict("G5", "alg.derivation", "EBMS:0103")
+    await arena.refuses_change(set_text("Salt", b"s" * (384 << 10), MORE), verdict)
+
+
+async def case_long_info(arena: NewArena) -> None:
+    def change(tree: Tree) -> None:
+        info = etree.Element(q(MORE, "Info"))
+        info.text = base64.b64encode(b"i" * (384 << 10)).decode()
+        tree.find(MORE, "Salt").addnext(info)
+
+    await arena.refuses_change(change, Verdict("G5", "alg.derivation", "EBMS:0103"))
+
+
+CURVES = [ec.SECP192R1, ec.SECP224R1, ec.SECP256K1, ec.SECP384R1, ec.BrainpoolP256R1]
+
+
+def on_curve(curve: type[ec.EllipticCurve]) -> Case:
+    async def case_signer_on_another_curve(p256: NewArena) -> None:
+        """Certified by the authority that is trusted, and the signature verifies."""
+        pki, key = p256.pki, ec.generate_private_key(curve())
+        issued = pki.authority.issue(
+            p256.theirs[Generation.V2_0_P256].signing.certificate.subject,
+            key,
+            not_before=pki.now - timedelta(hours=1),
+            not_after=pki.now + timedelta(days=9),
+            extensions=pki.authority.system_extensions(key),
+        )
+        attack = replace(p256.author, signer=issued.signer())
+        suite = SUITES[Generation.V2_0_P256]
+        await p256.refuses(attack.compose(suite=suite), WRONG_KEY, twin=p256.compose())
+
+    return case_signer_on_another_curve
+
+
+def binary_curve(p256: NewArena) -> bytes:
+    """The sender's certificate with its point said to be on sect283k1."""
+    certificate = asn1.Certificate.load(der(p256.author.signer.certificate))
+    info = certificate["tbs_certificate"]["subject_public_key_info"]
+    info["algorithm"]["parameters"] = asn1_keys.ECDomainParameters("named", "1.3.132.0.16")
+    return bytes(certificate.dump(force=True))
+
+
 ED = [
-    case_low_order_point,
-    case_other_hash_in_the_derivation,
-    case_derivation_without_parameters,
+    row("ALG-18", case_low_order_point),
+    row("ALG-18", case_second_form_of_ed25519),
+    *(row("ALG-18", key_length(text)) for text in ("0", "32", "-16", "999999999", "")),
+    row("ALG-18", case_long_salt),
+    row("ALG-18", case_long_info),
+    row("ALG-18", case_other_hash_in_the_derivation),
+    row("ALG-18", case_derivation_without_parameters),
     case_mixed_generations,
     case_certificate_for_another_use,
 ]
@@ -257,8 +349,8 @@ P256 = [
     case_another_curve,
     case_point_beside_the_curve,
     case_signature_in_der,
+    *(row("ALG-08", on_curve(curve), id=curve.name) for curve in CURVES),
 ]
-Case = Callable[[NewArena], Any]
 
 
 @pytest.mark.parametrize("case", ED, ids=lambda case: case.__name__)
@@ -269,6 +361,42 @@ async def test_weakness_of_the_common_profile(ed: NewArena, case: Case) -> None:
 @pytest.mark.parametrize("case", P256, ids=lambda case: case.__name__)
 async def test_weakness_of_the_alternative(p256: NewArena, case: Case) -> None:
     await case(p256)
+
+
+SIGNATURES = {
+    Generation.V1_15: names.RSA_SHA256,
+    Generation.V2_0: names.EDDSA_ED25519,
+    Generation.V2_0_P256: names.ECDSA_SHA256,
+}
+
+
+@pytest.mark.attack("ALG-08")
+@pytest.mark.parametrize(("key", "declared"), permutations(Generation, 2))
+async def test_algorithm_of_another_type_of_key(
+    new_arena: NewArena, key: Generation, declared: Generation
+) -> None:
+    """The declared algorithm chooses the policy; everything else of the message is of that generation."""
+    old = Arena(*(getattr(new_arena, one.name) for one in fields(Arena)))
+    arenas = {one: replace(new_arena, generation=one) for one in NEW}
+    arena = arenas.get(declared, old)
+    signer = arenas.get(key, old).author.signer
+    suite = replace(SUITES[declared], signature_algorithm=SIGNATURES[key])
+    wire = replace(arena.author, signer=signer).compose(suite=suite)
+    attack = wire.with_text(SIGNATURES[key], SIGNATURES[declared])
+    twin = arena.author.test_message(suite=SUITES[declared])
+    await arena.refuses(attack, WRONG_KEY, twin=twin)
+
+
+@pytest.mark.attack("ALG-08")
+async def test_key_on_a_binary_curve(p256: NewArena) -> None:
+    suite = replace(SUITES[Generation.V2_0_P256], signing_token=TokenForm.BINARY_SECURITY_TOKEN)
+    wire = p256.author.compose(suite=suite)
+    text = base64.b64encode(binary_curve(p256)).decode()
+
+    def attack(tree: Tree) -> None:
+        tree.find(names.WSSE, "BinarySecurityToken").text = text
+
+    await p256.refuses(wire.with_tree(attack), WRONG_KEY, twin=wire)
 
 
 async def test_rsa_sha384_after_the_move(moved_arena: NewArena) -> None:

@@ -1,10 +1,12 @@
 """Octets of a payload part were changed on the way, or by somebody who holds the content key."""
 
+import base64
 import random
 
 import pytest
 from as4_arena import Arena, Verdict
 from as4_wire import gzip, seal
+from outside_world import files_written
 
 DECRYPTION = Verdict("G7", "enc.failed", "EBMS:0102")
 DIGEST = Verdict("G8", "att.digest", "EBMS:0101")
@@ -21,6 +23,25 @@ async def test_one_octet_changed(arena: Arena, position: int) -> None:
         return bytes(changed)
 
     await arena.refuses(wire.with_part(0, flip), DECRYPTION, twin=wire)
+
+
+@pytest.mark.attack("ENC-13")
+async def test_plain_text_before_the_tag(arena: Arena) -> None:
+    """All of it is decrypted by the time the last octet tells that none of it counts: it was in the spool only."""
+    noise = base64.b64encode(random.Random(13).randbytes(1 << 20))
+
+    def long(document: bytes) -> bytes:
+        start = document.index(b">", document.index(b"<BinaryContent")) + 1
+        return document[:start] + noise + document[start:]
+
+    twin = arena.author.compose()
+    wire = arena.author.compose(message_id=twin.message_id, document=long)
+    attack = wire.with_part(0, lambda octets: octets[:-1] + bytes([octets[-1] ^ 1]))
+    with files_written() as written:
+        await arena.refuses(attack, DECRYPTION, twin=twin)
+    spool = str(arena.node.home / "store" / "payloads")
+    assert any(path.startswith(spool) for path in written)
+    assert [path for path in written if not path.startswith(str(arena.node.home))] == []
 
 
 @pytest.mark.attack("ATT-01")

@@ -109,6 +109,11 @@ def empty_list(tree: Tree) -> None:
     found.getparent().remove(found)
 
 
+def other_key(tree: Tree) -> None:
+    data = tree.find(names.XENC, "EncryptedData")
+    next(data.iter(q(names.WSSE, "Reference"))).set("URI", "#another")
+
+
 def no_data(tree: Tree) -> None:
     found = tree.find(names.XENC, "EncryptedData")
     found.getparent().remove(found)
@@ -141,6 +146,7 @@ PLACEMENT = Verdict("G5", "enc.placement", "EBMS:0103")
         row("ENC-05", second_key, SCHEMA),
         (no_key, SCHEMA),
         row("ENC-06", empty_list, REFERENCE),
+        row("ENC-06", other_key, REFERENCE),
         row("ENC-07", no_data, REFERENCE),
         row("ENC-07", dangling_list, REFERENCE),
         row("ENC-07", other_part, MISSING),

@@ -1,5 +1,6 @@
 """The signed image: retries repeat it, a new certificate changes the encryption and nothing that was signed."""
 
+from base64 import b64decode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -7,13 +8,20 @@ import pytest
 from as4_peer import Arrived
 from as4_stage import Pki
 from cryptography import x509
+from lxml import etree
 
+from accesspoint.clock import SystemClock
 from accesspoint.demo.scenery import CLINIC
 from accesspoint.discovery.directory import Endpoint
+from accesspoint.ids import SystemIds
 from accesspoint.outbound.packing import build_request, build_wire, identity_domain
 from accesspoint.store.database import Row
 from accesspoint.store.evidence import Wire
-from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode
+from envelope import names
+from envelope.names import q
+from envelope.pmode import DOMIBUS_LIKE, PRESETS, PMode, TokenForm
+from envelope.security_token import TokenReference
+from envelope.xmlenc import IV_OCTETS, WrappedKey
 from keys.certificate import der
 
 if TYPE_CHECKING:
@@ -140,3 +148,28 @@ async def test_content_ids_are_in_the_domain_of_the_message(outbound: "Outbound"
     row = await message(outbound)
     assert identity_domain(row) == "sender.example"
     assert build(outbound, row).part_content_id == f"{row['id'].lower()}@sender.example"
+
+
+@pytest.mark.attack("ENC-10")
+async def test_each_packing_draws_its_own_content_key_and_vector(outbound: "Outbound") -> None:
+    row = await message(outbound)
+    decrypter = outbound.pki.clinic.decrypter()
+    keys, vectors = set(), set()
+    for _ in range(20):
+        wire = build(outbound, row)
+        value = next(etree.fromstring(wire.soap).iter(q(names.XENC, "CipherValue")))
+        token = TokenReference(TokenForm.KEY_IDENTIFIER)
+        oaep = names.RSA_OAEP, names.SHA256, names.MGF1_SHA256
+        wrapped = WrappedKey(*oaep, b64decode(value.text), token)
+        keys.add(decrypter.unwrap(wrapped))
+        assert wire.part_octets is not None
+        vectors.add(wire.part_octets[:IV_OCTETS])
+    assert (len(keys), len(vectors)) == (20, 20)
+
+
+@pytest.mark.attack("ENC-10")
+@pytest.mark.slow
+def test_a_million_keys_and_vectors_are_all_different() -> None:
+    ids = SystemIds(SystemClock())
+    for octets in (16, 12):
+        assert len({ids.token_bytes(octets) for _ in range(1_000_000)}) == 1_000_000
