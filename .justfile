@@ -39,6 +39,18 @@ bench *arguments:
 fuzz *arguments:
     python -m tests.fuzz.run {{ arguments }}
 
+# changes of the gates that no test notices (needs the extra `mutation`)
+mutants *arguments:
+    python -m tests.gates.mutants {{ arguments }}
+
+# the bill of materials of a release, into build/
+bill:
+    python .ci/bill_of_materials.py
+
+# ask the lists of known weaknesses about the lock (needs uv and the lists)
+audit:
+    uvx pip-audit --strict --require-hashes --disable-pip --requirement compose/requirements.lock
+
 # write the locks anew from pyproject.toml (needs uv)
 lock:
     uv pip compile pyproject.toml --extra postgres --extra s3 --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --output-file compose/requirements.lock

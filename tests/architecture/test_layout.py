@@ -126,6 +126,7 @@ def test_there_are_locks_for_running_developing_and_building() -> None:
     ]
 
 
+@pytest.mark.attack("SUP-01")
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_lock_pins_by_hash_and_names_no_address(lock: Path) -> None:
     text = lock.read_text("utf-8")
