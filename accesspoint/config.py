@@ -201,6 +201,7 @@ class Retention(Table):
     metadata: Duration = timedelta(days=365)
     refusals: Duration = timedelta(days=30)
     journal: Duration = timedelta(days=183)
+    audit: Duration = timedelta(days=183)
     orphans: Duration = timedelta(hours=24)
 
     @model_validator(mode="after")

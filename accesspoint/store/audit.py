@@ -6,7 +6,8 @@ digest under a key from outside the database: with the ten digits of a patient n
 one person are found, and without the key nobody finds out whom a line is about.
 
 Each line holds the digest of the line before it, over all its fields: a line that was changed, moved, or taken
-out breaks the chain behind it. `audit_head` knows the last line, so that the end cannot be cut off, and the tables
+out breaks the chain behind it. What retention deletes is a line too, with the ids and digests of what went: the proof that it is gone, and when.
+`audit_head` knows the last line, so that the end cannot be cut off, and the tables
 themselves refuse an UPDATE, and a DELETE of what is not over. Whoever can rewrite the whole database can also
 compute the chain anew; against that an export kept elsewhere is compared with it.
 
@@ -33,7 +34,9 @@ FIRST: Final = "0" * 64
 """What the first line of all says is the digest before it."""
 EXPIRED: Final = "audit.expired"
 """The action of a line that says which lines were over."""
-BATCH: Final = 500
+DELETED: Final = "retention.deleted"
+"""The action of a line that proves what retention let go of: by id and digest in its detail, never by content."""
+_BATCH: Final = 500
 _PERSON: Final = re.compile(r"[0-9a-f]{64}")
 _NUMBER: Final = re.compile(r"[0-9]{6}[- ]?[0-9A-Z]{4}")
 
@@ -138,25 +141,19 @@ def person_digest(key: bytes, number: str) -> str:
     return hmac.digest(key, re.sub(r"[- ]", "", upper).encode(), "sha256").hex()
 
 
-async def expire_audit(tx: Transaction, *, before: datetime, at: datetime) -> int:
-    """Let go of the oldest lines written until `before`, at most `BATCH`; return how many those were.
+async def expire_audit(tx: Transaction, *, up_to: int, at: datetime) -> None:
+    """Let go of the oldest lines, up to the one with this number, and say so in a new one.
 
-    Call it again until it returns less than `BATCH`.
+    Raises: AuditBroken when there is no such line.
     """
-    rows = await tx.fetch("SELECT seq, at, digest FROM audit ORDER BY seq LIMIT $1", BATCH)
-    over: Row | None = None
-    count = 0
-    for row in rows:
-        if row["at"] > to_microseconds(before):
-            break
-        over, count = row, count + 1
-    if over is None:
-        return 0
+    last = await tx.fetch_one("SELECT digest FROM audit WHERE seq = $1", up_to)
+    if last is None:
+        raise AuditBroken(_missing(up_to, up_to))
     await record_audit(
-        tx, at=at, actor="system", action=EXPIRED, object=str(over["seq"]), detail=over["digest"]
-    )  # fmt: skip
-    await tx.execute("UPDATE audit_head SET expired = $1 WHERE one = 1", over["seq"])
-    return await tx.execute("DELETE FROM audit WHERE seq <= $1", over["seq"])
+        tx, actor="system", action=EXPIRED, object=str(up_to), detail=last["digest"], at=at
+    )
+    await tx.execute("UPDATE audit_head SET expired = $1 WHERE one = 1", up_to)
+    await tx.execute("DELETE FROM audit WHERE seq <= $1", up_to)
 
 
 async def read_audit(
@@ -169,11 +166,11 @@ async def read_audit(
     while True:
         rows = await tx.fetch(
             "SELECT * FROM audit WHERE seq > $1 AND at >= $2 AND at < $3 ORDER BY seq LIMIT $4",
-            last, earliest, latest, BATCH,
+            last, earliest, latest, _BATCH,
         )  # fmt: skip
         for row in rows:
             yield Line.from_row(row)
-        if len(rows) < BATCH:
+        if len(rows) < _BATCH:
             return
         last = rows[-1]["seq"]
 

@@ -16,6 +16,7 @@ Spec: reliability section 6.10; decision "a data key per message, wrapped by a k
 """
 
 import hashlib
+import hmac
 import os
 import secrets
 import stat
@@ -37,6 +38,7 @@ KEY_BYTES: Final = 32
 KEY_FILE_MODE: Final = 0o037
 """What nobody may be granted on a key file: its group may read it, as systemd grants by an access list."""
 
+_PERSONS: Final = b"EHMI access point persons in the audit log"
 _MAGIC: Final = b"EHMI-AP1"
 _KEY_ID_BYTES: Final = 8
 _WRAPPED_BYTES: Final = KEY_BYTES + 8
@@ -159,7 +161,9 @@ class PayloadKeys:
     """The wrapping keys of a node: new payloads are sealed under `current`, all others stay readable."""
 
     def __init__(self, current: PayloadKey, previous: Iterable[PayloadKey] = ()) -> None:
+        previous = tuple(previous)
         self._current = current.octets
+        self._all = (current, *previous)
         self._prefix = _MAGIC + current.id
         self._by_id = {key.id: key.octets for key in (*previous, current)}
 
@@ -167,6 +171,10 @@ class PayloadKeys:
     def current_id(self) -> str:
         """The id of the key that new payloads are sealed under, in hex."""
         return self._prefix[len(_MAGIC) :].hex()
+
+    def persons(self) -> tuple[bytes, ...]:
+        """The keys that the audit log's digests of persons are made with, one from each key; the current one first."""
+        return tuple(hmac.digest(key.octets, _PERSONS, "sha256") for key in self._all)
 
     def seal(self, name: str) -> tuple[bytes, ChunkSealer]:
         """Return the header of a new payload and what seals its octets."""

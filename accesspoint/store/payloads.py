@@ -333,6 +333,11 @@ class PayloadStore:
         self._seals = keys if encrypt else None
 
     @property
+    def person_key(self) -> bytes | None:
+        """What the audit log's digests of persons are made with, or None without any key."""
+        return self._keys.persons()[0] if self._keys is not None else None
+
+    @property
     def swept(self) -> int:
         """How many files dead processes had left half written."""
         return self._place.spool.swept

@@ -1,7 +1,8 @@
 """Retention: what goes when, written as one table of rules.
 
 Payloads go early, evidence late: a day after confirmed delivery the payload of a message, after 60 days that
-of one that was not delivered, after a year the row with its history, receipt, digests and duplicate key.
+of one that was not delivered, after a year the row with its history, receipt, digests and duplicate key. Each
+batch leaves a line in the audit log, in the same transaction, with the ids and digests of what went.
 What waits for a person or is still being tried stays, however old it is, except that what was held or set
 aside goes with the undelivered.
 
@@ -12,6 +13,7 @@ the sweeper knows (points S19 and S20). Each rule works in batches, so that no c
 Spec: decisions, row Retention; reliability sections 2.2 (PURGED) and 2.6 (I9).
 """
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +24,8 @@ import structlog
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config import Retention as Periods
 from accesspoint.failpoints import failpoint
+from accesspoint.retry import format_duration
+from accesspoint.store.audit import DELETED, expire_audit, record_audit
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.lanes import NEVER
 from accesspoint.store.messages import advance
@@ -44,13 +48,15 @@ LetGo = Callable[[Transaction, Sequence[Row], datetime], Awaitable[list[str]]]
 class Rule:
     """What goes, after how long, how it is found ($1 is the latest time, $2 how many), and how it goes.
 
-    The rows found have a column `octets`: the size of the payloads they let go of.
+    The rows found have a column `octets`: the size of the payloads they let go of. With `proof` the audit log tells
+    which rows those were; what has no part of a message in it goes without.
     """
 
     name: str
     after: timedelta
     find: str
     let_go: LetGo
+    proof: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +136,23 @@ async def _never_shared(tx: Transaction, rows: Sequence[Row], at: datetime) -> l
     return [row["payload"] for row in rows if row["payload"]]
 
 
-_MESSAGE: Final = "SELECT id, direction, state, payload, payload_bytes AS octets FROM messages"
-_DOCUMENT: Final = (
-    "SELECT id, payload, payload_bytes AS octets FROM documents AS d WHERE payload <> ''"
+async def _expire_audit(tx: Transaction, rows: Sequence[Row], at: datetime) -> list[str]:
+    if rows:
+        await expire_audit(tx, up_to=rows[-1]["seq"], at=at)
+    return []
+
+
+def _proof(rows: Sequence[Row]) -> str:
+    """What is written down of rows that go, as JSON: id and SHA-256 of the payload of each, where it has one."""
+    told = [[row.get("id") or row["envelope_id"], row.get("payload_sha256")] for row in rows]
+    return json.dumps(told, separators=(",", ":"))
+
+
+_MESSAGE: Final = (
+    "SELECT id, direction, state, payload, payload_sha256, payload_bytes AS octets FROM messages"
 )
-_HANDOVER: Final = "SELECT id, payload, payload_bytes AS octets FROM handovers"
+_DOCUMENT: Final = "SELECT id, payload, payload_sha256, payload_bytes AS octets FROM documents AS d WHERE payload <> ''"
+_HANDOVER: Final = "SELECT id, payload, payload_sha256, payload_bytes AS octets FROM handovers"
 _RECEIPTED: Final = "EXISTS (SELECT 1 FROM history AS h WHERE h.message = messages.id AND h.to_state = 'ACKNOWLEDGED')"
 
 
@@ -201,7 +219,7 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
              f"{_HANDOVER} WHERE target = 'sharing' AND state = 'waiting' AND next_at = {NEVER} AND created_at <= $1"
              " ORDER BY id LIMIT $2", _never_shared),
         Rule("messages with history, receipt, digests and duplicate key", metadata,
-             "SELECT id, 0 AS octets FROM messages WHERE direction IN ('out', 'in') AND state = 'PURGED'"
+             "SELECT id, payload_sha256, 0 AS octets FROM messages WHERE direction IN ('out', 'in') AND state = 'PURGED'"
              " AND next_at <= $1 ORDER BY id LIMIT $2", _forget_messages),
         Rule("envelopes", metadata,
              "SELECT direction, envelope_id, 0 AS octets FROM envelopes WHERE created_at <= $1"
@@ -214,19 +232,24 @@ def rules(periods: Periods) -> tuple[Rule, ...]:
              " AND created_at <= $1 ORDER BY created_at LIMIT $2", _delete("handovers", "id")),
         Rule("ids of hand-overs taken from neighbours", metadata,
              "SELECT id, 0 AS octets FROM handovers_taken WHERE at <= $1 ORDER BY at LIMIT $2",
-             _delete("handovers_taken", "id")),
+             _delete("handovers_taken", "id"), proof=False),
         Rule("keys of submissions", max(metadata, LEAST_FOR_KEYS),
              "SELECT idempotency_key, 0 AS octets FROM submissions WHERE at <= $1 ORDER BY at LIMIT $2",
-             _delete("submissions", "idempotency_key")),
+             _delete("submissions", "idempotency_key"), proof=False),
         Rule("delivery events sent", metadata,
              "SELECT seq, 0 AS octets FROM outbox WHERE state = 'sent' AND sent_at <= $1 ORDER BY sent_at LIMIT $2",
-             _delete("outbox", "seq")),
+             _delete("outbox", "seq"), proof=False),
         Rule("refusals", periods.refusals,
              _oldest("refusals"),
-             _delete("refusals", "seq")),
+             _delete("refusals", "seq"), proof=False),
         Rule("journal", periods.journal,
              _oldest("journal"),
-             _delete("journal", "seq")),
+             _delete("journal", "seq"), proof=False),
+        Rule("audit log", periods.audit,
+             # Up to the first young one: a clock that was set back leaves no gap.
+             "SELECT seq, 0 AS octets FROM audit WHERE seq < COALESCE("
+             "(SELECT MIN(seq) FROM audit WHERE at > $1), 9223372036854775807) ORDER BY seq LIMIT $2",
+             _expire_audit, proof=False),  # which is a line itself
     )  # fmt: skip
 
 
@@ -276,6 +299,11 @@ class RetentionKeeper:
                 f"{rule.find} {tx.skip_locked}", to_microseconds(now - rule.after), BATCH
             )
             payloads = await rule.let_go(tx, rows, now)
+            if rows and rule.proof:
+                await record_audit(
+                    tx, actor="system", action=DELETED, object=rule.name, detail=_proof(rows),
+                    reason=f"older than {format_duration(rule.after)}", at=now,
+                )  # fmt: skip
             referenced = await find_referenced(tx, payloads)
             return rows, [name for name in payloads if name not in referenced]
 

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from accesspoint.clock import ManualClock
+from accesspoint.config import Retention
 from accesspoint.store.audit import (
     FIRST,
     AuditBroken,
@@ -18,6 +21,8 @@ from accesspoint.store.audit import (
     verify_audit,
 )
 from accesspoint.store.database import Database, Dialect, IntegrityViolation, Transaction
+from accesspoint.store.payloads import PayloadStore
+from accesspoint.store.retention import RetentionKeeper
 
 AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 KEY = bytes(range(32))
@@ -140,34 +145,44 @@ async def test_a_log_computed_anew_differs_from_an_earlier_export(packaged: Data
         await verify(packaged, [replace(exported[0], seq=5)])
 
 
-async def test_lines_go_when_their_time_is_over_and_the_chain_says_so(packaged: Database) -> None:
-    await write(packaged, 3)
-    later = AT + timedelta(days=183)
-    await write(packaged, 2, at=later)
-    for round_ in (1, 2):
-        gone = await packaged.run(
-            lambda tx: expire_audit(tx, before=AT + timedelta(seconds=2), at=later)
-        )
-        assert gone == (3 if round_ == 1 else 0)
+@pytest.mark.attack("LOG-08")
+async def test_lines_go_when_their_time_is_over_and_the_chain_says_so(
+    packaged: Database, tmp_path: Path
+) -> None:
+    payloads, clock = PayloadStore(tmp_path / "payloads"), ManualClock(AT)
+    keeper = RetentionKeeper(packaged, payloads, clock=clock, periods=Retention())
+    await write(packaged, 120)
+    clock.advance(timedelta(days=183) - timedelta(seconds=1))
+    await write(packaged, 2, at=clock.now())
+    assert [count for count in await keeper.apply() if count.rows] == []
+    clock.advance(timedelta(seconds=120))
+    assert [(count.rule.name, count.rows) for count in await keeper.preview() if count.rows] == [
+        ("audit log", 120)
+    ]
+    assert [(count.rule.name, count.rows) for count in await keeper.apply() if count.rows] == [
+        ("audit log", 120)
+    ]
+    payloads.close()
     left = await lines(packaged)
-    assert [line.seq for line in left] == [4, 5, 6]
-    assert (left[-1].action, left[-1].object, left[-1].actor) == ("audit.expired", "3", "system")
-    assert await verify(packaged) == Verified(4, 6, left[-1].digest)
-    await tamper(packaged, "DELETE FROM audit WHERE seq = 4")
-    with pytest.raises(AuditBroken, match="line 4 is missing"):
+    assert [line.seq for line in left] == [121, 122, 123, 124, 125]
+    assert [line.object for line in left if line.action == "audit.expired"] == ["50", "100", "120"]
+    assert left[-1].actor == "system"
+    assert await verify(packaged) == Verified(121, 125, left[-1].digest)
+    await tamper(packaged, "DELETE FROM audit WHERE seq = 121")
+    with pytest.raises(AuditBroken, match="line 121 is missing"):
         await verify(packaged)
 
 
 async def test_of_lines_that_are_over_none_may_be_kept_back_or_put_in(packaged: Database) -> None:
     await write(packaged, 2)
-    kept = (await lines(packaged))[0]
-    await packaged.run(lambda tx: expire_audit(tx, before=AT, at=AT))
+    await packaged.run(lambda tx: expire_audit(tx, up_to=1, at=AT))
     await tamper(packaged, "UPDATE audit_head SET expired = 0")
     assert (await verify(packaged)).first == 2
     await tamper(packaged, "UPDATE audit SET previous = 'x' WHERE seq = 2")
     with pytest.raises(AuditBroken, match="line 2 was changed"):
         await verify(packaged)
-    assert kept.computed() == kept.digest
+    with pytest.raises(AuditBroken, match="line 1 is missing"):
+        await packaged.run(lambda tx: expire_audit(tx, up_to=1, at=AT))
 
 
 async def test_works_that_write_at_once_make_one_chain(packaged: Database) -> None:

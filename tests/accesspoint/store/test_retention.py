@@ -1,3 +1,4 @@
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -6,6 +7,7 @@ import pytest
 from retention_stage import DAY, HOUR, Kept
 
 from accesspoint import failpoints
+from accesspoint.store.audit import verify_audit
 from accesspoint.store.database import Database
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.store.references import REFERENCES
@@ -104,7 +106,7 @@ async def test_after_a_year_a_message_goes_with_everything_that_belongs_to_it(ke
     kept.clock.advance(DAY)
     await apply(kept)
     kept.clock.advance(365 * DAY - SECOND)
-    assert await apply(kept) == {}
+    assert await apply(kept) == {"audit log": 1}
     kept.clock.advance(SECOND)
     assert await apply(kept) == {"messages with history, receipt, digests and duplicate key": 1}
     for table in ("messages", *BELONGING):
@@ -206,6 +208,45 @@ async def test_more_than_a_batch_goes_in_one_pass(kept: Kept) -> None:
         await kept.message(f"M{number}", "in", "DELIVERED", None)
     kept.clock.advance(DAY)
     assert await apply(kept) == {"messages received and passed on: payload": BATCH + 3}
+
+
+async def test_the_audit_log_proves_what_went_by_id_and_digest(kept: Kept) -> None:
+    for number in range(BATCH + 1):
+        await kept.message(f"M{number:02}", "in", "DELIVERED", kept.publish(b"of Hansen"))
+    kept.clock.advance(DAY)
+    await preview(kept)
+    assert await kept.rows("SELECT * FROM audit") == []
+    await apply(kept)
+    first, second = await kept.rows("SELECT * FROM audit ORDER BY seq")
+    assert (first["actor"], first["action"], first["object"], first["reason"]) == (
+        "system", "retention.deleted", "messages received and passed on: payload", "older than 1 d",
+    )  # fmt: skip
+    assert json.loads(first["detail"]) == [[f"M{number:02}", "00"] for number in range(BATCH)]
+    assert json.loads(second["detail"]) == [[f"M{BATCH:02}", "00"]]
+    assert "Hansen" not in str([first, second])
+    assert (await kept.database.read(verify_audit)).last == 2
+    kept.clock.advance(366 * DAY)
+    gone = await apply(kept)
+    assert gone["messages with history, receipt, digests and duplicate key"] == BATCH + 1
+    assert gone["audit log"] == 2
+    proved = await kept.rows("SELECT detail FROM audit WHERE action = 'retention.deleted'")
+    assert [f"M{BATCH:02}", "00"] in [item for row in proved for item in json.loads(row["detail"])]
+
+
+async def test_what_is_not_committed_leaves_no_proof(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.message("M1", "in", "DELIVERED", kept.publish())
+    kept.clock.advance(DAY)
+
+    async def fail(*_: object) -> set[str]:
+        raise RuntimeError
+
+    monkeypatch.setattr("accesspoint.store.retention.find_referenced", fail)
+    with pytest.raises(RuntimeError):
+        await apply(kept)
+    assert await kept.rows("SELECT * FROM audit") == []
+    assert await kept.state("M1") == "DELIVERED"
 
 
 @pytest.mark.parametrize("point", ["S19", "S20"])
