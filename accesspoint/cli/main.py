@@ -433,12 +433,16 @@ def network_serve(
         Path | None,
         typer.Option("--organisations", help="Who is there; default: those of the demo."),
     ] = None,
+    pages: Annotated[
+        Path | None,
+        typer.Option("--pages", help="Publish track and trace, with sign-in by an issuer."),
+    ] = None,
 ) -> None:
     """Serve SML, SMP, EAS, EER, status component, tokens and CRLs.
 
     Makes throw-away keys and an accesspoint.toml for each organisation that has an access point, and registers
     where they will be; the access points are started from these files. `accesspoint docs addressing` says what stands
-    in a file of organisations.
+    in a file of organisations, `accesspoint docs access` what stands in a file of pages.
 
     \b
     Examples:
@@ -453,7 +457,7 @@ def network_serve(
     """
     from accesspoint.cli import network as verb
 
-    raise typer.Exit(verb.run(directory, topology, organisations))
+    raise typer.Exit(verb.run(directory, topology, organisations, pages))
 
 
 @settings.command("check")

@@ -24,9 +24,7 @@ AnyIdArgument = Annotated[
     ),
 ]
 
-ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why, for the audit log; no patient in it.")
-]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why, for the audit log.")]
 
 
 @messages.command("list")
@@ -86,8 +84,8 @@ def messages_retry(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOptio
 
     \b
     Examples:
-      accesspoint messages retry 01K... --reason "their firewall is open again"
-      accesspoint messages retry 01K... --reason "their firewall is open again" --config accesspoint.toml
+      accesspoint messages retry 01K... --reason "their side works again"
+      accesspoint messages retry 01K... --reason "their side works again" --config accesspoint.toml
 
     \b
     Exit codes: 0 asked for, 1 not possible, 3 configuration, 5 no node answers.
@@ -179,8 +177,8 @@ def messages_release(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOpt
 
     \b
     Examples:
-      accesspoint messages release 01K... --reason "the backend takes it now"
-      accesspoint messages release 01K... --reason "the backend takes it now" --config accesspoint.toml
+      accesspoint messages release 01K... --reason "it is taken now"
+      accesspoint messages release 01K... --reason "it is taken now" --config accesspoint.toml
 
     \b
     Exit codes: 0 released, 1 not possible, 3 configuration, 5 no node answers.

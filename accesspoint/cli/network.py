@@ -24,6 +24,7 @@ from accesspoint import __version__, log
 from accesspoint.cli.demo import stop_on_signals
 from accesspoint.clock import SystemClock
 from accesspoint.config import ConfigurationProblem, Finding
+from accesspoint.config_pages import PublishedPages, read_pages
 from accesspoint.demo.scenery import (
     ORGANISATIONS,
     REGISTER,
@@ -57,16 +58,19 @@ class Topology:
     nodes: dict[str, dict[str, int]]
 
 
-def run(directory: Path, topology: Path | None, organisations: Path | None = None) -> int:
+def run(
+    directory: Path, topology: Path | None, organisations: Path | None = None, pages: Path | None = None
+) -> int:  # fmt: skip
     """Serve until SIGTERM or Ctrl-C; the exit status."""
     protect()
+    published = None if pages is None else read_pages(pages)
     registered = read_organisations(organisations)
     ours = access_points_of(registered)
     where = free_topology(ours) if topology is None else load_topology(topology, ours)
     log.configure(level="error")
     require_free(where.network, topology)
     elsewhere = {} if organisations is None else _read_certificates(registered, organisations)
-    return asyncio.run(_serve(directory.absolute(), where, registered, elsewhere))
+    return asyncio.run(_serve(directory.absolute(), where, registered, elsewhere, published))
 
 
 def access_points_of(registered: Organisations) -> tuple[Organisation, ...]:
@@ -156,6 +160,7 @@ async def _serve(
     where: Topology,
     registered: Organisations,
     elsewhere: Mapping[str, x509.Certificate],
+    published: PublishedPages | None,
 ) -> int:
     out, clock = Timeline(sys.stdout), SystemClock()
     stop = stop_on_signals()
@@ -168,7 +173,7 @@ async def _serve(
         plans = plan_nodes(base, apart=False, organisations=ours)
         around = await Surroundings.start(
             base, plans, stack, clock=clock, ids=SystemIds(clock), keep_reports=True, ports=where.network,
-            organisations=ours, registered=registered,
+            organisations=ours, registered=registered, pages=published,
         )  # fmt: skip
         for key, certificate in elsewhere.items():
             one = registered.of_key(key)
@@ -194,7 +199,8 @@ async def _serve(
         out.say(f"  SML {addresses['nameserver']}   SMP {around.network.smp_url}")
         out.say(f"  EAS {addresses['addressing']}   EER {around.network.register_url}")
         out.say(f"  EDS {addresses['status']}   tokens {addresses['token']}")
-        out.say(f"  track and trace {around.network.pages_url}   code {around.network.pages_code}")
+        way_in = f"code {around.network.pages_code}" if published is None else "through the issuer"
+        out.say(f"  track and trace {around.network.pages_url}   {way_in}")
         out.say(f"  ready in {time.monotonic() - started:.1f} s; Ctrl-C ends it\n")
         for number, plan in enumerate(plans):
             out.say(

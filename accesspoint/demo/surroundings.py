@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from accesspoint.clock import Clock
+from accesspoint.config_pages import PublishedPages
 from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Organisation, Scenery, device_ids
 from accesspoint.generation import transport_profile_of
 from accesspoint.ids import Ids
@@ -48,6 +49,7 @@ class Surroundings:
         ports: Ports = ANY_PORTS,
         organisations: Iterable[Organisation] = ORGANISATIONS,
         registered: Organisations | None = None,
+        pages: PublishedPages | None = None,
     ) -> "Surroundings":
         """Make or take up the authority, serve the network until `stack` ends, and issue the keys that are missing.
 
@@ -67,6 +69,7 @@ class Surroundings:
             faults=faults,
             ports=ports,
             organisations=registered,
+            pages=pages,
         )
         # Both make RSA keys, which is what takes time: side by side.
         async with asyncio.TaskGroup() as group:

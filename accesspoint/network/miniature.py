@@ -24,6 +24,7 @@ from accesspoint.addressing.client import FhirClient
 from accesspoint.addressing.register import EndpointRegister
 from accesspoint.addressing.vocabulary import REGISTER_SCOPE
 from accesspoint.clock import Clock
+from accesspoint.config_pages import PublishedPages
 from accesspoint.delivery.token import TokenSource
 from accesspoint.ids import Ids
 from accesspoint.network.addressing_service import MiniatureAddressing
@@ -47,6 +48,7 @@ from accesspoint.network.revocation_point import ROOT_PATH as REVOCATION_ROOT_PA
 from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.status_component.service import StatusService
 from accesspoint.status_component.store import EventStore
+from accesspoint.tracking.configured import build_pages, server_tls
 from accesspoint.tracking.pages import Pages
 from envelope import names
 from envelope.smp import bdxl_owner_name, busdox_owner_name
@@ -113,10 +115,12 @@ class MiniatureNetwork:
         token_lifetime: timedelta = TOKEN_LIFETIME,
         ports: Ports = ANY_PORTS,
         organisations: Organisations | None = None,
+        pages: PublishedPages | None = None,
     ) -> None:
         """`directory` keeps the reports over restarts; without it they live as long as this object.
 
-        `organisations` are those of the endpoint register; None takes the file that comes with the program.
+        `organisations` are those of the endpoint register; None takes the file that comes with the program. `pages` says
+        where others than this machine reach the pages, and through which issuer.
         """
         self.authority = authority
         self.faults = set(faults)
@@ -128,10 +132,12 @@ class MiniatureNetwork:
         self.register_url = self.addressing_url = ""
         self.organisations = organisations or read_organisations()
         self._session: aiohttp.ClientSession | None = None
+        self._people_session: aiohttp.ClientSession | None = None
         self.pages_url = self.pages_code = ""
         self._participants = tuple(participants)
         self._clock = clock
         self._ports = ports
+        self._published = pages
         self._listeners = Listeners()
         self._locator = Locator(self.zone, faults=self.faults, port=ports.locator)
         self._authorization = AuthorizationServer(
@@ -192,9 +198,7 @@ class MiniatureNetwork:
         )
         self.status_url = base + "/fhir"
         await self._start_addressing(tls, client)
-        pages = Pages(self.status, clock=self._clock)
-        self.pages_code = pages.code
-        self.pages_url = await self._listeners.start(pages.application(), port=self._ports.pages)
+        await self._start_pages()
         for participant in self._participants:
             self._publish(self._publisher, participant)
         return self
@@ -203,8 +207,9 @@ class MiniatureNetwork:
         """Close every listener, and the store of what was reported."""
         await self._listeners.stop()
         await self._locator.stop()
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._session, self._people_session):
+            if session is not None:
+                await session.close()
         if self._status is not None:
             await self._status.close()
 
@@ -303,6 +308,23 @@ class MiniatureNetwork:
             addressing.application(), tls=tls, port=self._ports.addressing
         )
         self.addressing_url = url + "/fhir"
+
+    async def _start_pages(self) -> None:
+        """Serve the pages: with a code on this machine, or published as configured."""
+        published = self._published
+        if published is None:
+            pages = Pages(self.status, clock=self._clock)
+            self.pages_code = pages.code
+            self.pages_url = await self._listeners.start(
+                pages.application(), port=self._ports.pages
+            )
+            return
+        session = self._people_session = aiohttp.ClientSession(trust_env=False)
+        pages = build_pages(self.status, published, session=lambda: session, clock=self._clock)
+        await self._listeners.start(
+            pages.application(), tls=server_tls(published), host=published.listen.host, port=published.listen.port
+        )  # fmt: skip
+        self.pages_url = published.url
 
     def _publish(self, publisher: Publisher, registration: Registration) -> None:
         publisher.register(registration)

@@ -24,7 +24,8 @@ from accesspoint.tracking.culprit import PATIENCE, Case, Finding, find_culprit
 from accesspoint.tracking.journey import LAST_PLACE, Exchange, Kind, build_exchange
 from accesspoint.tracking.overview import midnight
 from accesspoint.tracking.report import Party, Report, read_report
-from accesspoint.tracking.sign_in import Role, Session, read_cpr
+from accesspoint.tracking.sessions import Role, Session
+from accesspoint.tracking.sign_in import read_cpr
 from accesspoint.tracking.texts import Texts
 
 PAGE: Final = 50

@@ -1,9 +1,11 @@
-"""What every request of the pages passes: loopback only, no foreign page behind it, a language, a session, strict headers.
+"""What every request of the pages passes: the right name, no foreign page behind it, a language, a session, strict headers.
 
-Until access control is whole the pages refuse whatever comes in over another interface, and say why. A name that is
-not this machine's is refused too: a foreign page could have its own name point here. No request is logged.
+Pages that nobody published refuse whatever comes in over another interface than loopback, and say why; those that are
+published have one address, and come with TLS for good. Another name than theirs is refused: a foreign page could have
+its own name point here. What changes something comes from a page of ours, which its Origin says, and from a form of
+this very session, which the token in it says. No request is logged.
 
-Spec: experience section 5; Content Security Policy Level 3.
+Spec: experience section 5; Content Security Policy Level 3; RFC 6797; hostile ADM-03, ADM-04, ADM-07.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,7 +17,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from yarl import URL
 
-from accesspoint.tracking.sign_in import Role, Session, SignIn
+from accesspoint.tracking.sessions import Role, Session, Sessions
 from accesspoint.tracking.texts import LANGUAGES, Texts, choose_language, texts
 
 SESSION_COOKIE: Final = "tracking"
@@ -25,6 +27,8 @@ TEXTS: Final = web.RequestKey("texts", Texts)
 _HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _OPEN: Final = ("/sign-in", "/static/")
 _YEAR: Final = 365 * 86_400
+_READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+FORM_TOKEN: Final = "token"  # noqa: S105 - the name of a field
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -68,8 +72,11 @@ def is_loopback(host: str) -> bool:
 class Door:
     """The middleware, and the templates that every answer is made of."""
 
-    def __init__(self, sign_in: SignIn) -> None:
-        self.sign_in = sign_in
+    def __init__(self, sessions: Sessions, published: URL | None = None) -> None:
+        """`published` is the address that people type; None for pages that serve this machine only."""
+        self.sessions = sessions
+        self.published = published
+        self.is_secure = published is not None and published.scheme == "https"
         self._templates = Environment(
             loader=PackageLoader("accesspoint.tracking"),
             autoescape=True,
@@ -83,7 +90,7 @@ class Door:
         """Let a request in, or answer it here; every answer gets the same headers."""
         request[TEXTS] = texts(
             choose_language(
-                request.cookies.get(LANGUAGE_COOKIE),
+                request.cookies.get(self.cookie(LANGUAGE_COOKIE)),
                 request.headers.get(hdrs.ACCEPT_LANGUAGE, ""),
             )
         )
@@ -97,24 +104,44 @@ class Door:
             # A wrong method or a body too long: what there is to say stands in the status.
             answer = web.Response(status=error.status, text=error.reason)
         answer.headers.update(HEADERS)
+        if self.is_secure:
+            answer.headers["Strict-Transport-Security"] = f"max-age={2 * _YEAR}; includeSubDomains"
         return answer
 
+    def cookie(self, name: str) -> str:
+        """The whole name of a cookie: with TLS one that no other host and no plain connection can set."""
+        return f"__Host-{name}" if self.is_secure else name
+
+    def set_cookie(
+        self, answer: web.Response, name: str, value: str, *, samesite: str = "Strict", seconds: int | None = None
+    ) -> None:  # fmt: skip
+        """Give the browser a cookie that no script reads, over TLS only where there is TLS."""
+        answer.set_cookie(
+            self.cookie(name), value, max_age=seconds, httponly=True, samesite=samesite, secure=self.is_secure
+        )  # fmt: skip
+
+    def secret_of(self, request: web.Request) -> str | None:
+        """The secret of the session that the browser says it has."""
+        return request.cookies.get(self.cookie(SESSION_COOKIE))
+
     async def _let_in(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not _is_local(request):
+        if self.published is None and not _is_local(request):
             return self.refused(request, "not_loopback")
-        if not _is_own(request):
+        if not _is_own(request, self.published):
             return self.refused(request, "origin")
         wish = request.query.get("lang")
         if wish in LANGUAGES and request.method == hdrs.METH_GET:
             query = [(name, value) for name, value in request.query.items() if name != "lang"]
             answer = see_other(_here(request.rel_url.with_query(query)))
-            answer.set_cookie(
-                LANGUAGE_COOKIE, wish, max_age=_YEAR, httponly=True, samesite="Strict"
-            )
+            self.set_cookie(answer, LANGUAGE_COOKIE, wish, seconds=_YEAR)
             return answer
-        session = self.sign_in.find(request.cookies.get(SESSION_COOKIE))
+        session = self.sessions.find(self.secret_of(request))
         if session is not None:
             request[SESSION] = session
+            if request.method not in _READING and request.path not in _OPEN:
+                token = (await request.post()).get(FORM_TOKEN)
+                if not isinstance(token, str) or not session.is_form_of(token):
+                    return self.refused(request, "form")
         elif not request.path.startswith(_OPEN):
             return see_other("/sign-in")
         return await handler(request)
@@ -134,6 +161,7 @@ class Door:
         defaults: Mapping[str, Any] = {
             "t": text,
             "session": session,
+            "published": self.published is not None,
             "who": "" if session is None else _who(session, text),
             "navigation": []
             if session is None
@@ -145,6 +173,7 @@ class Door:
                 else request.rel_url.with_query(lang=text("page.language_code"))
             ),
             "refresh": None,
+            "onward": None,
         }
         html = self._templates.get_template(template).render({**defaults, **values})
         return web.Response(status=status, text=html, content_type="text/html")
@@ -185,15 +214,20 @@ def _is_local(request: web.Request) -> bool:
     return is_loopback(name[0]) if isinstance(name, tuple) else False
 
 
-def _is_own(request: web.Request) -> bool:
-    """Whether the name it asks for is this machine's, and what it changes is asked for by our own pages."""
+def _is_own(request: web.Request, published: URL | None) -> bool:
+    """Whether the name it asks for is ours, and what it changes is asked for by our own pages."""
     try:
-        if urlsplit(f"//{request.host}").hostname not in _HOSTS:
+        asked = urlsplit(f"//{request.host}")
+        if published is None and asked.hostname not in _HOSTS:
             return False
-        if request.method == hdrs.METH_GET:
+        if published is not None and request.host != published.authority:
+            return False
+        if request.method in _READING:
             return True
         origin = request.headers.get(hdrs.ORIGIN)
-        return origin is None or urlsplit(origin).netloc == request.host
+        if published is not None:
+            return origin == str(published.origin())
+        return origin is not None and urlsplit(origin).netloc == request.host
     except ValueError:
         # A name that is none, such as `[`.
         return False

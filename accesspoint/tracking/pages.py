@@ -6,6 +6,7 @@ stays in the session: an address has a handle of it. What stands in an address m
 Spec: EHMI delivery status 1.0.2, user stories; experience sections 5 and 6.
 """
 
+import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.resources import files
@@ -15,32 +16,23 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from yarl import URL
 
+from accesspoint.access.sign_on import SignOn
 from accesspoint.clock import Clock
+from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.queries import Step, Whereabouts
 from accesspoint.status_component.store import EventStore
+from accesspoint.store.audit import person_digest, record_audit
+from accesspoint.store.database import Transaction
 from accesspoint.tracking import charts, overview, permissions, words
 from accesspoint.tracking.asking import PAGE, Asked, Found, Reader, read_asked
-from accesspoint.tracking.door import (
-    SESSION,
-    SESSION_COOKIE,
-    TEXTS,
-    Door,
-    NotForThisRole,
-    see_other,
-)
+from accesspoint.tracking.door import SESSION, TEXTS, NotForThisRole, see_other
+from accesspoint.tracking.entrance import Entrance, read_form
 from accesspoint.tracking.export import write_csv
 from accesspoint.tracking.journey import Kind
 from accesspoint.tracking.overview import begin
 from accesspoint.tracking.picture import draw
-from accesspoint.tracking.sign_in import (
-    Role,
-    Session,
-    SignIn,
-    TooManyTries,
-    WrongCode,
-    read_cpr,
-    read_gln,
-)
+from accesspoint.tracking.sessions import Role, Session
+from accesspoint.tracking.sign_in import read_cpr
 from accesspoint.tracking.texts import ZONE, Texts
 
 _STATES: Final = (
@@ -63,18 +55,22 @@ _EMPLOYEES: Final = (Role.SUPPORT, Role.ORGANISATION)
 class Pages:
     """The web application over one store of reports."""
 
-    def __init__(self, store: EventStore, *, clock: Clock) -> None:
+    def __init__(
+        self, store: EventStore, *, clock: Clock, published: PublishedPages | None = None, sign_on: SignOn | None = None
+    ) -> None:  # fmt: skip
+        """People sign in through an issuer where pages are published; else with the code of this start, on this machine."""
         self._store, self._clock = store, clock
-        self.sign_in = SignIn(clock.now)
-        self._door = Door(self.sign_in)
+        self._person_key = secrets.token_bytes(32)
+        self.entrance = Entrance(clock, published, sign_on)
+        self._door = self.entrance.door
 
     @property
     def code(self) -> str:
-        """What one signs in with until the process ends."""
-        return self.sign_in.code
+        """What one signs in with until the process ends; empty where an issuer knows people."""
+        return "" if self.entrance.sign_in is None else self.entrance.sign_in.code
 
     def application(self) -> web.Application:
-        """The routes; to be served on loopback, and refusing whatever comes over another interface."""
+        """The routes; without an issuer to be served on loopback, and refusing whatever comes over another interface."""
         application = web.Application(
             client_max_size=_BODY_LIMIT, middlewares=[self._door.middleware]
         )
@@ -83,9 +79,7 @@ class Pages:
             [
                 get("/", self._home),
                 get("/static/{name}", self._static),
-                get("/sign-in", self._sign_in_form),
-                post("/sign-in", self._sign_in),
-                post("/sign-out", self._sign_out),
+                *self.entrance.routes(),
                 get("/messages", self._list),
                 get("/messages.csv", self._list_csv),
                 get("/messages/{id}", self._message),
@@ -117,42 +111,6 @@ class Pages:
             raise web.HTTPNotFound
         source = files("accesspoint.tracking") / "static" / request.match_info["name"]
         return web.Response(body=source.read_bytes(), content_type=kind, charset="utf-8")
-
-    # -- signing in -------------------------------------------------------------------------------
-
-    async def _sign_in_form(self, request: web.Request) -> web.StreamResponse:
-        return self._ask_to_sign_in(request)
-
-    def _ask_to_sign_in(
-        self, request: web.Request, wrong: str = "", chosen: str = "support", status: int = 200
-    ) -> web.Response:
-        return self._door.page(request, "sign_in.html", status=status, wrong=wrong, chosen=chosen)
-
-    async def _sign_in(self, request: web.Request) -> web.StreamResponse:
-        form, text = await _form(request), request[TEXTS]
-        role = Role(form["role"]) if form.get("role") in list(Role) else Role.SUPPORT
-        gln = read_gln(form.get("gln", "")) if role is Role.ORGANISATION else None
-        cpr = read_cpr(form.get("cpr", "")) if role is Role.CITIZEN else None
-        try:
-            if role is Role.ORGANISATION and gln is None:
-                return self._ask_to_sign_in(request, text("sign_in.gln_wrong"), role, 400)
-            if role is Role.CITIZEN and cpr is None:
-                return self._ask_to_sign_in(request, text("sign_in.cpr_wrong"), role, 400)
-            secret = self.sign_in.open(form.get("code", ""), role, gln=gln, cpr=cpr)
-        except TooManyTries as error:
-            slow = text("sign_in.slow", seconds=error.seconds)
-            return self._ask_to_sign_in(request, slow, role, 429)
-        except WrongCode:
-            return self._ask_to_sign_in(request, text("sign_in.wrong"), role, 403)
-        answer = see_other("/")
-        answer.set_cookie(SESSION_COOKIE, secret, httponly=True, samesite="Strict")
-        return answer
-
-    async def _sign_out(self, request: web.Request) -> web.StreamResponse:
-        self.sign_in.close(request.cookies.get(SESSION_COOKIE))
-        answer = see_other("/sign-in")
-        answer.del_cookie(SESSION_COOKIE)
-        return answer
 
     def _reader(self, request: web.Request, *roles: Role) -> tuple[Reader, Session, Texts]:
         """What a page needs; raises NotForThisRole."""
@@ -264,6 +222,26 @@ class Pages:
             raise web.HTTPNotFound
         return found
 
+    async def _audit(
+        self, session: Session, action: str, number: str, reason: str | None = None
+    ) -> None:
+        """Write down who did what about a person, before it is done."""
+        at, actor = self._clock.now(), session.person.actor
+        person = person_digest(self._person_key, number)
+
+        async def work(tx: Transaction) -> None:
+            await record_audit(
+                tx,
+                at=at,
+                actor=actor,
+                action=action,
+                object="track-and-trace",
+                person=person,
+                reason=reason,
+            )
+
+        await self._store.database.run(work)
+
     # -- overviews --------------------------------------------------------------------------------
 
     async def _overview(self, request: web.Request) -> web.StreamResponse:
@@ -364,9 +342,10 @@ class Pages:
 
     async def _patient(self, request: web.Request) -> web.StreamResponse:
         _, session, text = self._reader(request, *_EMPLOYEES)
-        number = read_cpr((await _form(request)).get("cpr", ""))
+        number = read_cpr((await read_form(request)).get("cpr", ""))
         if number is None:
             return self._door.page(request, "patient.html", status=400, wrong=text("patient.wrong"))
+        await self._audit(session, "patient.searched", number)
         return see_other(f"/patients/{session.remember(number)}")
 
     async def _mine(self, request: web.Request) -> web.StreamResponse:
@@ -433,7 +412,7 @@ class Pages:
 
     async def _give_permission(self, request: web.Request) -> web.StreamResponse:
         _, session, text = self._reader(request, Role.CITIZEN)
-        relative = read_cpr((await _form(request)).get("cpr", ""))
+        relative = read_cpr((await read_form(request)).get("cpr", ""))
         if relative is None or session.cpr is None or relative == session.cpr:
             return await self._show_permissions(request, wrong=text("permissions.wrong"))
         await permissions.give(self._store.database, session.cpr, relative, at=self._clock.now())
@@ -534,10 +513,6 @@ def _patient_of(request: web.Request, session: Session) -> str | None:
     if handle not in session.patients:
         raise web.HTTPNotFound
     return session.patients[handle]
-
-
-async def _form(request: web.Request) -> dict[str, str]:
-    return {name: value for name, value in (await request.post()).items() if isinstance(value, str)}
 
 
 def _csv(name: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> web.Response:

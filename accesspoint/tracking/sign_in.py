@@ -1,63 +1,28 @@
-"""Who looks, until the access control of the real service is there: a code printed at start, and a role to look as.
+"""Signing in to pages that serve this machine only: a code printed at start, and a role to look as.
 
-Whoever has the code may choose any role: it proves that one sits at the machine, no more, and the pages answer on
-loopback only. The roles are those of the access rules, so that what each may see is settled and tested now: support
-sees everything, an organisation what it sent and received, a citizen what is about itself or about somebody who
-permitted it. Patient numbers live in the session's memory, never in a cookie, address or log.
+Whoever has the code may choose any role: it proves that one sits at the machine, no more, and such pages answer on
+loopback only. The roles are those of the access rules: support sees everything, an organisation what it sent and
+received, a citizen what is about itself or about somebody who permitted it. Pages for others are entered through the
+organisation's issuer (`accesspoint.access.sign_on`). Patient numbers live in the session's memory, never in a cookie,
+address or log.
 
-Spec: EHMI delivery status 1.0.2, access rules; user stories P4 and P7.
+Spec: EHMI delivery status 1.0.2, access rules; user stories P4 and P7; hostile ADM-05, ADM-12.
 """
 
 import hmac
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Final
 
-LIFETIME: Final = timedelta(hours=8)
 _ALPHABET: Final = "23456789BCDFGHJKMNPQRSTVWXYZ"
 _CODE_LENGTH: Final = 12
 _TRIES: Final = 5
 _PAUSE: Final = timedelta(seconds=30)
-_MOST_SESSIONS: Final = 100
+_MOST_ASKERS: Final = 10_000
 _CPR: Final = re.compile(r"([0-9]{6})[- ]?([0-9]{4})", re.ASCII)
 _GLN: Final = re.compile(r"[0-9]{13}", re.ASCII)
-
-
-class Role(StrEnum):
-    """As whom somebody looks."""
-
-    SUPPORT = "support"
-    ORGANISATION = "organisation"
-    CITIZEN = "citizen"
-
-
-@dataclass(slots=True)
-class Session:
-    """One sign-in. `patients` are numbers asked for, by a handle that may stand in addresses."""
-
-    role: Role
-    ends_at: datetime
-    gln: str | None = None
-    cpr: str | None = field(default=None, repr=False)
-    patients: dict[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def sees_all(self) -> bool:
-        """Whether no message is hidden from this role."""
-        return self.role is Role.SUPPORT
-
-    def remember(self, cpr: str) -> str:
-        """Return the handle of a patient number, the same one for the same number."""
-        for handle, known in self.patients.items():
-            if known == cpr:
-                return handle
-        handle = secrets.token_urlsafe(9)
-        self.patients[handle] = cpr
-        return handle
 
 
 class WrongCode(Exception):
@@ -65,54 +30,60 @@ class WrongCode(Exception):
 
 
 class TooManyTries(Exception):
-    """Codes are not looked at for so many `seconds`."""
+    """Nothing is looked at for so many `seconds`."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"wait {seconds} s")
         self.seconds = seconds
 
 
-class SignIn:
-    """The code of this start and the sessions that it opened; all of it ends with the process."""
+class Brake:
+    """Counts wrong tries by who tries: after some of them nothing is looked at for a while."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
+        self._wrong: dict[str, int] = {}
+        self._closed_until: dict[str, datetime] = {}
+
+    def require_open(self, asker: str) -> None:
+        """Raise TooManyTries while this one has to wait."""
+        until, now = self._closed_until.get(asker), self._now()
+        if until is not None and now < until:
+            raise TooManyTries(int((until - now).total_seconds()) + 1)
+
+    def count(self, asker: str, *, right: bool) -> None:
+        """Remember how a try went."""
+        if right:
+            self._wrong.pop(asker, None)
+            return
+        if len(self._wrong) >= _MOST_ASKERS:
+            # Whoever has so many addresses gets past any count of them; memory must not grow with it.
+            self._wrong.clear()
+            self._closed_until.clear()
+        self._wrong[asker] = self._wrong.get(asker, 0) + 1
+        if self._wrong[asker] >= _TRIES:
+            self._wrong[asker], self._closed_until[asker] = 0, self._now() + _PAUSE
+
+
+class SignIn:
+    """The code of this start; it ends with the process."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
         letters = [secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)]
         self.code = "-".join("".join(letters[n : n + 4]) for n in range(0, _CODE_LENGTH, 4))
-        self._sessions: dict[str, Session] = {}
-        self._wrong = 0
-        self._closed_until: datetime | None = None
+        self._brake = Brake(now)
 
-    def open(self, code: str, role: Role, *, gln: str | None, cpr: str | None) -> str:
-        """Begin a session and return the secret for its cookie.
+    def check(self, code: str) -> None:
+        """Compare a code with that of this start; everybody who tries is one, since they all sit at this machine.
 
         Raises: WrongCode, TooManyTries.
         """
-        now = self._now()
-        if self._closed_until is not None and now < self._closed_until:
-            raise TooManyTries(int((self._closed_until - now).total_seconds()) + 1)
+        self._brake.require_open("")
         given = re.sub(r"[^0-9A-Z]", "", code.upper()).encode()
-        if not hmac.compare_digest(given, self.code.replace("-", "").encode()):
-            self._wrong += 1
-            if self._wrong >= _TRIES:
-                self._wrong, self._closed_until = 0, now + _PAUSE
+        is_right = hmac.compare_digest(given, self.code.replace("-", "").encode())
+        self._brake.count("", right=is_right)
+        if not is_right:
             raise WrongCode("the code is not that of this start")
-        self._wrong = 0
-        self._sessions = {k: s for k, s in self._sessions.items() if s.ends_at > now}
-        while len(self._sessions) >= _MOST_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        secret = secrets.token_urlsafe(32)
-        self._sessions[secret] = Session(role, now + LIFETIME, gln, cpr)
-        return secret
-
-    def find(self, secret: str | None) -> Session | None:
-        """The session of a cookie, while it lasts."""
-        session = self._sessions.get(secret or "")
-        return session if session is not None and session.ends_at > self._now() else None
-
-    def close(self, secret: str | None) -> None:
-        """End a session."""
-        self._sessions.pop(secret or "", None)
 
 
 def read_cpr(text: str) -> str | None:

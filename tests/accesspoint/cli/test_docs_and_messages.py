@@ -153,7 +153,7 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["messages", "resend", "nobody"], "No envelope with this message was sent from here.\n"),
+        (["messages", "resend", "nobody", "--reason", "x"], "No envelope with this message was sent from here.\n"),
         (["acknowledge", "nobody", "--code", "ok"], "No message with this identifier was received.\n"),
         (["acknowledge", "x", "--code", "AA"], "the codes are ok, fatal-error, transient-error\n"),
     ],
