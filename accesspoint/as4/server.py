@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from accesspoint.as4.client import CHUNK_BYTES
 from accesspoint.inbound.receiver import Receiver
@@ -26,6 +26,7 @@ from envelope.mime import parse_content_type
 PATH: Final = "/as4"
 DRAIN_BYTES: Final = 1 * MIB
 DRAIN_SECONDS: Final = 1.0
+_VERSIONS: Final = frozenset({HttpVersion10, HttpVersion11})
 _MEDIA_TYPES: Final = frozenset({"multipart/related", "application/soap+xml"})
 _log = structlog.get_logger("accesspoint.as4")
 
@@ -104,7 +105,8 @@ class As4Server:
             coming = True
             return await self._receiver.receive(content_type, self._read(request), intake)
         except RemoteProtocolError as error:
-            if coming or not _wants_to_be_asked(request):
+            # Who waits to be asked sends nothing that could be drained.
+            if coming or "Expect" not in request.headers:
                 await _drain(request)
             return await self._refuser.refuse(error, intake)
 
@@ -118,9 +120,10 @@ class As4Server:
             raise TransportRefused(
                 "something else than 100-continue is expected", reason="http.expect", gate=Gate.G1, status=417
             )  # fmt: skip
-        hosts = len(request.headers.getall("Host", ()))
-        if hosts > 1 or (hosts == 0 and request.version >= (1, 1)):
-            raise TransportRefused("not one Host", reason="http.host", gate=Gate.G1)
+        if request.version not in _VERSIONS:
+            raise TransportRefused(
+                "neither HTTP/1.1 nor 1.0", reason="http.version", gate=Gate.G1, status=505
+            )
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise TransportRefused(
                 "a content encoding is set", reason="http.encoding", gate=Gate.G1, status=415

@@ -182,6 +182,7 @@ async def test_what_is_no_http_gets_a_constant_answer(caplog: pytest.LogCaptureF
     assert "251248" not in caplog.text
 
 
+@pytest.mark.attack("HTP-11")
 async def test_a_connection_brings_so_many_requests_and_no_more() -> None:
     limits = EdgeLimits(requests_per_connection=3)
     async with door(limits) as opened:
@@ -193,6 +194,7 @@ async def test_a_connection_brings_so_many_requests_and_no_more() -> None:
         assert len(opened.handled) == limits.requests_per_connection
 
 
+@pytest.mark.attack("HTP-18", "SID-06")
 async def test_one_address_does_not_take_the_room_of_another() -> None:
     async with door(EdgeLimits(connections=4, connections_per_address=3)) as opened:
         greedy = [await opened.connect() for _ in range(6)]
@@ -208,6 +210,7 @@ async def test_one_address_does_not_take_the_room_of_another() -> None:
         await _until_answered(lambda: opened.connect("127.0.0.3"))
 
 
+@pytest.mark.attack("SID-06")
 async def test_too_many_requests_at_once_are_told_to_come_again() -> None:
     async with door(EdgeLimits(requests=3, requests_per_address=2)) as opened:
         waiting = [await opened.connect() for _ in range(2)]
@@ -241,6 +244,7 @@ async def test_closing_answers_what_is_under_way_and_lets_nobody_in() -> None:
         await opened.connect()
 
 
+@pytest.mark.attack("HTP-18")
 async def test_every_connection_is_given_back_however_it_ends() -> None:
     """Aborted, refused, timed out, answered: afterwards there is room for as many as at first."""
     limits = EdgeLimits(header_seconds=0.1, connections=3, connections_per_address=3)

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 import structlog
+from arena_opening import open_arena
 from as4_arena import Arena
 from as4_liar import Liar
-from as4_peer import Client, Server
-from as4_stage import AGREEMENT, LogLines, Partner, Pki, Stage
+from as4_peer import Server
+from as4_stage import LogLines, Partner, Pki, Stage
 
 from accesspoint import log
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
 HERE = Path(__file__).parent
-NOWHERE = "https://127.0.0.1:9/as4"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,28 +49,20 @@ async def arena(
     pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
 ) -> AsyncIterator[Arena]:
     """The clinic's node, running; the municipality as an honest server for what the clinic sends back."""
-    stage = Stage(pki, tmp_path_factory.mktemp("arena"))
-    as_client, as_server = pki.tls_contexts("municipality")
-    assert pki.revoked.certificate  # on the list before anybody fetches it
-    async with AsyncExitStack() as stack:
-        municipality = await stack.enter_async_context(
-            Server.start(pki.municipality.signer(), as_server)
-        )
-        crl_urls = await stack.enter_async_context(pki.revocation_point())
-        configuration = stage.write_node(
-            CLINIC,
-            pki.clinic,
-            partners={
-                "municipality": Partner(MUNICIPALITY, pki.municipality, municipality.url),
-                "agreed": Partner(None, pki.agreed, NOWHERE, {"agreement": AGREEMENT}),
-                "changing": Partner(None, pki.changing[0], NOWHERE, successor=pki.changing[1]),
-            },
-            crl_urls=crl_urls,
-            doors=True,
-        )
-        node = await stack.enter_async_context(stage.run(configuration))
-        client = await stack.enter_async_context(Client.connect(node.url, as_client))
-        yield Arena(pki, node, client, log_lines, municipality)
+    async with open_arena(pki, tmp_path_factory.mktemp("arena"), log_lines) as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def hurried(
+    pki: Pki, tmp_path_factory: pytest.TempPathFactory, log_lines: LogLines
+) -> AsyncIterator[Arena]:
+    """The same with a door that waits for nobody: headers and bodies have a moment."""
+    limits = {"HEADER": "400 ms", "BODY": "400 ms", "BODY_RATE": "1 MiB"}
+    environment = {f"ACCESSPOINT__LISTEN__LIMITS__{name}": value for name, value in limits.items()}
+    directory = tmp_path_factory.mktemp("hurried")
+    async with open_arena(pki, directory, log_lines, environment) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

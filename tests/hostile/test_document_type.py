@@ -201,6 +201,7 @@ async def test_attributes_of_xml_itself_decide_nothing(arena: Arena, element: st
     await arena.accepts(wire.with_text(f"<{element} ", f"<{element} {attributes} ", count=1))
 
 
+@pytest.mark.attack("HTP-13")
 async def test_soap_1_1(arena: Arena) -> None:
     wire = arena.author.compose()
     attack = wire.with_text(

@@ -115,6 +115,7 @@ async def test_content_type(arena: Arena, content_type: str, reason: str) -> Non
     await arena.refuses(replace(wire, content_type=content_type), bare(reason), twin=wire)
 
 
+@pytest.mark.attack("HTP-13")
 @pytest.mark.parametrize(
     ("content_type", "reason", "status"),
     [
@@ -134,6 +135,7 @@ async def test_media_type(arena: Arena, content_type: str, reason: str, status: 
     await arena.refuses(replace(wire, content_type=content_type), verdict, twin=wire)
 
 
+@pytest.mark.attack("HTP-12")
 async def test_compressed_request(arena: Arena) -> None:
     wire = arena.author.compose()
 
@@ -143,6 +145,7 @@ async def test_compressed_request(arena: Arena) -> None:
     await arena.refuses(attack, bare("http.encoding", gate="G1", status=415), twin=wire)
 
 
+@pytest.mark.attack("HTP-08")
 async def test_declared_length_over_the_limit(arena: Arena) -> None:
     """Refused by its Content-Length, before the body; the peer need not even send it."""
     wire = arena.author.compose()

@@ -146,12 +146,12 @@ class Arena:
         accepted.append(wire.message_id)
         return answer
 
-    async def below_http(self, request: bytes) -> HttpAnswer:
+    async def below_http(self, request: bytes, *, drip: bytes = b"") -> HttpAnswer:
         """Post octets of any kind on a connection of their own; the plain refusal that comes back, once recorded."""
-        answer = await self.client.post_raw(request)
+        answer = await self.client.post_raw(request, drip=drip)
         await self.node.point.as4.settle()
         head, _, body = answer.partition(b"\r\n\r\n")
-        return HttpAnswer(int(head.split()[1]), "", body)
+        return HttpAnswer(int(head.split()[1]), "", body, head)
 
     async def _look(self) -> _Before:
         return _Before(

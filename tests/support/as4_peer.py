@@ -86,10 +86,17 @@ class Client:
                 response.status, content_type, await response.read(), response.headers
             )
 
-    async def post_raw(self, request: bytes) -> bytes:
-        """Send octets below HTTP and read one plain refusal, or until the node closes."""
+    async def open(
+        self, tls: ssl.SSLContext | None = None
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection to the node, for octets below HTTP."""
         host, _, port = self.url.removeprefix("https://").removesuffix("/as4").partition(":")
-        reader, writer = await asyncio.open_connection(host, int(port), ssl=self.tls)
+        return await asyncio.open_connection(host, int(port), ssl=tls or self.tls)
+
+    async def post_raw(self, request: bytes, *, drip: bytes = b"") -> bytes:
+        """Send octets below HTTP and read one plain refusal, or until the node closes; meanwhile `drip`, again and again."""
+        reader, writer = await self.open()
+        dripping = asyncio.create_task(_drip(writer, drip))
         try:
             writer.write(request)
             await writer.drain()
@@ -101,7 +108,14 @@ class Client:
         except (TimeoutError, ConnectionError):
             return answer
         finally:
+            dripping.cancel()
             writer.transport.abort()
+
+
+async def _drip(writer: asyncio.StreamWriter, octets: bytes) -> None:
+    while octets and not writer.is_closing():
+        await asyncio.sleep(0.02)
+        writer.write(octets)
 
 
 @dataclass(frozen=True)

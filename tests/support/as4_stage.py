@@ -278,9 +278,11 @@ class Stage:
         return path
 
     @asynccontextmanager
-    async def run(self, configuration: Path) -> AsyncIterator["Node"]:
-        """Run a node until the context ends."""
-        async with start(load(configuration, {})) as running:
+    async def run(
+        self, configuration: Path, environment: Mapping[str, str] | None = None
+    ) -> AsyncIterator["Node"]:
+        """Run a node until the context ends; `environment` overrides its file."""
+        async with start(load(configuration, environment or {})) as running:
             node = Node(running, configuration.parent)
             await node.wait_for_revocation_lists()
             yield node

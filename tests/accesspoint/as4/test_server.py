@@ -90,6 +90,7 @@ async def test_g1_a_length_beyond_the_limit_is_refused_unread(endpoint: Endpoint
     assert await endpoint.refusals() == [("G1", "http.size")]
 
 
+@pytest.mark.attack("HTP-09")
 async def test_g1_more_than_the_limit_without_a_length(endpoint: Endpoint) -> None:
     """Chunked, so that only reading tells the size; the first part never ends."""
 
