@@ -15,7 +15,7 @@ from aiohttp import web
 
 from accesspoint.admission import Admission, EdgeLimits, listen
 from accesspoint.config_values import Address
-from accesspoint.http_connection import HttpConnection, Tell
+from accesspoint.http_connection import SERVER, HttpConnection, Tell
 from accesspoint.problems import ProblemRaised
 from envelope.errors import TransportRefused
 
@@ -44,6 +44,7 @@ async def open_door(
 
     Raises: ProblemRaised `port-taken`.
     """
+    app.on_response_prepare.append(_name_server)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=limits.drain_seconds)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
@@ -76,6 +77,10 @@ async def open_door(
         )
         stack.callback(opened.close)
     return f"{where.host}:{port}"
+
+
+async def _name_server(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = SERVER
 
 
 async def _answer(

@@ -24,7 +24,9 @@ REFUSED: Final = b"The request is not accepted.\n"
 """What is answered to anybody whose request is refused before there is somebody to attribute it to."""
 BUSY: Final = b"Not available.\n"
 _LOOK_AGAIN_SECONDS: Final = 0.05
-_PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8"}
+SERVER: Final = "accesspoint"
+"""What every answer is from: whoever looks for a version with a known fault is not told ours."""
+_PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8", "Server": SERVER}
 _TOO_SLOW: Final = (
     b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(REFUSED), REFUSED)

@@ -260,6 +260,17 @@ async def test_every_connection_is_given_back_however_it_ends() -> None:
             await _until_answered(opened.connect)
 
 
+@pytest.mark.parametrize("octets", [GET, b"no HTTP\r\n\r\n"])
+async def test_no_answer_tells_which_software_gives_it(octets: bytes) -> None:
+    async with door(EdgeLimits()) as opened:
+        peer = await opened.connect()
+        peer.writer.write(octets)
+        head = (await peer.reader.readuntil(b"\r\n\r\n")).lower()
+        assert b"server: accesspoint\r\n" in head
+        assert b"python" not in head
+        assert b"aiohttp" not in head
+
+
 async def test_a_port_that_is_taken() -> None:
     async with door(QUICK) as opened, AsyncExitStack() as stack:
         with pytest.raises(ProblemRaised):
