@@ -226,6 +226,7 @@ class _Head:
         self._elements = 0
         self._declarations = 0
         self._comments: list[_Element] = []
+        self._prolog_pieces = 0
 
     @cached_property
     def _parser(self) -> "etree.XMLPullParser[_Element]":
@@ -370,7 +371,13 @@ class _Head:
             raise SbdRefused(f"header over {self._limits.sbdh_bytes} bytes", reason="sbd.limits")
 
     def _check_prolog(self, piece: bytes) -> bytes:
-        """Look at all that is there, before the parser sees any of it; nothing but comments may precede the root."""
+        """Look at all that is there, before the parser sees any of it; nothing but comments may precede the root.
+
+        Looking again for every `>` of a comment would cost the square of its length.
+        """
+        self._prolog_pieces += 1
+        if self._prolog_pieces > self._limits.depth:
+            raise SbdRefused("too much before the root", reason="sbd.limits")
         start = bytes(self._octets)
         if start.startswith(_BOM):
             if not self._allow_bom:

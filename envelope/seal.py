@@ -41,6 +41,7 @@ from signxml.verifier import SignatureConfiguration, VerifyResult, XMLVerifier
 
 from envelope import names, xml
 from envelope.errors import (
+    CertificateRefused,
     InvalidHeader,
     LocalProtocolError,
     RemoteProtocolError,
@@ -50,6 +51,7 @@ from envelope.errors import (
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
+from envelope.security_token import load_certificate
 
 MINIMUM_RSA_BITS: Final = 2048
 SEAL_LIFETIME: Final = timedelta(minutes=10)
@@ -396,8 +398,8 @@ def _read_certificates(
             continue
         try:
             octets = base64.b64decode("".join((member.text or "").split()), validate=True)
-            certificates.append(x509.load_der_x509_certificate(octets))
-        except (ValueError, UnsupportedAlgorithm):
+            certificates.append(load_certificate(octets))
+        except (ValueError, CertificateRefused):
             raise refuse("signature", "X509Certificate does not parse") from None
     if not certificates:
         raise refuse("signature", "KeyInfo names no certificate")

@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from envelope import names
@@ -188,7 +189,10 @@ def _unparsable(detail: str) -> CertificateRefused:
 
 @lru_cache(maxsize=128)
 def _load_certificate(der: bytes) -> x509.Certificate:
-    return x509.load_der_x509_certificate(der)
+    certificate = x509.load_der_x509_certificate(der)
+    # Read only when they are asked for, they would fail where nobody expects it: a stranger chose them.
+    _ = certificate.subject, certificate.issuer, certificate.extensions
+    return certificate
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
@@ -198,7 +202,14 @@ def load_certificate(der: bytes) -> x509.Certificate:
     """
     try:
         return _load_certificate(der)
-    except ValueError:
+    except (
+        ValueError,
+        TypeError,
+        x509.InvalidVersion,
+        UnsupportedAlgorithm,
+        x509.DuplicateExtension,
+    ):
+        # TypeError: a bit string where a name has text.
         raise _unparsable("the certificate cannot be parsed") from None
 
 

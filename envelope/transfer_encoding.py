@@ -81,10 +81,11 @@ class QuotedPrintableDecoder:
     def update(self, data: bytes) -> bytes:
         """Decode the lines that are complete."""
         data = self._rest + data
+        # Before a pattern meets them: what it costs to look for white space at their ends grows with its square.
+        if max(map(len, data.split(b"\n"))) > _LINE:
+            raise _refused("quoted-printable line too long")
         end = data.rfind(b"\n") + 1
         self._rest = data[end:]
-        if len(self._rest) > _LINE:
-            raise _refused("quoted-printable line too long")
         return self._decode(data[:end])
 
     def finish(self) -> bytes:

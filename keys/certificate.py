@@ -99,7 +99,8 @@ def require_readable(certificate: x509.Certificate) -> None:
     try:
         _ = certificate.subject, certificate.issuer, certificate.extensions
         _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+        # TypeError: a bit string where a name has text.
         raise UnreadableCertificate("a part of the certificate is malformed") from error
 
 

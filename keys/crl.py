@@ -163,7 +163,9 @@ def _load(data: bytes) -> x509.CertificateRevocationList:
         else:
             crl = x509.load_der_x509_crl(data)
         _ = crl.issuer, crl.extensions, crl.signature_algorithm_parameters
-    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension) as error:
+    except (
+        ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion
+    ) as error:  # fmt: skip
         raise CrlRefused("not a readable revocation list", reason="crl.parse") from error
     return crl
 

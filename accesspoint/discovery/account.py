@@ -5,8 +5,6 @@ The interface of a node and the command line tell the same account, so that it i
 
 from typing import Any
 
-from cryptography import x509
-
 from accesspoint.clock import Clock
 from accesspoint.discovery.directory import (
     Directory,
@@ -16,7 +14,8 @@ from accesspoint.discovery.directory import (
     RememberingDirectory,
 )
 from accesspoint.problems import find_problem
-from keys.certificate import describe, fingerprint
+from keys.certificate import describe, fingerprint, load_certificate
+from keys.errors import UnreadableCertificate
 
 Account = dict[str, Any]
 
@@ -95,8 +94,8 @@ def _describe(endpoint: Endpoint) -> Account:
 
 def _describe_certificate(data: bytes) -> Account:
     try:
-        certificate = x509.load_der_x509_certificate(data)
-    except ValueError:
+        certificate = load_certificate(data)
+    except UnreadableCertificate:
         return {"text": "a certificate that does not parse", "sha256": None, "not_after": None}
     return {
         "text": describe(certificate),

@@ -96,7 +96,7 @@ def read_message(
         bundle = _read_json(body, limits)
         findings: tuple[Finding, ...] = ()
     else:
-        reader = _XmlReader(2 * limits.depth)
+        reader = _XmlReader(2 * limits.depth, limits.fhir_bytes)
         bundle = reader.read(_parse_xml(body.lstrip(b" \t\r\n"), limits))
         findings = tuple(reader.findings)
     if bundle.get("resourceType") != "Bundle":
@@ -219,8 +219,9 @@ def _scan_xml(body: bytes, limits: Limits) -> None:
 class _XmlReader:
     """Turns one XML resource into its dictionary, by the element table where it knows the type."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, narrative: int) -> None:
         self.depth = depth
+        self._narrative_left = narrative
         self.findings: list[Finding] = []
 
     def read(self, root: etree._Element) -> Resource:
@@ -275,7 +276,7 @@ class _XmlReader:
     ) -> None:
         name, here = element.name, f"{path}.{element.name}"
         if element.type == "xhtml":
-            out[name] = _narrative(child)
+            out[name] = self._narrative(child)
         elif element.type == "Resource":
             _append(out, name, self._wrapped(child, here, depth + 1), many=element.many)
         elif not element.primitive:
@@ -319,7 +320,7 @@ class _XmlReader:
     ) -> None:
         """Read an element the table does not know; the path stays at its parent, names may be data."""
         if etree.QName(child).namespace == names.XHTML:
-            _append(out, name, _narrative(child), many=name in out)
+            _append(out, name, self._narrative(child), many=name in out)
         elif child.get("value") is not None:
             self._put_primitive(out, child, name, "string", name in out, path, depth)
         elif len(child) == 1 and etree.QName(child[0]).localname in RESOURCES:
@@ -336,6 +337,16 @@ class _XmlReader:
         if len(inner) != 1 or depth > self.depth:
             raise refusal("xml-resource", "a resource element holds exactly one resource")
         return self._resource(inner[0], path, depth + 1)
+
+    def _narrative(self, div: etree._Element) -> str:
+        """A narrative as text; each repeats the namespaces in sight, so all together may be as long as a message."""
+        text = etree.tostring(div, encoding="unicode", with_tail=False)
+        self._narrative_left -= len(text)
+        if self._narrative_left < 0:
+            raise refusal(
+                "message-elements", "the narratives are larger than allowed", kind=Kind.TOO_LONG
+            )
+        return text
 
     def _note(self, rule: str, path: str, text: str) -> None:
         if all(known.rule != rule or known.path != path for known in self.findings):
@@ -370,7 +381,3 @@ def _typed(value: str, kind: str) -> Any:
         except orjson.JSONDecodeError:
             return value
     return value
-
-
-def _narrative(div: etree._Element) -> str:
-    return etree.tostring(div, encoding="unicode", with_tail=False)

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from cryptography import x509
 
-from envelope.errors import SmpRefused
+from envelope.errors import CertificateRefused, SmpRefused
+from envelope.security_token import load_certificate
 
 
 class SmpForm(StrEnum):
@@ -197,6 +198,6 @@ def _is_active(endpoint: Endpoint, at: datetime) -> bool:
 
 def _check_certificate(data: bytes) -> None:
     try:
-        x509.load_der_x509_certificate(data)
-    except ValueError:
+        load_certificate(data)
+    except CertificateRefused:
         raise SmpRefused("the endpoint's certificate does not parse", reason="smp.certificate") from None  # fmt: skip

@@ -21,9 +21,10 @@ from lxml import etree
 from lxml.etree import _Element
 
 from envelope import names, xml
-from envelope.errors import LocalProtocolError, SmpRefused
+from envelope.errors import CertificateRefused, LocalProtocolError, SmpRefused
 from envelope.names import q
 from envelope.seal import sign_service_metadata
+from envelope.security_token import load_certificate
 from envelope.smp.model import (
     Endpoint,
     MetadataContent,
@@ -129,10 +130,10 @@ def _is_for(certificate: _Element, use: str) -> bool:
     if code in (EXCHANGE, SIGNATURE):
         return code == use
     try:
-        parsed = x509.load_der_x509_certificate(_content(certificate))
+        parsed = load_certificate(_content(certificate))
         key = parsed.public_key()
         usage = _key_usage(parsed)
-    except (ValueError, x509.DuplicateExtension, UnsupportedAlgorithm):
+    except (ValueError, CertificateRefused, UnsupportedAlgorithm):
         # Said when the endpoint is chosen; another one may be good.
         return use == EXCHANGE
     if isinstance(key, x25519.X25519PublicKey | ed25519.Ed25519PublicKey):

@@ -206,6 +206,21 @@ def test_unreadable_list(pki, store, data):
     refused(store, data, pki.at, "crl.parse")
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\x02\x01\x01\x30", b"\x02\x01\x07\x30"),
+        (b"\x06\x03\x55\x04\x03\x0c", b"\x06\x03\x55\x04\x03\x03"),
+    ],
+    ids=["of no version", "issuer named by a bit string"],
+)
+def test_list_that_breaks_later(pki, authority, store, old, new):
+    """Lists come over plain HTTP: whoever stands between must not stop the process from asking again."""
+    data = authority.crl(pki.at)
+    assert old in data
+    refused(store, data.replace(old, new, 1), pki.at, "crl.parse")
+
+
 def test_oversized_list(pki, store):
     refused(store, bytes(MAX_CRL_BYTES + 1), pki.at, "crl.parse")
 
