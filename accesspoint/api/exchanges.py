@@ -130,6 +130,7 @@ class Exchanges:
             await self._note(tx, row, EXPORTED, with_payload=with_payload)
             await record_audit(
                 tx, actor=actor, action=PAYLOAD_VIEWED if with_payload else EVIDENCE_EXPORTED, object=row["id"],
+                person=self._bundles.person_in(row) if self._bundles and with_payload else None,
                 reason=reason, at=self._clock.now(),
             )  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from accesspoint import __version__
+from accesspoint.cli.audit_verbs import audit
 from accesspoint.cli.cert import cert
 from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.directory_verbs import address, lookup
@@ -35,6 +36,7 @@ network = typer.Typer(
 )
 settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(address, name="address")
+app.add_typer(audit, name="audit")
 app.add_typer(cert, name="cert")
 app.add_typer(messages, name="messages")
 app.command()(acknowledge)

@@ -25,6 +25,7 @@ from accesspoint.explain.report import build_report
 from accesspoint.explain.text import render_text
 from accesspoint.identity import Identity
 from accesspoint.log import scrub
+from accesspoint.store.audit import person_digest
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.evidence import Wire, find_wire
 from accesspoint.store.payloads import PayloadStore
@@ -78,6 +79,12 @@ class Bundles:
         if rows is None:
             return None
         return await asyncio.to_thread(self._pack, rows, with_payload)
+
+    def person_in(self, message: Row) -> str | None:
+        """How the audit log writes down whom a message is about; None where that is not told, or without a key."""
+        number = json.loads(message["facts"]).get("patient_id")
+        keys = self._payloads.person_keys
+        return person_digest(keys[0], number) if number and keys else None
 
     def _pack(self, rows: _Rows, with_payload: bool) -> bytes:
         message = rows.message

@@ -333,9 +333,9 @@ class PayloadStore:
         self._seals = keys if encrypt else None
 
     @property
-    def person_key(self) -> bytes | None:
-        """What the audit log's digests of persons are made with, or None without any key."""
-        return self._keys.persons()[0] if self._keys is not None else None
+    def person_keys(self) -> tuple[bytes, ...]:
+        """What the audit log's digests of persons are made with, the current one first; none without any key."""
+        return self._keys.persons() if self._keys is not None else ()
 
     @property
     def swept(self) -> int:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from exchange import exchange
 from lxml import etree
+from sample_messages import TEST_PERSON
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
@@ -27,6 +28,7 @@ from accesspoint.demo.scenery import CLINIC
 from accesspoint.evidence import verify
 from accesspoint.evidence.bundle import Item, pack
 from accesspoint.evidence.verify import Broken, check_path
+from accesspoint.store.audit import person_digest
 from envelope import names
 from envelope.fhir.synthetic import TEST_CPR
 from keys.certificate import pem
@@ -122,6 +124,12 @@ async def prove(stage: Stage) -> Proof:
             "again": await export(sender, "out"),
         }
         exports = {"out": await exported(sender), "in": await exported(receiver)}
+        lines = await receiver.rows("SELECT action, person, reason FROM audit ORDER BY seq")
+        person = person_digest(receiver.point.payloads.person_keys[0], TEST_PERSON)
+        assert [tuple(line.values()) for line in lines] == [
+            ("evidence.exported", None, None),
+            ("payload.viewed", person, "a complaint"),
+        ]
         # Its acknowledgement of the acknowledgement that is a message of its own.
         other = await export(sender, "out", nth=1)
         return Proof(**bundles, other=other, exports=exports)
