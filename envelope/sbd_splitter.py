@@ -196,6 +196,7 @@ class _Base64Text:
 # Before the payload
 
 _CONTENT_NAME: Final = b"BinaryContent"
+_PROLOG_PIECES: Final = 16
 _ROOT: Final = q(names.SBDH, "StandardBusinessDocument")
 _CONTENTS: Final = tuple(q(space, "BinaryContent") for space in (names.SBDH, names.PEPPOL_ENVELOPE))
 _BOM: Final = b"\xef\xbb\xbf"
@@ -376,7 +377,7 @@ class _Head:
         Looking again for every `>` of a comment would cost the square of its length.
         """
         self._prolog_pieces += 1
-        if self._prolog_pieces > self._limits.depth:
+        if self._prolog_pieces > _PROLOG_PIECES:
             raise SbdRefused("too much before the root", reason="sbd.limits")
         start = bytes(self._octets)
         if start.startswith(_BOM):

@@ -8,7 +8,7 @@ from envelope.errors import MimeInconsistency, SbdRefused
 from envelope.sbd_splitter import SbdSplitter
 from envelope.transfer_encoding import QuotedPrintableDecoder
 
-CPU_SECONDS = 0.3
+CPU_SECONDS = 1.0
 
 
 def test_long_run_of_blanks_in_quoted_printable() -> None:
