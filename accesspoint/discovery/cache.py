@@ -84,23 +84,17 @@ class CachedDirectory:
             if known.endpoint is not None and self._is_current(known.endpoint):
                 self._answers.move_to_end(key)
                 return _remembered(known, now)
-        return await self._ask(key)
+        try:
+            return await self._ask(key)
+        except LookupFailed as failure:
+            if failure.slug is LookupProblem.UNREACHABLE and (stale := self._stale(key)):
+                log.warning("lookup_answered_from_stale_cache", problem=failure.slug)
+                return stale
+            raise
 
     async def find_afresh(self, participant: str, document_id: str, process_id: str) -> Endpoint:
-        """Ask whatever is remembered, and remember what is answered; raises LookupFailed."""
-        key = (participant, document_id, process_id)
-        try:
-            endpoint = await self._directory.find_endpoint(*key)
-        except LookupFailed as failure:
-            if failure.permanent:
-                now = self._clock.monotonic()
-                lasts = _lower(self._refused_for, failure.seconds)
-                self._keep(key, _Answer(now, now + lasts, refusal=failure))
-            raise
-        now = self._clock.monotonic()
-        lasts = _lower(self._fresh_for, endpoint.seconds)
-        self._keep(key, _Answer(now, now + lasts, endpoint=endpoint))
-        return endpoint
+        """Ask whatever is remembered, and remember what is answered; no old answer stands in. Raises LookupFailed."""
+        return await self._ask((participant, document_id, process_id))
 
     async def _ask(self, key: _Key) -> Endpoint:
         flight = self._flights.get(key)
@@ -119,12 +113,17 @@ class CachedDirectory:
 
     async def _look_up(self, key: _Key) -> Endpoint:
         try:
-            return await self.find_afresh(*key)
+            endpoint = await self._directory.find_endpoint(*key)
         except LookupFailed as failure:
-            if failure.slug is LookupProblem.UNREACHABLE and (stale := self._stale(key)):
-                log.warning("lookup_answered_from_stale_cache", problem=failure.slug)
-                return stale
+            if failure.permanent:
+                now = self._clock.monotonic()
+                lasts = _lower(self._refused_for, failure.seconds)
+                self._keep(key, _Answer(now, now + lasts, refusal=failure))
             raise
+        now = self._clock.monotonic()
+        lasts = _lower(self._fresh_for, endpoint.seconds)
+        self._keep(key, _Answer(now, now + lasts, endpoint=endpoint))
+        return endpoint
 
     def _stale(self, key: _Key) -> Endpoint | None:
         known = self._answers.get(key)

@@ -13,7 +13,7 @@ from typing import Final
 
 from accesspoint.as4.client import HttpAnswer
 from accesspoint.store.evidence import Wire
-from envelope.codes import CODES, Severity
+from envelope.codes import CODES, FAILED_DECRYPTION, Severity
 from envelope.errors import EbmsError, FailedAuthentication, InvalidReceipt, RemoteProtocolError
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.pmode import PMode, Quirk
@@ -40,7 +40,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The outcome of one attempt; `problem` is a slug of the catalogue, `detail` for our log and timeline."""
+    """The outcome of one attempt; `problem` is a slug of the catalogue, `detail` for our log and timeline.
+
+    `undecipherable` says that the partner could not decrypt: perhaps we encrypted for a certificate that it has replaced.
+    """
 
     outcome: Outcome
     problem: str | None = None
@@ -48,6 +51,7 @@ class Verdict:
     arrival_possible: bool = True
     receipt: bytes | None = None
     signer: str = ""
+    undecipherable: bool = False
 
 
 def judge(
@@ -131,7 +135,8 @@ def _error(
         final = mode.policy.allows(Quirk.UNSIGNED_ERRORS) and about <= {message_id}
     if not final or _is_retryable(entry):
         return Verdict(Outcome.RETRY, "peer-refused", detail)
-    return Verdict(Outcome.REFUSED, "peer-refused", detail)
+    undecipherable = entry.code == FAILED_DECRYPTION.code
+    return Verdict(Outcome.REFUSED, "peer-refused", detail, undecipherable=undecipherable)
 
 
 def _is_retryable(entry: ErrorEntry) -> bool:

@@ -25,7 +25,13 @@ import structlog
 
 from accesspoint.as4.client import As4Client, PostFailed
 from accesspoint.clock import Clock, from_microseconds, timestamp, to_microseconds
-from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed, LookupProblem
+from accesspoint.discovery.directory import (
+    Directory,
+    Endpoint,
+    LookupFailed,
+    LookupProblem,
+    RememberingDirectory,
+)
 from accesspoint.failpoints import failpoint
 from accesspoint.generation import mode_towards
 from accesspoint.identity import Agreements, Identity
@@ -74,6 +80,12 @@ _DESTINATION: Final = frozenset(
     }
 )
 """What an attempt meets that any message to this destination would meet; the rest is about the message."""
+_OUT_OF_DATE: Final = frozenset({"receipt-signer", "peer-refused", *LookupProblem})
+"""After which problems the next attempt asks the directory and not its memory: the partner may have a new certificate.
+
+A look-up that failed is among them, since it may have been such a question.
+"""
+_FALSE_RECEIPT: Final = frozenset({"receipt-signer", "receipt-digest"})
 _OVERDUE: Final = 50
 _ENDS: Final = {
     State.REFUSED: "refused",
@@ -192,9 +204,7 @@ class Sender:
         """One attempt with one message."""
         failpoint("S4")
         try:
-            endpoint = await self._directory.find_endpoint(
-                str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
-            )
+            endpoint = await self._find_endpoint(row, afresh=row["problem"] in _OUT_OF_DATE)
             self._trust.validate_recipient(endpoint.certificate)
             certificate = load_certificate(endpoint.certificate)
             partner = common_name(certificate)
@@ -237,11 +247,32 @@ class Sender:
                 arrived_before=bool(row["arrival_possible"]),
             )
             failpoint("S13")
+        if verdict.problem in _FALSE_RECEIPT:
+            _log.error(
+                "as4.out.receipt_false", message=row["id"], partner=partner, problem=verdict.problem
+            )
+        if verdict.undecipherable and await self._is_replaced(row, endpoint):
+            verdict = replace(verdict, outcome=Outcome.RETRY)
         await self._conclude(row, verdict)
         if verdict.problem not in _DESTINATION:
             self._lanes.answered(lane)
         elif self._lanes.failed(lane, now=self._clock.now()):
             await self._give_up_overdue(lane, verdict)
+
+    async def _find_endpoint(self, row: Row, *, afresh: bool) -> Endpoint:
+        """Look the receiver up, without the memory of the directory where asked; raises LookupFailed."""
+        route = str(row["final_recipient"]), str(row["document_id"]), str(row["process_id"])
+        if afresh and isinstance(self._directory, RememberingDirectory):
+            return await self._directory.find_afresh(*route)
+        return await self._directory.find_endpoint(*route)
+
+    async def _is_replaced(self, row: Row, used: Endpoint) -> bool:
+        """Whether the directory names another certificate by now than the one we encrypted for, or cannot say yet."""
+        try:
+            found = await self._find_endpoint(row, afresh=True)
+        except LookupFailed as failed:
+            return not failed.permanent
+        return found.certificate != used.certificate
 
     def _mode_to(self, partner: str, row: Row) -> PMode:
         """The P-Mode agreed for this service and action; raises LookupFailed when there is none."""

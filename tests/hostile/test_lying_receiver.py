@@ -124,7 +124,13 @@ OTHER_DIGEST = changed_digest(0)
     ],
 )  # fmt: skip
 async def test_false_receipt(liar: Liar, answer: Answer, problem: str) -> None:
+    """Somebody else's receipt, or one over other content, is more than a fault of the line: the log calls it an error."""
+    mark = liar.log.mark
     await liar.distrusts(answer, problem)
+    told = [one for one in liar.log.since(mark) if one["event"] == "as4.out.receipt_false"]
+    assert {(one["level"], one["problem"]) for one in told} == (
+        {("error", problem)} if problem in {"receipt-signer", "receipt-digest"} else set()
+    )
 
 
 @pytest.mark.attack("RCP-09")

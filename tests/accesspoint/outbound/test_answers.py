@@ -1,6 +1,7 @@
 """The decision table for answers (decision D4), with signals that are really signed, and really are not."""
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import pytest
 from as4_parts import trust_in
@@ -20,6 +21,10 @@ from envelope.pmode import DOMIBUS_LIKE, PMode, Quirk
 from envelope.soap import parse_soap
 from envelope.xml import scan
 from keys.certificate import der, fingerprint
+from keys.crl import CrlStore
+from keys.devca import build_crl
+from keys.path import Validator
+from keys.trust import Purpose, TrustStore
 
 UNSIGNED_ERRORS = with_quirks(DOMIBUS_LIKE, frozenset({Quirk.UNSIGNED_ERRORS}))
 PERMANENT = [
@@ -280,3 +285,24 @@ def test_a_bare_answer_is_never_final(
 def test_soap_that_cannot_be_read_is_tried_again(exchange: Exchange, body: bytes) -> None:
     verdict = exchange.judge(body, status=200)
     assert (verdict.outcome, verdict.problem) == (Outcome.RETRY, "peer-answer")
+
+
+@pytest.mark.attack("RCP-10")
+def test_a_receipt_by_a_certificate_that_was_revoked_meanwhile(exchange: Exchange) -> None:
+    """The message was encrypted for a certificate that was good; its receipt is not, once a list names it."""
+    pki, clock = exchange.pki, ManualClock(exchange.pki.now)
+    root, issuing = pki.authority.keys
+    anchors, below = pki.authority.anchors, pki.authority.intermediates
+    crls = CrlStore((*anchors, *below))
+    validator = Validator(TrustStore(Purpose.MESSAGE, anchors, below), crls=crls)
+    watched = replace(exchange, trust=MessageTrust(validator, clock=clock, partners={}))
+    receipt = exchange.answers.receipt(exchange.arrived)
+    serial = pki.clinic.certificate.serial_number
+    for minutes, revoked, outcome in ((2, [], Outcome.ACKNOWLEDGED), (1, [serial], Outcome.RETRY)):
+        made = pki.now - timedelta(minutes=minutes)
+        crls.add(build_crl(root, [], at=made), at=pki.now)
+        crls.add(build_crl(issuing, [(one, made) for one in revoked], at=made), at=pki.now)
+        verdict = watched.judge(receipt)
+        assert verdict.outcome is outcome, verdict
+    assert verdict.problem == "receipt-signer"
+    assert "cert.revoked" in verdict.detail

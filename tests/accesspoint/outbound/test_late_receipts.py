@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from as4_parts import trust_in
+from as4_parts import directory_of, trust_in
 from as4_peer import Arrived, answered
+from outbound_steps import until_state
 
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.identity import Agreements, with_quirks
@@ -198,6 +199,33 @@ async def test_a_receipt_that_proves_nothing_of_our_message_is_refused(
         assert refused.value.reason == reason
     assert await state_of(outbound, id_) == "UNCERTAIN"
     assert await outbound.parts.rows("SELECT * FROM receipts") == []
+
+
+@pytest.mark.attack("RCP-02")
+async def test_a_receipt_that_comes_before_its_message_was_sent_is_refused(
+    outbound: "Outbound",
+) -> None:
+    """Who guesses MessageIds ahead acknowledges nothing, whether no attempt was made yet or none got through."""
+    await outbound.accept(1)
+    async with outbound.running(), asyncio.timeout(10):
+        while not outbound.server.arrived:
+            await asyncio.sleep(0.002)
+    id_ = await outbound.accept(2)
+    message_id = (await outbound.row(id_))["message_id"]
+    octets = receipt(outbound, message_id=message_id)
+    with pytest.raises(InvalidReceipt) as refused:
+        await take(outbound, octets)
+    assert (refused.value.gate, refused.value.reason) == ("G10", "rcp.other")
+    assert await outbound.states(id_) == ["ACCEPTED"]
+    nobody = directory_of("https://127.0.0.1:1/as4", outbound.pki.clinic.certificate)
+    async with outbound.running(outbound.sender(directory=nobody)):
+        await until_state(outbound, id_, "RETRY_WAIT")
+    before = await outbound.row(id_)
+    with pytest.raises(InvalidReceipt) as refused:
+        await take(outbound, octets)
+    assert refused.value.reason in {"rcp.missing", "rcp.extra"}
+    assert await outbound.row(id_) == before
+    assert await outbound.parts.database.read(lambda tx: find_receipt(tx, id_)) is None
 
 
 @pytest.mark.parametrize("form", [Quirk.RSA_SHA384, Quirk.BYTE_ORDER_MARK])

@@ -13,6 +13,7 @@ from aiohttp import web
 from as4_parts import directory_of, trust_in
 from as4_peer import Arrived, Behaviour, answered
 from cryptography import x509
+from outbound_steps import pass_time, until_given_up, until_state
 
 from accesspoint.as4.client import As4Client
 from accesspoint.clock import to_microseconds
@@ -61,28 +62,6 @@ def nobody_listens(outbound: "Outbound") -> Directory:
 
 def clinic(outbound: "Outbound") -> Directory:
     return directory_of(outbound.server.url, outbound.pki.clinic.certificate)
-
-
-async def pass_time(outbound: "Outbound", seconds: float) -> None:
-    outbound.parts.clock.advance(timedelta(seconds=seconds))
-    outbound.parts.bells.ring(Bell.SENDER)
-
-
-async def until_state(outbound: "Outbound", id_: str, *states: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        while (row := await outbound.row(id_))["state"] not in states:
-            await outbound.parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
-    return dict(row)
-
-
-async def until_given_up(outbound: "Outbound", id_: str, *states: str) -> dict[str, Any]:
-    """Let time pass until the retries are spent."""
-    async with asyncio.timeout(20):
-        while (row := await outbound.row(id_))["state"] not in states:
-            if row["lease_owner"] is None:
-                await pass_time(outbound, 5)
-            await asyncio.sleep(0.002)
-    return dict(row)
 
 
 # To the end in one attempt
