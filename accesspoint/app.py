@@ -9,12 +9,12 @@ import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
 import structlog
 from aiohttp import web
-from cryptography import x509
 
 from accesspoint.access.issuer import Issuer, build_issuer
 from accesspoint.addressing.configured import build_addressing
@@ -37,16 +37,16 @@ from accesspoint.delivery.configured import build_relay, devices_of
 from accesspoint.delivery.outbox import Outbox
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
+from accesspoint.discovery.static import StaticDirectory
 from accesspoint.doors import open_door
 from accesspoint.evidence.gather import Bundles
 from accesspoint.failpoints import failpoint
-from accesspoint.generation import agreements_of
-from accesspoint.identity import load_identity
 from accesspoint.ids import Ids, SystemIds, random_fraction
 from accesspoint.inbound.consumer import Consumer
 from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
+from accesspoint.key_watch import KeyWatch, Loaded, load_keys
 from accesspoint.outbound.lanes import Lanes
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
@@ -74,11 +74,11 @@ from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.reserve import Reserve
-from accesspoint.trust import MessageTrust, RevocationRefresher, common_name, open_validator
+from accesspoint.trust import MessageTrust, RevocationRefresher, open_validator
 from accesspoint.workers import Workers
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.path import Validator
-from keys.store import KeyStore, load_certificate_files
+from keys.store import load_certificate_files
 from keys.tls import client_context, server_context
 from keys.trust import Purpose
 
@@ -111,6 +111,7 @@ class AccessPoint:
         self.leases = Leases(ids.ulid(), duration=configuration.node.lease)
         self.workers = Workers()
         self._refreshers: list[RevocationRefresher] = []
+        self._on_keys: list[Callable[[Loaded], None]] = [self._take_keystore]
 
     # What every station needs
 
@@ -159,17 +160,24 @@ class AccessPoint:
     def load_keys(self) -> None:
         """Load our keys and whom we trust."""
         configuration = self.configuration
-        self.keystore = KeyStore.load(configuration.keys.directory)
-        self.identity = load_identity(configuration, self.keystore, common_name)
-        self.agreements, self.partner_certificates = agreements_of(configuration, self.keystore)
+        self.loaded = loaded = load_keys(configuration, self.clock)
+        self.keystore, self.identity = loaded.keystore, loaded.identity
+        self.agreements, self.partner_certificates = loaded.agreements, loaded.partners
         tls = configuration.trust.tls
         self.tls_anchors = (
             () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))
         )
-        files = self.keystore.tls
-        pair = (files.certificate_file, files.key_file, self.tls_anchors)
-        self.client_tls = client_context(*pair, settings=configuration.tls.settings())
-        self.server_tls = server_context(*pair, settings=configuration.tls.settings())
+        settings = configuration.tls.settings()
+        files, own = self.keystore.tls, self.keystore.tls_client
+        self.client_tls = client_context(
+            own.certificate_file, own.key_file, self.tls_anchors, settings=settings
+        )
+        self.server_tls = server_context(
+            files.certificate_file, files.key_file, self.tls_anchors, settings=settings
+        )
+
+    def _take_keystore(self, new: Loaded) -> None:
+        self.keystore = new.keystore
 
     def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
         """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
@@ -328,6 +336,9 @@ class AccessPoint:
             bells=self.bells, clock=self.clock,
         )  # fmt: skip
         directory = self.directory = self.build_directory(stack)
+        self._on_keys.append(lambda _: trust.take_partners())
+        if isinstance(directory, StaticDirectory):
+            self._on_keys.append(lambda new: directory.take_partners(new.receivers))
         sender = Sender(
             database=self.database,
             payloads=self.payloads,
@@ -377,7 +388,6 @@ class AccessPoint:
     def _build_links(self, handler: MessageServiceHandler | None, submit: Submit | None) -> None:
         """Hand-overs to and from the stations that run elsewhere, and the relay that carries them."""
         links = self.configuration.links
-        neighbours: dict[str, x509.Certificate] = {}
         for target, link in (("up", links.up), ("down", links.down)):
             if link is None:
                 continue
@@ -385,19 +395,16 @@ class AccessPoint:
                 link.url, client=self.station_client, signer=self.keystore.signing, payloads=self.payloads,
                 clock=self.clock,
             )  # fmt: skip
+            self._on_keys.append(partial(_seal_anew, client))
             self.carriers[target] = client.carry
             if target == "up":
                 self.carriers[SUBMITTER] = client.carry
-            # What a neighbour hands over travels away from it: the one below us sends upwards.
-            neighbours["down" if target == "up" else "up"] = load_certificate_files(
-                [link.certificate]
-            )[0]
         self.station_server = StationServer(
             database=self.database,
             payloads=self.payloads,
             bells=self.bells,
             clock=self.clock,
-            neighbours=neighbours,
+            neighbours=self.loaded.neighbours,
             admit=self.reserve.require,
             take_document={
                 **({"down": handler.take_document} if handler else {}),
@@ -469,6 +476,11 @@ class AccessPoint:
             self.configuration.access.issuer, lambda: session, self.client_tls, self.clock
         )
         self.build_stations(stack)
+        self.key_watch = KeyWatch(
+            self.configuration, self.loaded, clock=self.clock, database=self.database,
+            client_tls=self.client_tls, server_tls=self.server_tls, taken=self._on_keys,
+        )  # fmt: skip
+        self.workers.add(self.key_watch.run)
         await self.serve(stack)
 
     async def serve(self, stack: AsyncExitStack) -> None:
@@ -566,6 +578,10 @@ class AccessPoint:
         failpoint("M7")
         await self.workers.stop()
         await self.heartbeat.leave()
+
+
+def _seal_anew(client: StationClient, new: Loaded) -> None:
+    client.take_signer(new.keystore.signing)
 
 
 @asynccontextmanager

@@ -24,9 +24,12 @@ from keys.private import signs_with
 from keys.store import KeyStore, load_certificate_files
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Identity:
-    """The keys and the name under which this access point signs and decrypts."""
+    """The keys and the name under which this access point signs and decrypts.
+
+    Keys may be replaced while the node runs, so whoever needs one asks for it once and works with what it got.
+    """
 
     signer: Signer
     decrypter: Decrypter
@@ -40,6 +43,17 @@ class Identity:
     def of(cls, keystore: KeyStore, party: str) -> Self:
         """The identity of `party` that a key directory gives."""
         return cls(keystore.signing, keystore.decryption, party, keystore.others)
+
+    def take(self, other: "Identity") -> None:
+        """Work with the keys of `other` from now on, which is called the same; raises KeyStoreError when it is not."""
+        names = {gln: one.party for gln, one in other.hosted.items()}
+        if (other.party, names) != (self.party, {g: one.party for g, one in self.hosted.items()}):
+            raise KeyStoreError(
+                "a message certificate has another common name: that needs a restart"
+            )
+        self.signer, self.decrypter, self.others = other.signer, other.decrypter, other.others
+        for gln, one in other.hosted.items():
+            self.hosted[gln].take(one)
 
     def acting_for(self, participant: str) -> "Identity":
         """The identity under which messages of this participant (`0088:` and GLN) are sent and received."""
@@ -180,11 +194,14 @@ def build_agreements(
 
 def partner_certificates(partner: Partner) -> tuple[x509.Certificate, ...]:
     """The certificates agreed with a partner, none when the directory is asked; raises KeysError."""
-    if partner.certificate is None:
-        return ()
-    first, *others = load_certificate_files([partner.certificate])
+    return () if partner.certificate is None else holder_certificates(partner.certificate)
+
+
+def holder_certificates(file: Path) -> tuple[x509.Certificate, ...]:
+    """The first certificate of a file, and the others of the same holder; raises KeysError."""
+    first, *others = load_certificate_files([file])
     name = subject_facts(first).common_name
-    # The file may hold the issuing authorities too; they do not speak for the partner.
+    # The file may hold the issuing authorities too; they do not speak for the holder.
     return (first, *(one for one in others if name and subject_facts(one).common_name == name))
 
 

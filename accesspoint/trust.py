@@ -3,7 +3,8 @@
 For a message the signing certificate must lead to an anchor, be good now, and belong to the party that
 the header names: the configured certificate of a known partner, else a certificate whose common name is
 the party id. A party that nothing in the configuration names is let in only where `unknown_senders` says so.
-For a receipt it must be the very certificate that discovery gave for the receiver.
+For a receipt it must be the very certificate that discovery gave for the receiver, or one that its issuer gave the
+same subject, which is how a renewed one looks.
 Revocation lists are fetched in the background; a request never waits for one.
 """
 
@@ -67,8 +68,21 @@ class MessageTrust:
         self._clock = clock
         self._partners = partners
         self._unknown_senders = unknown_senders
-        self._known = [certificate for several in partners.values() for certificate in several]
+        self.take_partners()
+
+    def take_partners(self) -> None:
+        """Take up the certificates agreed with partners; again whenever they have changed."""
+        self._known = [one for several in self._partners.values() for one in several]
         self._identities: dict[str, PartyIdentity] = {}
+
+    def is_of_same_holder(self, one: x509.Certificate, other: x509.Certificate) -> bool:
+        """Whether two certificates are of one party while it changes its key: agreed both, or renewed by their issuer.
+
+        A certificate of the same subject from another issuer says nothing (hostile KEY-17).
+        """
+        if one.issuer == other.issuer and one.subject == other.subject:
+            return True
+        return any(one in several and other in several for several in self._partners.values())
 
     def find(self, reference: TokenReference) -> x509.Certificate | None:
         """The partner certificate that a key identifier or issuer and serial number name, or None."""
@@ -209,7 +223,9 @@ def find_named(
 
 
 class PinnedTrust:
-    """Accepts one certificate only, and that only while it is good.
+    """Accepts one certificate only, and that only while it is good; while its holder changes its key, the other one too.
+
+    Directory and holder do not change at one moment, and a stored receipt stays signed with the key of its day.
 
     A certificate for key agreement signs nothing: then what is accepted is a signing certificate of the same party,
     the configured one where the party is configured. A directory of version 1.0 names no other.
@@ -229,7 +245,9 @@ class PinnedTrust:
         """Refuse every certificate but the expected one; raises `CertificateRefused`."""
         if agrees_only(self._expected):
             self._trust.require_party(certificate, common_name(self._expected))
-        elif certificate != self._expected:
+        elif certificate != self._expected and not self._trust.is_of_same_holder(
+            certificate, self._expected
+        ):
             raise CertificateRefused(
                 "not the certificate that discovery gave for the receiver", reason="cert.party"
             )

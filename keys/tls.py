@@ -148,6 +148,19 @@ def client_context(
     return context
 
 
+def renew_pair(context: ssl.SSLContext, certificate_file: Path | str, key_file: Path | str) -> None:
+    """Show another certificate in handshakes from now on; connections that are open stay as they are.
+
+    The key has to be of the kind that it was, since a context has a place for each kind. What cannot be loaded
+    leaves the context as it is.
+
+    Raises:
+        KeyStoreError: the files cannot be used.
+    """
+    _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate_file, key_file)
+    _load_pair(context, certificate_file, key_file)
+
+
 def peer_certificate(connection: TlsConnection | None) -> x509.Certificate:
     """Return the certificate the other side proved to hold the key of.
 

@@ -39,6 +39,7 @@ async def serve(starting: AbstractAsyncContextManager[AccessPoint], label: str) 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with starting as node:
+        loop.add_signal_handler(signal.SIGHUP, node.key_watch.look_now)
         # The one line of standard output: whoever started us reads where we listen.
         sys.stdout.write(json.dumps({"ready": node.addresses, "label": label}) + "\n")
         sys.stdout.flush()

@@ -36,17 +36,22 @@ def build_directory(
     tls: ssl.SSLContext,
 ) -> StaticDirectory:
     """Build the directory of one node; `publishers` says whose service metadata is believed, `tls` whose https."""
-    partners = [
-        _static(name, one.gln, one.url, one)
-        for name, one in configuration.partners.items()
-        if one.gln is not None and one.url is not None
-    ]
+    partners = static_partners(configuration)
     settings = configuration.directory
     if settings is None:
         return StaticDirectory(partners)
     return StaticDirectory(
         partners, otherwise=build_dynamic(settings, stack, clock, publishers, tls)
     )
+
+
+def static_partners(configuration: Configuration) -> list[StaticPartner]:
+    """The partners whose address and certificate the configuration names; raises KeysError."""
+    return [
+        _static(name, one.gln, one.url, one)
+        for name, one in configuration.partners.items()
+        if one.gln is not None and one.url is not None
+    ]
 
 
 def _static(name: str, gln: str, url: str, partner: Partner) -> StaticPartner:

@@ -38,6 +38,11 @@ class StaticDirectory:
         self, partners: Iterable[StaticPartner], *, otherwise: Directory | None = None
     ) -> None:
         """Raises ValueError when two entries name the same receiver."""
+        self._otherwise = otherwise
+        self.take_partners(partners)
+
+    def take_partners(self, partners: Iterable[StaticPartner]) -> None:
+        """Answer from these from now on; raises ValueError when two entries name the same receiver."""
         found: dict[str, StaticPartner] = {}
         for partner in partners:
             participant = PARTICIPANT_PREFIX + partner.gln
@@ -47,7 +52,6 @@ class StaticDirectory:
                 )
             found[participant] = partner
         self._partners: Mapping[str, StaticPartner] = MappingProxyType(found)
-        self._otherwise = otherwise
 
     async def find_endpoint(self, participant: str, document_id: str, process_id: str) -> Endpoint:
         """Find the configured partner; it takes every document. Raises LookupFailed."""

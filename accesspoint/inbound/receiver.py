@@ -90,7 +90,7 @@ from envelope.verified import (
     SignedReference,
     VerifiedUserMessage,
 )
-from envelope.wsse import WireIds
+from envelope.wsse import Signer, WireIds
 from envelope.xml import scan
 from keys.certificate import der, fingerprint
 
@@ -434,7 +434,7 @@ class Receiver:
     ) -> Answer:
         """G11: one commit, then the receipt."""
         message = verified.user_message
-        receipt = self._build_receipt(verified)
+        receipt = self._build_receipt(verified, signer := self._signer_for(verified))
         new = NewMessage(
             id=self._ids.ulid(),
             direction="in",
@@ -457,7 +457,7 @@ class Receiver:
         )
 
         async def work(tx: Transaction) -> None:
-            await self._record(tx, new, verified, receipt)
+            await self._record(tx, new, verified, receipt, signer)
             await self._reporter.report(tx, Act.AP_RECEIVED, facts)
             await self._reporter.note(
                 tx,
@@ -500,7 +500,7 @@ class Receiver:
         message, now = verified.user_message, self._clock.now()
         if consumer is not None:
             await consumer.deliver(message, payloads)
-        receipt = self._build_receipt(verified)
+        receipt = self._build_receipt(verified, signer := self._signer_for(verified))
         id_ = self._ids.ulid()
         new = NewMessage(
             id=id_, direction="in", state=State.RECEIVED, message_id=message.message_id,
@@ -511,15 +511,15 @@ class Receiver:
         )  # fmt: skip
 
         async def work(tx: Transaction) -> None:
-            await self._record(tx, new, verified, receipt)
+            await self._record(tx, new, verified, receipt, signer)
             row = {"id": id_, "direction": "in", "state": str(State.RECEIVED)}
             await advance(tx, row, [State.DELIVERING, State.DELIVERED], at=now, note=kind)
 
         return await self._commit(Commit(work), verified, receipt)
 
     async def _record(
-        self, tx: Transaction, new: NewMessage, verified: VerifiedUserMessage, receipt: bytes
-    ) -> None:
+        self, tx: Transaction, new: NewMessage, verified: VerifiedUserMessage, receipt: bytes, by: Signer
+    ) -> None:  # fmt: skip
         now = self._clock.now()
         await insert_message(tx, new, at=now)
         failpoint("R9")
@@ -535,9 +535,7 @@ class Receiver:
             tx, new.id, verified.signature, certificate=der(verified.certificate), at=now
         )
         failpoint("R10")
-        suite = self._suite_for(verified)
-        signer = fingerprint(self._addressed(verified.user_message).signer_for(suite).certificate)
-        await record_receipt(tx, new.id, receipt, signer=signer, at=now)
+        await record_receipt(tx, new.id, receipt, signer=fingerprint(by.certificate), at=now)
 
     async def _commit(
         self,
@@ -564,16 +562,19 @@ class Receiver:
             return repeated if same_signature else Answer(200, SOAP_TYPE, receipt)
         return Answer(200, SOAP_TYPE, receipt)
 
-    def _build_receipt(self, verified: VerifiedUserMessage) -> bytes:
-        suite = self._suite_for(verified)
+    def _build_receipt(self, verified: VerifiedUserMessage, signer: Signer) -> bytes:
         return build_receipt(
             verified,
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._addressed(verified.user_message).signer_for(suite),
-            suite=suite,
+            signer=signer,
+            suite=self._suite_for(verified),
             ids=WireIds.new(self._ids.uuid()),
         )
+
+    def _signer_for(self, message: AuthenticatedUserMessage | VerifiedUserMessage) -> Signer:
+        """Whose key signs the answer; asked once for each, since keys may change at any moment."""
+        return self._addressed(message.user_message).signer_for(self._suite_for(message))
 
     def _suite_for(self, message: AuthenticatedUserMessage | VerifiedUserMessage) -> SecuritySuite:
         """What the answer is signed with: the generation of the message."""
@@ -593,7 +594,7 @@ class Receiver:
             ],
             message_id=self._ids.message_id(self._domain),
             timestamp=timestamp(self._clock.now()),
-            signer=self._addressed(repetition.user_message).signer_for(suite),
+            signer=self._signer_for(repetition),
             suite=suite,
             ids=WireIds.new(self._ids.uuid()),
         )

@@ -52,12 +52,16 @@ class StationClient:
     ) -> None:
         self._url = url.rstrip("/") + PATH
         self._client = client
+        self._payloads = payloads
+        self._clock = clock
+        self.take_signer(signer)
+
+    def take_signer(self, signer: FileSigner) -> None:
+        """Seal with this key from now on; raises KeyStoreError for one that is not RSA."""
         if not isinstance(signer.private_key, rsa.RSAPrivateKey):
             raise KeyStoreError("hand-overs between stations are sealed with an RSA key")
         self._key = signer.private_key
         self._certificate = signer.certificate
-        self._payloads = payloads
-        self._clock = clock
 
     async def carry(self, handover: Handover) -> None:
         """Bring one hand-over across; returns once the other station has it. Raises `NotTaken`."""

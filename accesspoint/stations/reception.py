@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -49,7 +49,7 @@ _log = structlog.get_logger("accesspoint.stations")
 
 
 class StationServer:
-    """The hand-over endpoint of one station; `neighbours` maps a direction to the certificate that seals for it."""
+    """The hand-over endpoint of one station; `neighbours` maps a direction to the certificates that may seal for it."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class StationServer:
         payloads: PayloadStore,
         bells: Bells,
         clock: Clock,
-        neighbours: Mapping[str, x509.Certificate],
+        neighbours: Mapping[str, Sequence[x509.Certificate]],
         take_document: Mapping[str, Callable[[Document], Awaitable[Commit]]],
         take_envelope: Mapping[str, Callable[[Envelope], Awaitable[Commit]]],
         admit: Callable[[], None] = lambda: None,
@@ -136,7 +136,8 @@ class StationServer:
         """The manifest, sealed by a neighbour for the direction it comes from; its document is still to come."""
         unknown = RemoteProtocolError("no neighbour hands over here", reason="manifest.direction")
         refusal: RemoteProtocolError = unknown
-        for direction, certificate in self._neighbours.items():
+        known = [(each, one) for each, several in self._neighbours.items() for one in several]
+        for direction, certificate in known:
             try:
                 return verify_manifest(
                     sealed,

@@ -16,7 +16,13 @@ from cryptography.x509.oid import NameOID
 from accesspoint.clock import ManualClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from accesspoint.trust import CRL_BYTES, MessageTrust, RevocationRefresher, common_name
+from accesspoint.trust import (
+    CRL_BYTES,
+    MessageTrust,
+    PinnedTrust,
+    RevocationRefresher,
+    common_name,
+)
 from envelope import names
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
@@ -24,8 +30,10 @@ from envelope.pmode import TokenForm
 from envelope.security_token import TokenReference
 from keys.certificate import der, subject_key_identifier
 from keys.crl import CrlStore
-from keys.devca import IssuedCertificate
-from keys.path import ValidatedCertificate
+from keys.devca import DevelopmentAuthority, IssuedCertificate
+from keys.path import ValidatedCertificate, Validator
+from keys.revocation import RevocationMode, RevocationPolicy
+from keys.trust import Purpose, TrustStore
 
 
 def party(name: str) -> PartyId:
@@ -149,10 +157,43 @@ def test_a_recipient_is_validated_for_encryption(pki: Pki, clock: ManualClock) -
 def test_a_receipt_is_pinned_to_one_certificate(pki: Pki, clock: ManualClock) -> None:
     pinned = trust_in(pki, clock).pinned(der(pki.clinic.certificate))
     assert pinned.check(pki.clinic.certificate, (), party=None)
-    for other in (pki.municipality, pki.certify(CLINIC.access_point, serial=819)):
+    namesake = pki.authority.issue_system_certificate(
+        CLINIC.access_point, "Andre", "20000008", uuid="other", not_before=pki.now - timedelta(hours=1),
+        private_key=pki.spare_key,
+    )  # fmt: skip
+    for other in (pki.municipality, namesake):
         with pytest.raises(CertificateRefused) as refused:
             pinned.check(other.certificate, (), party=None)
         assert refused.value.reason == "cert.party"
+
+
+def test_a_receipt_may_be_signed_with_the_renewed_certificate_of_the_same_holder_only(
+    pki: Pki, clock: ManualClock
+) -> None:
+    """Directory and holder do not change at one moment; another issuer of the same subject is not believed."""
+    second = DevelopmentAuthority.create(
+        at=pki.now, name="Second", private_keys=(pki.spare_key, pki.spare_key)
+    )
+    anchors = (*pki.authority.anchors, *second.anchors)
+    between = (*pki.authority.intermediates, *second.intermediates)
+    validator = Validator(
+        TrustStore(Purpose.MESSAGE, anchors, between),
+        revocation=RevocationPolicy(RevocationMode.OFF, "no lists"),
+    )
+    expected = der(pki.clinic.certificate)
+    renewed = pki.certify(CLINIC.access_point, serial=819).certificate
+    foreign = pki.certify(CLINIC.access_point, authority=second).certificate
+    assert foreign.subject == renewed.subject == pki.clinic.certificate.subject
+
+    def pinned(agreed: dict[str, list[x509.Certificate]]) -> PinnedTrust:
+        return MessageTrust(validator, clock=clock, partners=agreed).pinned(expected)
+
+    assert pinned({}).check(renewed, (), party=None)
+    with pytest.raises(CertificateRefused) as refused:
+        pinned({}).check(foreign, (), party=None)
+    assert refused.value.reason == "cert.party"
+    both = {CLINIC.access_point: [pki.clinic.certificate, foreign]}
+    assert pinned(both).check(foreign, (), party=None)
 
 
 def test_references_find_agreed_certificates_only(pki: Pki, clock: ManualClock) -> None:

@@ -166,7 +166,7 @@ async def hop(pki: Pki, tmp_path: Path) -> AsyncIterator[Hop]:
             payloads=receiving.payloads,
             bells=receiving.bells,
             clock=receiving.clock,
-            neighbours={"down": pki.municipality.certificate, "up": pki.clinic.certificate},
+            neighbours={"down": [pki.municipality.certificate], "up": [pki.clinic.certificate]},
             take_document={"down": below.take_document},
             take_envelope={"up": below.take_envelope},
         )
@@ -414,7 +414,7 @@ async def served_otherwise(hop: Hop, **options: Any) -> AsyncIterator[Hop]:
         "payloads": hop.receiving.payloads,
         "bells": hop.receiving.bells,
         "clock": hop.receiving.clock,
-        "neighbours": {"down": hop.pki.municipality.certificate},
+        "neighbours": {"down": [hop.pki.municipality.certificate]},
         "take_document": {"down": hop.below.take_document},
         "take_envelope": {},
     }
@@ -585,7 +585,7 @@ async def test_a_violation_of_another_rule_is_not_a_repetition(hop: Hop) -> None
         payloads=hop.receiving.payloads,
         bells=hop.receiving.bells,
         clock=hop.receiving.clock,
-        neighbours={"down": hop.pki.municipality.certificate},
+        neighbours={"down": [hop.pki.municipality.certificate]},
         take_document={"down": take},
         take_envelope={},
     )

@@ -1,0 +1,244 @@
+"""Takes up keys and certificates that change while the node runs: ours, and those of configured partners.
+
+Key directories and certificate files are looked at every second, and at once on SIGHUP. What changed is read in a
+thread, checked as at the start, and only then put in place, all of it between two steps of the event loop. A message
+that is under way keeps the key it began with; an open connection keeps its certificate; nothing waits and nothing is
+turned away. What cannot be used changes nothing: it is told once, and looked at again when it changes.
+
+Spec: hostile KEY-18; reliability M4.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import structlog
+from cryptography import x509
+
+from accesspoint.clock import Clock
+from accesspoint.config import Configuration, Station
+from accesspoint.discovery.configured import static_partners
+from accesspoint.discovery.static import StaticPartner
+from accesspoint.generation import agreements_of
+from accesspoint.identity import Agreements, Identity, holder_certificates, load_identity
+from accesspoint.store.audit import record_audit
+from accesspoint.store.database import Database, Transaction
+from accesspoint.trust import common_name
+from keys.certificate import describe_key, fingerprint
+from keys.errors import KeysError, KeyStoreError
+from keys.private import KeyRing
+from keys.rotation import locked, promote_due
+from keys.store import KeyStore, TlsFiles
+from keys.tls import renew_pair
+
+LOOK_SECONDS: Final = 1.0
+_log = structlog.get_logger("accesspoint.keys")
+_Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Everything that was read, before any of it is in use."""
+
+    keystore: KeyStore
+    identity: Identity
+    agreements: Agreements
+    partners: dict[str, tuple[x509.Certificate, ...]]
+    receivers: list[StaticPartner]
+    neighbours: dict[str, tuple[x509.Certificate, ...]]
+    """Who may seal hand-overs for each direction; what a neighbour hands over travels away from it."""
+
+
+def key_directories(configuration: Configuration) -> list[Path]:
+    """The node's key directory, and those of organisations with keys of their own."""
+    others = [one.keys for one in configuration.served if one.keys is not None]
+    return list(dict.fromkeys([configuration.keys.directory, *others]))
+
+
+def load_keys(configuration: Configuration, clock: Clock) -> Loaded:
+    """Read our keys, after every rotation that is due, and the certificates of partners; raises KeysError."""
+    for directory in key_directories(configuration):
+        with locked(directory):
+            promote_due(directory, clock.now())
+    keystore = KeyStore.load(configuration.keys.directory)
+    agreements, partners = agreements_of(configuration, keystore)
+    links = configuration.links
+    return Loaded(
+        keystore,
+        load_identity(configuration, keystore, common_name),
+        agreements,
+        partners,
+        static_partners(configuration) if Station.AP in configuration.stations.runs else [],
+        {
+            direction: holder_certificates(link.certificate)
+            for direction, link in (("down", links.up), ("up", links.down))
+            if link is not None
+        },
+    )
+
+
+class KeyWatch:
+    """Replaces what a running node works with; `taken` are told of each change, on the event loop."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        first: Loaded,
+        *,
+        clock: Clock,
+        database: Database,
+        client_tls: ssl.SSLContext,
+        server_tls: ssl.SSLContext,
+        taken: Sequence[Callable[[Loaded], None]],
+    ) -> None:
+        self._configuration = configuration
+        self._now = first
+        self._clock = clock
+        self._database = database
+        self._tls = client_tls, server_tls
+        self._taken = tuple(taken)
+        self._asked = asyncio.Event()
+        self._seen = self._signature()
+
+    def look_now(self) -> None:
+        """Read everything anew at once, whether it looks changed or not."""
+        self._asked.set()
+
+    async def run(self) -> None:
+        """Look for ever."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), LOOK_SECONDS)
+            asked = self._asked.is_set()
+            self._asked.clear()
+            await self.look(asked=asked)
+
+    async def look(self, *, asked: bool = False) -> bool:
+        """Take up what changed; whether anything is in use now that was not before."""
+        seen = self._signature()
+        due = any(name.endswith(".at") for name, *_ in seen)
+        if seen == self._seen and not due and not asked:
+            return False
+        try:
+            if seen == self._seen and not asked and not await asyncio.to_thread(self._promote):
+                return False
+            self._seen = self._signature()
+            loaded = await asyncio.to_thread(load_keys, self._configuration, self._clock)
+            self._require_kinds(loaded.keystore)
+            changes = list(_changes(self._now, loaded))
+            if changes:
+                self._take(loaded)
+        except (KeysError, ValueError, OSError) as error:
+            _log.error("keys_not_taken", detail=str(error))
+            return False
+        if changes:
+            _log.info("keys_changed", detail="; ".join(changes))
+            await self._audit(changes)
+        return bool(changes)
+
+    def _promote(self) -> bool:
+        done = False
+        for directory in key_directories(self._configuration):
+            with locked(directory):
+                done |= bool(promote_due(directory, self._clock.now()))
+        return done
+
+    def _take(self, loaded: Loaded) -> None:
+        """Put everything in place. What can fail comes first, and nothing else runs in between."""
+        self._now.identity.take(loaded.identity)
+        before = self._now.keystore
+        client, server = self._tls
+        for context, old, new in (
+            (client, before.tls_client, loaded.keystore.tls_client),
+            (server, before.tls, loaded.keystore.tls),
+        ):
+            if old.certificate != new.certificate or old.chain != new.chain:
+                renew_pair(context, new.certificate_file, new.key_file)
+        for kept, read in (
+            (self._now.partners, loaded.partners),
+            (self._now.neighbours, loaded.neighbours),
+        ):
+            kept.clear()
+            kept.update(read)
+        self._now = replace(self._now, keystore=loaded.keystore, receivers=loaded.receivers)
+        for tell in self._taken:
+            tell(self._now)
+
+    def _require_kinds(self, loaded: KeyStore) -> None:
+        before = self._now.keystore
+        pairs = ((before.tls, loaded.tls), (before.tls_client, loaded.tls_client))
+        for old, new in pairs:
+            if _kind(old) != _kind(new):
+                raise KeyStoreError(
+                    f"{new.key_file} is a key of another kind than before: that needs a restart"
+                )
+
+    async def _audit(self, changes: Sequence[str]) -> None:
+        now = self._clock.now()
+
+        async def work(tx: Transaction) -> None:
+            for change in changes:
+                await record_audit(tx, at=now, actor="system", action="keys.changed", object=change)
+
+        await self._database.run(work)
+
+    def _signature(self) -> _Signature:
+        """What can be seen of all files without reading them."""
+        return tuple(sorted(self._files()))
+
+    def _files(self) -> Iterator[tuple[str, int, int, int]]:
+        configuration = self._configuration
+        links = (configuration.links.up, configuration.links.down)
+        files = [one.certificate for one in configuration.partners.values() if one.certificate]
+        files += [link.certificate for link in links if link is not None]
+        for directory in key_directories(configuration):
+            with contextlib.suppress(OSError):
+                files += sorted(directory.iterdir())
+        for path in files:
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                yield str(path), status.st_mtime_ns, status.st_ino, status.st_size
+
+
+def _changes(before: Loaded, after: Loaded) -> Iterator[str]:
+    """What is another certificate now, in words for the log: roles and beginnings of fingerprints."""
+    for role, old, new in (
+        ("sign", _marks(before.identity.certificates), _marks(after.identity.certificates)),
+        ("decrypt", _decrypting(before.identity), _decrypting(after.identity)),
+        (
+            "tls server",
+            _marks([before.keystore.tls.certificate]),
+            _marks([after.keystore.tls.certificate]),
+        ),
+        (
+            "tls client",
+            _marks([before.keystore.tls_client.certificate]),
+            _marks([after.keystore.tls_client.certificate]),
+        ),
+    ):
+        if old != new:
+            yield f"{role}: {new}"
+    for kind, old_ones, new_ones in (
+        ("partner", before.partners, after.partners),
+        ("neighbour", before.neighbours, after.neighbours),
+    ):
+        for name, certificates in new_ones.items():
+            if certificates != old_ones.get(name):
+                yield f"{kind} {name}: {_marks(certificates)}"
+
+
+def _decrypting(identity: Identity) -> str:
+    rings = [one.decrypter for one in (identity, *identity.hosted.values())]
+    return _marks([one for ring in rings if isinstance(ring, KeyRing) for one in ring.certificates])
+
+
+def _marks(certificates: Sequence[x509.Certificate]) -> str:
+    return " ".join(fingerprint(one)[:16] for one in certificates) or "none"
+
+
+def _kind(files: TlsFiles) -> str:
+    return describe_key(files.certificate).partition(" ")[0]

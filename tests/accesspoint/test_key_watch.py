@@ -1,0 +1,171 @@
+"""A node takes up new keys while it runs: what changes at once, what stays, and what it does not take."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from as4_stage import Node, Partner, Pki, Stage
+
+from accesspoint.clock import SystemClock
+from accesspoint.config import load
+from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY
+from accesspoint.key_watch import load_keys
+from keys import rotation
+from keys.bundle import Bundle
+from keys.certificate import der, load_certificate, pem
+from keys.devca import IssuedCertificate
+from keys.errors import KeyStoreError
+from keys.roles import Role
+from keys.store import KeyStore, write_pair
+
+
+@pytest_asyncio.fixture
+async def node(pki: Pki, tmp_path: Path) -> AsyncIterator[Node]:
+    stage = Stage(pki, tmp_path)
+    # A file of its own, since other tests share those of the stage.
+    file = tmp_path / "clinic.pem"
+    file.write_bytes(pki.clinic.certificate_pem)
+    partner = Partner(CLINIC, pki.clinic, "https://127.0.0.1:9/as4", {"certificate": str(file)})
+    path = stage.write_node(MUNICIPALITY, pki.municipality, partners={"clinic": partner})
+    async with stage.run(path) as node:
+        yield node
+
+
+def bring(node: Node, role: Role, issued: IssuedCertificate) -> Path:
+    keys = node.home / "keys"
+    found = Bundle((issued.certificate, *issued.chain), issued.private_key)
+    rotation.import_answer(keys, role, found)
+    return keys
+
+
+async def shown(node: Node) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    """The certificate that the node shows at its door, and the connection, left open."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    keys = node.home / "keys"
+    context.load_cert_chain(keys / "tls.cert.pem", keys / "tls.key.pem")
+    host, _, port = node.point.addresses["as4"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    certificate = writer.get_extra_info("ssl_object").getpeercert(True)
+    return certificate, reader, writer
+
+
+async def test_the_next_key_decrypts_when_it_comes_and_signs_when_it_is_told_to(
+    node: Node, pki: Pki
+) -> None:
+    point, before = node.point, node.certificate
+    identity, watch = point.identity, point.key_watch
+    assert await watch.look() is False
+    following = pki.certify(MUNICIPALITY.access_point)
+    keys = bring(node, Role.MESSAGE, following)
+    assert await watch.look() is True
+    assert identity.signer.certificate == before
+    assert identity.decrypter.certificates == (before, following.certificate)
+    rotation.schedule(keys, Role.MESSAGE, SystemClock().now() + timedelta(hours=1))
+    assert await watch.look() is False
+    rotation.schedule(keys, Role.MESSAGE, SystemClock().now())
+    assert await watch.look() is True
+    assert point.identity is identity
+    assert identity.signer.certificate == following.certificate
+    assert identity.decrypter.certificates == (following.certificate, before)
+    assert point.keystore.signing.certificate == following.certificate
+    rows = await node.rows("SELECT actor, object FROM audit WHERE action = 'keys.changed'")
+    assert [row["actor"] for row in rows] == ["system"] * len(rows)
+    assert [row["object"].partition(":")[0] for row in rows] == ["decrypt", "sign", "decrypt"]
+
+
+async def test_the_door_shows_the_new_certificate_and_keeps_open_connections(
+    node: Node, pki: Pki
+) -> None:
+    following = pki.authority.issue_tls_certificate(
+        "new", san=LOOPBACK_NAMES, not_before=pki.now - timedelta(hours=1)
+    )
+    before, reader, writer = await shown(node)
+    assert load_certificate(before) == pki.tls(MUNICIPALITY.key).certificate
+    keys = bring(node, Role.TLS, following)
+    rotation.schedule(keys, Role.TLS, SystemClock().now())
+    assert await node.point.key_watch.look() is True
+    after, _, other = await shown(node)
+    assert after == der(following.certificate)
+    writer.write(b"GET /nothing HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert b"404" in await reader.readline()
+    for one in (writer, other):
+        one.close()
+
+
+async def test_a_partner_may_have_two_certificates_while_it_changes(node: Node, pki: Pki) -> None:
+    point, trust = node.point, node.point.trust
+    file = point.configuration.partners["clinic"].certificate
+    assert file is not None
+    following = pki.certify(CLINIC.access_point).certificate
+    old = pki.clinic.certificate
+    assert not trust._partners[CLINIC.access_point][1:]
+    file.write_bytes(pem(following, old))
+    assert await point.key_watch.look() is True
+    assert point.partner_certificates[CLINIC.access_point] == (following, old)
+    assert set(trust._known) == {following, old}
+    found = await point.directory.find_endpoint(f"0088:{CLINIC.address.gln}", "any", "any")
+    assert found.certificate == der(following)
+
+
+async def test_what_cannot_be_used_changes_nothing_and_is_told(
+    node: Node, pki: Pki, capfd: pytest.CaptureFixture[str]
+) -> None:
+    point, before = node.point, node.certificate
+    keys = node.home / "keys"
+    other_kind = pki.authority.issue_tls_certificate(
+        "rsa", san=LOOPBACK_NAMES, not_before=pki.now, private_key=pki.spare_key
+    )
+    for role, issued in (
+        ("tls", other_kind),
+        ("message", pki.certify("another-name")),
+    ):
+        kept = {path: path.read_bytes() for path in keys.glob(f"{role}.*")}
+        for path in kept:
+            path.unlink()
+        write_pair(keys, role, issued)
+        assert await point.key_watch.look() is False
+        assert await point.key_watch.look() is False
+        for path, data in kept.items():
+            path.write_bytes(data)
+    (keys / "message.key.pem").chmod(0o640)
+    point.key_watch.look_now()
+    assert await point.key_watch.look(asked=True) is False
+    assert point.identity.signer.certificate == before
+    assert await node.rows("SELECT 1 FROM audit WHERE action = 'keys.changed'") == []
+    said = capfd.readouterr()
+    told = (said.out + said.err).replace("\n", " ")
+    for why in ("another kind than before", "another common name", "open to others"):
+        assert why in told
+
+
+async def test_the_watch_looks_by_itself_and_at_once_when_asked(node: Node, pki: Pki) -> None:
+    following = pki.certify(MUNICIPALITY.access_point)
+    bring(node, Role.MESSAGE, following)
+    node.point.key_watch.look_now()
+
+    async def taken() -> bool:
+        return following.certificate in node.point.identity.decrypter.certificates
+
+    await node.until(taken, "the watch takes up the next key", seconds=5)
+
+
+def test_a_rotation_that_is_due_is_done_before_a_node_starts(pki: Pki, tmp_path: Path) -> None:
+    stage = Stage(pki, tmp_path)
+    configuration = load(stage.write_node(MUNICIPALITY, pki.municipality, partners={}), {})
+    keys = configuration.keys.directory
+    following = pki.certify(MUNICIPALITY.access_point)
+    rotation.import_answer(
+        keys, Role.MESSAGE, Bundle((following.certificate, *following.chain), following.private_key)
+    )
+    rotation.schedule(keys, Role.MESSAGE, SystemClock().now())
+    loaded = load_keys(configuration, SystemClock())
+    assert loaded.identity.signer.certificate == following.certificate
+    assert KeyStore.load(keys).signing.certificate == following.certificate
+    (keys / "message.key.pem").chmod(0o604)
+    with pytest.raises(KeyStoreError, match="open to others"):
+        load_keys(configuration, SystemClock())
