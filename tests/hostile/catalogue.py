@@ -46,7 +46,7 @@ GROUPS: Final = {
     "DSC": Group("Discovery and outbound fetches", 14, open=3),
     "FIL": Group("Identifiers, files and headers", 8, open=7),
     "LOG": Group("Logs and personal data", 8, open=8),
-    "ADM": Group("Administration", 12, open=6),
+    "ADM": Group("Administration", 12),
     "SEC": Group("Secrets and files at rest", 8, open=8),
     "SUP": Group("Supply chain", 8, open=8),
     "SID": Group("Side channels", 6, open=5),

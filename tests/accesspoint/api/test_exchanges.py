@@ -147,6 +147,26 @@ async def test_what_a_worker_has_in_hand_is_left_to_it(interface: "Interface", v
     assert body["detail"].endswith("ask again")
 
 
+@pytest.mark.attack("ADM-10")
+@pytest.mark.parametrize("verb", list(FITS))
+async def test_who_acted_and_why_is_in_the_audit_log_and_nothing_else(
+    interface: "Interface", verb: str
+) -> None:
+    database, path = interface.node.point.database, f"/api/v1/exchanges/M1/{verb}"
+    state = sorted(FITS[verb])[0]
+    await place(interface, state, owner="somebody")
+    assert (await interface.call("POST", path, WHY))[0] == 409
+    assert await database.fetch("SELECT * FROM audit") == []
+    await place(interface, state, id_="M2")
+    assert (await interface.call("POST", path.replace("M1", "M2"), WHY))[0] == 200
+    (line,) = await database.fetch("SELECT * FROM audit")
+    assert (line["actor"], line["action"], line["object"], line["reason"]) == (
+        "token-file", f"message.{verb}", "M2", "asked to on the telephone",
+    )  # fmt: skip
+    _, told, _ = await interface.call("GET", "/api/v1/audit")
+    assert [one["digest"] for one in told["lines"]] == [line["digest"]]
+
+
 async def test_another_act_is_none(interface: "Interface") -> None:
     await place(interface, "HELD")
     status, _, _ = await interface.call("POST", "/api/v1/exchanges/M1/delete")

@@ -48,6 +48,7 @@ class Proof:
     again: bytes
     other: bytes
     exports: dict[str, list[bool]]
+    audited: list[tuple[str, str, str | None]]
 
 
 def unpack(bundle: bytes) -> Files:
@@ -132,7 +133,11 @@ async def prove(stage: Stage) -> Proof:
         ]
         # Its acknowledgement of the acknowledgement that is a message of its own.
         other = await export(sender, "out", nth=1)
-        return Proof(**bundles, other=other, exports=exports)
+        audited = [
+            (row["actor"], row["action"], row["reason"])
+            for row in await receiver.rows("SELECT * FROM audit ORDER BY seq")
+        ]
+        return Proof(**bundles, other=other, exports=exports, audited=audited)
 
 
 @pytest.fixture
@@ -435,6 +440,15 @@ def test_an_export_is_in_the_journal(proof: Proof) -> None:
     """Who took a patient's document out of the node, or only its evidence, can be seen afterwards."""
     assert proof.exports["out"] == [False, False]
     assert proof.exports["in"] == [False, True]
+
+
+@pytest.mark.attack("ADM-09")
+def test_a_view_of_the_payload_is_in_the_audit_log_with_who_and_why(proof: Proof) -> None:
+    assert proof.audited == [
+        ("token-file", "evidence.exported", None),
+        ("token-file", "payload.viewed", "a complaint"),
+    ]
+    assert "payload.xml" not in unpack(proof.received)
 
 
 def _made_anew(files: Files, pki: Pki, tmp_path: Path) -> Path:

@@ -16,13 +16,16 @@ from status_parts import FACTS, report
 from tracking_parts import Served, Visitor
 from yarl import URL
 
+from accesspoint.clock import SystemClock
 from accesspoint.network.listening import Listeners
 from accesspoint.tracking.door import NotOnLoopback, require_loopback
+from accesspoint.tracking.pages import Pages
 
 EMPLOYEE_PAGES = ["/messages", "/overview", "/negative", "/patient", "/messages.csv"]
 CITIZEN_PAGES = ["/mine", "/permissions"]
 
 
+@pytest.mark.attack("ADM-01")
 @pytest.mark.parametrize("path", [*EMPLOYEE_PAGES, *CITIZEN_PAGES, "/", "/messages/x"])
 async def test_nothing_is_shown_to_somebody_who_has_not_signed_in(
     visitor: Visitor, path: str
@@ -33,6 +36,7 @@ async def test_nothing_is_shown_to_somebody_who_has_not_signed_in(
     assert "Fjordby" not in text
 
 
+@pytest.mark.attack("ADM-02")
 @pytest.mark.parametrize("path", EMPLOYEE_PAGES)
 async def test_a_citizen_gets_none_of_the_pages_for_employees(visitor: Visitor, path: str) -> None:
     await visitor.sign_in("citizen", cpr=ANNA)
@@ -43,6 +47,7 @@ async def test_a_citizen_gets_none_of_the_pages_for_employees(visitor: Visitor, 
     assert "Fjordby" not in text
 
 
+@pytest.mark.attack("ADM-02")
 @pytest.mark.parametrize("path", CITIZEN_PAGES)
 async def test_an_employee_gets_none_of_the_pages_for_citizens(visitor: Visitor, path: str) -> None:
     await visitor.sign_in("support")
@@ -130,6 +135,7 @@ async def test_a_patient_is_searched_by_post_and_the_number_shows_nowhere(visito
     assert ANNA not in exported
 
 
+@pytest.mark.attack("ADM-08")
 async def test_the_handle_of_a_patient_is_worth_nothing_to_somebody_else(visitor: Visitor) -> None:
     await visitor.sign_in("support")
     _, _, answer = await visitor.post("/patient", {"cpr": ANNA})
@@ -190,6 +196,7 @@ async def test_nobody_permits_themselves(visitor: Visitor) -> None:
     assert (await visitor.post("/permissions", {"cpr": ANNA}))[0] == 400
 
 
+@pytest.mark.attack("ADM-05")
 async def test_five_wrong_codes_close_the_door_for_a_while_also_for_the_right_one(
     visitor: Visitor,
 ) -> None:
@@ -203,6 +210,15 @@ async def test_five_wrong_codes_close_the_door_for_a_while_also_for_the_right_on
 
     assert status == 429
     assert "Wait" in text
+
+
+@pytest.mark.attack("ADM-12")
+async def test_the_code_of_another_start_and_usual_words_open_nothing(visitor: Visitor) -> None:
+    served = visitor.served
+    other = Pages(served.store, clock=SystemClock())
+    assert other.code != served.pages.code
+    for code in (other.code, "", "admin", "123456"):
+        assert (await visitor.post("/sign-in", {"code": code, "role": "support"}))[0] == 403
 
 
 async def test_signing_out_ends_the_session(visitor: Visitor) -> None:
@@ -228,6 +244,7 @@ async def test_every_answer_allows_nothing_but_its_own_style(visitor: Visitor, p
         assert not re.search(r"<script|<style|\sstyle=|\son[a-z]+=|https?://(?!www\.w3\.org)", text)
 
 
+@pytest.mark.attack("ADM-03")
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "https://elsewhere.example"}, {"Host": "elsewhere.example"}, {"Origin": "null"}],
@@ -240,6 +257,7 @@ async def test_a_foreign_page_can_change_nothing_here(
     assert (await visitor.post("/sign-in", form, headers=headers))[0] == 403
 
 
+@pytest.mark.attack("ADM-11")
 async def test_the_pages_refuse_whoever_does_not_come_over_loopback(
     served: Served, tmp_path: Path
 ) -> None:
@@ -311,6 +329,7 @@ async def test_an_absurd_period_or_field_is_no_error(visitor: Visitor) -> None:
             assert (await visitor.get(f"{path}?{query}"))[0] == 200, (path, query)
 
 
+@pytest.mark.attack("ADM-08")
 async def test_what_is_not_there_looks_like_what_is_not_yours(
     served: Served, visitor: Visitor
 ) -> None:
@@ -331,6 +350,7 @@ async def test_the_listener_of_the_network_is_loopback(served: Served) -> None:
     require_loopback(urlsplit(url).hostname or "")
 
 
+@pytest.mark.attack("ADM-07")
 @pytest.mark.parametrize(
     "path", ["//elsewhere.example/x", "///elsewhere.example", "/\\elsewhere.example", "//"]
 )
