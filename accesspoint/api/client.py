@@ -168,8 +168,9 @@ class NodeClient:
             raise RuntimeError("the client is used outside its async with")
         try:
             async with self._session.request(
-                method, self._address.url + path, params=query, data=data, headers=headers
-            ) as response:
+                method, self._address.url + path, params=query, data=data, headers=headers,
+                allow_redirects=False,
+            ) as response:  # fmt: skip
                 body = await response.read()
                 problem: Json = json.loads(body) if response.status >= 400 else {}
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:

@@ -264,8 +264,8 @@ class RehearsalNode(AccessPoint):
         )
         try:
             async with self._session.post(
-                self.test_service, data=body, headers={"Content-Type": content_type}
-            ) as response:
+                self.test_service, data=body, headers={"Content-Type": content_type}, allow_redirects=False
+            ) as response:  # fmt: skip
                 return 200 <= response.status < 300
         except (aiohttp.ClientError, TimeoutError) as error:
             _log.error("conformance.push", action=action, error=type(error).__name__)

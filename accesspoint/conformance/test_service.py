@@ -83,9 +83,9 @@ class TestService:
         async with (
             aiohttp.ClientSession(trust_env=False) as session,
             session.post(
-                self.submit_url, data=body, headers={"Content-Type": content_type}
+                self.submit_url, data=body, headers={"Content-Type": content_type}, allow_redirects=False
             ) as response,
-        ):
+        ):  # fmt: skip
             response.raise_for_status()
 
     async def wait(self, condition: Callable[[], Any], *, seconds: float) -> None:

@@ -43,7 +43,7 @@ GROUPS: Final = {
     "HTP": Group("HTTP", 18),
     "ZIP": Group("Compression", 7),
     "RCP": Group("Signals that our sender receives", 14),
-    "DSC": Group("Discovery and outbound fetches", 14, open=3),
+    "DSC": Group("Discovery and outbound fetches", 14),
     "FIL": Group("Identifiers, files and headers", 8, open=7),
     "LOG": Group("Logs and personal data", 8, open=8),
     "ADM": Group("Administration", 12),

@@ -6,22 +6,27 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
 from as4_arena import Arena, Verdict
 from as4_stage import CHANGING_PARTY, STRANGER, THIRD_PARTY, Pki
 from as4_wire import Author, Tree
 from attack_rows import row
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import AuthorityInformationAccessOID
 from lxml import etree
 
 from accesspoint.demo.scenery import MUNICIPALITY
+from accesspoint.network.listening import Listeners
 from envelope import names
 from envelope.names import q
 from envelope.pmode import SecuritySuite, TokenForm
 from envelope.security_token import load_path
 from keys.certificate import der
 from keys.devca import (
+    DevelopmentAuthority,
     IssuedCertificate,
     authority_extensions,
     authority_name,
@@ -147,6 +152,40 @@ async def test_authority_below_a_trusted_one(
     await arena.refuses(attack, refused(reason), twin=twin)
 
 
+@pytest.mark.attack("DSC-09")
+async def test_addresses_inside_a_certificate(arena: Arena) -> None:
+    """Lists and issuers are where the configuration says; what a certificate says of them leads nobody anywhere."""
+    asked: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=404)
+
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", note)
+    listeners = Listeners()
+    url = await listeners.start(application)
+    try:
+        inviting = [
+            (x509.CRLDistributionPoints([x509.DistributionPoint([uri(f"{url}/crl")], None, None, None)]), False),
+            (x509.AuthorityInformationAccess([
+                x509.AccessDescription(AuthorityInformationAccessOID.OCSP, uri(f"{url}/ocsp")),
+                x509.AccessDescription(AuthorityInformationAccessOID.CA_ISSUERS, uri(f"{url}/ca")),
+            ]), False),
+        ]  # fmt: skip
+        pki = arena.pki
+        chosen = [*pki.authority.system_extensions(pki.spare_key), *inviting]
+        untrusted = issued_with(pki, chosen, authority=pki.untrusted_authority)
+        await refuse_signer(arena, untrusted, "cert.untrusted")
+        trusted = Author(issued_with(pki, chosen).signer(), arena.node.certificate, THIRD_PARTY)
+        await arena.accepts(trusted.compose())
+        async with aiohttp.ClientSession() as session:
+            await session.get(f"{url}/control")
+    finally:
+        await listeners.stop()
+    assert asked == ["/control"]
+
+
 @pytest.mark.attack("KEY-12")
 async def test_path_in_another_order(arena: Arena) -> None:
     """The leaf stands last and nowhere else, whichever certificate of the path would verify."""
@@ -224,8 +263,14 @@ def extensions(pki: Pki, **usage: bool) -> list[Any]:
     return [(key_usage(**usage), True), *kept]
 
 
-def issued_with(pki: Pki, chosen: list[Any]) -> IssuedCertificate:
-    return pki.authority.issue(
+def uri(url: str) -> x509.UniformResourceIdentifier:
+    return x509.UniformResourceIdentifier(url)
+
+
+def issued_with(
+    pki: Pki, chosen: list[Any], *, authority: DevelopmentAuthority | None = None
+) -> IssuedCertificate:
+    return (authority or pki.authority).issue(
         system_name(THIRD_PARTY, "Eksempel", "10000009", "1"),
         pki.spare_key,
         not_before=pki.now - timedelta(hours=1),
