@@ -19,7 +19,6 @@ from collections.abc import (
     Awaitable,
     Callable,
     Collection,
-    Iterator,
     Mapping,
     Sequence,
 )
@@ -36,8 +35,10 @@ from accesspoint.failpoints import failpoint
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.consumer import Consumer
+from accesspoint.inbound.inflating import inflate, inflate_all
 from accesspoint.inbound.reading import DatedCheck, Duplicate, Reading
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
+from accesspoint.inbound.repetition import TEST_SERVICE, is_same_errand
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Stored
 from accesspoint.stations.reporting import Act, Reporter, facts_to_json
@@ -55,7 +56,6 @@ from accesspoint.store.evidence import (
 from accesspoint.store.messages import NewMessage, advance, find_message, insert_message
 from accesspoint.store.payloads import PayloadStore, SpoolQuota, TemporaryPayload
 from envelope import soap, wsse
-from envelope.compression import Decompressor
 from envelope.ehmi import check_addressing
 from envelope.errors import (
     DecompressionFailure,
@@ -96,7 +96,6 @@ from keys.certificate import der, fingerprint
 
 TakeReceipt: TypeAlias = Callable[[bytes, Callable[[str, str, str], None]], Awaitable[bool]]
 """Takes a SOAP envelope that is a Receipt signal and says once who signed it; answers False for anything else."""
-CHUNK_BYTES: Final = 64 * 1024
 LARGE_BYTES: Final = 256 * 1024
 _log = structlog.get_logger("accesspoint.inbound")
 
@@ -295,7 +294,12 @@ class Receiver:
         )
         if row is None:
             return None
-        if row["content_digest"] != content_digest(references):
+        accepted = await self._database.read(lambda tx: find_message(tx, row["message"]))
+        if (
+            accepted is None
+            or row["content_digest"] != content_digest(references)
+            or not is_same_errand(message, accepted)
+        ):
             _log.error("as4.in.duplicate_content", party=party, message_id=message.message_id)
             await self._alarm(str(row["message"]))
             raise ValueInconsistent(
@@ -330,7 +334,7 @@ class Receiver:
         message = verified.user_message
         self._check_agreement(message)
         if is_test_service(message):
-            return await self._accept_apart(verified, files, "test-service")
+            return await self._accept_apart(verified, files, TEST_SERVICE)
         if self._consumer is not None and self._consumer.takes(message):
             return await self._accept_apart(verified, files, "consumer", self._consumer)
         if len(verified.parts) != 1:
@@ -373,7 +377,7 @@ class Receiver:
         try:
             with self._payloads.create() as writer:
                 size = 0
-                for piece in self._inflate(part.compressed, files[part.content_id]):
+                for piece in inflate(part, files[part.content_id], self._limits):
                     size += len(piece)
                     if size > self._limits.sbd_bytes:
                         raise DecompressionFailure(
@@ -388,17 +392,6 @@ class Receiver:
                 return header, facts, stored(writer.finish())
         except SbdRefused as refused:
             raise OtherError(refused.detail, reason=refused.reason, gate=Gate.G10) from refused
-
-    def _inflate(self, compressed: bool, file: TemporaryPayload) -> Iterator[bytes]:
-        file.rewind()
-        decompressor = Decompressor(self._limits) if compressed else None
-        while chunk := file.read(CHUNK_BYTES):
-            if decompressor is None:
-                yield chunk
-            else:
-                yield from decompressor.decompress(chunk)
-        if decompressor is not None:
-            decompressor.finish()
 
     def _check_routing(
         self, verified: VerifiedUserMessage, header: StandardBusinessDocumentHeader
@@ -484,19 +477,11 @@ class Receiver:
 
         Spec: ebMS 3.0 Core section 5.2.2.8.
         """
-        payloads, room = [], self._limits.sbd_bytes
-        for part in verified.parts:
-            pieces = []
-            for piece in self._inflate(part.compressed, files[part.content_id]):
-                if consumer is None:
-                    continue
-                room -= len(piece)
-                if room < 0:
-                    raise DecompressionFailure(
-                        "the parts are larger than agreed", reason="gzip.limit"
-                    )
-                pieces.append(piece)
-            payloads.append(b"".join(pieces))
+        octets = sum(part.signed_octets for part in verified.parts)
+        work_through = partial(
+            inflate_all, verified, files, self._limits, keep=consumer is not None
+        )
+        payloads = await asyncio.to_thread(work_through) if octets > LARGE_BYTES else work_through()
         message, now = verified.user_message, self._clock.now()
         if consumer is not None:
             await consumer.deliver(message, payloads)

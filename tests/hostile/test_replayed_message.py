@@ -177,6 +177,37 @@ async def test_signed_anew(arena: Arena) -> None:
     await check_delivered_once(arena, wire)
 
 
+@pytest.mark.attack("RPL-02")
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (f"0088:{CLINIC.address.gln}", f"0088:{MUNICIPALITY.address.gln}"),
+        (f"0088:{MUNICIPALITY.address.gln}", f"0088:{CLINIC.address.gln}"),
+        ("homecareobservation", "carecommunication"),
+    ],
+    ids=["for another organisation", "from another organisation", "as another document"],
+)
+async def test_same_parts_on_another_errand(arena: Arena, old: str, new: str) -> None:
+    """A receipt says that its signer has what was signed: a header that was never looked at gets none."""
+    wire = arena.author.compose()
+    first = await arena.accepts(wire)
+
+    def redirect(tree: Tree) -> None:
+        texts = [one for one in tree.messaging.iter() if old in (one.text or "")]
+        assert texts
+        for one in texts:
+            one.text = one.text.replace(old, new)
+
+    answer = await arena.client.post(arena.author.resigned(wire, redirect))
+    _, signal = answer.signal()
+    assert signal.receipt is None
+    assert [error.code for error in signal.errors] == ["EBMS:0003"]
+    *_, refusal = await arena.node.rows("SELECT gate, reason FROM refusals ORDER BY seq")
+    assert (refusal["gate"], refusal["reason"]) == (OTHER_CONTENT.gate, OTHER_CONTENT.reason)
+    assert (await arena.client.post(wire)).body == first.body
+    await check_delivered_once(arena, wire)
+
+
 @pytest.mark.attack("RPL-03")
 async def test_message_id_of_another_party(arena: Arena) -> None:
     """Nobody can occupy the ids of others: the key is sender and MessageId."""

@@ -1,0 +1,39 @@
+"""What the parts of one message may grow to together, whether anybody wants them or not."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from as4_wire import gzip
+
+from accesspoint.inbound.inflating import inflate_all
+from accesspoint.store.payloads import PayloadStore, TemporaryPayload
+from envelope.errors import DecompressionFailure
+from envelope.limits import DEFAULT_LIMITS
+from envelope.verified import VerifiedPart
+
+LIMITS = replace(DEFAULT_LIMITS, sbd_bytes=100_000)
+
+
+def parts(store: PayloadStore, *contents: bytes) -> tuple[Any, dict[str, TemporaryPayload]]:
+    files, listed = {}, []
+    for number, content in enumerate(contents):
+        file = store.temporary()
+        file.write(gzip(content))
+        files[str(number)] = file
+        listed.append(VerifiedPart(str(number), "text/plain", True, file.size, b""))
+    return SimpleNamespace(parts=tuple(listed)), files
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_parts_that_fit_alone_and_not_together(tmp_path: Path, keep: bool) -> None:
+    store = PayloadStore(tmp_path / "payloads")
+    message, files = parts(store, b"a" * 60_000, b"b" * 30_000)
+    kept = inflate_all(message, files, LIMITS, keep=keep)
+    assert [len(one) for one in kept] == ([60_000, 30_000] if keep else [0, 0])
+    message, files = parts(store, b"a" * 60_000, b"b" * 60_000)
+    with pytest.raises(DecompressionFailure, match=r"gzip\.limit"):
+        inflate_all(message, files, LIMITS, keep=keep)
+    store.close()
