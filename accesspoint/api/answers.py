@@ -1,10 +1,12 @@
 """What every route answers with, and how it reads its parameters."""
 
+from collections.abc import Mapping
 from json import JSONDecodeError
 from typing import Final
 
 from aiohttp import web
 
+from accesspoint.log import without_patient_numbers
 from accesspoint.problems import PROBLEMS
 
 LONGEST_REASON: Final = 500
@@ -16,18 +18,33 @@ class NoReason(Exception):
 
 
 def problem(status: int, slug: str, detail: str, **more: object) -> web.Response:
-    """An RFC 9457 problem as a response; one that the catalogue knows also says whose it is and what to do."""
+    """An RFC 9457 problem as a response; one that the catalogue knows also says whose it is and what to do.
+
+    What it repeats of a request is without patient numbers: whoever asked may log what went wrong.
+    """
     known = PROBLEMS.get(slug)
     told = {} if known is None else {"whose": known.who.value, "remedy": list(known.do())}
     body = {
         "type": f"/docs/problems/{slug}",
         "title": slug,
         "status": status,
-        "detail": detail,
+        "detail": without_patient_numbers(detail),
         **told,
-        **more,
+        **{name: _without_patient_numbers(value) for name, value in more.items()},
     }
     return web.json_response(body, status=status, content_type="application/problem+json")
+
+
+def _without_patient_numbers(value: object) -> object:
+    if isinstance(value, str):
+        return without_patient_numbers(value)
+    if isinstance(value, Mapping):
+        return {name: _without_patient_numbers(one) for name, one in value.items()}
+    return (
+        [_without_patient_numbers(one) for one in value]
+        if isinstance(value, (list, tuple))
+        else value
+    )
 
 
 def whole(text: str) -> int:

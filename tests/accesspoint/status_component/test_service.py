@@ -350,6 +350,7 @@ async def test_a_search_that_is_not_understood_is_refused(client: Client) -> Non
     assert (await client.call("GET", "/AuditEvent?colour=red"))[0] == 400
 
 
+@pytest.mark.attack("LOG-03", "LOG-06")
 async def test_no_log_line_and_no_link_repeats_what_was_searched_for(
     client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:

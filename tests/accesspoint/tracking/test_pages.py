@@ -106,6 +106,7 @@ async def test_every_identifier_of_an_exchange_leads_to_it(visitor: Visitor) -> 
         assert f"/messages/{story.message}" in text, identifier
 
 
+@pytest.mark.attack("LOG-03")
 @pytest.mark.parametrize("field", ["id", "organisation"])
 async def test_a_patient_number_in_an_address_is_neither_used_nor_repeated(
     visitor: Visitor, field: str
@@ -119,6 +120,7 @@ async def test_a_patient_number_in_an_address_is_neither_used_nor_repeated(
     assert ANNA not in str(answer.url)
 
 
+@pytest.mark.attack("LOG-03")
 async def test_a_patient_is_searched_by_post_and_the_number_shows_nowhere(visitor: Visitor) -> None:
     await visitor.sign_in("support")
     with structlog.testing.capture_logs() as logs:
