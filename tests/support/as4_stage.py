@@ -137,6 +137,17 @@ class Pki:
             serial=serial,
         )
 
+    def namesake(self, common_name: str) -> IssuedCertificate:
+        """A certificate of the same authority for somebody else of this name."""
+        return self.authority.issue_system_certificate(
+            common_name,
+            "Andre",
+            "20000008",
+            uuid="other",
+            not_before=self.now - timedelta(hours=1),
+            private_key=self.spare_key,
+        )
+
     def tls(self, name: str) -> IssuedCertificate:
         """The certificate of `name` for TLS on loopback."""
         if name not in self.issued:

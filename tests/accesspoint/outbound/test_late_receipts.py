@@ -184,10 +184,7 @@ async def test_a_receipt_that_proves_nothing_of_our_message_is_refused(
     pki, references = outbound.pki, outbound.server.arrived[-1].references
     other = (*references[:-1], replace(references[-1], xml=references[0].xml))
     stranger = pki.certify(CLINIC.access_point, authority=pki.untrusted_authority)
-    namesake = pki.authority.issue_system_certificate(
-        CLINIC.access_point, "Andre", "20000008", uuid="other", not_before=pki.now - timedelta(hours=1),
-        private_key=pki.spare_key,
-    )  # fmt: skip
+    namesake = pki.namesake(CLINIC.access_point)
     for octets, error, reason in (
         (receipt(outbound, signed=False), PolicyNoncompliance, "sec.missing"),
         (receipt(outbound, signer=stranger.signer()), CertificateRefused, "cert.untrusted"),
