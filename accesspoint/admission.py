@@ -24,6 +24,8 @@ import structlog
 
 TELL_SECONDS: Final = 1.0
 """How long what is turned away is only counted after it was told."""
+_WAITING: Final = 1_024
+"""How many connections the kernel holds that nobody has accepted yet."""
 _TURNS: Final = 64
 """How many are turned away in a row before the event loop goes on with other work."""
 _log = structlog.get_logger("accesspoint.as4")
@@ -131,6 +133,10 @@ class Listener(socket.socket):
 
     admission: Admission
 
+    def listen(self, backlog: int = 0, /) -> None:
+        """Let the kernel hold as many as wait, whatever number the event loop accepts at once and says here."""
+        super().listen(max(backlog, _WAITING))
+
     def accept(self) -> tuple[socket.socket, Any]:
         """Return the next connection that is let in; raise BlockingIOError when there is none."""
         for _ in range(_TURNS):
@@ -168,7 +174,7 @@ def listen(host: str, port: int, admission: Admission) -> list[Listener]:
     listeners: list[Listener] = []
     try:
         for family, _, _, _, address in dict.fromkeys(found):
-            plain = socket.create_server(address[:2], family=family, backlog=1_024)
+            plain = socket.create_server(address[:2], family=family, backlog=_WAITING)
             listener = Listener(plain.family, plain.type, plain.proto, plain.detach())
             listener.admission = admission
             listener.setblocking(False)

@@ -6,6 +6,7 @@ Spec: reliability section 6.6; hostile input: HTTP.
 import asyncio
 import errno
 import ssl
+from asyncio.sslproto import SSLProtocol
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -20,7 +21,11 @@ from accesspoint.problems import ProblemRaised
 from envelope.errors import TransportRefused
 
 DEFAULT_EDGE: Final = EdgeLimits()
-_BACKLOG: Final = 1_024
+CHUNK_BYTES: Final = 64 * 1024
+# Each TLS connection has a buffer of this size for as long as it is open, whatever comes; 256 KiB unless told.
+SSLProtocol.max_size = CHUNK_BYTES
+_ACCEPTED_AT_ONCE: Final = 16
+"""A handshake costs milliseconds: those who are served already wait for so many new ones, and no more, at a time."""
 _TLS_CLOSE_SECONDS: Final = 5.0
 
 
@@ -71,7 +76,7 @@ async def open_door(
             connection,
             sock=listener,
             ssl=tls,
-            backlog=_BACKLOG,
+            backlog=_ACCEPTED_AT_ONCE,
             ssl_handshake_timeout=None if tls is None else limits.header_seconds,
             ssl_shutdown_timeout=None if tls is None else _TLS_CLOSE_SECONDS,
         )
