@@ -18,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from envelope import errors
-from tests.gates import LEFT_OUT, MODULES, TESTS
+from tests.gates import GATES
 
 ROOT: Final = Path(__file__).parents[2]
 TREE: Final = ("accesspoint", "envelope", "keys", "tests", "compose", "pyproject.toml", "README.md")
@@ -78,22 +78,20 @@ def worth_trying(mutated: str) -> Iterator[str]:
             yield name
 
 
-def _write_tree(directory: Path, package: str, modules: Iterable[str]) -> None:
+def _write_tree(directory: Path, module: str) -> None:
+    package = module.partition("/")[0]
     for name in TREE:
         source, target = ROOT / name, directory / name
         if source.is_dir():
             shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, target)
-    tests = [path for path in TESTS[package] if (ROOT / path).exists()]
     configuration = {
         "source_paths": [package],
-        "only_mutate": list(modules),
+        "only_mutate": [module],
         "also_copy": [name for name in TREE if name != package],
-        "pytest_add_cli_args_test_selection": tests,
-        "pytest_add_cli_args": [
-            "-p", "no:cacheprovider", *(f"--ignore={each}" for each in LEFT_OUT)
-        ],
+        "pytest_add_cli_args_test_selection": list(GATES[module]),
+        "pytest_add_cli_args": ["-p", "no:cacheprovider"],
         "timeout_constant": 20.0,
     }  # fmt: skip
     with (directory / "pyproject.toml").open("a", encoding="utf-8") as file:
@@ -113,33 +111,28 @@ def _mutmut(directory: Path, *arguments: str) -> str:
     return ran.stdout + ran.stderr
 
 
-def _tried(package: str, modules: list[str], sample: int | None, seed: int) -> Mapping[str, str]:
-    """Every mutant that was tried, as `module:function__mutmut_N`, and what became of it."""
+def _tried(module: str, sample: int | None, seed: int) -> dict[str, str]:
+    """Every mutant of a module that was tried, and what became of it; those that survived are shown."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         directory = Path(scratch)
-        _write_tree(directory, package, modules)
-        said = _mutmut(directory, "run", "--max-children", "1", "nothing_is_called_this")
-        drawn: dict[str, str] = {}
-        for module in modules:
-            written = directory / "mutants" / module
-            if not written.exists():
-                continue
-            names = sorted(worth_trying(written.read_text("utf-8")))
-            if sample is not None and len(names) > sample:
-                names = random.Random(f"{seed} {module}").sample(names, sample)
-            dotted = module.removesuffix(".py").replace("/", ".")
-            drawn |= {f"{dotted}.{name}": f"{module}:{name}" for name in names}
-        if not drawn:
-            raise SystemExit(f"mutmut made no mutants:\n{said[-3000:]}")
+        _write_tree(directory, module)
+        _mutmut(directory, "run", "--max-children", "1", "nothing_is_called_this")
+        names = sorted(worth_trying((directory / "mutants" / module).read_text("utf-8")))
+        if sample is not None and len(names) > sample:
+            names = random.Random(f"{seed} {module}").sample(names, sample)
+        dotted = module.removesuffix(".py").replace("/", ".")
+        drawn = [f"{dotted}.{name}" for name in names]
         said = _mutmut(directory, "run", "--max-children", "1", *drawn)
         results = dict(_RESULT.findall(_mutmut(directory, "results", "--all", "true")))
-        for name, key in drawn.items():
+        if not any(results.get(name) in _FOUND for name in drawn):
+            raise SystemExit(f"{module}: mutmut found nothing at all:\n{said[-6000:]}")
+        for name in drawn:
             if results.get(name) not in _FOUND:
                 shown = _mutmut(directory, "show", name)
                 changed = [line for line in shown.splitlines() if re.match(r"[-+] ", line)]
-                sys.stdout.write("\n".join((f"{results.get(name)}: {key}", *changed, "")))
+                sys.stdout.write("\n".join((f"{results.get(name)}: {name}", *changed, "")))
                 sys.stdout.flush()
-        return {key: results.get(name, "not checked") for name, key in drawn.items()}
+        return {name: results.get(name, "not checked") for name in drawn}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -154,20 +147,16 @@ def main(arguments: list[str] | None = None) -> int:
     if importlib.util.find_spec("mutmut") is None:
         sys.stdout.write("mutmut is not installed: it comes with the extra `mutation`\n")
         return 2
-    outcomes: dict[str, str] = {}
-    for package in TESTS:
-        modules = [each for each in wanted.modules or MODULES if each.startswith(f"{package}/")]
-        if modules:
-            outcomes |= _tried(package, modules, wanted.sample, wanted.seed)
-    return _tell(outcomes)
+    counts: dict[str, Counter[bool]] = {}
+    for module in wanted.modules or GATES:
+        tried = _tried(module, wanted.sample, wanted.seed)
+        counts[module] = Counter(outcome in _FOUND for outcome in tried.values())
+    return _tell(counts)
 
 
-def _tell(outcomes: Mapping[str, str]) -> int:
-    counted: dict[str, Counter[bool]] = {}
-    for key, outcome in outcomes.items():
-        counted.setdefault(key.partition(":")[0], Counter())[outcome in _FOUND] += 1
+def _tell(counts: Mapping[str, Counter[bool]]) -> int:
     sys.stdout.write(f"\n{'module':<36} {'tried':>6} {'found':>6} {'score':>7}\n")
-    for module, count in [*counted.items(), ("all", sum(counted.values(), Counter()))]:
+    for module, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
         score = 100 * count[True] / count.total()
         sys.stdout.write(f"{module:<36} {count.total():>6} {count[True]:>6} {score:>6.1f}%\n")
     return 0 if score >= WANTED_SCORE else 1

@@ -48,7 +48,7 @@ GROUPS: Final = {
     "LOG": Group("Logs and personal data", 8, open=8),
     "ADM": Group("Administration", 12),
     "SEC": Group("Secrets and files at rest", 8, open=8),
-    "SUP": Group("Supply chain", 8, open=8),
+    "SUP": Group("Supply chain", 8),
     "SID": Group("Side channels", 6, open=5),
 }
 
