@@ -18,7 +18,7 @@ EVENTS: Final = frozenset(
         # What it is about, by an id of ours or of the protocol
         "client_id", "envelope", "event_id", "handover", "message", "message_id", "position", "rule",
         # Who is meant
-        "certificate", "named", "party", "peer", "scope", "target", "url",
+        "certificate", "named", "partner", "party", "peer", "scope", "target", "url",
         # What happened
         "action", "code", "detail", "new", "path", "problem", "refused", "stage", "state", "status",
         # How much
