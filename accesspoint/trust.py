@@ -65,6 +65,7 @@ class MessageTrust:
     ) -> None:
         """A partner without certificates is known and has one of its name; `unknown_senders` lets others in."""
         self._validator = validator
+        self._strict = validator.under(validator.revocation.for_strangers)
         self._clock = clock
         self._partners = partners
         self._unknown_senders = unknown_senders
@@ -109,9 +110,14 @@ class MessageTrust:
         at: datetime,
         party: PartyId | None,
     ) -> ValidatedCertificate:
-        """Validate a signing certificate as at `at` and hold it against the party; raises `CertificateRefused`."""
+        """Validate a signing certificate as at `at` and hold it against the party; raises `CertificateRefused`.
+
+        Leniency of the revocation policy is for those that we agreed with: strangers are held to fresh answers.
+        """
+        known = party is None or party.value in self._partners
+        validator = self._validator if known else self._strict
         try:
-            validated = self._validator.validate(certificate, chain, usage=Usage.SIGNING, at=at)
+            validated = validator.validate(certificate, chain, usage=Usage.SIGNING, at=at)
             if party is not None:
                 check_party(certificate, self._identity_of(party))
                 self._check_known(party)

@@ -24,6 +24,7 @@ Spec: RFC 5280 6; ehmi.md 3.3 (dynamic receiver checks), 3.6; hostile.md 1.7; re
 
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -289,6 +290,14 @@ class Validator:
         if len(self._good) > self._capacity:
             self._good.popitem(last=False)
         return validated
+
+    def under(self, revocation: RevocationPolicy) -> "Validator":
+        """The same rules under another revocation policy, with a memory of their own."""
+        if revocation == self.revocation:
+            return self
+        other = copy(self)
+        other.revocation, other._good = revocation, OrderedDict()  # noqa: SLF001 (of its own class)
+        return other
 
     def __len__(self) -> int:
         return len(self._good)

@@ -52,6 +52,11 @@ class RevocationPolicy:
         if self.grace < timedelta(0):
             raise ValueError("grace is not negative")
 
+    @property
+    def for_strangers(self) -> "RevocationPolicy":
+        """The same without leniency: an answer is required, and none counts past its end; what is off stays off."""
+        return self if self.mode is RevocationMode.OFF else REQUIRE
+
 
 REQUIRE = RevocationPolicy()
 PREFER = RevocationPolicy(RevocationMode.PREFER)

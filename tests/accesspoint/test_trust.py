@@ -32,7 +32,7 @@ from keys.certificate import der, subject_key_identifier
 from keys.crl import CrlStore
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.path import ValidatedCertificate, Validator
-from keys.revocation import RevocationMode, RevocationPolicy
+from keys.revocation import PREFER, RevocationMode, RevocationPolicy
 from keys.trust import Purpose, TrustStore
 
 
@@ -90,6 +90,38 @@ def test_who_is_not_configured_is_let_in_only_where_that_is_said(
         MessageTrust(validator, clock=clock, partners={name: [certificate]}),
     ):
         assert known.check(certificate, (), party=party(name))
+
+
+@pytest.mark.attack("KEY-05")
+@pytest.mark.parametrize(
+    "lenient",
+    [RevocationPolicy(grace=timedelta(days=2)), PREFER],
+    ids=["two days of grace", "what is known counts"],
+)
+def test_an_issuer_that_is_late_is_forgiven_to_those_we_agreed_with_only(
+    pki: Pki, clock: ManualClock, lenient: RevocationPolicy
+) -> None:
+    """Bounded and configured: a stranger, of whom nothing else is known, needs an answer that is good today."""
+    name = CLINIC.access_point
+    certificate = pki.clinic.certificate
+    stored = TrustStore(Purpose.MESSAGE, pki.authority.anchors, pki.authority.intermediates)
+    crls = store_of(pki)
+    for made in (pki.authority.crl, pki.authority.root_crl):
+        crls.add(made(pki.now), at=pki.now)
+    validator = Validator(stored, revocation=lenient, crls=crls)
+    partner = MessageTrust(validator, clock=clock, partners={name: [certificate]})
+    stranger = MessageTrust(validator, clock=clock, partners={}, unknown_senders=True)
+    for trust in (partner, stranger):
+        assert trust.check(certificate, (), party=party(name))
+    clock.advance(timedelta(days=8))
+    assert partner.check(certificate, (), party=party(name))
+    with pytest.raises(CertificateRefused) as refused:
+        stranger.check(certificate, (), party=party(name))
+    assert refused.value.reason == "cert.revocation-unknown"
+    clock.advance(timedelta(days=2))
+    if lenient.grace:
+        with pytest.raises(CertificateRefused):
+            partner.check(certificate, (), party=party(name))
 
 
 def test_a_configured_partner_has_the_agreed_certificate_and_no_other(

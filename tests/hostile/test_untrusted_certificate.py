@@ -105,10 +105,12 @@ async def test_key_identifier_of_two_certificates(arena: Arena) -> None:
     await arena.refuses(attack, refused("key.ambiguous"), twin=twin)
 
 
-def below(pki: Pki, *, expired: bool = False, length: int | None = None) -> IssuedCertificate:
+def below(
+    pki: Pki, *, beside: bool = False, expired: bool = False, length: int | None = None
+) -> IssuedCertificate:
     """The third party's certificate by an authority that stands below our issuing one, or beside it by the root."""
     root, issuing = pki.authority.keys
-    above = root if expired else issuing
+    above = root if beside else issuing
     start = pki.now - timedelta(days=2 if expired else 1)
     authority = build_certificate(
         subject=authority_name("Eksempel Udstedende 2"),
@@ -134,11 +136,12 @@ def below(pki: Pki, *, expired: bool = False, length: int | None = None) -> Issu
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        row("KEY-03", lambda pki: below(pki, expired=True), "cert.time"),
+        row("KEY-03", lambda pki: below(pki, beside=True, expired=True), "cert.time"),
+        row("KEY-05", lambda pki: below(pki, beside=True, length=0), "cert.revocation-unknown"),
         row("KEY-09", below, "cert.path"),
         row("KEY-09", lambda pki: below(pki, length=3), "cert.path"),
     ],
-    ids=["expired", "too deep", "too deep, whatever it says"],
+    ids=["expired", "whose list nobody has", "too deep", "too deep, whatever it says"],
 )
 async def test_authority_below_a_trusted_one(
     arena: Arena, make: Callable[[Pki], IssuedCertificate], reason: str
