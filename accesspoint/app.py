@@ -23,7 +23,6 @@ from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.api.exchanges import Exchanges
 from accesspoint.api.rights import Door
 from accesspoint.api.routes import Api
-from accesspoint.api.token_file import load_token
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.configured import build_client
 from accesspoint.as4.server import As4Server
@@ -74,6 +73,7 @@ from accesspoint.store.leases import Leases
 from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.reserve import Reserve
+from accesspoint.store.token_file import load_token
 from accesspoint.trust import MessageTrust, RevocationRefresher, open_validator
 from accesspoint.workers import Workers
 from envelope.limits import DEFAULT_LIMITS, MIB

@@ -20,7 +20,9 @@ from typing import Final
 
 from aiohttp import web
 
+from accesspoint.access.identity import OWNER, Identity
 from accesspoint.api.answers import problem, whole
+from accesspoint.api.rights import IDENTITY
 from accesspoint.backends.pull import (
     Confirmed,
     Kind,
@@ -31,8 +33,12 @@ from accesspoint.backends.pull import (
     Unknown,
 )
 from accesspoint.backends.signature import content_digest
+from accesspoint.clock import Clock
 from accesspoint.stations import Bell, Bells
+from accesspoint.store.audit import record_audit
+from accesspoint.store.database import Database, Transaction
 
+FETCHED: Final = "payload.fetched"
 MAX_WAIT_SECONDS: Final = 30
 LOOK_SECONDS: Final = 1.0
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -41,7 +47,11 @@ Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Pulling:
     """The routes for deliveries and outcomes; `desk` is None where the backend is of another kind."""
 
-    def __init__(self, desk: PullDesk | None, bells: Bells) -> None:
+    def __init__(
+        self, desk: PullDesk | None, bells: Bells, *, database: Database, clock: Clock
+    ) -> None:
+        self._database = database
+        self._clock = clock
         self._desk = desk
         self._bells = bells
         self._stopping = False
@@ -127,6 +137,8 @@ class Pulling:
         self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.StreamResponse:
         row = await desk.find(target, request.match_info["id"])
+        if request[IDENTITY] is not OWNER:
+            await self._fetched(request[IDENTITY], row["id"])
         response = web.StreamResponse(
             headers={
                 "Content-Type": row["media_type"],
@@ -140,6 +152,16 @@ class Pulling:
             await response.write(chunk)
         await response.write_eof()
         return response
+
+    async def _fetched(self, who: Identity, id_: str) -> None:
+        """Write down who fetches a payload, where that is not the backend on this machine: it may be a person."""
+
+        async def work(tx: Transaction) -> None:
+            await record_audit(
+                tx, at=self._clock.now(), actor=who.actor, action=FETCHED, object=id_
+            )
+
+        await self._database.run(work)
 
     async def _confirm(
         self, desk: PullDesk, request: web.Request, target: str, name: str

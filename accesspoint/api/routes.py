@@ -76,7 +76,7 @@ class Api:
         self._about = about
         self._exchanges = exchanges
         self._limits = limits
-        self._pulling = Pulling(desk, bells)
+        self._pulling = Pulling(desk, bells, database=database, clock=clock or SystemClock())
         self._acknowledging = Acknowledging(
             database=database, bells=bells, handler=handler, application=application,
             clock=clock or SystemClock(),

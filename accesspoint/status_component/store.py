@@ -35,8 +35,10 @@ from accesspoint.status_component.resource import (
     verdict,
 )
 from accesspoint.store.database import Database, Row, Transaction, sqlite_url
+from accesspoint.store.token_file import load_token
 
 FILE: Final = "delivery-status.db"
+PERSON_KEY_FILE: Final = "delivery-status-persons.key"
 DEVICE: Final = "device"
 """The system under which device ids stand among the codes; no URI, so none can be taken for it."""
 STATION: Final = "station"
@@ -95,8 +97,12 @@ class StoredReport:
 class EventStore:
     """The reports in a SQLite file that one process has; `open` makes it."""
 
-    def __init__(self, database: Database, place: TemporaryDirectory[str] | None) -> None:
+    def __init__(
+        self, database: Database, place: TemporaryDirectory[str] | None, person_key: bytes
+    ) -> None:
+        """`person_key` is what the audit log writes persons down with: a file beside the database, and not in it."""
         self.database = database
+        self.person_key = person_key
         self._place = place
         self._news = asyncio.Condition()
         self._codes: dict[tuple[str, str], int] = {}
@@ -114,6 +120,7 @@ class EventStore:
             directory = Path(place.name)
         migrations = files("accesspoint.status_component") / "migrations"
         try:
+            key = load_token(directory / PERSON_KEY_FILE).encode()
             database = await Database.open(
                 sqlite_url((directory / FILE).absolute()), migrations=migrations
             )
@@ -121,7 +128,7 @@ class EventStore:
             if place is not None:
                 place.cleanup()
             raise
-        return cls(database, place)
+        return cls(database, place, key)
 
     async def close(self) -> None:
         """Let go of the file."""

@@ -1,18 +1,16 @@
 """Builds published pages from their configuration: the issuer as a client of it, its secret, and TLS."""
 
 import ssl
-import stat
 from collections.abc import Callable
-from pathlib import Path
 
 import aiohttp
 
 from accesspoint.access.issuer import Issuer
 from accesspoint.access.sign_on import SignOn
 from accesspoint.clock import Clock
-from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.store import EventStore
+from accesspoint.store.token_file import read_private
 from accesspoint.tracking.entrance import DONE_PATH
 from accesspoint.tracking.pages import Pages
 from keys.store import load_certificate_files
@@ -28,7 +26,7 @@ def build_pages(
 ) -> Pages:
     """Return the pages for people elsewhere.
 
-    Raises: ConfigurationProblem for a secret that cannot be used; KeyStoreError for anchors that cannot.
+    Raises: StorageRefused for a secret that others can read; KeyStoreError for anchors that cannot be used.
     """
     settings = published.sign_on
     tls = None
@@ -38,7 +36,7 @@ def build_pages(
     sign_on = SignOn(
         Issuer(settings.issuer, session=session, tls=tls, clock=clock),
         client_id=settings.client_id,
-        client_secret=None if file is None else _read_secret(file),
+        client_secret=None if file is None else read_private(file),
         redirect_uri=published.url.rstrip("/") + DONE_PATH,
         clock=clock,
         scope=settings.scope,
@@ -52,19 +50,3 @@ def server_tls(published: PublishedPages) -> ssl.SSLContext | None:
     if published.certificate is None or published.key is None:
         return None
     return server_context(published.certificate, published.key)
-
-
-def _read_secret(path: Path) -> str:
-    try:
-        mode, text = stat.S_IMODE(path.stat().st_mode), path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise _wrong(path, f"cannot be read: {type(error).__name__}") from None
-    if mode & 0o077:
-        raise _wrong(path, f"is open to others (mode {mode:04o}); use 0600")
-    if not text:
-        raise _wrong(path, "is empty")
-    return text
-
-
-def _wrong(path: Path, text: str) -> ConfigurationProblem:
-    return ConfigurationProblem((Finding(str(path), text),), again="accesspoint network serve")

@@ -6,7 +6,6 @@ stays in the session: an address has a handle of it. What stands in an address m
 Spec: EHMI delivery status 1.0.2, user stories; experience sections 5 and 6.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import date, timedelta
 from importlib.resources import files
@@ -60,7 +59,6 @@ class Pages:
     ) -> None:  # fmt: skip
         """People sign in through an issuer where pages are published; else with the code of this start, on this machine."""
         self._store, self._clock = store, clock
-        self._person_key = secrets.token_bytes(32)
         self.entrance = Entrance(clock, published, sign_on)
         self._door = self.entrance.door
 
@@ -227,7 +225,7 @@ class Pages:
     ) -> None:
         """Write down who did what about a person, before it is done."""
         at, actor = self._clock.now(), session.person.actor
-        person = person_digest(self._person_key, number)
+        person = person_digest(self._store.person_key, number)
 
         async def work(tx: Transaction) -> None:
             await record_audit(

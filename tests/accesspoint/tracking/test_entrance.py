@@ -258,6 +258,8 @@ async def test_guessing_closes_the_sign_in_for_a_while(visitor: Published) -> No
     for _ in range(5):
         assert (await visitor.get("/sign-in/done?code=x&state=x"))[0] == 403
     assert (await visitor.enter(**SUPPORT))[0] == 429
+    _, _, other = await visitor.get("/sign-in/done?code=x", headers={"X-Forwarded-For": "x, 192.0.2.1"})  # fmt: skip
+    assert other.status == 403, "somebody else is not kept out"
     visitor.clock.advance(timedelta(seconds=31))
     assert (await visitor.enter(**SUPPORT))[0] == 200
 
@@ -331,3 +333,14 @@ async def test_a_search_for_a_patient_is_written_down_before_it_is_answered(
 
 async def _all(tx: Any) -> list[Any]:
     return [line async for line in read_audit(tx)]
+
+
+@pytest.mark.attack("ADM-09")
+async def test_who_was_searched_for_is_found_again_after_a_restart(tmp_path: Path) -> None:
+    first = await EventStore.open(tmp_path)
+    await first.close()
+    second = await EventStore.open(tmp_path)
+    await second.close()
+    assert first.person_key == second.person_key
+    (kept,) = tmp_path.glob("*.key")
+    assert kept.stat().st_mode & 0o777 == 0o600

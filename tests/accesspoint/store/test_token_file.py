@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from accesspoint.api.client import TOKEN_FILE
-from accesspoint.api.token_file import SHORTEST, load_token
 from accesspoint.store.database import StorageRefused
+from accesspoint.store.token_file import SHORTEST, load_token
 
 GOOD = "t" * SHORTEST
 

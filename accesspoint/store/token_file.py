@@ -55,6 +55,17 @@ def _make(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
+    token = read_private(path)
+    if len(token) < SHORTEST or not _TOKEN.fullmatch(token):
+        raise StorageRefused(f"{path} holds no token of at least {SHORTEST} characters; {_REMEDY}")
+    return token
+
+
+def read_private(path: Path) -> str:
+    """Return the text of a file that nobody else can read, without the blanks around it.
+
+    Raises: StorageRefused when it is not such a file of ours.
+    """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -67,11 +78,9 @@ def _read(path: Path) -> str:
             raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
         if stat.S_IMODE(facts.st_mode) & 0o077:
             raise StorageRefused(
-                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); {_REMEDY}"
+                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}), who may know it;"
+                " put another secret into it, or remove a token of ours, and use mode 0600"
             )
-        token = os.read(descriptor, 4096).strip().decode("latin-1")
+        return os.read(descriptor, 4096).strip().decode("latin-1")
     finally:
         os.close(descriptor)
-    if len(token) < SHORTEST or not _TOKEN.fullmatch(token):
-        raise StorageRefused(f"{path} holds no token of at least {SHORTEST} characters; {_REMEDY}")
-    return token
