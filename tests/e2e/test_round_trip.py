@@ -215,6 +215,7 @@ async def test_a_message_that_was_sent_is_not_taken_again(network, synthetic_out
     assert refused.value.body["title"] == "message-already-submitted"
 
 
+@pytest.mark.positive
 @needs_examples
 @pytest.mark.parametrize("name", [name_of(path) for path in EXAMPLES])
 async def test_a_published_example_arrives_octet_for_octet_or_is_refused_by_name(

@@ -15,6 +15,7 @@ from tests.hostile.cases import Case
 
 TESTS: Final = Path(__file__).parents[1]
 _MARKS: Final = ("mark." + "attack(", "attack_rows import")
+_POSITIVE: Final = "mark." + "positive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +80,17 @@ def ids_of(group: str) -> set[str]:
 
 def marked_files() -> list[Path]:
     """Every file of tests in which a mark, or a row that carries one, claims a case."""
+    return _files_with(*_MARKS)
+
+
+def positive_files() -> list[Path]:
+    """Every file of tests with genuine messages that must be welcome."""
+    return _files_with(_POSITIVE)
+
+
+def _files_with(*texts: str) -> list[Path]:
     return [
         file
         for file in sorted(TESTS.rglob("test_*.py"))
-        if any(mark in file.read_text("utf-8") for mark in _MARKS)
+        if any(text in file.read_text("utf-8") for text in texts)
     ]

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-CLAIMS, REFUSALS, ACCEPTED, PEAK = "attacks", "refusals", "accepted", "peak-kib"
+CLAIMS, POSITIVE, REFUSALS = "attacks", "positive", "refusals"
+ACCEPTED, PEAK, WITHOUT = "accepted", "peak-kib", "without-gates"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,6 +31,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     found = {item.nodeid: claims_of(item) for item in session.items}
     for item in session.items:
         item.user_properties.append((CLAIMS, found[item.nodeid]))
+        item.user_properties.append((POSITIVE, item.get_closest_marker("positive") is not None))
     if file := session.config.getoption("--claims"):
         file.write_text(json.dumps({test: ids for test, ids in found.items() if ids}), "utf-8")
 

@@ -1,7 +1,7 @@
 """The matrix of attacks as one self-contained HTML page, light and dark: a table for each group, figures above."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -24,7 +24,7 @@ details summary { cursor: pointer; color: var(--soft); } details ul { margin: .3
   overflow-wrap: anywhere; } .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .75rem;
   margin: 0; } .figures div { border-left: 3px solid var(--line); padding-left: .75rem; } .figures dt { color: var(--soft);
   font-size: .82rem; } .figures dd { margin: 0; font-size: 1.35rem; font-weight: 600; } small { color: var(--soft); }
-td.tests { max-width: 22rem; } nav { columns: 3 16rem; margin-top: .75rem; } nav a { display: block; }
+td.tests { max-width: 22rem; } summary { white-space: nowrap; } nav { columns: 3 16rem; margin-top: .75rem; } nav a { display: block; }
 """
 
 
@@ -39,6 +39,15 @@ class Refusal:
     cpu_ms: float
     memory_kib: int
     cases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Statements that were taken away together until the test of an attack went red."""
+
+    gate: str
+    reason: str
+    places: Sequence[str]
 
 
 @dataclass
@@ -59,6 +68,8 @@ class Report:
     cases: list[Case]
     played: dict[str, Played]
     refusals: list[Refusal]
+    positives: Mapping[Outcome, int]
+    removed: list[Removed]
     accepted: int
     peak_kib: int
     at: datetime
@@ -101,6 +112,7 @@ def write_html(report: Report) -> str:
         _figures(report),
         _contents(report),
         _slowest(report),
+        _removed(report),
         *(_group(report, name) for name in GROUPS),
     ]
     return (
@@ -117,7 +129,9 @@ def _figures(report: Report) -> str:
     growth = max((one.memory_kib for one in report.refusals), default=0)
     figures = {
         "refused over a socket": f"{len(report.refusals):,}",
-        "positive twins accepted": f"{report.accepted:,}",
+        "twins of them and legal variants accepted": f"{report.accepted:,}",
+        "tests of genuine messages passed": f"{report.positives[Outcome.HELD]:,}",
+        "false refusals": f"{report.positives[Outcome.FAILED]:,}",
         "worst CPU of a refusal (limit 200 ms)": f"{worst:.0f} ms",
         "most memory for a refusal (limit 32 MiB)": f"{growth / 1024:.1f} MiB",
         "peak of the process, node and attacker": f"{report.peak_kib / 1024:.0f} MiB",
@@ -150,6 +164,31 @@ def _slowest(report: Report) -> str:
     return (
         f"<section><h2>The five slowest refusals</h2><table><thead><tr>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table></section>"
+    )
+
+
+def _removed(report: Report) -> str:
+    """For each gate the statements that were taken away; every one made a test red."""
+    if not report.removed:
+        return ""
+    rows = []
+    for gate in sorted({one.gate for one in report.removed}, key=lambda gate: int(gate[1:])):
+        found = [one for one in report.removed if one.gate == gate]
+        places = {place for one in found for place in one.places}
+        reasons = Counter(one.reason for one in found)
+        said = ", ".join(
+            f"<code>{escape(reason)}</code>{f' × {times}' if times > 1 else ''}"
+            for reason, times in sorted(reasons.items())
+        )
+        rows.append(
+            f'<tr><td class="id">{gate}</td><td class="number">{len(places)}</td>'
+            f'<td class="number">{len(found)}</td><td>{said}</td></tr>'
+        )
+    heads = "<th>gate</th><th>statements taken away</th><th>attacks gone red</th><th>reasons</th>"
+    return (
+        "<section><h2>Without its check each attack makes its test red</h2><p>The statement that refuses is removed"
+        " from the running code, and the test must fail; put back, it must hold again.</p>"
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></section>"
     )
 
 

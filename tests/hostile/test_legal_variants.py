@@ -15,6 +15,8 @@ from envelope import names
 from envelope.names import q
 from envelope.pmode import SecuritySuite, TokenForm
 
+pytestmark = pytest.mark.positive
+
 
 @pytest.mark.attack("ATT-04")
 async def test_parts_in_another_order(arena: Arena) -> None:

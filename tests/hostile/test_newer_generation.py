@@ -371,7 +371,7 @@ SIGNATURES = {
 
 
 @pytest.mark.attack("ALG-08")
-@pytest.mark.parametrize(("key", "declared"), permutations(Generation, 2))
+@pytest.mark.parametrize(("key", "declared"), list(permutations(Generation, 2)))
 async def test_algorithm_of_another_type_of_key(
     new_arena: NewArena, key: Generation, declared: Generation
 ) -> None:
