@@ -16,6 +16,7 @@ import structlog
 from accesspoint.clock import Clock, timestamp
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
+from accesspoint.inbound.refusal_allowance import RefusalAllowance
 from accesspoint.log import scrub
 from accesspoint.store.database import Database, Transaction
 from accesspoint.store.evidence import Refusal, record_refusal
@@ -88,10 +89,13 @@ class Refuser:
         self._suite = suite
         self._clock = clock
         self._ids = ids
+        self._allowance = RefusalAllowance(clock)
 
     async def refuse(self, error: RemoteProtocolError, intake: Intake) -> Answer:
-        """Record the refusal, log it once, and build the answer the peer gets."""
+        """Record the refusal, log it once, and build the answer the peer gets; in a flood not each has a row."""
         code = error.ebms.code if isinstance(error, EbmsError) else None
+        counted = self._allowance.take(intake.certificate)
+        more = f" ({counted} before it were only counted)" if counted else ""
         refusal = Refusal(
             gate=error.gate,
             reason=error.reason,
@@ -100,13 +104,14 @@ class Refuser:
             certificate=intake.certificate,
             input_sha256=intake.digest.hexdigest(),
             input_bytes=intake.size,
-            detail=scrub(error.detail),
+            detail=scrub(error.detail) + more,
         )
 
         async def work(tx: Transaction) -> None:
             await record_refusal(tx, refusal, at=self._clock.now())
 
-        await self._database.run(work)
+        if counted is not None:
+            await self._database.run(work)
         _log.warning(
             "as4.in.refused",
             stage=str(error.gate),

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from as4_peer import HttpAnswer, SignedBy
 
 from accesspoint.clock import to_microseconds
+from accesspoint.inbound import refusal_allowance
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
 from envelope import codes
 from envelope.errors import (
@@ -147,3 +149,27 @@ async def test_a_refusal_leaves_one_record_and_nothing_of_the_message(
     assert row["input_sha256"] == hashlib.sha256(b"fourfive").hexdigest()
     assert SECRET not in str(row)
     assert (await inbound.messages(), inbound.parts.files()) == ([], 0)
+
+
+async def test_flood_of_refusals_does_not_fill_the_disk(
+    inbound: "Inbound", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers share an allowance of rows; a partner has its own, and what was only counted is told in the next row."""
+    monkeypatch.setattr(refusal_allowance, "AT_ONCE", 3)
+    refuser, database = inbound.refuser, inbound.parts.database
+    error = TransportRefused("junk", reason="xml.syntax", gate=Gate.G3)
+
+    async def rows() -> list[str]:
+        return [
+            row["detail"] for row in await database.fetch("SELECT * FROM refusals ORDER BY seq")
+        ]
+
+    for _ in range(50):
+        assert (await refuser.refuse(error, stranger())).status == 400
+    assert await rows() == ["junk"] * 3
+    await refuser.refuse(error, known())
+    assert await rows() == ["junk"] * 4
+    inbound.parts.clock.advance(timedelta(seconds=2))
+    for _ in range(9):
+        await refuser.refuse(error, stranger())
+    assert (await rows())[4:] == ["junk (47 before it were only counted)", "junk"]
