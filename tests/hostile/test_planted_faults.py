@@ -101,7 +101,11 @@ def no_tag(patch: Patch) -> None:
 
 
 def no_certificate_check(patch: Patch) -> None:
-    patch.setattr(MessageTrust, "check", lambda *_arguments, **_named: "trusted")
+    patch.setattr(MessageTrust, "check_at", lambda *_arguments, **_named: "trusted")
+
+
+def no_lifetime_check(patch: Patch) -> None:
+    patch.setattr(accesspoint.inbound.receiver, "check_lifetime", nothing)
 
 
 def no_party_check(patch: Patch) -> None:
@@ -222,6 +226,8 @@ def files_left_behind(patch: Patch) -> None:
         (no_certificate_check, "untrusted_certificate", "test_self_signed", ()),
         (no_certificate_check, "untrusted_certificate", "test_revoked", ()),
         (no_party_check, "untrusted_certificate", "test_certificate_of_another_party", ()),
+        (no_lifetime_check, "wrong_times", "test_lifetime_that_does_not_fit", ("AHEAD", "LATER", "ts.future")),
+        (no_lifetime_check, "wrong_times", "test_header_beyond_what_is_remembered", ("LONG_AGO", "ts.expired")),
         (no_algorithm_list, "downgraded_algorithm", "test_signature_method", (names.RSA_SHA384,)),
         (no_id_index, "duplicate_ids", "test_twin_of_a_signed_id", ("Messaging", "ID", True)),
         (no_encryption_rule, "unencrypted_message", "test_nothing_encrypted", ()),

@@ -16,6 +16,7 @@ from envelope.messaging import UserMessage
 from envelope.names import q
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+AHEAD, LATER, LONG_AGO = 6 * MINUTE, 11 * MINUTE, 183 * DAY
 FORM = Verdict("G5", "ts.form", "EBMS:0009")
 Change = Callable[[Tree], None]
 
@@ -40,7 +41,7 @@ def stamped(author: Author, created: timedelta, expires: timedelta, *changes: Ch
 @pytest.mark.parametrize(
     ("created", "expires", "reason"),
     [
-        row("TIM-01", 6 * MINUTE, 11 * MINUTE, "ts.future"),
+        row("TIM-01", AHEAD, LATER, "ts.future"),
         row("TIM-01", 200 * DAY, 201 * DAY, "ts.future"),
         row("TIM-02", -3 * DAY, -3 * DAY + 5 * MINUTE, "ts.expired"),
         row("TIM-02", -200 * DAY, 5 * MINUTE, "ts.expired"),
@@ -136,7 +137,7 @@ def sent_at(text: str) -> Callable[[UserMessage], UserMessage]:
 
 @pytest.mark.parametrize(
     ("age", "reason"),
-    [row("RPL-12", 183 * DAY, "ts.expired"), row("TIM-01", -183 * DAY, "ts.future")],
+    [row("RPL-12", LONG_AGO, "ts.expired"), row("TIM-01", -LONG_AGO, "ts.future")],
     ids=["too old", "too new"],
 )
 async def test_header_beyond_what_is_remembered(arena: Arena, age: timedelta, reason: str) -> None:
