@@ -30,8 +30,9 @@ from accesspoint.backends.base import Backend, backend_carrier
 from accesspoint.backends.configured import build_backends
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SteeredClock, SystemClock
-from accesspoint.config import Configuration, Profile, TrustPurpose
+from accesspoint.config import Configuration, Profile
 from accesspoint.config import Station as Runs
+from accesspoint.config_trust import TrustPurpose
 from accesspoint.delivery.configured import build_relay, devices_of
 from accesspoint.delivery.outbox import Outbox
 from accesspoint.discovery.configured import build_directory
@@ -51,6 +52,7 @@ from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender
 from accesspoint.outbound.submit import Submit
 from accesspoint.retry import RetrySchedule
+from accesspoint.revocation import RevocationRefresher
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.awaiting import AcknowledgementWatch, AnswerWatch, Patience
 from accesspoint.stations.carrier import PATH, StationClient, station_client
@@ -74,7 +76,7 @@ from accesspoint.store.messages import release_leases
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.reserve import Reserve
 from accesspoint.store.token_file import load_token
-from accesspoint.trust import MessageTrust, RevocationRefresher, open_validator
+from accesspoint.trust import REVOCATION, MessageTrust, open_validator
 from accesspoint.workers import Workers
 from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.path import Validator
@@ -181,7 +183,8 @@ class AccessPoint:
 
     def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
         """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
-        validator, refresher = open_validator(purpose, settings, clock=self.clock)
+        cache = self.configuration.store.directory / REVOCATION
+        validator, refresher = open_validator(purpose, settings, clock=self.clock, cache=cache)
         self._refreshers += [refresher] if refresher else []
         return validator
 

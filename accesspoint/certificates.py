@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from accesspoint.config import Configuration
 from accesspoint.identity import partner_certificates
@@ -26,6 +25,7 @@ from keys.certificate import (
 )
 from keys.errors import KeysError, UnknownIssuer
 from keys.expiry import remaining
+from keys.ocsp import addresses as ocsp_addresses
 from keys.path import Usage, ValidatedCertificate, Validator, validate, why_not
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.roles import Age, Role
@@ -106,7 +106,7 @@ def describe_whole(certificate: x509.Certificate, at: datetime) -> Json:
         "policies": list(certificate_policies(certificate)),
         "names": [plain(name) for name in _alternative_names(certificate)],
         "crl": list(_crl_addresses(certificate)),
-        "ocsp": list(ocsp_addresses(certificate)),
+        "ocsp": [plain(address) for address in ocsp_addresses(certificate)],
         "sha256": fingerprint(certificate),
     }
 
@@ -253,20 +253,6 @@ def require_anchored(configuration: Configuration, shown: Shown, at: datetime) -
             usage=usage,
             revocation=unasked,
         )
-
-
-def ocsp_addresses(certificate: x509.Certificate) -> Iterator[str]:
-    """The OCSP responders that a certificate names."""
-    try:
-        access = certificate.extensions.get_extension_for_class(x509.AuthorityInformationAccess)
-    except x509.ExtensionNotFound:
-        return
-    for one in access.value:
-        location = one.access_location
-        if one.access_method == AuthorityInformationAccessOID.OCSP and isinstance(
-            location, x509.UniformResourceIdentifier
-        ):
-            yield plain(location.value)
 
 
 def _crl_addresses(certificate: x509.Certificate) -> Iterator[str]:

@@ -8,13 +8,12 @@ own, and a database password belongs into the environment or the PostgreSQL pass
 read as TOML, any other as text.
 """
 
-import ssl
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_origin
+from typing import Annotated, Any, Final, Literal, Self, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
@@ -24,6 +23,7 @@ from accesspoint.config_directory import Addressing, Directory
 from accesspoint.config_listen import Listen
 from accesspoint.config_organisation import Organisation, Sharing
 from accesspoint.config_partner import Partner, no_gln_twice
+from accesspoint.config_trust import Tls, Trust
 from accesspoint.config_validation import Validation
 from accesspoint.config_values import (
     Duration,
@@ -40,8 +40,6 @@ from accesspoint.config_values import (
 from accesspoint.retry import RetrySchedule
 from envelope.ehmi import TIME_TO_ACKNOWLEDGE
 from envelope.lifetime import RETRANSMISSION
-from keys.revocation import RevocationMode
-from keys.tls import ALLOWED, TlsSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,96 +211,6 @@ class Retention(Table):
         if self.metadata < self.undelivered or self.metadata < self.delivered:
             raise ValueError("metadata must be kept at least as long as payloads")
         return self
-
-
-class TrustPurpose(Table):
-    """Whom we believe for one purpose, and how sure we must be that a certificate is not revoked.
-
-    A certificate must have one of the certificate `policies`, which are dotted numbers; none asks nothing.
-    """
-
-    anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
-    intermediates: tuple[FilePath, ...] = ()
-    revocation: RevocationMode = RevocationMode.REQUIRE
-    revocation_reason: Text | None = None
-    crl_urls: tuple[Url, ...] = ()
-    policies: tuple[Annotated[str, Field(pattern=r"^[0-2](\.[0-9]+)+$")], ...] = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.revocation is RevocationMode.OFF and self.revocation_reason is None:
-            raise ValueError('revocation "off" needs a revocation_reason')
-        if self.revocation is RevocationMode.REQUIRE and not self.crl_urls:
-            raise ValueError(
-                'revocation "require" needs crl_urls: without a list every certificate is refused'
-            )
-        return self
-
-
-class MessageTrust(TrustPurpose):
-    """Whose messages we believe; `unknown_senders` says whether partners that are not configured may send to us.
-
-    In a network with a directory everybody is configured nowhere, so there it is `accept`. Whoever is let in so has
-    a certificate that leads to an anchor, has one of the policies, and names the party.
-    """
-
-    unknown_senders: Literal["refuse", "accept"] = "refuse"
-
-    @model_validator(mode="after")
-    def _check_policies(self) -> Self:
-        if self.unknown_senders == "accept" and not self.policies:
-            raise ValueError(
-                'unknown_senders = "accept" needs policies: an authority certifies for many purposes'
-            )
-        return self
-
-
-_NO_TLS_REVOCATION: Final = "revocation is not checked for TLS certificates yet, so nothing may be said about it here; remove the key"
-
-
-class Tls(Table):
-    """What TLS is spoken, as client and as server: the oldest version, and cipher suites of 1.2 by OpenSSL's names."""
-
-    minimum: Literal["1.2", "1.3"] = "1.2"
-    ciphers: tuple[Text, ...] = ()
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        strangers = sorted(set(self.ciphers) - ALLOWED)
-        if strangers:
-            raise ValueError(
-                f"ciphers names {', '.join(strangers)}; allowed are {', '.join(sorted(ALLOWED))}"
-            )
-        return self
-
-    def settings(self) -> TlsSettings:
-        """The same for `keys.tls`."""
-        minimum = ssl.TLSVersion.TLSv1_3 if self.minimum == "1.3" else ssl.TLSVersion.TLSv1_2
-        return TlsSettings(minimum, self.ciphers)
-
-
-class TlsTrust(Table):
-    """Whose TLS certificates we believe, as client and as server; their revocation is not checked."""
-
-    not_taken: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("revocation", "revocation_reason", "crl_urls"), _NO_TLS_REVOCATION
-    )
-
-    anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
-    intermediates: tuple[FilePath, ...] = ()
-
-
-class Trust(Table):
-    """Trust by purpose; a purpose that is not configured trusts nobody."""
-
-    message: MessageTrust | None = None
-    tls: TlsTrust | None = None
-    smp: TrustPurpose | None = None
-
-    @property
-    def lets_unknown_in(self) -> bool:
-        """Whether senders that are not configured may send messages."""
-        return self.message is not None and self.message.unknown_senders == "accept"
 
 
 class DeliveryStatus(Table):

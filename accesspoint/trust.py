@@ -8,38 +8,35 @@ same subject, which is how a renewed one looks.
 Revocation lists are fetched in the background; a request never waits for one.
 """
 
-import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Final
 
-import aiohttp
-import structlog
 from cryptography import x509
 
-from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
-from accesspoint.config import TrustPurpose
+from accesspoint.config_trust import TrustPurpose
+from accesspoint.revocation import RevocationRefresher
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
 from keys.certificate import agrees_only, load_certificate, subject_facts
 from keys.crl import CrlStore
-from keys.errors import AmbiguousReference, CrlRefused, KeysError
+from keys.errors import AmbiguousReference, KeysError
 from keys.identity import PartyIdentity, check_party
+from keys.ocsp import OcspStore
 from keys.path import Usage, ValidatedCertificate, Validator, validate
 from keys.reference import find_certificate
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.store import load_certificate_files
 from keys.trust import Purpose, TrustStore
 
-REFRESH: Final = timedelta(minutes=10)
-RETRY: Final = timedelta(seconds=2)
-CRL_BYTES: Final = 16 * 1024 * 1024
+REVOCATION: Final = "revocation"
+"""The directory below that of the store where fetched lists are kept for the next start."""
 _PARTY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _UNASKED: Final = RevocationPolicy(RevocationMode.OFF, "evidence holds the lists themselves")
-_log = structlog.get_logger("accesspoint.trust")
 
 
 def common_name(certificate: x509.Certificate) -> str:
@@ -270,48 +267,12 @@ class PinnedTrust:
         return self._trust.check(certificate, chain, party=None)
 
 
-class RevocationRefresher:
-    """Keeps a revocation store fresh from configured addresses only; never from an address a stranger wrote."""
-
-    def __init__(self, crls: CrlStore, urls: Iterable[str], *, clock: Clock) -> None:
-        self._crls = crls
-        self._urls = tuple(urls)
-        self._clock = clock
-
-    async def refresh(self) -> bool:
-        """Fetch every list once; answers whether all of them are at hand."""
-        complete = True
-        timeout = aiohttp.ClientTimeout(total=10)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=False) as session:
-            for url in self._urls:
-                try:
-                    async with session.get(url, allow_redirects=False) as response:
-                        response.raise_for_status()
-                        data = await read_bounded(response, CRL_BYTES)
-                    self._crls.add(data, at=self._clock.now())
-                except (
-                    aiohttp.ClientError,
-                    TimeoutError,
-                    AnswerTooLong,
-                    CrlRefused,
-                    OSError,
-                ) as error:
-                    complete = False
-                    _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
-        return complete
-
-    async def run(self) -> None:
-        """Refresh for ever: soon again while something is missing, else at the usual pace."""
-        while True:
-            wait = REFRESH if await self.refresh() else RETRY
-            await asyncio.sleep(wait.total_seconds())
-
-
 def open_validator(
-    purpose: Purpose, settings: TrustPurpose | None, *, clock: Clock
+    purpose: Purpose, settings: TrustPurpose | None, *, clock: Clock, cache: Path | None = None
 ) -> tuple[Validator, RevocationRefresher | None]:
     """The certificate rules for one purpose, and what keeps its revocation lists fresh where there are any.
 
+    `cache` is a directory where what is fetched is kept for the next start.
     Raises: KeysError for a certificate that cannot be read, or is no authority.
     """
     if settings is None:
@@ -321,10 +282,19 @@ def open_validator(
         load_certificate_files(settings.anchors),
         load_certificate_files(settings.intermediates),
     )
-    crls = CrlStore(trust.authorities)
-    policy = RevocationPolicy(settings.revocation, settings.revocation_reason)
-    refresher = (
-        RevocationRefresher(crls, settings.crl_urls, clock=clock) if settings.crl_urls else None
+    crls, answers = CrlStore(trust.authorities), OcspStore()
+    policy = RevocationPolicy(
+        settings.revocation, settings.revocation_reason, settings.revocation_grace
     )
-    validator = Validator(trust, revocation=policy, crls=crls, policies=settings.policies)
+    refresher = None
+    if settings.crl_urls or settings.ocsp_urls or settings.revocation_files:
+        refresher = RevocationRefresher(
+            crls, settings.crl_urls, clock=clock, answers=answers, responders=settings.ocsp_urls,
+            files=settings.revocation_files, networks=settings.revocation_networks, cache=cache,
+        )  # fmt: skip
+        refresher.recall()
+    asked = answers if settings.ocsp_urls or settings.revocation_files else None
+    validator = Validator(
+        trust, revocation=policy, crls=crls, ocsp=asked, policies=settings.policies
+    )
     return validator, refresher

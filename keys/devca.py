@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509 import ocsp
 from cryptography.x509.oid import (
     AuthorityInformationAccessOID,
     ExtendedKeyUsageOID,
@@ -93,7 +94,7 @@ class IssuedCertificate:
 
 
 class DevelopmentAuthority:
-    """A root, an issuing authority below it, and the revocation list of the issuing authority.
+    """A root, an issuing authority below it, and the revocation list and OCSP answers of the issuing authority.
 
     Make one with `create`. `root` is the trust anchor to configure, `issuing` the intermediate.
     """
@@ -325,6 +326,38 @@ class DevelopmentAuthority:
     def root_crl(self, at: datetime, *, next_update: datetime | None = None) -> bytes:
         """Return the root's revocation list, which is always empty, as DER."""
         return build_crl(self._root, (), at=at, next_update=next_update)
+
+    def ocsp_answer(
+        self,
+        certificate: x509.Certificate,
+        at: datetime,
+        *,
+        next_update: datetime | None = None,
+        responder: IssuedCertificate | None = None,
+        unknown: bool = False,
+    ) -> bytes:
+        """Return what the issuing authority's responder says about a certificate as DER, good for a day.
+
+        `responder` signs instead of the authority itself; `unknown` says that it knows nothing of the certificate.
+        """
+        revoked_at = self._revoked.get(certificate.serial_number)
+        status = ocsp.OCSPCertStatus.REVOKED if revoked_at else ocsp.OCSPCertStatus.GOOD
+        signer = responder or self._issuing
+        builder = ocsp.OCSPResponseBuilder().add_response(
+            cert=certificate,
+            issuer=self.issuing,
+            algorithm=hashes.SHA1(),  # noqa: S303 - RFC 5019: it names, and proves nothing
+            cert_status=ocsp.OCSPCertStatus.UNKNOWN if unknown else status,
+            this_update=at,
+            next_update=next_update or at + timedelta(days=1),
+            revocation_time=None if unknown else revoked_at,
+            revocation_reason=None,
+        )
+        builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+        if responder is not None:
+            builder = builder.certificates([responder.certificate])
+        key = cast(rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, signer.private_key)
+        return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
 
 
 def build_certificate(

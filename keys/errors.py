@@ -128,6 +128,12 @@ class CrlRefused(KeysError):
     default_reason = "crl.invalid"
 
 
+class OcspRefused(KeysError):
+    """An answer of an OCSP responder that is not taken into the store; `reason` is one of the `ocsp.*` slugs."""
+
+    default_reason = "ocsp.invalid"
+
+
 class TokenRefused(KeysError):
     """An access token that does not hold; `reason` is one of the `token.*` slugs."""
 

@@ -61,6 +61,7 @@ from keys.errors import (
     WrongPolicy,
     WrongUsage,
 )
+from keys.ocsp import OcspStore
 from keys.revocation import (
     REQUIRE,
     RevocationEvidence,
@@ -163,6 +164,7 @@ def validate(
     policies: Collection[str] = (),
     revocation: RevocationPolicy = REQUIRE,
     crls: CrlStore | None = None,
+    ocsp: OcspStore | None = None,
 ) -> ValidatedCertificate:
     """Validate a certificate for one use at one time.
 
@@ -175,6 +177,7 @@ def validate(
         policies: dotted certificate policy identifiers, one of which the leaf must have; empty asks nothing.
         revocation: what revocation lists are worth.
         crls: the lists at hand.
+        ocsp: the answers of responders at hand.
 
     Raises:
         UntrustedCertificate: in one of its subclasses, whose `reason` is the slug of the refusal.
@@ -197,7 +200,7 @@ def validate(
         raise BadPath(
             f"a certificate authority does not speak for a party: {describe(certificate)}"
         )
-    evidence = check_revocation(path, policy=revocation, crls=crls, at=at)
+    evidence = check_revocation(path, policy=revocation, crls=crls, ocsp=ocsp, at=at)
     anchor = path[-1]
     ends = [one.not_valid_after_utc for one in path]
     ends += [entry.valid_until for entry in evidence if entry.valid_until is not None]
@@ -243,12 +246,14 @@ class Validator:
         policies: Collection[str] = (),
         revocation: RevocationPolicy = REQUIRE,
         crls: CrlStore | None = None,
+        ocsp: OcspStore | None = None,
         capacity: int = 1024,
     ) -> None:
         self.trust = trust
         self.policies = frozenset(policies)
         self.revocation = revocation
         self.crls = crls
+        self.ocsp = ocsp
         self._capacity = capacity
         self._generation = -1
         self._good: OrderedDict[
@@ -268,7 +273,9 @@ class Validator:
         Raises:
             UntrustedCertificate: as the function.
         """
-        generation = self.crls.generation if self.crls else 0
+        generation = (self.crls.generation if self.crls else 0) + (
+            self.ocsp.generation if self.ocsp else 0
+        )
         if generation != self._generation:
             self._good.clear()
             self._generation = generation
@@ -285,6 +292,7 @@ class Validator:
             policies=self.policies,
             revocation=self.revocation,
             crls=self.crls,
+            ocsp=self.ocsp,
         )
         self._good[key] = validated
         if len(self._good) > self._capacity:

@@ -1,4 +1,4 @@
-"""What to do with what the revocation lists say: the policy, and the evidence that it was followed.
+"""What to do with what revocation lists and OCSP responders say: the policy, and the evidence that it was followed.
 
 `require` refuses when no fresh list covers a certificate; `prefer` refuses only what is known to be
 revoked; `off` asks nothing and has to say why. A revoked certificate is refused under both policies that
@@ -16,8 +16,9 @@ from enum import StrEnum
 from cryptography import x509
 
 from keys.certificate import describe
-from keys.crl import CrlStore
+from keys.crl import CrlFacts, CrlStore
 from keys.errors import RevocationUnknown, Revoked
+from keys.ocsp import OcspFacts, OcspStore
 
 
 class RevocationMode(StrEnum):
@@ -97,6 +98,7 @@ def check_revocation(
     policy: RevocationPolicy,
     crls: CrlStore | None,
     at: datetime,
+    ocsp: OcspStore | None = None,
 ) -> tuple[RevocationEvidence, ...]:
     """Ask about every certificate of a path but the anchor.
 
@@ -104,6 +106,8 @@ def check_revocation(
         path: leaf first, anchor last.
         policy: what to do with the answers.
         crls: the lists at hand; None counts as none.
+        ocsp: the answers of responders at hand. Either source may say that a certificate is revoked; the
+            fresher one says that it is good.
         at: the time now, aware.
 
     Raises:
@@ -111,7 +115,9 @@ def check_revocation(
         RevocationUnknown: the policy requires an answer and there is no fresh one.
     """
     pairs = itertools.pairwise(path)
-    return tuple(_check(certificate, issuer, policy, crls, at) for certificate, issuer in pairs)
+    return tuple(
+        _check(certificate, issuer, policy, crls, ocsp, at) for certificate, issuer in pairs
+    )
 
 
 def check_revocation_of_pinned(
@@ -130,14 +136,12 @@ def _check(
     issuer: x509.Certificate,
     policy: RevocationPolicy,
     crls: CrlStore | None,
+    ocsp: OcspStore | None,
     at: datetime,
 ) -> RevocationEvidence:
     if policy.mode is RevocationMode.OFF:
         return _not_checked(certificate, policy.why_off or "")
-    answer = crls.ask(certificate, issuer) if crls else None
-    if answer is not None and answer.revoked_at is not None:
-        raise Revoked(f"revoked at {answer.revoked_at}: {describe(certificate)}")
-    facts = answer.facts if answer else None
+    facts = _asked(certificate, issuer, crls, ocsp)
     if facts is None:
         missing = f"no revocation list of the issuer is at hand: {describe(certificate)}"
         if policy.mode is RevocationMode.REQUIRE:
@@ -153,7 +157,7 @@ def _check(
     valid_until = facts.next_update + policy.grace
     if at > valid_until:
         stale = (
-            f"the issuer's revocation list ran out at {facts.next_update}: {describe(certificate)}"
+            f"the issuer's {_named(facts)} ran out at {facts.next_update}: {describe(certificate)}"
         )
         if policy.mode is RevocationMode.REQUIRE:
             raise RevocationUnknown(stale)
@@ -171,8 +175,33 @@ def _check(
         RevocationStatus.GOOD,
         facts.this_update,
         valid_until,
-        f"not on the list of {facts.this_update} with {facts.entries} entries",
+        f"not on the list of {facts.this_update} with {facts.entries} entries"
+        if isinstance(facts, CrlFacts)
+        else f"the responder said good at {facts.this_update}",
     )
+
+
+def _asked(
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    crls: CrlStore | None,
+    ocsp: OcspStore | None,
+) -> CrlFacts | OcspFacts | None:
+    """What is known that ends last, or None when nobody speaks for the certificate; raises Revoked."""
+    known: list[CrlFacts | OcspFacts] = []
+    for answer in (
+        crls.ask(certificate, issuer) if crls else None,
+        ocsp.ask(certificate, issuer) if ocsp else None,
+    ):
+        if answer is not None and answer.revoked_at is not None:
+            raise Revoked(f"revoked at {answer.revoked_at}: {describe(certificate)}")
+        if answer is not None and answer.facts is not None:
+            known.append(answer.facts)
+    return max(known, key=lambda facts: facts.next_update, default=None)
+
+
+def _named(facts: CrlFacts | OcspFacts) -> str:
+    return "revocation list" if isinstance(facts, CrlFacts) else "OCSP answer"
 
 
 def _not_checked(certificate: x509.Certificate, why: str) -> RevocationEvidence:

@@ -26,7 +26,7 @@ from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.identity import partner_certificates, party_of
 from accesspoint.problems import ExitStatus
-from accesspoint.trust import open_validator
+from accesspoint.trust import REVOCATION, open_validator
 from keys.certificate import describe
 from keys.errors import KeysError
 from keys.identity import PartyIdentity, check_party
@@ -111,8 +111,12 @@ async def _validator(
         return tls_validator(configuration)
     trust = configuration.trust
     settings = trust.smp if purpose is Purpose.SMP else trust.message
-    validator, refresher = open_validator(purpose, settings, clock=clock)
-    if refresher is not None and not offline:
+    validator, refresher = open_validator(
+        purpose, settings, clock=clock, cache=configuration.store.directory / REVOCATION
+    )
+    if refresher is not None and offline:
+        refresher.read_files()
+    elif refresher is not None:
         await refresher.refresh()
     return validator
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from cryptography import x509
 
-from accesspoint.config import Tls
+from accesspoint.config_trust import Tls
 from accesspoint.conformance.case import NotApplicable, Unmet
 from accesspoint.conformance.interceptor import Script, undisturbed
 from accesspoint.conformance.reading import Message, media_type

@@ -22,8 +22,9 @@ from cryptography import x509
 from accesspoint import __version__
 from accesspoint.api.client import NodeAddress, NodeClient
 from accesspoint.clock import SystemClock
-from accesspoint.config import Configuration, Retry, Tls, load
+from accesspoint.config import Configuration, Retry, load
 from accesspoint.config_partner import Partner
+from accesspoint.config_trust import Tls
 from accesspoint.config_values import Address
 from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.drivers import PATH, RehearsalNode

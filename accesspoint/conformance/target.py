@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 
 from cryptography import x509
 
-from accesspoint.config import Tls
+from accesspoint.config_trust import Tls
 from accesspoint.conformance.author import Author, Draft, Request
 from accesspoint.conformance.case import NotApplicable, Waiting, expect
 from accesspoint.conformance.interceptor import Script, undisturbed

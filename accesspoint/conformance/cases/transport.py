@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from accesspoint.config import Tls
+from accesspoint.config_trust import Tls
 from accesspoint.conformance.author import Draft
 from accesspoint.conformance.case import case, expect
 from accesspoint.conformance.client_hello import (

@@ -1,0 +1,227 @@
+"""Keeps revocation data fresh in the background: lists, answers of responders, and files that somebody brings.
+
+No message ever waits for any of it. Addresses come from configuration only: a certificate may choose among the
+configured responders, and never add one. Where networks are named, connections go there only. What was fetched is
+kept in a directory as well, so that a node which starts while an issuer is away begins with what it knew.
+
+Spec: hostile.md 1.7 (KEY-05), 1.16 (DSC-03, DSC-09, DSC-10).
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import structlog
+from cryptography import x509
+
+from accesspoint.bounded import AnswerTooLong, read_bounded
+from accesspoint.clock import Clock
+from accesspoint.networks import AllowedNetworks
+from keys import ocsp
+from keys.crl import CrlStore
+from keys.errors import CrlRefused, KeysError, OcspRefused
+from keys.ocsp import OcspStore, Watched
+
+REFRESH: Final = timedelta(minutes=10)
+RETRY: Final = timedelta(seconds=2)
+CRL_BYTES: Final = 16 * 1024 * 1024
+SECONDS: Final = 10.0
+AGAIN: Final = timedelta(minutes=1)
+"""A responder that did not answer about a certificate is asked about it again after this."""
+_AHEAD: Final = timedelta(hours=1)
+"""An answer that ends sooner than this is asked for again."""
+_ANYWHERE: Final = ("0.0.0.0/0", "::/0")
+_log = structlog.get_logger("accesspoint.trust")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """One list or answer at hand, for people: `kind` is `crl` or `ocsp`."""
+
+    kind: str
+    issuer: str
+    this_update: datetime
+    next_update: datetime
+    entries: int = 1
+
+    def sentence(self, at: datetime) -> str:
+        """How old it is and when it ends."""
+        age, left = at - self.this_update, self.next_update - at
+        end = (
+            f"good for another {_span(left)}"
+            if left > timedelta(0)
+            else f"RAN OUT {_span(-left)} ago"
+        )
+        what = f"list of {self.entries} entries" if self.kind == "crl" else "OCSP answer"
+        return f"{what} of {self.issuer}: {_span(age)} old, {end}"
+
+
+class RevocationRefresher:
+    """Keeps a revocation store fresh from configured addresses only; never from an address a stranger wrote."""
+
+    def __init__(
+        self,
+        crls: CrlStore,
+        urls: Iterable[str],
+        *,
+        clock: Clock,
+        answers: OcspStore | None = None,
+        responders: Iterable[str] = (),
+        files: Iterable[Path] = (),
+        networks: Iterable[object] = (),
+        cache: Path | None = None,
+    ) -> None:
+        """`answers` are kept fresh by `responders`; `networks` is where all addresses may be, none for anywhere."""
+        self._crls = crls
+        self._urls = tuple(urls)
+        self._clock = clock
+        self._answers = answers
+        self._responders = tuple(responders)
+        self._files = tuple(files)
+        self._networks = AllowedNetworks([str(one) for one in networks] or _ANYWHERE)
+        self._cache = cache
+        self._tried: dict[x509.Certificate, float] = {}
+
+    def recall(self) -> None:
+        """Take up what was fetched before the node ended; what is not fresh any more is left."""
+        if self._cache is None:
+            return
+        for path in sorted(self._cache.glob("*.crl")):
+            with contextlib.suppress(KeysError, OSError):
+                self._crls.add(path.read_bytes(), at=self._clock.now())
+
+    async def refresh(self) -> bool:
+        """Fetch everything once that is due; answers whether all lists and files are at hand."""
+        complete = self.read_files()
+        async with self._networks.open_session(seconds=SECONDS) as session:
+            for url in self._urls:
+                complete &= await self._list(session, url)
+            for watched in self._due():
+                await self._answer(session, watched)
+        return complete
+
+    async def run(self) -> None:
+        """Refresh for ever: soon again while something is missing, else at the usual pace."""
+        while True:
+            complete = await self.refresh()
+            for _ in range(REFRESH // RETRY if complete else 1):
+                await asyncio.sleep(RETRY.total_seconds())
+                if any(self._due(new=True)):
+                    break
+
+    def known(self) -> Iterator[Known]:
+        """Everything at hand."""
+        for crl in self._crls.facts():
+            yield Known("crl", crl.issuer, crl.this_update, crl.next_update, crl.entries)
+        for one in self._answers.facts() if self._answers else ():
+            yield Known("ocsp", one.issuer, one.this_update, one.next_update)
+
+    async def _list(self, session: aiohttp.ClientSession, url: str) -> bool:
+        try:
+            async with session.get(url, allow_redirects=False) as response:
+                response.raise_for_status()
+                data = await read_bounded(response, CRL_BYTES)
+            # A list of hundreds of thousands of entries takes seconds to read.
+            await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
+            self._keep(url, data)
+        except (aiohttp.ClientError, TimeoutError, AnswerTooLong, CrlRefused, OSError) as error:
+            _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
+            return False
+        return True
+
+    def _due(self, *, new: bool = False) -> list[Watched]:
+        """The certificates whose answer is missing or ends soon; with `new` those that nobody was asked about yet."""
+        if self._answers is None or not self._responders:
+            return []
+        soon, found = self._clock.now() + _AHEAD, []
+        for one in self._answers.watched:
+            end, tried = self._answers.end_of(one.certificate), self._tried.get(one.certificate)
+            if tried is None or (
+                not new
+                and (end is None or end < soon)
+                and self._clock.monotonic() - tried >= AGAIN.total_seconds()
+            ):
+                found.append(one)
+        return found
+
+    async def _answer(self, session: aiohttp.ClientSession, watched: Watched) -> bool:
+        self._tried[watched.certificate] = self._clock.monotonic()
+        while len(self._tried) > ocsp.WATCHED:
+            self._tried.pop(next(iter(self._tried)))
+        question = ocsp.build_request(watched.certificate, watched.issuer)
+        for url in self._responders_of(watched.certificate):
+            try:
+                async with session.post(
+                    url,
+                    data=question,
+                    headers={"Content-Type": "application/ocsp-request"},
+                    allow_redirects=False,
+                ) as response:
+                    response.raise_for_status()
+                    data = await read_bounded(response, ocsp.MAX_ANSWER_BYTES)
+                if self._answers is not None:
+                    self._answers.add(data, at=self._clock.now())
+            except (aiohttp.ClientError, TimeoutError, AnswerTooLong, OSError) as error:
+                _log.warning("revocation_answer_missing", url=url, error=type(error).__name__)
+            except OcspRefused as refused:
+                _log.warning("revocation_answer_missing", url=url, reason=refused.reason)
+            else:
+                return True
+        return False
+
+    def _responders_of(self, certificate: x509.Certificate) -> tuple[str, ...]:
+        """The configured responders that the certificate names; all of them where it names none."""
+        named = set(ocsp.addresses(certificate))
+        return tuple(url for url in self._responders if url in named) or (
+            self._responders if not named else ()
+        )
+
+    def read_files(self) -> bool:
+        """Take up the files that somebody brings; answers whether each could be used."""
+        complete = True
+        for path in self._files:
+            try:
+                with path.open("rb") as file:
+                    data = file.read(CRL_BYTES + 1)
+                self._take_either(data)
+            except (OSError, KeysError) as error:
+                complete = False
+                _log.warning("revocation_file_missing", path=path.name, error=type(error).__name__)
+        return complete
+
+    def _take_either(self, data: bytes) -> None:
+        try:
+            self._crls.add(data, at=self._clock.now())
+        except CrlRefused as refused:
+            if refused.reason != "crl.parse" or self._answers is None:
+                raise
+            self._answers.add(data, at=self._clock.now())
+
+    def _keep(self, url: str, data: bytes) -> None:
+        """Keep a list for the next start; a disk that is full is told elsewhere."""
+        if self._cache is None:
+            return
+        path = self._cache / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.crl"
+        beside = path.with_suffix(".new")
+        with contextlib.suppress(OSError):
+            self._cache.mkdir(mode=0o700, exist_ok=True)
+            descriptor = os.open(
+                beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
+            )
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            beside.replace(path)
+
+
+def _span(time: timedelta) -> str:
+    for unit, seconds in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if (count := int(time.total_seconds() // seconds)) > 0:
+            return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
+    return "less than a minute"

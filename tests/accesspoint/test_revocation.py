@@ -1,0 +1,237 @@
+"""Lists and answers in the background: from where, how often, from files, from the start before, and how old."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from as4_stage import Pki
+from cryptography.x509 import ocsp
+from pydantic import ValidationError
+
+from accesspoint.clock import ManualClock
+from accesspoint.config_trust import MessageTrust, TrustPurpose
+from accesspoint.network.listening import Listeners
+from accesspoint.revocation import RevocationRefresher
+from accesspoint.trust import open_validator
+from keys.crl import CrlStore
+from keys.devca import DevelopmentAuthority
+from keys.errors import RevocationUnknown
+from keys.ocsp import MAX_ANSWER_BYTES, OcspStore
+from keys.path import Usage
+from keys.trust import Purpose
+
+
+class Responder:
+    """Answers lists by GET and questions by POST, and counts."""
+
+    def __init__(self, pki: Pki) -> None:
+        root, issuing = pki.authority.keys
+        self.pki, self.authority = pki, DevelopmentAuthority(root, issuing)
+        self.asked: list[str] = []
+        self.body: bytes | None = None
+        self.url = ""
+
+    async def list(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.authority.crl(self.pki.now))
+
+    async def answer(self, request: web.Request) -> web.Response:
+        question = ocsp.load_der_ocsp_request(await request.read())
+        self.asked.append(f"{question.serial_number:x}")
+        if self.body is not None:
+            return web.Response(body=self.body)
+        certificate = next(
+            one.certificate
+            for one in (self.pki.clinic, self.pki.municipality)
+            if one.certificate.serial_number == question.serial_number
+        )
+        return web.Response(body=self.authority.ocsp_answer(certificate, self.pki.now))
+
+
+@pytest.fixture
+def clock(pki: Pki) -> ManualClock:
+    return ManualClock(pki.now)
+
+
+@pytest_asyncio.fixture
+async def responder(pki: Pki) -> AsyncIterator[Responder]:
+    made = Responder(pki)
+    application = web.Application()
+    application.router.add_get("/crl", made.list)
+    application.router.add_post("/ocsp", made.answer)
+    listeners = Listeners()
+    made.url = await listeners.start(application)
+    yield made
+    await listeners.stop()
+
+
+def stores(pki: Pki) -> tuple[CrlStore, OcspStore]:
+    return CrlStore((*pki.authority.anchors, *pki.authority.intermediates)), OcspStore()
+
+
+async def test_a_responder_is_asked_once_about_each_certificate_that_was_seen(
+    pki: Pki, clock: ManualClock, responder: Responder
+) -> None:
+    crls, answers = stores(pki)
+    refresher = RevocationRefresher(
+        crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"],
+        networks=[ip_network("127.0.0.0/8")],
+    )  # fmt: skip
+    assert await refresher.refresh()
+    assert responder.asked == []
+    answers.watch(pki.clinic.certificate, pki.authority.issuing)
+    assert await refresher.refresh()
+    assert await refresher.refresh()
+    assert responder.asked == [f"{pki.clinic.certificate.serial_number:x}"]
+    (known,) = refresher.known()
+    assert known.kind == "ocsp"
+    clock.advance(timedelta(hours=23, minutes=30))
+    assert "1 day" not in known.sentence(clock.now())
+    await refresher.refresh()
+    assert len(responder.asked) == 2
+
+
+@pytest.mark.parametrize("body", [b"nonsense", b"\x00" * (MAX_ANSWER_BYTES + 1)])
+async def test_an_answer_that_is_none_is_asked_for_again_a_minute_later(
+    pki: Pki, clock: ManualClock, responder: Responder, body: bytes
+) -> None:
+    crls, answers = stores(pki)
+    answers.watch(pki.clinic.certificate, pki.authority.issuing)
+    refresher = RevocationRefresher(
+        crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"]
+    )
+    responder.body = body
+    for _ in range(3):
+        assert await refresher.refresh()
+    assert len(responder.asked) == 1
+    responder.body = None
+    clock.advance(timedelta(minutes=1))
+    await refresher.refresh()
+    assert len(responder.asked) == 2
+    assert len(answers.facts()) == 1
+
+
+async def test_a_certificate_chooses_among_the_configured_responders_and_adds_none(
+    pki: Pki, clock: ManualClock, responder: Responder
+) -> None:
+    elsewhere = DevelopmentAuthority(*pki.authority.keys, ocsp_url=f"{responder.url}/stranger")
+    issued = elsewhere.issue_system_certificate(
+        "ap", "Test", "10000009", uuid="x", not_before=pki.now, private_key=pki.spare_key
+    )
+    crls, answers = stores(pki)
+    answers.watch(issued.certificate, pki.authority.issuing)
+    refresher = RevocationRefresher(
+        crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"]
+    )
+    assert await refresher.refresh()
+    assert responder.asked == []
+
+
+async def test_nothing_is_fetched_outside_the_networks(
+    pki: Pki, clock: ManualClock, responder: Responder
+) -> None:
+    crls, answers = stores(pki)
+    answers.watch(pki.clinic.certificate, pki.authority.issuing)
+    refresher = RevocationRefresher(
+        crls, [f"{responder.url}/crl"], clock=clock, answers=answers,
+        responders=[f"{responder.url}/ocsp"], networks=[ip_network("10.0.0.0/8")],
+    )  # fmt: skip
+    assert not await refresher.refresh()
+    assert (responder.asked, crls.facts()) == ([], [])
+
+
+async def test_files_serve_where_there_is_no_network_and_are_told_when_missing(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
+) -> None:
+    crls, answers = stores(pki)
+    answers.watch(pki.clinic.certificate, pki.authority.issuing)
+    files = [tmp_path / name for name in ("issuing.crl", "clinic.ocsp")]
+    refresher = RevocationRefresher(crls, [], clock=clock, answers=answers, files=files)
+    assert not await refresher.refresh()
+    files[0].write_bytes(pki.authority.crl(pki.now))
+    files[1].write_bytes(responder.authority.ocsp_answer(pki.clinic.certificate, pki.now))
+    assert await refresher.refresh()
+    assert sorted(one.kind for one in refresher.known()) == ["crl", "ocsp"]
+    files[0].write_bytes(b"torn")
+    assert not await refresher.refresh()
+    assert len(crls.facts()) == 1
+
+
+async def test_what_was_fetched_is_known_at_the_next_start_while_it_is_fresh(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
+) -> None:
+    settings = TrustPurpose.model_validate(
+        {**pki.trust, "crl_urls": [f"{responder.url}/crl"]}, context={"base": tmp_path}
+    )
+    cache = tmp_path / "revocation"
+    _, first = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
+    assert first is not None
+    assert await first.refresh()
+    assert {path.stat().st_mode & 0o777 for path in cache.iterdir()} == {0o600}
+    _, second = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
+    assert second is not None
+    (known,) = second.known()
+    assert known.sentence(clock.now()).endswith("less than a minute old, good for another 6 days")
+    clock.advance(timedelta(days=8))
+    assert "RAN OUT 1 day ago" in known.sentence(clock.now())
+    _, third = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
+    assert third is not None
+    assert list(third.known()) == []
+
+
+async def test_grace_is_a_soft_failure_with_an_end(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
+) -> None:
+    (tmp_path / "root.crl").write_bytes(
+        pki.authority.root_crl(pki.now, next_update=pki.now + timedelta(days=30))
+    )
+    (tmp_path / "issuing.crl").write_bytes(pki.authority.crl(pki.now))
+    settings = TrustPurpose.model_validate(
+        {
+            **pki.trust,
+            "revocation_files": ["root.crl", "issuing.crl"],
+            "revocation_grace": "24 h",
+        },
+        context={"base": tmp_path},
+    )
+    validator, refresher = open_validator(Purpose.MESSAGE, settings, clock=clock)
+    assert refresher is not None
+    assert await refresher.refresh()
+    clock.advance(timedelta(days=7, hours=23))
+    validator.validate(pki.clinic.certificate, usage=Usage.SIGNING, at=clock.now())
+    clock.advance(timedelta(hours=2))
+    with pytest.raises(RevocationUnknown):
+        validator.validate(pki.clinic.certificate, usage=Usage.SIGNING, at=clock.now())
+
+
+async def test_a_certificate_that_is_new_is_asked_about_within_seconds(
+    pki: Pki, clock: ManualClock, responder: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crls, answers = stores(pki)
+    refresher = RevocationRefresher(
+        crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"]
+    )
+    monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
+    running = asyncio.create_task(refresher.run())
+    await asyncio.sleep(0)
+    answers.watch(pki.clinic.certificate, pki.authority.issuing)
+    async with asyncio.timeout(5):
+        while not answers.facts():
+            await asyncio.sleep(0.005)
+    running.cancel()
+
+
+def test_the_configuration_says_how_certain_we_must_be(pki: Pki, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="needs crl_urls"):
+        TrustPurpose.model_validate({**pki.trust}, context={"base": tmp_path})
+    with pytest.raises(ValidationError, match="never while a message waits"):
+        MessageTrust.model_validate(
+            {
+                **pki.trust, "ocsp_urls": ["http://a/"], "unknown_senders": "accept", "policies": ["1.2"],
+            },
+            context={"base": tmp_path},
+        )  # fmt: skip
