@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from aiohttp import web
 from as4_stage import Node, Pki, Stage
 from as4_wire import medcom_message
+from issuer_parts import Signer
 
 from accesspoint.api.client import NodeAddress
 from accesspoint.network.listening import Listeners
@@ -29,7 +31,9 @@ async def submit(node: Node) -> tuple[str, bytes]:
     return identifier, data
 
 
-async def call(node: Node, method: str, path: str, data: bytes | None = None) -> tuple[int, Any]:
+async def call(
+    node: Node, method: str, path: str, data: bytes | None = None, *, token: str = ""
+) -> tuple[int, Any]:
     """Speak to the interface of a node as a backend does; the answer's content type decides how it is read."""
     address = NodeAddress.load(node.home / "store")
     async with (
@@ -38,7 +42,7 @@ async def call(node: Node, method: str, path: str, data: bytes | None = None) ->
             method,
             f"{address.url}/api/v1/{path}",
             data=data,
-            headers={"Authorization": f"Bearer {address.token}"},
+            headers={"Authorization": f"Bearer {token or address.token}"},
         ) as response,
     ):
         body = await response.read()
@@ -60,6 +64,31 @@ async def pull(node: Node, what: str) -> dict[str, Any]:
 async def states(node: Node) -> set[tuple[str, str]]:
     rows = await node.rows("SELECT DISTINCT direction, state FROM messages")
     return {(row["direction"], row["state"]) for row in rows}
+
+
+@pytest.mark.attack("ADM-09")
+async def test_who_fetches_a_payload_with_a_token_of_the_issuer_is_written_down(
+    pki: Pki, tmp_path: Path
+) -> None:
+    listeners, signer = Listeners(), Signer()
+    signer.url = await listeners.start(signer.application())
+    issuer = {"url": signer.url, "audience": "node"}
+    async with (
+        asyncio.timeout(60),
+        Stage(pki, tmp_path).pair(backend={"kind": "pull"}, access={"issuer": issuer}) as (sender, receiver),
+    ):  # fmt: skip
+        _, data = await submit(sender)
+        first = await pull(receiver, "deliveries")
+        path = f"deliveries/{first['id']}/content"
+        assert await call(receiver, "GET", path) == (200, data)
+        assert await receiver.rows("SELECT * FROM audit") == []
+        refused = await call(receiver, "GET", path, token=signer.token(scope="payload:read"))
+        assert refused[0] == 403
+        assert await call(receiver, "GET", path, token=signer.token(scope="inbox")) == (200, data)
+        (line,) = await receiver.rows("SELECT * FROM audit")
+        assert (line["actor"], line["action"]) == ("token:somebody", "payload.fetched")
+        assert line["object"] == first["id"]
+    await listeners.stop()
 
 
 async def test_a_backend_that_pulls_has_each_message_and_each_end_once(
