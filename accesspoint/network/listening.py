@@ -1,4 +1,4 @@
-"""Runs web applications on ephemeral ports, of the loopback interface unless said, with or without TLS."""
+"""Runs web applications on ephemeral ports of the loopback interface, with or without TLS."""
 
 import ssl
 from typing import Final
@@ -20,18 +20,17 @@ class Listeners:
         application: web.Application,
         *,
         tls: ssl.SSLContext | None = None,
-        host: str = LOOPBACK,
         port: int = 0,
     ) -> str:
-        """Serve an application, on loopback unless said; returns its base URL. Raises OSError when the port is taken."""
+        """Serve an application; returns its base URL. Raises OSError when the port is taken."""
         # No access log: its lines would carry the query strings of searches.
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_GRACE_SECONDS)
         self._runners.append(runner)
         await runner.setup()
-        site = web.TCPSite(runner, host, port, ssl_context=tls)
+        site = web.TCPSite(runner, LOOPBACK, port, ssl_context=tls)
         await site.start()
         scheme = "http" if tls is None else "https"
-        return f"{scheme}://{host}:{runner.addresses[0][1]}"
+        return f"{scheme}://{LOOPBACK}:{runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """Close every listener and every connection."""

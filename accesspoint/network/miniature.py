@@ -10,6 +10,7 @@ Spec: decisions D13; EHMI security architecture 0.98.
 import asyncio
 import ssl
 from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +27,7 @@ from accesspoint.addressing.vocabulary import REGISTER_SCOPE
 from accesspoint.clock import Clock
 from accesspoint.config_pages import PublishedPages
 from accesspoint.delivery.token import TokenSource
+from accesspoint.doors import DEFAULT_EDGE, open_door
 from accesspoint.ids import Ids
 from accesspoint.network.addressing_service import MiniatureAddressing
 from accesspoint.network.authorization import (
@@ -132,7 +134,7 @@ class MiniatureNetwork:
         self.register_url = self.addressing_url = ""
         self.organisations = organisations or read_organisations()
         self._session: aiohttp.ClientSession | None = None
-        self._people_session: aiohttp.ClientSession | None = None
+        self._doors = AsyncExitStack()
         self.pages_url = self.pages_code = ""
         self._participants = tuple(participants)
         self._clock = clock
@@ -207,9 +209,9 @@ class MiniatureNetwork:
         """Close every listener, and the store of what was reported."""
         await self._listeners.stop()
         await self._locator.stop()
-        for session in (self._session, self._people_session):
-            if session is not None:
-                await session.close()
+        await self._doors.aclose()
+        if self._session is not None:
+            await self._session.close()
         if self._status is not None:
             await self._status.close()
 
@@ -319,11 +321,13 @@ class MiniatureNetwork:
                 pages.application(), port=self._ports.pages
             )
             return
-        session = self._people_session = aiohttp.ClientSession(trust_env=False)
+        session = await self._doors.enter_async_context(aiohttp.ClientSession(trust_env=False))
         pages = build_pages(self.status, published, session=lambda: session, clock=self._clock)
-        await self._listeners.start(
-            pages.application(), tls=server_tls(published), host=published.listen.host, port=published.listen.port
-        )  # fmt: skip
+        # Behind a proxy on this machine everybody has one address, which must not use up what one may have.
+        limits = DEFAULT_EDGE.for_one_address() if published.is_local else DEFAULT_EDGE
+        await open_door(
+            self._doors, pages.application(), published.listen, server_tls(published), limits=limits
+        )
         self.pages_url = published.url
 
     def _publish(self, publisher: Publisher, registration: Registration) -> None:

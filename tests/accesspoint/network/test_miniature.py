@@ -8,9 +8,13 @@ from typing import Any
 
 import aiohttp
 import pytest
+from as4_stage import free_ports
 from cryptography import x509
+from issuer_parts import Signer
 
 from accesspoint.clock import SystemClock
+from accesspoint.config_pages import PublishedPages
+from accesspoint.config_values import Address
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
 from accesspoint.delivery.outbox import Outbox
 from accesspoint.delivery.relay import Relay
@@ -21,6 +25,7 @@ from accesspoint.discovery.sml import MetadataLocator
 from accesspoint.discovery.smp import MetadataPublisher
 from accesspoint.ids import SystemIds
 from accesspoint.network.faults import Fault
+from accesspoint.network.listening import Listeners
 from accesspoint.network.miniature import MiniatureNetwork
 from accesspoint.network.publisher import DOCUMENT_SCHEME, Registration
 from accesspoint.networks import AllowedNetworks
@@ -32,6 +37,7 @@ from keys.crl import CrlStore
 from keys.jwk import OrganisationContext
 from keys.path import Usage, Validator
 from keys.revocation import RevocationMode, RevocationPolicy
+from keys.tls import client_context
 from keys.trust import Purpose, TrustStore
 
 CLOCK = SystemClock()
@@ -249,3 +255,35 @@ def test_a_participant_before_the_start_is_refused(authority: Any) -> None:
 
     with pytest.raises(RuntimeError):
         idle.register(KEY[0], [DOCUMENT], "https://127.0.0.1/as4", authority.root)
+
+
+@pytest.mark.attack("ADM-01", "ADM-07")
+async def test_published_pages_have_tls_a_way_in_and_no_code(
+    authority: Any, tls_party: Callable[[str], Any], session: aiohttp.ClientSession
+) -> None:
+    signer, listeners, party = Signer(), Listeners(), tls_party("pages")
+    signer.url = await listeners.start(signer.application())
+    (port,) = free_ports(1)
+    published = PublishedPages.model_validate(
+        {
+            "url": f"https://127.0.0.1:{port}",
+            "listen": Address("127.0.0.1", port),
+            "certificate": str(party.certificate_file),
+            "key": str(party.key_file),
+            "sign_on": {"issuer": signer.url, "client_id": "pages", "acr_values": ["high"]},
+        }
+    )
+    tls = client_context(anchors=[authority.root])
+    async with MiniatureNetwork(
+        [], authority, clock=CLOCK, ids=SystemIds(CLOCK), pages=published
+    ) as network:
+        assert (network.pages_url, network.pages_code) == (published.url, "")
+        async with session.get(network.pages_url + "/messages", ssl=tls) as answer:
+            assert answer.url.path == "/sign-in"
+            assert "Strict-Transport-Security" in answer.headers
+        form = {"code": "", "role": "support"}
+        async with session.post(network.pages_url + "/sign-in", data=form, ssl=tls) as answer:
+            assert answer.status in {403, 405}
+        async with session.get(network.pages_url + "/sign-in/start", ssl=tls, allow_redirects=False) as answer:  # fmt: skip
+            assert answer.headers["Location"].startswith(signer.url)
+    await listeners.stop()
