@@ -4,6 +4,7 @@ Nothing is decided in this file. The rules are those of `keys.path` with the tru
 node itself goes by, so what a person is told is what happens to messages.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,7 @@ from keys.certificate import (
     subject_facts,
 )
 from keys.errors import KeysError, UnknownIssuer
-from keys.expiry import remaining
+from keys.expiry import Life, remaining
 from keys.ocsp import addresses as ocsp_addresses
 from keys.path import Usage, ValidatedCertificate, Validator, validate, why_not
 from keys.revocation import RevocationMode, RevocationPolicy
@@ -153,11 +154,7 @@ def own_certificates(
     configuration: Configuration,
 ) -> Iterator[tuple[Path, Shown, Age, datetime | None]]:
     """Every pair of our key directories, those of organisations with keys of their own included; raises KeysError."""
-    directories = [configuration.keys.directory]
-    for one in configuration.served:
-        if one.keys is not None and one.keys not in directories:
-            directories.append(one.keys)
-    for directory in directories:
+    for directory in key_directories(configuration):
         for pair in held(directory):
             uses = USES[pair.role]
             yield (
@@ -166,6 +163,36 @@ def own_certificates(
                 pair.age,
                 pair.since,
             )
+
+
+def due(configuration: Configuration, at: datetime) -> list[str]:
+    """A sentence for each certificate that ends soon or has ended: ours that are active, and those of partners.
+
+    No key is opened. A file that cannot be read says nothing here; whoever works with it tells.
+    """
+    found: list[str] = []
+    places = [
+        (str(role), directory / f"{role}.cert.pem")
+        for directory in key_directories(configuration)
+        for role in Role
+    ]
+    places += [
+        (f"partner {name}", partner.certificate)
+        for name, partner in configuration.partners.items()
+        if partner.certificate is not None
+    ]
+    for label, path in places:
+        with contextlib.suppress(KeysError):
+            left = remaining(load_certificate_files([path])[0], at)
+            if left.life is not Life.VALID:
+                found.append(plain(f"{label}: {left.sentence}"))
+    return found
+
+
+def key_directories(configuration: Configuration) -> list[Path]:
+    """The node's key directory, and those of organisations with keys of their own."""
+    others = [one.keys for one in configuration.served if one.keys is not None]
+    return list(dict.fromkeys([configuration.keys.directory, *others]))
 
 
 def named(configuration: Configuration, name: str) -> Shown | None:

@@ -13,12 +13,12 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 import structlog
 from cryptography import x509
 
+from accesspoint.certificates import due, key_directories
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration, Station
 from accesspoint.discovery.configured import static_partners
@@ -36,6 +36,7 @@ from keys.store import KeyStore, TlsFiles
 from keys.tls import renew_pair
 
 LOOK_SECONDS: Final = 1.0
+DAY_SECONDS: Final = 86_400.0
 _log = structlog.get_logger("accesspoint.keys")
 _Signature = tuple[tuple[str, int, int, int], ...]
 
@@ -51,12 +52,6 @@ class Loaded:
     receivers: list[StaticPartner]
     neighbours: dict[str, tuple[x509.Certificate, ...]]
     """Who may seal hand-overs for each direction; what a neighbour hands over travels away from it."""
-
-
-def key_directories(configuration: Configuration) -> list[Path]:
-    """The node's key directory, and those of organisations with keys of their own."""
-    others = [one.keys for one in configuration.served if one.keys is not None]
-    return list(dict.fromkeys([configuration.keys.directory, *others]))
 
 
 def load_keys(configuration: Configuration, clock: Clock) -> Loaded:
@@ -109,8 +104,14 @@ class KeyWatch:
         self._asked.set()
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look for ever, and tell once a day of certificates that end soon."""
+        told: float | None = None
         while True:
+            now = self._clock.monotonic()
+            if told is None or now - told >= DAY_SECONDS:
+                told = now
+                for sentence in due(self._configuration, self._clock.now()):
+                    _log.warning("certificate_ends", detail=sentence)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._asked.wait(), LOOK_SECONDS)
             asked = self._asked.is_set()
@@ -120,8 +121,8 @@ class KeyWatch:
     async def look(self, *, asked: bool = False) -> bool:
         """Take up what changed; whether anything is in use now that was not before."""
         seen = self._signature()
-        due = any(name.endswith(".at") for name, *_ in seen)
-        if seen == self._seen and not due and not asked:
+        is_set = any(name.endswith(".at") for name, *_ in seen)
+        if seen == self._seen and not is_set and not asked:
             return False
         try:
             if seen == self._seen and not asked and not await asyncio.to_thread(self._promote):

@@ -1,4 +1,7 @@
-"""`accesspoint ready`: whether a node answers that it is ready; for health checks and start order."""
+"""`accesspoint ready`: whether a node answers that it is ready; for health checks and start order.
+
+A certificate that ends soon makes nobody unready; it is told beside the answer.
+"""
 
 import http.client
 import sys
@@ -8,7 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
+from accesspoint.certificates import due
 from accesspoint.cli.current import load_given
+from accesspoint.clock import SystemClock
 from accesspoint.problems import ExitStatus
 
 PAUSE_SECONDS: Final = 0.2
@@ -17,13 +22,16 @@ ANSWER_SECONDS: Final = 2.0
 
 def run(config: Path, *, wait: bool, seconds: float) -> int:
     """Ask, or ask until it is so; the exit status."""
-    store = load_given(config).store.directory
+    configuration = load_given(config)
+    store = configuration.store.directory
     end = time.monotonic() + (seconds if wait else 0.0)
     while reason := _not_ready(store):
         if time.monotonic() >= end:
             sys.stderr.write(f"not ready: {reason}\n")
             return ExitStatus.NOT_READY
         time.sleep(PAUSE_SECONDS)
+    for sentence in due(configuration, SystemClock().now()):
+        sys.stderr.write(f"ready, but {sentence}\n")
     return ExitStatus.OK
 
 

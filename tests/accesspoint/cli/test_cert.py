@@ -10,6 +10,7 @@ from as4_stage import Partner, Pki, Stage
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
+from accesspoint.certificates import due
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from keys.certificate import der, fingerprint, pem
@@ -214,6 +215,20 @@ def test_import_refuses_what_leads_to_no_anchor(
     assert ended.status == 7
     assert "no trusted issuer for message" in " ".join(ended.err.split())
     assert not list(keys.glob("message.next.*"))
+
+
+def test_what_ends_soon_is_forecast_without_opening_a_key(
+    config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    configuration = load(config)
+    now = pki.now
+    assert due(configuration, now) == []
+    (keys / "message.key.pem").unlink()
+    later = pki.municipality.certificate.not_valid_after_utc
+    soon = due(configuration, later - timedelta(days=20))
+    assert [one.partition(":")[0] for one in soon] == ["message", "tls", "partner clinic"]
+    assert all("renewal is due since" in one for one in soon)
+    assert "expired" in due(configuration, later + timedelta(days=2))[0]
 
 
 def test_no_option_takes_a_passphrase_and_usage_is_told(invoke: Invoke, config: Path) -> None:
