@@ -110,22 +110,15 @@ class Issuer:
                 method, url, ssl=True if self._tls is None else self._tls, timeout=_TIMEOUT,
                 allow_redirects=False, **more,
             ) as answer:  # fmt: skip
-                body = await read_bounded(answer, _LIMIT)
-                status = answer.status
-            found = json.loads(body)
-        except (
-            aiohttp.ClientError,
-            AnswerTooLong,
-            TimeoutError,
-            OSError,
-            ValueError,
-            RecursionError,
-        ) as error:
+                if answer.status != 200:
+                    raise IssuerUnreachable(f"the issuer answered {answer.status}")
+                found = json.loads(await read_bounded(answer, _LIMIT))
+        except (aiohttp.ClientError, AnswerTooLong, OSError, ValueError, RecursionError) as error:
             raise IssuerUnreachable(
                 f"the issuer does not answer: {type(error).__name__}"
             ) from error
-        if status != 200 or not isinstance(found, dict):
-            raise IssuerUnreachable(f"the issuer answered {status}")
+        if not isinstance(found, dict):
+            raise IssuerUnreachable("the issuer answered with no JSON object")
         return found
 
     def _verified(self, token: str, keys: Mapping[str, Any], audience: str) -> Mapping[str, Any]:
