@@ -25,7 +25,7 @@ CASES: Final = (
     ),
     Case(
         "RPL-04",
-        "A hundred copies at once, at two nodes on one database",
+        "A hundred copies at once, at two processes on one database",
         expected="one message, one delivery, a hundred equal receipts",
     ),
     Case(
