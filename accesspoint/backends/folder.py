@@ -53,11 +53,11 @@ class FolderBackend:
         """Where a message stands once it is delivered.
 
         The name is the message's FHIR id, whose alphabet has no separator; the suffix keeps `.` and `..` harmless.
+        One that begins with a point would be hidden from whoever lists the folder.
         """
-        return (
-            self._directory
-            / f"{document.message_identifier}{_SUFFIXES.get(document.media_type, '.bin')}"
-        )
+        identifier = document.message_identifier
+        name = f"_{identifier}" if identifier.startswith(".") else identifier
+        return self._directory / f"{name}{_SUFFIXES.get(document.media_type, '.bin')}"
 
     async def deliver(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
         """Write the message and its manifest; raises `DeliveryRefused` when the directory does not take them."""
@@ -85,7 +85,9 @@ class FolderBackend:
         # A name is free or not for message and manifest together.
         with self._naming:
             path = self.path_of(document)
-            if _is_taken(path, delivery_id, document.stored.payload_sha256):
+            # A sender chooses the identifier: what it names must not pass for the manifest of another message.
+            is_manifest = path.name.endswith(MANIFEST)
+            if is_manifest or _is_taken(path, delivery_id, document.stored.payload_sha256):
                 path = path.with_name(f"{path.stem}.{delivery_id}{path.suffix}")
             failpoint("D5")
             temporary.rename(path)

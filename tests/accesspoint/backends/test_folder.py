@@ -132,6 +132,26 @@ async def test_another_message_under_the_same_identifier_stands_beside_the_first
     assert contents == [CONTENT, b"of another sender", CONTENT]
 
 
+async def test_an_identifier_that_makes_a_message_look_like_a_manifest(
+    payloads: PayloadStore, inbox: Path
+) -> None:
+    """A sender chooses the identifier; who takes the folder by its manifests must not take a message for one."""
+    backend = FolderBackend(inbox)
+    trap = document(payloads, b"{}", identifier=f"{IDENTIFIER}.json.manifest")
+    await backend.deliver("d1", trap, payloads)
+    await backend.deliver("d2", document(payloads), payloads)
+    names = {"d1": f"{IDENTIFIER}.json.manifest.d1.json", "d2": f"{IDENTIFIER}.json"}
+    assert {one["delivery"]: name for name, one in manifests(inbox).items()} == names
+    assert files(inbox) == {*names.values(), *(name + MANIFEST for name in names.values())}
+
+
+async def test_an_identifier_that_would_hide_its_message(
+    payloads: PayloadStore, inbox: Path
+) -> None:
+    await FolderBackend(inbox).deliver("d1", document(payloads, identifier=".bashrc"), payloads)
+    assert files(inbox) == {"_.bashrc.json", f"_.bashrc.json{MANIFEST}"}
+
+
 @pytest.mark.parametrize("manifest", [b"", b"[]", b"{}", b"\xff"])
 async def test_a_name_with_a_manifest_that_cannot_be_read_is_left_alone(
     payloads: PayloadStore, inbox: Path, manifest: bytes
