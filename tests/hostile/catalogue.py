@@ -46,9 +46,9 @@ GROUPS: Final = {
     "RCP": Group("Signals that our sender receives", 14),
     "DSC": Group("Discovery and outbound fetches", 14),
     "FIL": Group("Identifiers, files and headers", 8, open=7),
-    "LOG": Group("Logs and personal data", 8, open=0),
+    "LOG": Group("Logs and personal data", 8),
     "ADM": Group("Administration", 12),
-    "SEC": Group("Secrets and files at rest", 8, open=0),
+    "SEC": Group("Secrets and files at rest", 8),
     "SUP": Group("Supply chain", 8),
     "SID": Group("Side channels", 6, open=5),
 }
