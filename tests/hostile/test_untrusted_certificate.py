@@ -266,6 +266,17 @@ def extensions(pki: Pki, **usage: bool) -> list[Any]:
     return [(key_usage(**usage), True), *kept]
 
 
+def policies(pki: Pki, *listed: str) -> list[Any]:
+    """The extensions of a system certificate, with these policies and no others."""
+    kept = [
+        pair
+        for pair in pki.authority.system_extensions(pki.spare_key)
+        if not isinstance(pair[0], x509.CertificatePolicies)
+    ]
+    found = [x509.PolicyInformation(x509.ObjectIdentifier(one), None) for one in listed]
+    return [*kept, (x509.CertificatePolicies(found), False)] if found else kept
+
+
 def uri(url: str) -> x509.UniformResourceIdentifier:
     return x509.UniformResourceIdentifier(url)
 
@@ -295,6 +306,8 @@ def issued_with(
             ],
             "cert.policy",
         ),
+        row("KEY-07", lambda pki: policies(pki), "cert.policy"),
+        row("KEY-07", lambda pki: policies(pki, "1.2.208.999.1"), "cert.policy"),
         row(
             "KEY-09",
             lambda pki: [
@@ -315,7 +328,15 @@ def issued_with(
             "cert.extension",
         ),
     ],
-    ids=["encipherment only", "no usage", "time stamping", "an authority", "unknown critical"],
+    ids=[
+        "encipherment only",
+        "no usage",
+        "time stamping",
+        "no policy",
+        "another policy",
+        "an authority",
+        "unknown critical",
+    ],
 )
 async def test_certificate_for_something_else(
     arena: Arena, change: Callable[[Pki], list[Any]], reason: str

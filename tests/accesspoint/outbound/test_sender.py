@@ -29,6 +29,7 @@ from accesspoint.store.leases import LEASE, Leases
 from accesspoint.store.messages import advance, claim_due, find_message, release_leases
 from envelope import codes
 from envelope.sending import TRANSITIONS, State
+from keys.devca import key_usage, system_name
 
 if TYPE_CHECKING:
     from .conftest import Outbound
@@ -293,12 +294,14 @@ async def test_a_participant_that_is_gone_on_a_retry_ends_what_was_begun(
         await until_state(outbound, id_, end)
 
 
+@pytest.mark.attack("KEY-06")
 @pytest.mark.parametrize(
     ("which", "problem"),
     [
         ("revoked", "certificate-revoked"),
         ("expired", "certificate-expired"),
         ("untrusted", "certificate-untrusted"),
+        ("for signing", "certificate-unsuitable"),
     ],
 )
 async def test_nothing_is_encrypted_for_a_certificate_that_is_not_good(
@@ -311,6 +314,13 @@ async def test_nothing_is_encrypted_for_a_certificate_that_is_not_good(
             "gone", not_before=now - timedelta(minutes=50), not_after=now - timedelta(minutes=1)
         ),
         "untrusted": lambda: pki.certify("nobody", authority=pki.untrusted_authority),
+        "for signing": lambda: pki.authority.issue(
+            system_name("signs", "Eksempel", "10000009", "1"),
+            pki.spare_key,
+            not_before=now,
+            not_after=now + timedelta(days=1),
+            extensions=[(key_usage(digital_signature=True), True)],
+        ),
     }
     certificate: x509.Certificate = certificates[which]().certificate
     id_ = await outbound.accept()
