@@ -13,6 +13,7 @@ comments are not covered by the canonical form: compress parts, and the question
 Spec: decision D1 (gate G8); WSS SwA Profile 1.1 section 5.4.4; eDelivery AS4 1.15 sections 3.2, 4.2.
 """
 
+import hmac
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -262,7 +263,7 @@ class PartOpener:
         if self._cipher is not None:
             self._cipher.finish()
         digest = self._content.digest()
-        if digest != self._reference.digest_value:
+        if not hmac.compare_digest(digest, self._reference.digest_value):
             raise ReferenceDigestMismatch("the digest of a part differs")
         return PartEvidence(
             part=VerifiedPart(

@@ -11,6 +11,7 @@ Spec: XML Signature 1.1; Exclusive XML Canonicalization 1.0; WSS SwA Profile 1.1
 
 import base64
 import hashlib
+import hmac
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -309,7 +310,7 @@ def verify_reference(reference: Reference, element: "_Element") -> None:
     """
     digest = new_digest(reference.digest_algorithm)
     digest.update(canonicalize(element, reference.transforms[0].prefixes))
-    if digest.digest() != reference.digest_value:
+    if not hmac.compare_digest(digest.digest(), reference.digest_value):
         raise ReferenceDigestMismatch(
             f"digest of {element.tag!r} differs", reason="sig.digest", gate=Gate.G6
         )

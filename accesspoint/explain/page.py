@@ -3,10 +3,11 @@
 Spec: experience section 5.3.
 """
 
+import html
 from collections.abc import Iterator
-from html import escape
 
 from accesspoint.explain.report import Branch, Broken, Report
+from accesspoint.shown import shown
 from envelope.explain import Mark
 
 _STYLE = """
@@ -21,6 +22,11 @@ summary{cursor:pointer}.label{font-weight:600}.holds>.said,.holds>details>summar
 .noted>.said,.noted>details>summary{color:#f0b95c}}
 """.strip()
 _SIGNS = {Mark.PLAIN: "", Mark.HOLDS: "✓ ", Mark.NOTED: "! ", Mark.BROKEN: "✗ ", Mark.UNSEEN: "– "}
+
+
+def escape(text: str) -> str:
+    """A text of others as text: neither markup nor anything that turns a line around."""
+    return html.escape(str(shown(text)))
 
 
 def render_html(report: Report) -> str:

@@ -17,6 +17,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from yarl import URL
 
+from accesspoint.shown import shown
 from accesspoint.tracking.sessions import Role, Session, Sessions
 from accesspoint.tracking.texts import LANGUAGES, Texts, choose_language, texts
 
@@ -83,6 +84,7 @@ class Door:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            finalize=shown,
         )
 
     @web.middleware

@@ -151,7 +151,7 @@ async def test_not_utf_8_xml_1_0(
     await arena.refuses(wire.with_soap(change), bare(reason), twin=wire)
 
 
-@pytest.mark.attack("XML-14")
+@pytest.mark.attack("XML-14", "FIL-03")
 @pytest.mark.parametrize("broken", ["a&#13;&#10;", "&#10;", "a\n", "a&#9;b"])
 async def test_line_break_in_message_id(arena: Arena, broken: str) -> None:
     wire = arena.author.compose()

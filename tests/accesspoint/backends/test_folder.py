@@ -276,6 +276,7 @@ async def test_a_node_that_wakes_in_the_middle_of_a_delivery_spoils_nothing(
     assert files(inbox) == {f"{IDENTIFIER}.json", f"{IDENTIFIER}.json{MANIFEST}"}
 
 
+@pytest.mark.attack("FIL-02")
 async def test_a_link_planted_in_the_way_is_not_followed(
     payloads: PayloadStore, inbox: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +288,25 @@ async def test_a_link_planted_in_the_way_is_not_followed(
     with pytest.raises(DeliveryRefused):
         await backend.deliver("d1", one, payloads)
     assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.attack("FIL-02")
+@pytest.mark.parametrize("plant", ["symbolic", "dangling", "hard"])
+async def test_a_link_planted_under_the_name_of_a_message_is_not_written_through(
+    payloads: PayloadStore, inbox: Path, tmp_path: Path, plant: str
+) -> None:
+    backend, one = FolderBackend(inbox), document(payloads)
+    victim, name = tmp_path / "victim", inbox / f"{IDENTIFIER}.json"
+    if plant != "dangling":
+        victim.write_bytes(b"mine")
+    if plant == "hard":
+        name.hardlink_to(victim)
+    else:
+        name.symlink_to(victim)
+    await backend.deliver("d1", one, payloads)
+    assert victim.read_bytes() == b"mine" if plant != "dangling" else not victim.exists()
+    delivered = [path for path in inbox.iterdir() if path.is_file() and not path.is_symlink()]
+    assert CONTENT in [path.read_bytes() for path in delivered]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

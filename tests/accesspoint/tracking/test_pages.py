@@ -298,6 +298,7 @@ async def test_the_language_follows_the_browser_until_somebody_chooses(visitor: 
     assert '<html lang="da">' in (await visitor.get("/overview"))[1]
 
 
+@pytest.mark.attack("FIL-06")
 async def test_an_export_has_the_list_and_no_formula(visitor: Visitor) -> None:
     await visitor.sign_in("support")
 
