@@ -6,6 +6,7 @@ hide the others. Whether the whole is acceptable, the gates say; nothing here is
 Spec: WSS SOAP Message Security 1.1.1; eDelivery AS4 1.15 section 4.2.
 """
 
+import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -216,7 +217,7 @@ def _show_part_digest(label: str, reference: Reference, scene: _Scene) -> Node:
         )
     except KeyError:
         return unseen(label, f"digest algorithm {short(reference.digest_algorithm)}")
-    if digest != reference.digest_value:
+    if not hmac.compare_digest(digest, reference.digest_value):
         refusal = ReferenceDigestMismatch("the digest of a part differs")
         octets = scene.octets[content_id]
         why = why_part_differs(octets, wire.parts[content_id], reference.digest_value)

@@ -45,12 +45,12 @@ GROUPS: Final = {
     "ZIP": Group("Compression", 7),
     "RCP": Group("Signals that our sender receives", 14),
     "DSC": Group("Discovery and outbound fetches", 14),
-    "FIL": Group("Identifiers, files and headers", 8, open=7),
+    "FIL": Group("Identifiers, files and headers", 8),
     "LOG": Group("Logs and personal data", 8),
     "ADM": Group("Administration", 12),
     "SEC": Group("Secrets and files at rest", 8),
     "SUP": Group("Supply chain", 8),
-    "SID": Group("Side channels", 6, open=5),
+    "SID": Group("Side channels", 6),
 }
 
 
