@@ -16,11 +16,11 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from accesspoint.access.sign_on import SignOn
-from accesspoint.clock import Clock
+from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.queries import Step, Whereabouts
 from accesspoint.status_component.store import EventStore
-from accesspoint.store.audit import person_digest, record_audit
+from accesspoint.store.audit import expire_audit, person_digest, record_audit
 from accesspoint.store.database import Transaction
 from accesspoint.tracking import charts, overview, permissions, words
 from accesspoint.tracking.asking import PAGE, Asked, Found, Reader, read_asked
@@ -45,6 +45,7 @@ _SPANS: Final = {Step.DAY: 13, Step.WEEK: 7 * 7, Step.MONTH: 5 * 31}
 """How many days back an overview goes when nothing is said."""
 _MOST_PERIODS: Final = 400
 _YEAR: Final = timedelta(days=366)
+_AUDIT_KEPT: Final = timedelta(days=183)
 _LIVE_SECONDS: Final = 5
 _BODY_LIMIT: Final = 16 * 1024
 _STATIC: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -228,6 +229,12 @@ class Pages:
         person = person_digest(self._store.person_key, number)
 
         async def work(tx: Transaction) -> None:
+            over = await tx.fetch_one(
+                "SELECT MAX(seq) AS seq FROM audit WHERE at <= $1",
+                to_microseconds(at - _AUDIT_KEPT),
+            )
+            if over is not None and over["seq"] is not None:
+                await expire_audit(tx, up_to=over["seq"], at=at)
             await record_audit(
                 tx,
                 at=at,

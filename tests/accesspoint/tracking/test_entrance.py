@@ -329,6 +329,13 @@ async def test_a_search_for_a_patient_is_written_down_before_it_is_answered(
     assert lines[0].person == lines[1].person != lines[2].person
     assert ANNA not in str(lines)
     assert (await database.read(verify_audit)).last == 3
+    visitor.clock.advance(timedelta(days=184))
+    await visitor.enter(**SUPPORT)
+    await visitor.get("/patient")
+    await visitor.post("/patient", {"cpr": BO})
+    lines = await database.read(lambda tx: _all(tx))
+    assert [one.action for one in lines] == ["audit.expired", "patient.searched"]
+    await database.read(verify_audit)
 
 
 async def _all(tx: Any) -> list[Any]:
