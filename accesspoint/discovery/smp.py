@@ -143,9 +143,8 @@ class MetadataPublisher:
             raise _refused(LookupProblem.UNREACHABLE, _silence(error), hops) from None
         except AnswerTooLong as error:
             hop("said too much")
-            raise LookupFailed(
-                LookupProblem.REFUSED, str(error), permanent=True, hops=hops
-            ) from None
+            # Nobody has signed it yet: whoever stands between could end every message to a receiver so.
+            raise _refused(LookupProblem.REFUSED, str(error), hops) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             hop("did not answer")
             raise _refused(LookupProblem.UNREACHABLE, _silence(error), hops) from None

@@ -407,7 +407,7 @@ async def test_dsc_08_an_endless_answer_is_cut_off(world: World) -> None:
     await world.publish(answer)
 
     failure = await world.fail()
-    assert failure.slug is LookupProblem.REFUSED
+    assert (failure.slug, failure.permanent) == (LookupProblem.REFUSED, False)
     assert "262144" in failure.detail
 
 
