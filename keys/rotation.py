@@ -42,7 +42,14 @@ from keys.devca import RSA_BITS, key_usage
 from keys.errors import BundleRefused, KeyStoreError, WrongUsage
 from keys.path import Usage, why_not
 from keys.roles import Age, Role
-from keys.store import load_pair, make_directory, read_private, require_private, write_private
+from keys.store import (
+    has_key,
+    load_pair,
+    make_directory,
+    read_private,
+    require_private,
+    write_private,
+)
 
 USES: Final[Mapping[Role, tuple[Usage, ...]]] = {
     Role.MESSAGE: (Usage.SIGNING, Usage.ENCRYPTION),
@@ -54,7 +61,8 @@ USES: Final[Mapping[Role, tuple[Usage, ...]]] = {
     Role.SIGNING_P256: (Usage.SIGNING,),
     Role.DECRYPTION_P256: (Usage.ENCRYPTION,),
 }
-_SUFFIXES: Final = ("key.pem", "cert.pem")
+_KEY_SUFFIXES: Final = ("key.pem", "key.uri")
+_SUFFIXES: Final = (*_KEY_SUFFIXES, "cert.pem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ def held(directory: Path) -> list[Held]:
     found: list[Held] = []
     for role in Role:
         for age in (Age.ACTIVE, Age.NEXT, Age.REQUESTED, Age.PREVIOUS):
-            if not (directory / file_name(role, age, "key.pem")).exists():
+            if not has_key(directory, _stem(role, age)):
                 continue
             if age is Age.REQUESTED:
                 found.append(Held(role, age, ()))
@@ -184,13 +192,9 @@ def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
         waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
         key = _key_for(directory, role, bundle)
         chain = order_chain(bundle.certificates, key)
-        age = (
-            Age.NEXT
-            if (directory / file_name(role, Age.ACTIVE, "key.pem")).exists()
-            else Age.ACTIVE
-        )
+        age = Age.NEXT if has_key(directory, str(role)) else Age.ACTIVE
         _require_fit(directory, role, age, chain[0])
-        if (directory / file_name(role, age, "key.pem")).exists():
+        if has_key(directory, _stem(role, age)):
             raise BundleRefused(
                 f"a next {role} pair is here already: rotate to it first", reason="import.next"
             )
@@ -219,11 +223,11 @@ def schedule(directory: Path, role: Role, at: datetime) -> Held:
         KeyStoreError: the files cannot be read or written.
     """
     with locked(directory):
-        if not (directory / file_name(role, Age.NEXT, "key.pem")).exists():
+        if not has_key(directory, _stem(role, Age.NEXT)):
             raise BundleRefused(
                 f"there is no next {role} pair to rotate to", reason="rotate.nothing"
             )
-        if (directory / file_name(role, Age.PREVIOUS, "key.pem")).exists():
+        if has_key(directory, _stem(role, Age.PREVIOUS)):
             raise BundleRefused(
                 f"{role}.previous is still here, for what partners encrypt to it: finish that rotation first",
                 reason="rotate.previous",
@@ -269,13 +273,8 @@ def promote_due(directory: Path, at: datetime) -> list[Role]:
         if since is None or since > at:
             continue
         try:
-            for suffix in _SUFFIXES:
-                following = directory / file_name(role, Age.NEXT, suffix)
-                active = directory / file_name(role, Age.ACTIVE, suffix)
-                if following.exists():
-                    if active.exists():
-                        active.rename(directory / file_name(role, Age.PREVIOUS, suffix))
-                    following.rename(active)
+            for forms in (_KEY_SUFFIXES, _SUFFIXES[-1:]):
+                _promote(directory, role, forms)
             _sync(directory)
             (directory / file_name(role, Age.NEXT, "at")).unlink()
         except OSError as error:
@@ -292,14 +291,25 @@ def finish(directory: Path, role: Role) -> Held:
         KeyStoreError: the files cannot be read.
     """
     with locked(directory):
-        key_file = directory / file_name(role, Age.PREVIOUS, "key.pem")
-        if not key_file.exists():
+        if not has_key(directory, _stem(role, Age.PREVIOUS)):
             raise BundleRefused(f"there is no previous {role} pair", reason="rotate.nothing")
         certificates = load_pair(directory, _stem(role, Age.PREVIOUS))[1]
-        key_file.unlink()
-        (directory / file_name(role, Age.PREVIOUS, "cert.pem")).unlink()
+        for suffix in _SUFFIXES:
+            (directory / file_name(role, Age.PREVIOUS, suffix)).unlink(missing_ok=True)
         _sync(directory)
     return Held(role, Age.PREVIOUS, tuple(certificates))
+
+
+def _promote(directory: Path, role: Role, forms: Sequence[str]) -> None:
+    """Move one thing, in whichever of its forms it is, from active to previous and from next to active."""
+    following = [form for form in forms if (directory / file_name(role, Age.NEXT, form)).exists()]
+    for form in forms if following else ():
+        active = directory / file_name(role, Age.ACTIVE, form)
+        if active.exists():
+            active.rename(directory / file_name(role, Age.PREVIOUS, form))
+    for form in following:
+        name = file_name(role, Age.ACTIVE, form)
+        (directory / file_name(role, Age.NEXT, form)).rename(directory / name)
 
 
 def _key_for(directory: Path, role: Role, bundle: Bundle) -> PrivateKeyTypes:
@@ -322,7 +332,7 @@ def _require_fit(directory: Path, role: Role, age: Age, leaf: x509.Certificate) 
     """Refuse a certificate that could not do the work of its role, or would rename the party."""
     check_key(leaf)
     uses = USES[role]
-    if role is Role.MESSAGE and (directory / "decryption.key.pem").exists():
+    if role is Role.MESSAGE and has_key(directory, Role.DECRYPTION):
         uses = (Usage.SIGNING,)
     for usage in uses:
         if (reason := why_not(leaf, usage)) is not None:

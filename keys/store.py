@@ -7,7 +7,7 @@ towards servers. While keys change it may also hold
 encrypt to either. `decryption.*` is a separate pair for the generation of AS4 that signs and decrypts with
 different keys. A node that serves partners of both generations holds the keys of the second one beside its
 `message.*`: `signing-ed25519.*` with `decryption-x25519.*`, `signing-p256.*` with `decryption-p256.*`. Every pair may
-have a `.next` and a `.previous` (`keys.rotation`); those that decrypt are used side by side. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
+have a `.next` and a `.previous` (`keys.rotation`), and a `.key.uri` instead of its `.key.pem` (`keys.pkcs11`); those that decrypt are used side by side. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
 links are not followed.
 
 Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from keys.certificate import check_key, describe, load_certificates, pem, subject_facts
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.errors import KeyStoreError, UntrustedCertificate
+from keys.pkcs11 import KeyUri, load_module_key
 from keys.private import FileDecrypter, FileSigner, KeyRing, SigningKey, require_pair
 
 MAX_FILE_BYTES: Final = 1024 * 1024
@@ -104,7 +105,7 @@ class KeyStore:
         signing = FileSigner(key, certificates[0], certificates[1:])
         decryption = []
         for role in _DECRYPTION_ROLES:
-            if role not in pairs and not (where / f"{role}.key.pem").exists():
+            if role not in pairs and not has_key(where, role):
                 continue
             key, certificates = pairs.get(role) or load_pair(where, role)
             if role.startswith("decryption") or isinstance(key, rsa.RSAPrivateKey):
@@ -267,14 +268,8 @@ def load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Ce
     Raises:
         KeyStoreError: as `KeyStore.load`.
     """
-    key_file, certificate_file = directory / f"{role}.key.pem", directory / f"{role}.cert.pem"
-    try:
-        # The key's own consistency (RSA primes, curve points) is checked: a file may be damaged.
-        key = load_pem_private_key(
-            read_private(key_file), password=None, unsafe_skip_rsa_key_validation=False
-        )
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise KeyStoreError(f"{key_file} holds no readable, unencrypted private key") from error
+    certificate_file = directory / f"{role}.cert.pem"
+    key = _load_key(directory, role)
     try:
         certificates = load_certificates(read_private(certificate_file))
         check_key(certificates[0])
@@ -287,6 +282,30 @@ def load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Ce
                 f"{certificate_file}: not in order, {describe(below)} is not followed by its issuer"
             )
     return key, certificates
+
+
+def has_key(directory: Path, role: str) -> bool:
+    """Tell whether there is a key of this role, in a file or in a hardware module."""
+    return any((directory / f"{role}.key.{kind}").exists() for kind in ("pem", "uri"))
+
+
+def _load_key(directory: Path, role: str) -> PrivateKeyTypes:
+    key_file, uri_file = directory / f"{role}.key.pem", directory / f"{role}.key.uri"
+    if uri_file.exists() and not key_file.exists():
+        try:
+            uri = KeyUri.parse(read_private(uri_file).decode("ascii"))
+            return load_module_key(uri, read_private(uri.pin_file).decode("ascii").strip())
+        except UnicodeDecodeError as error:
+            raise KeyStoreError(f"{uri_file} or its PIN is no text") from error
+        except KeyStoreError as error:
+            raise KeyStoreError(f"{uri_file}: {error.detail}") from error
+    try:
+        # The key's own consistency (RSA primes, curve points) is checked: a file may be damaged.
+        return load_pem_private_key(
+            read_private(key_file), password=None, unsafe_skip_rsa_key_validation=False
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyStoreError(f"{key_file} holds no readable, unencrypted private key") from error
 
 
 def _status(path: Path) -> os.stat_result:

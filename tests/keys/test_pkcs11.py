@@ -1,0 +1,215 @@
+"""Keys in a hardware module, with SoftHSM as the module: they sign and open, and never leave it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from keys import rotation
+from keys.bundle import Bundle
+from keys.errors import KeyStoreError
+from keys.pkcs11 import KeyUri, _without_oaep, load_module_key
+from keys.private import RSA_OAEP, RSA_SHA256, RSA_SHA512
+from keys.roles import Role
+from keys.store import KeyStore, write_pair
+
+from .conftest import AT
+
+MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
+PIN = "13571357"
+SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
+MGF1_SHA256 = "http://www.w3.org/2009/xmlenc11#mgf1sha256"
+OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+
+
+class Token:
+    """One token with one RSA key, made by the module itself."""
+
+    def __init__(self, directory: Path) -> None:
+        import pkcs11
+
+        (directory / "tokens").mkdir()
+        conf = directory / "softhsm2.conf"
+        conf.write_text(f"directories.tokendir = {directory / 'tokens'}\nlog.level = ERROR\n")
+        os.environ["SOFTHSM2_CONF"] = str(conf)
+        made = [
+            "softhsm2-util",
+            "--init-token",
+            "--free",
+            "--label",
+            "ap",
+            "--so-pin",
+            PIN,
+            "--pin",
+            PIN,
+        ]
+        subprocess.run(made, check=True, capture_output=True)
+        token = pkcs11.lib(str(MODULE)).get_token(token_label="ap")
+        with token.open(user_pin=PIN, rw=True) as session:
+            session.generate_keypair(pkcs11.KeyType.RSA, 2048, label="message", store=True)
+        self.pin_file = directory / "pin"
+        self.pin_file.write_text(f"{PIN}\n")
+        self.pin_file.chmod(0o600)
+        self.uri = (
+            f"pkcs11:token=ap;object=message?module-path={MODULE}&pin-source=file:{self.pin_file}"
+        )
+
+    @property
+    def key(self):
+        return load_module_key(KeyUri.parse(self.uri), PIN)
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory):
+    pytest.importorskip("pkcs11", reason="the extra pkcs11 is not installed")
+    if not MODULE.exists() or shutil.which("softhsm2-util") is None:
+        pytest.skip("SoftHSM is not installed (Debian: softhsm2)")
+    return Token(tmp_path_factory.mktemp("softhsm"))
+
+
+@pytest.fixture
+def directory(token, pki, tmp_path):
+    issued = pki.leaf(key=token.key)
+    where = tmp_path / "keys"
+    where.mkdir(mode=0o700)
+    (where / "message.key.uri").write_text(f"{token.uri}\n")
+    (where / "message.cert.pem").write_bytes(issued.certificate_pem)
+    for path in where.iterdir():
+        path.chmod(0o600)
+    tls = pki.authority.issue_tls_certificate(
+        "a", san=["a"], not_before=AT, private_key=pki.curve_key
+    )
+    write_pair(where, "tls", tls)
+    return where
+
+
+class Wrapped:
+    """A content key wrapped for a certificate, as a sender writes it."""
+
+    algorithm, digest_algorithm, mgf_algorithm, agreement = RSA_OAEP, SHA256, MGF1_SHA256, None
+
+    def __init__(self, certificate: x509.Certificate, content_key: bytes) -> None:
+        public_key = certificate.public_key()
+        assert isinstance(public_key, rsa.RSAPublicKey)
+        self.cipher_value = public_key.encrypt(content_key, OAEP)
+
+
+def test_a_key_directory_signs_and_opens_with_a_key_that_is_not_in_it(directory):
+    store = KeyStore.load(directory)
+    assert not (directory / "message.key.pem").exists()
+    public_key = store.signing.certificate.public_key()
+    for algorithm, digest in ((RSA_SHA256, hashes.SHA256()), (RSA_SHA512, hashes.SHA512())):
+        signed = store.signing.sign(b"text", algorithm)
+        public_key.verify(signed, b"text", padding.PKCS1v15(), digest)
+    (decrypter,) = store.decryption.decrypters
+    for content_key in (b"k" * 16, b"l" * 32):
+        assert decrypter.unwrap(Wrapped(decrypter.certificate, content_key)) == content_key
+    damaged = Wrapped(decrypter.certificate, b"k" * 16)
+    damaged.cipher_value = bytes(256)
+    for value in (bytes(256), b"\xff" * 256, b"short"):
+        damaged.cipher_value = value
+        with pytest.raises(ValueError, match=r"^the wrapped content key cannot be opened$"):
+            decrypter.unwrap(damaged)
+
+
+def test_the_key_does_not_leave_its_module(token):
+    key = token.key
+    with pytest.raises(UnsupportedAlgorithm, match="does not leave"):
+        key.private_numbers()
+    with pytest.raises(UnsupportedAlgorithm, match="does not leave"):
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(UnsupportedAlgorithm):
+        key.sign(b"", padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
+    with pytest.raises(ValueError, match="cannot be opened"):
+        key.decrypt(bytes(256), padding.PKCS1v15())
+    assert PIN not in repr(key)
+
+
+def test_a_rotation_from_the_module_to_a_file_and_back_is_the_same_walk(directory, pki, token):
+    first = KeyStore.load(directory).signing.certificate
+    following = pki.leaf(key=pki.other_key)
+    found = Bundle((following.certificate, *following.chain), pki.other_key)
+    rotation.import_answer(directory, Role.MESSAGE, found)
+    assert KeyStore.load(directory).signing.certificate == first
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    rotation.promote_due(directory, AT)
+    store = KeyStore.load(directory)
+    assert store.signing.certificate == following.certificate
+    assert store.decryption.certificates == (following.certificate, first)
+    assert (directory / "message.previous.key.uri").exists()
+    rotation.finish(directory, Role.MESSAGE)
+    assert not list(directory.glob("message.previous.*"))
+
+
+def test_what_the_uri_does_not_find_is_told_without_the_pin(directory, token):
+    uri = directory / "message.key.uri"
+    cases = [
+        (token.uri.replace("object=message", "object=other"), "does not give the RSA key other"),
+        (token.uri.replace("token=ap", "token=else"), "does not give the RSA key"),
+        (token.uri.replace("libsofthsm2", "absent"), "does not give the RSA key"),
+        (token.uri + "&pin-value=1", "exactly"),
+        ("file:/etc/passwd", "begins with pkcs11:"),
+        (token.uri.replace(str(token.pin_file), "/absent"), "cannot be read"),
+    ]
+    for text, why in cases:
+        uri.write_text(text)
+        with pytest.raises(KeyStoreError, match=why) as caught:
+            KeyStore.load(directory)
+        assert PIN not in str(caught.value)
+    uri.write_text(token.uri)
+    token.pin_file.chmod(0o644)
+    try:
+        with pytest.raises(KeyStoreError, match="open to others"):
+            KeyStore.load(directory)
+    finally:
+        token.pin_file.chmod(0o600)
+
+
+def test_oaep_is_taken_off_as_the_library_puts_it_on_and_nothing_else_is(pki):
+    """The padding itself, against the library's, with every octet of it damaged in turn."""
+    key = pki.leaf_key
+    numbers = key.private_numbers()
+    size = key.key_size // 8
+
+    def raw(ciphertext: bytes) -> bytes:
+        opened = pow(int.from_bytes(ciphertext, "big"), numbers.d, numbers.public_numbers.n)
+        return opened.to_bytes(size, "big")
+
+    block = raw(key.public_key().encrypt(b"0123456789abcdef", OAEP))
+    assert _without_oaep(block, "sha256", "sha256") == b"0123456789abcdef"
+    empty = raw(key.public_key().encrypt(b"", OAEP))
+    assert _without_oaep(empty, "sha256", "sha256") == b""
+    for at in range(size - 16):
+        damaged = block[:at] + bytes([block[at] ^ 0x40]) + block[at + 1 :]
+        with pytest.raises(ValueError, match=r"^the ciphertext cannot be opened$"):
+            _without_oaep(damaged, "sha256", "sha256")
+    with pytest.raises(ValueError, match="cannot be opened"):
+        _without_oaep(block, "sha1", "sha1")
+    with pytest.raises(ValueError, match="cannot be opened"):
+        _without_oaep(b"\x00" * 60, "sha256", "sha256")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "pkcs11:",
+        "pkcs11:token=a;object=b",
+        "pkcs11:token=a;token=b;object=c?module-path=/m&pin-source=/p",
+    ],
+)
+def test_a_uri_names_all_four_parts_once(text):
+    with pytest.raises(KeyStoreError, match="exactly"):
+        KeyUri.parse(text)
+
+
+def test_a_uri_is_read_with_its_escapes():
+    uri = KeyUri.parse("pkcs11:token=a%20b;object=c?module-path=/m.so&pin-source=/p\n")
+    assert uri == KeyUri(Path("/m.so"), "a b", "c", Path("/p"))
