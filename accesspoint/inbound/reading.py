@@ -15,7 +15,7 @@ from accesspoint.failpoints import failpoint
 from accesspoint.inbound.refusal import Intake
 from accesspoint.store.payloads import TemporaryPayload
 from envelope.errors import Gate, MimeInconsistency, TransportRefused
-from envelope.events import Event, MessageComplete, PartData, PartEnded, PartStarted
+from envelope.events import Event, PartData, PartEnded, PartStarted
 from envelope.mime import MultipartParser
 from envelope.parts import PartOpener, verify_parts
 from envelope.pmode import Quirk
@@ -136,8 +136,6 @@ class Reading:
                 if self._opener is not None:
                     self._evidence.append(self._opener.finish())
                 self._opener = None
-            case MessageComplete():
-                pass
 
     def _start_part(self, event: PartStarted) -> None:
         if self._decrypted is None:

@@ -199,8 +199,7 @@ class Receiver:
                 if reading.duplicate is not None:
                     break
             else:
-                for event in parser.close():
-                    await reading.take(event)
+                parser.close()
         if reading.duplicate is not None:
             return await self._answer_duplicate(reading.duplicate)
         failpoint("R2")

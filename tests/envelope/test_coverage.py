@@ -30,10 +30,11 @@ def sent(workshop):
     return workshop.send()
 
 
-def refused_with(workshop, data, reason, **how):
+def refused_with(workshop, data, reason, gate="G5", **how):
     with pytest.raises(RemoteProtocolError) as refused:
         workshop.authenticate(data, **how)
     assert refused.value.reason == reason
+    assert refused.value.gate == gate
     return refused.value
 
 
@@ -125,7 +126,7 @@ def test_original_nested_in_the_forged_messaging(workshop, sent):
         messaging.addprevious(fake)
         fake.append(messaging)
 
-    refused_with(workshop, workshop.edit(sent.data, wrap), "header.schema")
+    refused_with(workshop, workshop.edit(sent.data, wrap), "header.schema", "G4")
 
 
 def into_object(root, messaging):
@@ -418,7 +419,7 @@ def test_signed_timestamp_is_tolerated_and_verified(workshop, sent):
         b"2026-11-21T12:00:00Z</wsu:Created>", b"2026-11-22T12:00:00Z</wsu:Created>"
     )
     assert later != data
-    refused_with(workshop, later, "sig.digest")
+    refused_with(workshop, later, "sig.digest", "G6")
 
 
 def test_signed_timestamp_moved_away(workshop, sent):

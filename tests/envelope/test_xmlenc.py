@@ -205,6 +205,10 @@ def twice(path):
     return at(path, lambda element: element.addnext(etree.fromstring(etree.tostring(element))))
 
 
+def renamed(path, name):
+    return at(path, lambda element: setattr(element, "tag", name))
+
+
 def cipher_value(security):
     data = security.find(tag("EncryptedData/CipherData"))
     data[0].tag = q(XENC, "CipherValue")
@@ -232,6 +236,16 @@ def key_info_to(uri):
     ("change", "reason"),
     [
         (twice("EncryptedKey"), "enc.schema"),
+        (
+            renamed("EncryptedKey/ReferenceList/DataReference", q(XENC, "KeyReference")),
+            "enc.schema",
+        ),
+        (renamed("EncryptedData/CipherData", q(XENC, "EncryptionProperties")), "enc.schema"),
+        (
+            at("EncryptedData/ds:KeyInfo", lambda info: setattr(info[0], "tag", q(DS, "KeyName"))),
+            "enc.schema",
+        ),
+        (at("EncryptedData/ds:KeyInfo", lambda info: info[0].remove(info[0][0])), "enc.reference"),
         (drop("EncryptedKey"), "enc.schema"),
         (drop("EncryptedKey/ReferenceList"), "enc.schema"),
         (drop("EncryptedKey/ds:KeyInfo"), "enc.schema"),

@@ -8,6 +8,7 @@ atheris is not installed.
 
 import argparse
 import importlib.util
+import io
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -98,6 +99,7 @@ def _start(target: str, seconds: float, corpus: Path, crashes: Path, said: Path)
     for number, seed in enumerate(seeds_of(target) if target in TARGETS else ()):
         (corpus / f"seed-{number}").write_bytes(seed)
     before = frozenset(path.name for path in crashes.iterdir())
+    said.touch()
     process = fork(target, seconds=seconds, corpus=corpus, crashes=crashes, said=said)
     now = time.monotonic()
     return Run(target, process, now, now + seconds + _GRACE_SECONDS, said, crashes, before)
@@ -151,7 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
     if importlib.util.find_spec("atheris") is None:
         _tell(f"atheris is not installed: {WHERE_ATHERIS_IS}")
         return 2
-    from tests.fuzz.atheris_process import PLANTED, TARGETS
+    with redirect_stderr(io.StringIO()):  # in which atheris names every module
+        from tests.fuzz.atheris_process import PLANTED, TARGETS
 
     unknown = set(wanted.targets) - TARGETS.keys() - PLANTED.keys()
     if unknown:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
-    "mime": ("mime", "mime_content_type"),
+    "mime": ("mime", "mime_content_type", "mime_writer"),
     "transfer_encoding": ("mime",),
     "xml": ("xml",),
     "soap": ("soap",),
@@ -34,7 +34,9 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
 }
 _INBOUND: Final = ("reading", "receiver", "refusal")
 GATES: Final[Mapping[str, Sequence[str]]] = {
-    f"envelope/{module}.py": tuple(f"tests/envelope/test_{name}.py" for name in names)
+    f"envelope/{module}.py": tuple(
+        f"tests/envelope/test_{name}.py" for name in (*names, "rare_branches")
+    )
     for module, names in _ENVELOPE.items()
 } | {f"accesspoint/inbound/{module}.py": ("tests/accesspoint/inbound",) for module in _INBOUND}
 """The modules of the gates, in their order, and the tests that mirror each."""
