@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 PLUGIN = ["-p", "tests.hostile.claims", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 
 
-@dataclass
+@dataclass(eq=False)
 class Collector:
     """A pytest plugin that gathers outcomes and refusals of each case from the reports of a run."""
 

@@ -1,7 +1,7 @@
 """The matrix of attacks as one self-contained HTML page, light and dark: a table for each group, figures above."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -68,7 +68,7 @@ class Report:
     cases: list[Case]
     played: dict[str, Played]
     refusals: list[Refusal]
-    positives: Mapping[Outcome, int]
+    positives: Counter[Outcome]
     removed: list[Removed]
     accepted: int
     peak_kib: int
