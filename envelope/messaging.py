@@ -4,7 +4,7 @@ Spec: ebMS 3.0 Core section 5.2; eDelivery AS4 1.15 section 3.
 """
 
 import re
-from collections.abc import Sized
+from collections.abc import Collection, Sized
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +26,7 @@ from envelope.errors import (
 )
 from envelope.limits import DEFAULT_LIMITS, Limits
 from envelope.names import q
+from envelope.pmode import Quirk
 from envelope.soap import SoapDocument, write_messaging
 from envelope.xml import schema
 
@@ -125,6 +126,11 @@ class UserMessage:
         """The message property with this exact name, or None."""
         return next((p for p in self.message_properties if p.name == name), None)
 
+    def has_untyped_names(self) -> bool:
+        """Whether a party or the service is named without type by what is no URI (quirk `untyped-names`)."""
+        named = self.from_party.party_id, self.to_party.party_id, self.collaboration_info.service
+        return any(_is_untyped_name(each.value, each.type) for each in named)
+
 
 MESSAGE_INFO = q(names.EB, "MessageInfo")
 TIMESTAMP = q(names.EB, "Timestamp")
@@ -186,8 +192,12 @@ def _attribute(element: _Element, name: str, where: str) -> str | None:
     return None if value is None else _shaped(value.strip(_SPACE), _PHRASE, f"{where}/@{name}")
 
 
+def _is_untyped_name(value: str, type_: str | None) -> bool:
+    return type_ is None and _URI.fullmatch(value) is None
+
+
 def _uri_unless_typed(value: str, type_: str | None, where: str) -> None:
-    if type_ is None and _URI.fullmatch(value) is None:
+    if _is_untyped_name(value, type_):
         raise ValueInconsistent(f"{where} has no type and is no URI", reason="header.uri")
 
 
@@ -254,17 +264,18 @@ def _check_once(name: str, seen: set[str], where: str) -> None:
     seen.add(name)
 
 
-def _party(element: _Element, where: str) -> Party:
+def _party(element: _Element, where: str, *, untyped: bool) -> Party:
     *ids, role = list(element)
     if len(ids) != 1:
         raise InvalidHeader(f"{len(ids)} PartyId in {where}", reason="header.cardinality")
     value = _content(ids[0], _IDENTIFIER, f"{where}/PartyId")
     type_ = _attribute(ids[0], "type", f"{where}/PartyId")
-    _uri_unless_typed(value, type_, f"{where}/PartyId")
+    if not untyped:
+        _uri_unless_typed(value, type_, f"{where}/PartyId")
     return Party(PartyId(value, type_), _content(role, _IDENTIFIER, f"{where}/Role"))
 
 
-def _collaboration_info(element: _Element) -> CollaborationInfo:
+def _collaboration_info(element: _Element, *, untyped: bool) -> CollaborationInfo:
     *agreements, service, action, conversation = list(element)
     agreement_ref = None
     if agreements:
@@ -276,7 +287,8 @@ def _collaboration_info(element: _Element) -> CollaborationInfo:
         )
     name = _content(service, _PHRASE, "Service")
     type_ = _attribute(service, "type", "Service")
-    _uri_unless_typed(name, type_, "Service")
+    if not untyped:
+        _uri_unless_typed(name, type_, "Service")
     conversation_id = (conversation.text or "").strip(_SPACE)
     if conversation_id:
         _shaped(conversation_id, _PHRASE, "ConversationId")
@@ -336,9 +348,10 @@ def _check_distinct(parts: tuple[PartInfo, ...]) -> None:
 
 
 def read_user_message(
-    element: _Element, limits: Limits = DEFAULT_LIMITS, *, loose_ids: bool = False
+    element: _Element, limits: Limits = DEFAULT_LIMITS, *, quirks: Collection[Quirk] = ()
 ) -> UserMessage:
     """Read one `eb:UserMessage` that is known to fit the schema; raises as `parse_user_message` does."""
+    loose, untyped = Quirk.LOOSE_MESSAGE_ID in quirks, Quirk.UNTYPED_NAMES in quirks
     sections = {child.tag: child for child in element}
     info = sections[MESSAGE_INFO]
     reference = info.findtext(REF_TO_MESSAGE_ID)
@@ -347,26 +360,29 @@ def read_user_message(
     payload_info = sections.get(_PAYLOAD_INFO)
     mpc = element.get("mpc")
     return UserMessage(
-        message_id=check_message_id(info[1].text or "", loose=loose_ids),
+        message_id=check_message_id(info[1].text or "", loose=loose),
         timestamp=check_timestamp((info[0].text or "").strip(_SPACE)),
-        from_party=_party(party_info[0], "From"),
-        to_party=_party(party_info[1], "To"),
-        collaboration_info=_collaboration_info(sections[_COLLABORATION_INFO]),
+        from_party=_party(party_info[0], "From", untyped=untyped),
+        to_party=_party(party_info[1], "To", untyped=untyped),
+        collaboration_info=_collaboration_info(sections[_COLLABORATION_INFO], untyped=untyped),
         message_properties=()
         if properties is None
         else _properties(properties, "MessageProperties"),
         parts=() if payload_info is None else _payload_info(payload_info, limits),
         ref_to_message_id=None
         if reference is None
-        else check_message_id(reference, "RefToMessageId", loose=loose_ids),
+        else check_message_id(reference, "RefToMessageId", loose=loose),
         mpc=None if mpc is None else _shaped(mpc.strip(_SPACE), _IDENTIFIER, "UserMessage/@mpc"),
     )
 
 
 def parse_user_message(
-    document: SoapDocument, limits: Limits = DEFAULT_LIMITS, *, loose_ids: bool = False
+    document: SoapDocument, limits: Limits = DEFAULT_LIMITS, *, quirks: Collection[Quirk] = ()
 ) -> UserMessage:
-    """Read the only UserMessage of an envelope (gate G4); `loose_ids` as in `check_message_id`.
+    """Read the only UserMessage of an envelope (gate G4).
+
+    Of `quirks`, `loose-message-id` lets ids be as in `check_message_id`, and `untyped-names` lets a PartyId or a
+    Service without type be no URI.
 
     Values lose XML white space at their ends, message ids may have none; identifiers are printable ASCII,
     property values one line. A signal may stand beside the user message; two user messages may not.
@@ -384,7 +400,7 @@ def parse_user_message(
     check_schema(document)
     if not found:
         raise InvalidHeader("no UserMessage", reason="soap.cardinality")
-    return read_user_message(found[0], limits, loose_ids=loose_ids)
+    return read_user_message(found[0], limits, quirks=quirks)
 
 
 def _write(

@@ -35,6 +35,7 @@ class Quirk(StrEnum):
     UNSIGNED_BODY = "unsigned-body"
     HKDF_DIALECT = "hkdf-dialect"
     LOOSE_MESSAGE_ID = "loose-message-id"
+    UNTYPED_NAMES = "untyped-names"
     ANY_PARTY_TYPE = "any-party-type"
     BARE_DESCRIPTION = "bare-description"
 

@@ -115,6 +115,12 @@ NOTES: Final[Mapping[Quirk, QuirkNote]] = MappingProxyType(
             "it keeps one spelling, and duplicates are looked for under the sender that signed",
             "ebMS 3.0 Core section 5.2.2; RFC 2822 section 3.6.4",
         ),
+        Quirk.UNTYPED_NAMES: QuirkNote(
+            "a PartyId or a Service without type that is no URI, such as a short name",
+            "flame (sample)",
+            "the name itself is compared with what was agreed, and the certificate must be that party's",
+            "ebMS 3.0 Core sections 5.2.2.4 and 5.2.2.8",
+        ),
         Quirk.ANY_PARTY_TYPE: QuirkNote(
             "party ids of another type than the agreed one, or of none",
             "networks with types of their own, such as the EIC codes of ENTSOG; no product forces one",
@@ -137,6 +143,7 @@ MET_EARLY: Final = frozenset(
         Quirk.BARE_LINE_FEEDS,
         Quirk.BARE_CONTENT_ID,
         Quirk.LOOSE_MESSAGE_ID,
+        Quirk.UNTYPED_NAMES,
     }
 )
 """Forms that the SOAP part itself can have, so that they are met before anybody knows who sends: a node reads them
@@ -149,3 +156,5 @@ def met_in_header(soap_part: bytes, message: "UserMessage") -> Iterator[Quirk]:
         yield Quirk.BYTE_ORDER_MARK
     if any("@" not in id_ for id_ in (message.message_id, message.ref_to_message_id) if id_):
         yield Quirk.LOOSE_MESSAGE_ID
+    if message.has_untyped_names():
+        yield Quirk.UNTYPED_NAMES

@@ -33,13 +33,15 @@ def differences(mode: PMode, message: UserMessage) -> tuple[str, ...]:
     sender, receiver = message.from_party, message.to_party
     agreement = info.agreement_ref
     types = {sender.party_id.type, receiver.party_id.type}
+    if mode.policy.allows(Quirk.UNTYPED_NAMES):
+        types.discard(None)
     any_type = mode.party_id_type is None or mode.policy.allows(Quirk.ANY_PARTY_TYPE)
     found = {
         "agreement": mode.agreement is not None
         and (agreement is None or agreement.value != mode.agreement),
         "agreement type": mode.agreement_type is not None
         and (agreement is None or agreement.type != mode.agreement_type),
-        "party id type": not any_type and types != {mode.party_id_type},
+        "party id type": not any_type and not types <= {mode.party_id_type},
         "initiator role": sender.role != mode.initiator_role,
         "responder role": receiver.role != mode.responder_role,
     }

@@ -13,7 +13,7 @@ Only `wsse`, `parts` and `receipts` name the proof.
 Spec: decision D1; architecture section 5.2.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import InitVar, dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Self, final
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
     from envelope.lifetime import Lifetime
-    from envelope.pmode import SecurityPolicy
+    from envelope.pmode import Quirk, SecurityPolicy
     from envelope.soap import SoapDocument
     from envelope.xmlenc import EncryptionHeader
 
@@ -98,10 +98,10 @@ class ParsedUserMessage:
         document: "SoapDocument",
         limits: Limits = DEFAULT_LIMITS,
         *,
-        loose_ids: bool = False,
+        quirks: "Collection[Quirk]" = (),
     ) -> Self:
         """Gate G4: read the UserMessage of `document`; raises what `messaging.parse_user_message` raises."""
-        user_message = parse_user_message(document, limits, loose_ids=loose_ids)
+        user_message = parse_user_message(document, limits, quirks=quirks)
         return cls(user_message=user_message, document=document, proof=_PROOF)
 
 

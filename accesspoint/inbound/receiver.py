@@ -212,9 +212,7 @@ class Receiver:
         early = self._early_quirks
         scanned = scan(soap_part, self._limits, allow_bom=Quirk.BYTE_ORDER_MARK in early)
         document = soap.parse_soap(scanned)
-        parsed = ParsedUserMessage.read(
-            document, self._limits, loose_ids=Quirk.LOOSE_MESSAGE_ID in early
-        )
+        parsed = ParsedUserMessage.read(document, self._limits, quirks=early)
         sender = parsed.user_message.from_party.party_id.value
         mode = self._agreements.mode_for(sender).spoken_by(claimed_algorithm(document))
         check = self._check.as_of(intake.at or self._clock.now())

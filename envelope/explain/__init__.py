@@ -130,7 +130,7 @@ def read_sent(data: bytes, limits: Limits = DEFAULT_LIMITS) -> SentMessage:
             raise refusal or TransportRefused("no part", reason="mime.truncated")
         soap_part = parts[0].octets
     document = parse_soap(scan(soap_part, limits, allow_bom=True))
-    message = parse_user_message(document, limits, loose_ids=True)
+    message = parse_user_message(document, limits, quirks=EVERY_QUIRK)
     security = document.security
     signatures = [] if security is None else security.findall(SIGNATURE)
     if len(signatures) != 1:

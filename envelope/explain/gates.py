@@ -195,8 +195,7 @@ def _pass(capture: Capture, policy: SecurityPolicy, means: Means, passed: list[G
             match_receipt(answer, message_id=means.sent.message_id, expected=means.sent.references)
             passed.append(Gate.G10)
         return
-    loose = policy.allows(Quirk.LOOSE_MESSAGE_ID)
-    parsed = ParsedUserMessage.read(document, limits, loose_ids=loose)
+    parsed = ParsedUserMessage.read(document, limits, quirks=policy.quirks)
     passed.append(Gate.G4)
     check = _Check(means.trust, time_of(parsed.user_message.timestamp))
     authenticated = authenticate(parsed, policy=policy, check=check, limits=limits)

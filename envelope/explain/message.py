@@ -25,7 +25,7 @@ from envelope.messaging import (
     UserMessage,
     read_user_message,
 )
-from envelope.pmode import Quirk, SecurityPolicy
+from envelope.pmode import SecurityPolicy
 from envelope.signals import SignalMessage, read_signals
 from envelope.soap import HEADER, SoapDocument, parse_soap, read_fault
 from envelope.xml import scan
@@ -129,8 +129,7 @@ def _read_user_message(
     element: "_Element", limits: Limits, policy: SecurityPolicy
 ) -> tuple[Node, UserMessage | None]:
     try:
-        loose = policy.allows(Quirk.LOOSE_MESSAGE_ID)
-        message = read_user_message(element, limits, loose_ids=loose)
+        message = read_user_message(element, limits, quirks=policy.quirks)
     except RemoteProtocolError as refusal:
         return broken("UserMessage", refusal, *_outline(element)), None
     info = message.collaboration_info

@@ -94,6 +94,14 @@ def test_a_party_type_is_free_under_its_quirk_or_where_none_is_agreed() -> None:
         assert differences(mode, message(type_="urn:type")) == ()
 
 
+def test_a_party_type_may_be_missing_under_its_quirk_and_not_be_another() -> None:
+    quirks = frozenset({Quirk.UNTYPED_NAMES})
+    mode = replace(RESULTS, policy=SecurityPolicy(quirks=quirks))
+    assert differences(RESULTS, message(type_=None)) == ("party id type",)
+    assert differences(mode, message(type_=None)) == ()
+    assert differences(mode, message(type_="urn:type")) == ("party id type",)
+
+
 def test_the_test_service_belongs_to_every_p_mode_whose_agreement_it_names() -> None:
     ping = message(service=Service(names.EB_TEST_SERVICE), action=names.EB_TEST_ACTION)
     assert is_test_service(ping)

@@ -195,7 +195,7 @@ def feed_security(data: bytes) -> None:
     claimed_algorithm(document)
     with suppress(EbmsError):
         read_signer(document, LIMITS)
-    parsed = ParsedUserMessage.read(document, LIMITS, loose_ids=True)
+    parsed = ParsedUserMessage.read(document, LIMITS, quirks=frozenset(Quirk))
     refusal: EbmsError | None = None
     for policy in POLICIES:
         try:

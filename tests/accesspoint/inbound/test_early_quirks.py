@@ -77,6 +77,14 @@ def bare_message_id(author: Author) -> tuple[bytes, str]:
     return wire.body, wire.content_type
 
 
+def untyped_party(author: Author) -> tuple[bytes, str]:
+    def change(tree: Tree) -> None:
+        del tree.find(names.EB, "PartyId").attrib["type"]
+
+    wire = author.resigned(author.test_message(), change)
+    return wire.body, wire.content_type
+
+
 FORMS = [
     (Quirk.BYTE_ORDER_MARK, byte_order_mark),
     (Quirk.BASE64_PARTS, base64_root),
@@ -85,6 +93,7 @@ FORMS = [
     (Quirk.BARE_LINE_FEEDS, line_feed_before_the_first_boundary),
     (Quirk.BARE_CONTENT_ID, bare_content_id),
     (Quirk.LOOSE_MESSAGE_ID, bare_message_id),
+    (Quirk.UNTYPED_NAMES, untyped_party),
 ]
 forms = pytest.mark.parametrize(("quirk", "form"), FORMS, ids=[form.__name__ for _, form in FORMS])
 Form = Callable[[Author], tuple[bytes, str]]
