@@ -16,6 +16,9 @@ from tests.hostile.catalogue import GROUPS, all_cases, group_of, ids_of, marked_
 
 ROOT = Path(__file__).parents[2]
 CASES = all_cases()
+pytestmark = pytest.mark.timeout(
+    240
+)  # to collect all files that claim something takes long on a busy machine
 HTTP = re.compile(r"HTTP [2-5]\d\d")
 
 
@@ -30,7 +33,7 @@ def claims(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=200,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
