@@ -1,4 +1,4 @@
-"""The whole catalogue of attacks: its groups, all cases of them, and what may still be open.
+"""The whole catalogue of attacks: its groups, all cases of them, and the tests that play them.
 
 A group is the letters before the number of an id. The files of `cases` are read by name of the package, so a group
 may stand in any of them.
@@ -24,8 +24,6 @@ class Group:
 
     title: str
     size: int
-    open: int = 0
-    """How many of its cases no test plays yet: this may only go down."""
 
 
 GROUPS: Final = {
