@@ -8,17 +8,30 @@ from types import SimpleNamespace
 
 import pytest
 from as4_wire import business_document
+from asn1crypto import core as asn1_core
 from lxml import etree
 
-from envelope import compression, key_agreement, messaging, names, sbd_splitter, sbdh, wsse, xml
+from envelope import (
+    compression,
+    key_agreement,
+    messaging,
+    names,
+    sbd_splitter,
+    sbdh,
+    security_token,
+    wsse,
+    xml,
+)
 from envelope.codes import Severity
 from envelope.errors import (
     FailedAuthentication,
+    Gate,
     InvalidHeader,
     LocalProtocolError,
     MimeInconsistency,
     PolicyNoncompliance,
     SbdRefused,
+    TransportRefused,
 )
 from envelope.limits import DEFAULT_LIMITS
 from envelope.mime import MultipartParser, parse_content_type
@@ -29,6 +42,7 @@ from envelope.security_header import claimed_algorithm, read_signer
 from envelope.security_token import read_key_info, write_token_reference
 from envelope.signals import ErrorEntry, SignalMessage, read_signal
 from envelope.signed_info import read_signed_info
+from envelope.soap import FaultCode, fault, parse_soap
 from envelope.verified import ParsedSignal, SignatureRecord
 from envelope.wsse import WireIds, sign_signal
 from envelope.xmldsig import check_rsa_size, public_key, verify_record
@@ -63,7 +77,30 @@ def test_resolvers_read_schemas_of_the_package_and_nothing_else():
         refusing.resolve("file:///etc/passwd", None, None)
 
 
+def test_levels_are_counted_through_every_end_tag():
+    """Forty down, one up and forty down again are 79 levels, though no more than forty stand in a row."""
+    deep = b"<a>" * 40 + b"</a>" + b"<a>" * 40 + b"</a>" * 79
+    with pytest.raises(TransportRefused) as refused:
+        xml.scan(deep)
+    assert (refused.value.reason, refused.value.gate) == ("xml.limits", Gate.G3)
+
+
 # G4
+
+
+def test_an_answer_to_another_version_says_which_one_is_spoken():
+    header = etree.fromstring(fault(FaultCode.VERSION_MISMATCH))[0]
+    assert [each.tag for each in header] == [q(names.S12, "Upgrade")]
+    assert header[0][0].attrib == {"qname": "S12:Envelope"}
+
+
+def test_two_security_headers_are_refused_by_policy(signal):
+    root = etree.fromstring(signal)
+    security = next(root.iter(q(names.WSSE, "Security")))
+    security.addnext(etree.fromstring(etree.tostring(security)))
+    with pytest.raises(FailedAuthentication) as refused:
+        parse_soap(xml.scan(etree.tostring(root)))
+    assert (refused.value.reason, refused.value.gate) == ("sec.cardinality", Gate.G5)
 
 
 def test_a_description_that_has_its_language_keeps_it():
@@ -137,6 +174,7 @@ def signed_info(change, workshop, signal):
 def reasons(change, workshop, signal):
     with pytest.raises((PolicyNoncompliance, FailedAuthentication)) as refused:
         read_signed_info(signed_info(change, workshop, signal), DEFAULT_LIMITS)
+    assert refused.value.gate == Gate.G5
     return refused.value.reason
 
 
@@ -151,10 +189,20 @@ def first(name):
         (lambda info: setattr(first("Transform")(info), "tag", q(names.DS, "Other")), "sig.schema"),
         (lambda info: setattr(first("DigestValue")(info), "text", "A==="), "sig.schema"),
         (lambda info: setattr(first("DigestValue")(info), "text", ""), "sig.schema"),
+        (lambda info: first("Reference")(info).set("Type", "urn:x"), "sig.reference"),
+        (lambda info: first("Reference")(info).set("URI", ""), "sig.reference"),
         (
             lambda info: first("CanonicalizationMethod")(info).insert(
                 0,
                 element(f'<ec:InclusiveNamespaces xmlns:ec="{names.EC}" PrefixList="#default"/>'),
+            ),
+            "alg.c14n",
+        ),
+        (
+            lambda info: first("Transform")(info).append(
+                element(
+                    f'<ec:InclusiveNamespaces xmlns:ec="{names.EC}" PrefixList="{" ".join("abcdefghijklmnopq")}"/>'
+                )
             ),
             "alg.c14n",
         ),
@@ -174,7 +222,11 @@ def test_a_signed_info_without_a_canonical_form_is_read_from_its_tree(
     )
     found = read_signed_info(etree.fromstring(text), DEFAULT_LIMITS)
     assert found.octets is None
-    assert len(found.references) == 2
+    usual = read_signed_info(info, DEFAULT_LIMITS)
+    assert usual.octets is not None
+    assert [each.digest_value for each in found.references] == [
+        each.signed().digest_value for each in usual.references
+    ]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +245,12 @@ def test_x509_data_names_a_certificate_in_one_of_two_ways(inside):
     with pytest.raises(PolicyNoncompliance) as refused:
         read_key_info(info, {})
     assert refused.value.reason == "key.reference"
+
+
+@pytest.mark.parametrize("octets", [0, 1, 127, 128, 255, 256, 70_000])
+def test_a_sequence_of_any_length_is_der(octets):
+    written = security_token._der_sequence(bytes(octets))
+    assert asn1_core.Any.load(written, strict=True).contents == bytes(octets)
 
 
 def test_an_issuer_that_is_no_text_is_not_written():
@@ -350,6 +408,25 @@ def test_a_violation_that_stands_nowhere_is_still_one():
 
 
 # Two signals
+
+
+def test_a_warning_beside_a_receipt_is_read_with_it(workshop, signal):
+    warned = signal.replace(b'severity="failure"', b'severity="warning"')
+    assert warned != signal
+    root = etree.fromstring(warned)
+    told = next(root.iter(q(names.EB, "Messaging")))
+    receipt = element(
+        f'<eb:SignalMessage xmlns:eb="{names.EB}"><eb:MessageInfo><eb:Timestamp>2026-11-21T12:00:00.000Z</eb:Timestamp>'
+        "<eb:MessageId>r@x</eb:MessageId><eb:RefToMessageId>sent@x</eb:RefToMessageId></eb:MessageInfo>"
+        f'<eb:Receipt><x:NonRepudiationInformation xmlns:x="{names.EBBP}"><x:MessagePartNRInformation>'
+        f'<ds:Reference {DS} URI="#a"><ds:DigestMethod Algorithm="{names.SHA256}"/><ds:DigestValue>AAAA</ds:DigestValue>'
+        "</ds:Reference></x:MessagePartNRInformation></x:NonRepudiationInformation></eb:Receipt></eb:SignalMessage>"
+    )
+    told.append(receipt)
+    found = read_signal(workshop.document(etree.tostring(root)))
+    assert found.message_id == "r@x"
+    assert found.receipt is not None
+    assert [each.severity for each in found.errors] == [Severity.WARNING]
 
 
 def test_two_signals_that_are_no_receipt_with_a_warning_are_refused(workshop, signal):

@@ -57,6 +57,7 @@ def test_a_receipt_matches_the_message(workshop, sent, receipt):
 
     assert evidence.message_id == MESSAGE_ID
     assert evidence.receipt_message_id == "r-1@beta.example"
+    assert evidence.timestamp == "2026-11-21T12:00:01.000Z"
     assert evidence.certificate == workshop.people.receiver.certificate
     assert evidence.evidence == ("on the list", 2002)
     assert evidence.references == sent.envelope.references
