@@ -163,6 +163,7 @@ def test_a_key_walks_from_request_to_gone(
     assert request.subject == pki.municipality.certificate.subject
     listed = invoke("cert", "list", "--config", config)
     assert "waits for its certificate" in listed.out
+    assert "revocation   checking is off" in listed.out
 
     answer = pki.authority.issue(
         request.subject,
