@@ -26,7 +26,7 @@ from tests.fuzz import CRASHES, WHERE_ATHERIS_IS
 
 _STATISTIC: Final = re.compile(r"^stat::number_of_executed_units: +(\d+)", re.MULTILINE)
 _PROGRESS: Final = re.compile(r"^#(\d+)\t.*?cov: (\d+).*?corp: (\d+)", re.MULTILINE)
-_GRACE_SECONDS: Final = 60.0
+_GRACE_SECONDS: Final = 180.0
 _LOOKED_EVERY: Final = 0.1
 _TOLD_EVERY: Final = 10.0
 _HEAD: Final = (

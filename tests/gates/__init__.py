@@ -22,7 +22,7 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
     "security_token": ("security_token", "wsse"),
     "xmldsig": ("xmldsig", "signed_info", "wsse"),
     "wsse": ("wsse", "receipts"),
-    "verified": ("verified",),
+    "verified": ("verified", "receipts", "wsse"),
     "selection": ("selection",),
     "xmlenc": ("xmlenc", "wsse"),
     "key_agreement": ("key_agreement",),
