@@ -164,7 +164,8 @@ class AccessPoint:
         configuration = self.configuration
         self.loaded = loaded = load_keys(configuration, self.clock)
         self.keystore, self.identity = loaded.keystore, loaded.identity
-        self.agreements, self.partner_certificates = loaded.agreements, loaded.partners
+        self.agreements, self.neighbours = loaded.agreements, loaded.neighbours
+        self.partner_certificates = loaded.partners
         tls = configuration.trust.tls
         self.tls_anchors = (
             () if tls is None else load_certificate_files((*tls.anchors, *tls.intermediates))
@@ -407,7 +408,7 @@ class AccessPoint:
             payloads=self.payloads,
             bells=self.bells,
             clock=self.clock,
-            neighbours=self.loaded.neighbours,
+            neighbours=self.neighbours,
             admit=self.reserve.require,
             take_document={
                 **({"down": handler.take_document} if handler else {}),

@@ -55,7 +55,7 @@ class SimulatedNode(RedirectedNode):
     def load_keys(self) -> None:
         """Take the keys that were made once for all runs."""
         self.identity = self.identity_at_hand
-        self.agreements, self.partner_certificates = Agreements(), {}
+        self.agreements, self.partner_certificates, self.neighbours = Agreements(), {}, {}
         self.client_tls = self.server_tls = None  # type: ignore[assignment]
 
 
@@ -135,6 +135,7 @@ class Machine:
         self.outside = outside
         self._template = template
         self._calls = 0
+        self._starts_again = 3
         self._chance = world.random(f"disk {name}")
 
     @property
@@ -245,7 +246,11 @@ class Machine:
         except Exception as error:  # noqa: BLE001 - whatever ends a node is told
             if not life.dead:
                 self.world.violate(f"{self.name} ended by itself: {error!r}")
-                # Whoever supervises the node starts it again.
+                # Whoever supervises the node starts it again, until it is plain that it cannot run.
+                self._starts_again -= 1
+                if self._starts_again < 0:
+                    life.dead = True
+                    return
                 self.crash(Crash(self.name, self.world.now, None, None, power=False, down=60.0))
 
     def _directory(self, number: int) -> Path:
