@@ -32,13 +32,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def log_lines() -> Iterator[LogLines]:
-    """Everything the process logs, at the most talkative level, through the real chain."""
+def log_lines() -> LogLines:
+    """Everything that this process logs while a test of this directory runs."""
+    return LogLines()
+
+
+@pytest.fixture(autouse=True)
+def talkative(log_lines: LogLines) -> Iterator[None]:
+    """Log at the most talkative level, through the real chain; anew for each test, for others set it to theirs."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
-    lines = LogLines()
-    log.configure("debug", stream=lines)
-    yield lines
+    log.configure("debug", stream=log_lines)
+    yield
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
