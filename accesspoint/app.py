@@ -14,14 +14,12 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
-from aiohttp import web
 
 from accesspoint.access.issuer import Issuer, build_issuer
 from accesspoint.addressing.configured import build_addressing
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.api.exchanges import Exchanges
-from accesspoint.api.rights import Door
 from accesspoint.api.routes import Api
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.configured import build_client
@@ -38,7 +36,7 @@ from accesspoint.delivery.outbox import Outbox
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.discovery.static import StaticDirectory
-from accesspoint.doors import open_door
+from accesspoint.entrances import open_doors
 from accesspoint.evidence.gather import Bundles
 from accesspoint.failpoints import failpoint
 from accesspoint.ids import Ids, SystemIds, random_fraction
@@ -55,7 +53,7 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.revocation import RevocationRefresher
 from accesspoint.stations import Bell, Bells
 from accesspoint.stations.awaiting import AcknowledgementWatch, AnswerWatch, Patience
-from accesspoint.stations.carrier import PATH, StationClient, station_client
+from accesspoint.stations.carrier import StationClient, station_client
 from accesspoint.stations.document import Address, Envelope
 from accesspoint.stations.end_user_application import EndUserApplication
 from accesspoint.stations.judging import open_judge
@@ -78,7 +76,6 @@ from accesspoint.store.reserve import Reserve
 from accesspoint.store.token_file import load_token
 from accesspoint.trust import REVOCATION, MessageTrust, open_validator
 from accesspoint.workers import Workers
-from envelope.limits import DEFAULT_LIMITS, MIB
 from keys.path import Validator
 from keys.store import load_certificate_files
 from keys.tls import client_context, server_context
@@ -490,7 +487,6 @@ class AccessPoint:
     async def serve(self, stack: AsyncExitStack) -> None:
         """Fetch the revocation lists, listen, start the workers, and write down where we are."""
         await self.refresh_revocation()
-        listen = self.configuration.listen
         token = load_token(self.configuration.store.directory / TOKEN_FILE)
         api = Api(
             database=self.database,
@@ -521,27 +517,10 @@ class AccessPoint:
                 "party": self.identity.party,
             },
         )
-        limits = listen.limits.edge()
-        self.addresses["api"] = await open_door(
-            stack, api.build(), listen.api, limits=limits.for_one_address()
-        )
-        if (where := listen.submission) is not None:
-            self.addresses["submission"] = await open_door(
-                stack, api.build(Door.SUBMISSION), where, self.server_tls, limits=limits
-            )
-        if Runs.AP in self.configuration.stations.runs:
-            as4 = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
-            self.as4.serve(as4.router)
-            stack.push_async_callback(self.as4.settle)
-            self.addresses["as4"] = await open_door(
-                stack, as4, listen.as4, self.server_tls, limits=limits, tell=self.as4.tell_refused
-            )
-        if listen.stations is not None:
-            stations = web.Application(client_max_size=DEFAULT_LIMITS.sbd_bytes + MIB)
-            stations.router.add_post(PATH, self.station_server.handle)
-            self.addresses["stations"] = await open_door(
-                stack, stations, listen.stations, self.server_tls, limits=limits
-            )
+        self.addresses |= await open_doors(
+            stack, self.configuration.listen, self.server_tls, api=api, stations=self.station_server,
+            as4=self.as4 if Runs.AP in self.configuration.stations.runs else None,
+        )  # fmt: skip
         path = self.configuration.store.directory / ADDRESS_FILE
         path.write_text(json.dumps(self.addresses))
         stack.callback(path.unlink, missing_ok=True)
