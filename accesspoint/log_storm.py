@@ -1,8 +1,8 @@
 """A brake on storms: of one event at most so many lines a second, then one line that says how many more there were.
 
-A stranger can make us refuse ten thousand requests in a second. Refusals have their rows in the store, within an allowance; the log gets
-the first lines of each second and a count of the others, so that lines and counts together are all of them, the
-disk does not fill, and other events are not drowned: each has a second of its own.
+A stranger can make us refuse ten thousand requests in a second. Refusals have their rows in the store, within an
+allowance; the log gets the first lines of each second and a count of the others, so that lines and counts together
+are all of them, the disk does not fill, and other events are not drowned: each has a second of its own.
 
 Spec: hostile LOG-02.
 """

@@ -16,6 +16,7 @@ Spec: WSS SOAP Message Security 1.1.1 section 10; hostile 1.5; reliability 2.6.
 
 import re
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -73,21 +74,17 @@ def check_lifetime(
 
     Args:
         message: authenticated, so that its times are the sender's words.
-        clocks: aware; the clock when the request came, and now.
+        clocks: aware, at least one; the clock when the request came, and now.
         remembered: for how long MessageIds are remembered.
 
     Raises: FailedAuthentication (`ts.future`, `ts.expired`, `ts.order`), InvalidHeader (`header.timestamp`).
     """
-    refused: FailedAuthentication | None = None
-    for now in clocks:
-        try:
+    *others, last = clocks
+    for now in others:
+        with suppress(FailedAuthentication):
             _check(message, now, remembered)
-        except FailedAuthentication as refusal:
-            refused = refusal
-        else:
             return
-    if refused is not None:
-        raise refused
+    _check(message, last, remembered)
 
 
 def _check(message: "AuthenticatedUserMessage", now: datetime, remembered: timedelta) -> None:

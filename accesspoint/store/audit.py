@@ -6,8 +6,8 @@ digest under a key from outside the database: with the ten digits of a patient n
 one person are found, and without the key nobody finds out whom a line is about.
 
 Each line holds the digest of the line before it, over all its fields: a line that was changed, moved, or taken
-out breaks the chain behind it. What retention deletes is a line too, with the ids and digests of what went: the proof that it is gone, and when.
-`audit_head` knows the last line, so that the end cannot be cut off, and the tables
+out breaks the chain behind it. What retention deletes is a line too, with the ids and digests of what went: the
+proof that it is gone, and when. `audit_head` knows the last line, so that the end cannot be cut off, and the tables
 themselves refuse an UPDATE, and a DELETE of what is not over. Whoever can rewrite the whole database can also
 compute the chain anew; against that an export kept elsewhere is compared with it.
 

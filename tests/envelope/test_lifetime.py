@@ -145,3 +145,8 @@ def test_what_is_not_read(children):
     with pytest.raises(InvalidHeader) as refused:
         read_lifetime(stamp(*children))
     assert (refused.value.reason, refused.value.gate) == ("ts.form", Gate.G5)
+
+
+def test_without_a_clock_nothing_is_let_in(genuine):
+    with pytest.raises(ValueError, match="unpack"):
+        check_lifetime(dated(genuine, NOW), clocks=(), remembered=YEAR)

@@ -17,6 +17,7 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
     "messaging": ("messaging",),
     "signals": ("signals", "receipts"),
     "security_header": ("security_header", "wsse"),
+    "lifetime": ("lifetime",),
     "coverage": ("coverage", "security_header"),
     "signed_info": ("signed_info", "xmldsig"),
     "security_token": ("security_token", "wsse"),
@@ -32,7 +33,9 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
     "sbd_splitter": ("sbdh", "sbdh_hostile"),
     "receipts": ("receipts",),
 }
-_INBOUND: Final = ("reading", "receiver", "refusal")
+_INBOUND: Final = (
+    "reading", "receiver", "repetition", "inflating", "refusal", "refusal_allowance",
+)  # fmt: skip
 GATES: Final[Mapping[str, Sequence[str]]] = {
     f"envelope/{module}.py": tuple(
         f"tests/envelope/test_{name}.py" for name in (*names, "rare_branches")

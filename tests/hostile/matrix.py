@@ -3,8 +3,9 @@
     python -m tests.hostile.matrix [--output FOLDER] [--without-gates] [pytest arguments]
 
 With `--without-gates` each statement that refuses an attack is also taken away once, and the page says which
-(`without_gates`). Genuine messages, those of other products among them, run too: each must be welcome. The file is `hostile-matrix.html` in `build/` unless told otherwise; the exit status is that of the tests, or 1 where
-a case is open or was refused elsewhere than the catalogue says. A case is held when all tests that play it hold.
+(`without_gates`). Genuine messages, those of other products among them, run too: each must be welcome. The file is
+`hostile-matrix.html` in `build/` unless told otherwise; the exit status is that of the tests, or 1 where a case is
+open or was refused elsewhere than the catalogue says. A case is held when all tests that play it hold.
 """
 
 import argparse
