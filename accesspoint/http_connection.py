@@ -23,13 +23,15 @@ from envelope.errors import Gate, TransportRefused
 REFUSED: Final = b"The request is not accepted.\n"
 """What is answered to anybody whose request is refused before there is somebody to attribute it to."""
 BUSY: Final = b"Not available.\n"
+PLAIN_TYPE: Final = "text/plain; charset=utf-8"
 _LOOK_AGAIN_SECONDS: Final = 0.05
 SERVER: Final = "accesspoint"
 """What every answer is from: whoever looks for a version with a known fault is not told ours."""
-_PLAIN: Final = {"Content-Type": "text/plain; charset=utf-8", "Server": SERVER}
+_PLAIN: Final = {"Content-Type": PLAIN_TYPE, "Server": SERVER}
 _TOO_SLOW: Final = (
-    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(REFUSED), REFUSED)
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: %s\r\nServer: %s\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%s"
+    % (PLAIN_TYPE.encode(), SERVER.encode(), len(REFUSED), REFUSED)
 )
 
 Tell: TypeAlias = Callable[[TransportRefused, str], None]

@@ -15,6 +15,7 @@ import structlog
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from accesspoint.as4.client import CHUNK_BYTES
+from accesspoint.http_connection import BUSY, PLAIN_TYPE
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Answer, Intake, Refuser
 from accesspoint.store.database import StorageFailure
@@ -86,10 +87,10 @@ class As4Server:
         except StorageFailure as failure:
             # Nothing is promised by an answer that cannot be trusted: the sender retries.
             _log.error("as4.in.storage_failure", peer=intake.peer, detail=str(failure))
-            answer = Answer(503, "text/plain; charset=utf-8", b"Not available.\n", close=True)
+            answer = Answer(503, PLAIN_TYPE, BUSY, close=True)
         except Exception:  # noqa: BLE001 - the seam of the endpoint: a fault of ours is told as one, and retried
             _log.exception("as4.in.internal", peer=intake.peer)
-            answer = Answer(500, "text/plain; charset=utf-8", b"Internal error.\n", close=True)
+            answer = Answer(500, PLAIN_TYPE, b"Internal error.\n", close=True)
         response = web.Response(
             status=answer.status, body=answer.body, headers={"Content-Type": answer.content_type}
         )

@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 
 from accesspoint.clock import Clock, timestamp
+from accesspoint.http_connection import PLAIN_TYPE, REFUSED
 from accesspoint.identity import Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.refusal_allowance import RefusalAllowance
@@ -126,17 +127,9 @@ class Refuser:
         return self._answer(error, intake)
 
     def _answer(self, error: RemoteProtocolError, intake: Intake) -> Answer:
-        if isinstance(error, TransportRefused):
-            return Answer(
-                error.status,
-                "text/plain; charset=utf-8",
-                b"The request is not accepted.\n",
-                close=True,
-            )
         if not isinstance(error, EbmsError):
-            return Answer(
-                400, "text/plain; charset=utf-8", b"The request is not accepted.\n", close=True
-            )
+            status = error.status if isinstance(error, TransportRefused) else 400
+            return Answer(status, PLAIN_TYPE, REFUSED, close=True)
         # Until G6 is passed the message id is a stranger's text and is not repeated.
         known = intake.authenticated
         ids = WireIds.new(self._ids.uuid())

@@ -48,7 +48,8 @@ def watch(
         watch.note(f"standard {stream}", text)
     for name in arena.node.files():
         watch.note("names in the store", name)
-    spool = arena.node.home / "store" / "payloads" / "tmp"
+    spool = arena.node.point.payloads.temporary_directory
+    assert spool.is_dir()
     for path in spool.rglob("*"):
         if path.is_file():
             watch.note("spool", path.read_bytes())
