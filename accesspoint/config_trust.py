@@ -42,7 +42,8 @@ class TrustPurpose(Table):
             self.crl_urls or self.ocsp_urls or self.revocation_files
         ):
             raise ValueError(
-                'revocation "require" needs crl_urls: without a list every certificate is refused'
+                'revocation "require" needs crl_urls, ocsp_urls or revocation_files:'
+                " without an answer every certificate is refused"
             )
         return self
 
@@ -101,9 +102,11 @@ class Tls(Table):
 class TlsTrust(Table):
     """Whose TLS certificates we believe, as client and as server; their revocation is not checked."""
 
-    not_taken: ClassVar[Mapping[str, str]] = dict.fromkeys(
-        ("revocation", "revocation_reason", "crl_urls"), _NO_TLS_REVOCATION
-    )
+    not_taken: ClassVar[Mapping[str, str]] = {
+        name: _NO_TLS_REVOCATION
+        for name in TrustPurpose.model_fields
+        if name.startswith(("revocation", "crl_", "ocsp_"))
+    }
 
     anchors: Annotated[tuple[FilePath, ...], Field(min_length=1)]
     intermediates: tuple[FilePath, ...] = ()

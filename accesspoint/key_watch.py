@@ -20,7 +20,7 @@ from cryptography import x509
 
 from accesspoint.certificates import due, key_directories
 from accesspoint.clock import Clock
-from accesspoint.config import Configuration, Station
+from accesspoint.config import Configuration, ConfigurationProblem, Station
 from accesspoint.discovery.configured import static_partners
 from accesspoint.discovery.static import StaticPartner
 from accesspoint.generation import agreements_of
@@ -28,11 +28,12 @@ from accesspoint.identity import Agreements, Identity, holder_certificates, load
 from accesspoint.store.audit import record_audit
 from accesspoint.store.database import Database, Transaction
 from accesspoint.trust import common_name
+from envelope.errors import EnvelopeError
 from keys.certificate import describe_key, fingerprint
 from keys.errors import KeysError, KeyStoreError
 from keys.private import KeyRing
-from keys.rotation import locked, promote_due
-from keys.store import KeyStore, TlsFiles
+from keys.rotation import promote_due
+from keys.store import KeyStore, TlsFiles, locked
 from keys.tls import renew_pair
 
 LOOK_SECONDS: Final = 1.0
@@ -133,7 +134,10 @@ class KeyWatch:
             changes = list(_changes(self._now, loaded))
             if changes:
                 self._take(loaded)
-        except (KeysError, ValueError, OSError) as error:
+        except ConfigurationProblem as problem:
+            _log.error("keys_not_taken", detail="; ".join(one.text for one in problem.findings))
+            return False
+        except (KeysError, EnvelopeError, ValueError, OSError) as error:
             _log.error("keys_not_taken", detail=str(error))
             return False
         if changes:

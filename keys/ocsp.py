@@ -162,7 +162,8 @@ def _load(data: bytes) -> ocsp.OCSPResponse:
             raise OcspRefused(
                 f"the responder said {response.response_status.name.lower()}", reason="ocsp.status"
             )
-        _ = response.serial_number, response.certificates, response.this_update_utc
+        _ = response.serial_number, response.hash_algorithm, response.this_update_utc
+        _ = response.certificates
     except (ValueError, UnsupportedAlgorithm) as error:
         raise OcspRefused(
             "not a readable OCSP answer about one certificate", reason="ocsp.parse"
@@ -197,8 +198,8 @@ def _check_signature(response: ocsp.OCSPResponse, issuer: x509.Certificate, at: 
             responder.verify_directly_issued_by(issuer)
         except (InvalidSignature, TypeError, ValueError, UnsupportedAlgorithm):
             continue
-        _require_responder(responder, at)
         if _signed_by(response, responder):
+            _require_responder(responder, at)
             return
     raise OcspRefused(
         "neither the issuer nor a responder of its own signed the answer", reason="ocsp.signature"

@@ -12,10 +12,8 @@ finished by whoever looks next. A lock on the directory keeps readers and writer
 Spec: hostile.md KEY-18; ehmi.md 3.6.
 """
 
-import contextlib
-import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -33,7 +31,6 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
-    load_pem_private_key,
 )
 
 from keys.bundle import Bundle, order_chain
@@ -44,10 +41,11 @@ from keys.path import Usage, why_not
 from keys.roles import Age, Role
 from keys.store import (
     has_key,
+    load_key,
     load_pair,
+    locked,
     make_directory,
     read_private,
-    require_private,
     write_private,
 )
 
@@ -82,23 +80,6 @@ class Held:
 def file_name(role: Role, age: Age, suffix: str) -> str:
     """Return the name of a file of a pair, such as `message.next.cert.pem`."""
     return f"{role}.{suffix}" if age is Age.ACTIVE else f"{role}.{age}.{suffix}"
-
-
-@contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Keep others from changing pairs of this directory for the length of the context.
-
-    Raises:
-        KeyStoreError: the directory is missing, or open to others.
-    """
-    require_private(directory)
-    # Of the directory itself, which may be on a medium that nothing can be written to.
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def held(directory: Path) -> list[Held]:
@@ -321,7 +302,7 @@ def _key_for(directory: Path, role: Role, bundle: Bundle) -> PrivateKeyTypes:
             f"the file has no private key, and no {waiting.name} waits for a certificate",
             reason="import.waiting",
         )
-    return load_pem_private_key(read_private(waiting), None)
+    return load_key(directory, _stem(role, Age.REQUESTED))
 
 
 def _stem(role: Role, age: Age) -> str:

@@ -13,11 +13,13 @@ links are not followed.
 Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
 """
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +101,11 @@ class KeyStore:
             KeyStoreError: something is missing, readable by others, damaged, or does not belong together.
         """
         where = Path(directory)
-        _require_private(where, _status(where), is_directory=True)
+        with locked(where):
+            return cls._read(where, tls)
+
+    @classmethod
+    def _read(cls, where: Path, tls: TlsFiles | None) -> "KeyStore":
         pairs = {"message": load_pair(where, "message")}
         key, certificates = pairs["message"]
         signing = FileSigner(key, certificates[0], certificates[1:])
@@ -269,7 +275,7 @@ def load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Ce
         KeyStoreError: as `KeyStore.load`.
     """
     certificate_file = directory / f"{role}.cert.pem"
-    key = _load_key(directory, role)
+    key = load_key(directory, role)
     try:
         certificates = load_certificates(read_private(certificate_file))
         check_key(certificates[0])
@@ -289,7 +295,12 @@ def has_key(directory: Path, role: str) -> bool:
     return any((directory / f"{role}.key.{kind}").exists() for kind in ("pem", "uri"))
 
 
-def _load_key(directory: Path, role: str) -> PrivateKeyTypes:
+def load_key(directory: Path, role: str) -> PrivateKeyTypes:
+    """Read the private key of one role, from a file or as a hardware module has it.
+
+    Raises:
+        KeyStoreError: as `KeyStore.load`.
+    """
     key_file, uri_file = directory / f"{role}.key.pem", directory / f"{role}.key.uri"
     if uri_file.exists() and not key_file.exists():
         try:
@@ -350,9 +361,21 @@ def read_private(path: Path) -> bytes:
     return data
 
 
-def require_private(path: Path) -> None:
-    """Refuse a directory that is missing, not ours, or open to others; raises KeyStoreError."""
-    _require_private(path, _status(path), is_directory=True)
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Keep others from changing or reading pairs of this directory for the length of the context.
+
+    Raises:
+        KeyStoreError: the directory is missing, or open to others.
+    """
+    _require_private(directory, _status(directory), is_directory=True)
+    # Of the directory itself, which may be on a medium that nothing can be written to.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def make_directory(path: Path) -> None:

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes
 from accesspoint.access.identity import OWNER, Identity, Unidentified
 from accesspoint.access.issuer import Issuer, IssuerUnreachable
 from accesspoint.config_access import Access, Scope
-from keys.certificate import fingerprint
-from keys.errors import KeysError, TokenRefused
+from keys.certificate import describe, fingerprint
+from keys.errors import KeysError, KeyStoreError, TokenRefused
 from keys.jwk import bound_thumbprint
 from keys.store import load_certificate_files
 from keys.tls import peer_certificate
@@ -30,19 +30,26 @@ class Gate:
     """Knows the identities of one node; `issuer` is None where only certificates and the token file count."""
 
     def __init__(self, token: str, access: Access, issuer: Issuer | None) -> None:
-        """Raises ValueError for an empty token, which every request would match; KeyStoreError for an unreadable file."""
+        """Raises ValueError for an empty token, which every request would match; KeyStoreError for an unreadable file, or a certificate
+        that two have.
+        """
         if not token:
             raise ValueError("the interface needs a token")
         self._token = token.encode()
         self._access = access
         self._issuer = issuer
-        self._by_certificate = {
-            fingerprint(certificate): Identity(
+        self._by_certificate: dict[str, Identity] = {}
+        for one in access.certificates:
+            identity = Identity(
                 f"certificate:{one.name}", frozenset(one.scopes), frozenset(one.glns) or None
             )
-            for one in access.certificates
-            for certificate in load_certificate_files([one.certificate])
-        }
+            for certificate in load_certificate_files([one.certificate]):
+                known = self._by_certificate.setdefault(fingerprint(certificate), identity)
+                if known is not identity:
+                    raise KeyStoreError(
+                        f"{one.certificate}: {known.actor} has this certificate too, and who comes with it"
+                        f" can be one only: {describe(certificate)}"
+                    )
 
     async def identify(self, request: web.Request) -> Identity:
         """Tell who asks over this connection; the token of the node's own file is good on this machine only.

@@ -44,12 +44,11 @@ class IssuerUnreachable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Where the issuer is asked for what; `end_session` is None for one that knows no such thing."""
+    """Where the issuer is asked for what."""
 
     authorization: str
     token: str
     keys: str
-    end_session: str | None
 
 
 class Issuer:
@@ -80,12 +79,10 @@ class Issuer:
             found = await self.fetch("GET", self.url.rstrip("/") + DISCOVERY_PATH)
             if found.get("issuer") != self.url:
                 raise IssuerUnreachable("the discovery document is another issuer's")
-            end = found.get("end_session_endpoint")
             self._endpoints = Endpoints(
                 self._address(found, "authorization_endpoint"),
                 self._address(found, "token_endpoint"),
                 self._address(found, "jwks_uri"),
-                end if isinstance(end, str) else None,
             )
         return self._endpoints
 
@@ -98,8 +95,11 @@ class Issuer:
         try:
             return self._verified(token, keys, audience)
         except TokenRefused as refused:
+            if refused.reason != "token.key":
+                raise
             # Keys change: whoever signs with a new one has published it.
-            if refused.reason != "token.key" or not await self._refresh():
+            await self._refresh()
+            if self._keys is keys:
                 raise
         return self._verified(token, self._keys, audience)
 
@@ -138,20 +138,19 @@ class Issuer:
     def _age(self) -> timedelta:
         return timedelta.max if self._keys_at is None else self._clock.now() - self._keys_at
 
-    async def _refresh(self) -> bool:
-        """Fetch the keys, unless that was done a moment ago; whether they are new."""
+    async def _refresh(self) -> None:
+        """Fetch the keys, unless that was done a moment ago, perhaps by somebody who waits with us."""
         async with self._lock:
             now = self._clock.now()
             if self._asked_at is not None and now - self._asked_at < PAUSE:
-                return False
+                return
             self._asked_at = now
             try:
                 keys = await self.fetch("GET", (await self.endpoints()).keys)
             except IssuerUnreachable as error:
                 _log.warning("issuer_unreachable", error=str(error))
-                return False
+                return
             self._keys, self._keys_at = keys, now
-            return True
 
     def _address(self, found: Mapping[str, Any], name: str) -> str:
         value = found.get(name)

@@ -23,6 +23,7 @@ from keys.devca import system_name
 from keys.errors import KeysError
 from keys.roles import Age, Role
 from keys.rotation import USES
+from keys.store import locked
 
 
 def request(
@@ -86,12 +87,13 @@ def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> 
             return ExitStatus.OK
         when = now if at is None else _time(at)
         following = rotation.schedule(directory, role, when)
-        with rotation.locked(directory):
-            done = rotation.promote_due(directory, now)
+        with locked(directory):
+            rotation.promote_due(directory, now)
     except KeysError as error:
         raise _refused(error) from error
     name = plain(describe(following.certificates[0]))
-    if role in done:
+    if when <= now:
+        # Done here, or a moment earlier by the node that runs.
         sys.stdout.write(
             f"active: {name}\n  the previous pair still decrypts; when nobody encrypts for it any more:\n"
             f"  accesspoint cert rotate {role} --finish\n"

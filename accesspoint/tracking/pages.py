@@ -221,9 +221,7 @@ class Pages:
             raise web.HTTPNotFound
         return found
 
-    async def _audit(
-        self, session: Session, action: str, number: str, reason: str | None = None
-    ) -> None:
+    async def _audit(self, session: Session, action: str, number: str) -> None:
         """Write down who did what about a person, before it is done."""
         at, actor = self._clock.now(), session.person.actor
         person = person_digest(self._store.person_key, number)
@@ -236,13 +234,7 @@ class Pages:
             if over is not None and over["seq"] is not None:
                 await expire_audit(tx, up_to=over["seq"], at=at)
             await record_audit(
-                tx,
-                at=at,
-                actor=actor,
-                action=action,
-                object="track-and-trace",
-                person=person,
-                reason=reason,
+                tx, at=at, actor=actor, action=action, object="track-and-trace", person=person
             )
 
         await self._store.database.run(work)

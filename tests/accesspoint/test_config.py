@@ -208,6 +208,8 @@ def test_required_revocation_without_a_list_would_refuse_everybody(
         ("revocation", "off"),
         ("revocation_reason", "loopback"),
         ("crl_urls", ["http://ca.test/list.crl"]),
+        ("ocsp_urls", ["http://ca.test/ocsp"]),
+        ("revocation_grace", "1 h"),
     ],
 )
 def test_revocation_of_tls_certificates_is_not_promised(

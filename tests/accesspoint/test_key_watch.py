@@ -112,6 +112,30 @@ async def test_a_partner_may_have_two_certificates_while_it_changes(node: Node, 
     assert found.certificate == der(following)
 
 
+async def test_a_partner_that_becomes_another_one_is_not_taken(
+    pki: Pki, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage = Stage(pki, tmp_path)
+    file = tmp_path / "agreed.pem"
+    file.write_bytes(pki.agreed.certificate_pem)
+    clinic = Partner(CLINIC, pki.clinic, "https://127.0.0.1:9/as4")
+    agreed = Partner(
+        None,
+        pki.agreed,
+        "https://127.0.0.1:8/as4",
+        {"certificate": str(file), "agreement": "urn:other"},
+    )
+    partners = {"clinic": clinic, "agreed": agreed}
+    path = stage.write_node(MUNICIPALITY, pki.municipality, partners=partners)
+    async with stage.run(path) as node:
+        before = dict(node.point.partner_certificates)
+        file.write_bytes(pki.clinic.certificate_pem)
+        assert await node.point.key_watch.look() is False
+        assert node.point.partner_certificates == before
+    said = capfd.readouterr()
+    assert "but agreed otherwise" in (said.out + said.err).replace("\n", " ")
+
+
 async def test_what_cannot_be_used_changes_nothing_and_is_told(
     node: Node, pki: Pki, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,6 +147,7 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(
     for role, issued in (
         ("tls", other_kind),
         ("message", pki.certify("another-name")),
+        ("message", pki.certify("no party id")),
     ):
         kept = {path: path.read_bytes() for path in keys.glob(f"{role}.*")}
         for path in kept:
@@ -139,7 +164,12 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(
     assert await node.rows("SELECT 1 FROM audit WHERE action = 'keys.changed'") == []
     said = capfd.readouterr()
     told = (said.out + said.err).replace("\n", " ")
-    for why in ("another kind than before", "another common name", "open to others"):
+    for why in (
+        "another kind than before",
+        "another common name",
+        "is no party id",
+        "open to others",
+    ):
         assert why in told
 
 

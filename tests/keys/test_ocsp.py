@@ -91,6 +91,8 @@ def test_an_answer_that_does_not_hold_is_refused(pki, store, leaf, fresh):
         (b"no answer", "ocsp.parse"),
         (b"\x30" * (MAX_ANSWER_BYTES + 1), "ocsp.parse"),
         (good[:-1] + bytes([good[-1] ^ 1]), "ocsp.signature"),
+        # The digest of the identifiers is one that nobody knows.
+        (good.replace(bytes.fromhex("2b0e03021a"), bytes.fromhex("2b0e03027f")), "ocsp.parse"),
         (
             fresh.ocsp_answer(leaf, AT, responder=responder(pki, authority=pki.stranger)),
             "ocsp.signature",
@@ -113,6 +115,17 @@ def test_an_answer_that_does_not_hold_is_refused(pki, store, leaf, fresh):
 
 def test_the_leaf_itself_signs_no_answer_about_itself(pki, store, leaf, fresh):
     refused(store, fresh.ocsp_answer(leaf, AT, responder=pki.leaf()), "ocsp.responder")
+
+
+def test_other_certificates_of_the_issuer_may_stand_beside_the_responders(pki, store, leaf):
+    signer = responder(pki)
+    builder = ocsp.OCSPResponseBuilder().add_response(
+        leaf, pki.authority.issuing, hashes.SHA256(), ocsp.OCSPCertStatus.GOOD, AT, None, None, None
+    )
+    builder = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, signer.certificate)
+    builder = builder.certificates([leaf, signer.certificate])
+    data = builder.sign(signer.private_key, hashes.SHA256()).public_bytes(Encoding.DER)
+    assert store.add(data, at=AT).serial == leaf.serial_number
 
 
 def test_an_answer_without_an_end_counts_for_a_week_at_most(pki, store, leaf, fresh):

@@ -1,6 +1,7 @@
 """Requested, imported, next, active, previous, gone: each step, its refusals, and a switch that was cut short anywhere."""
 
 import datetime as dt
+import threading
 
 import pytest
 from cryptography import x509
@@ -12,7 +13,7 @@ from keys.bundle import Bundle
 from keys.devca import system_name
 from keys.errors import BundleRefused, KeyStoreError, UntrustedCertificate, WrongUsage
 from keys.roles import Age, Role
-from keys.store import KeyStore, write_keystore
+from keys.store import KeyStore, locked, write_keystore
 
 from .conftest import AT, UUID
 
@@ -93,6 +94,13 @@ def test_the_answer_to_a_request_becomes_the_next_pair_and_decrypts_at_once(dire
     assert store.decryption.certificates == (first.certificate, answer.certificate)
 
 
+def test_a_waiting_key_that_is_damaged_is_told(directory, pki):
+    rotation.request(directory, Role.MESSAGE)
+    (directory / "message.request.key.pem").write_bytes(b"no key")
+    with pytest.raises(KeyStoreError, match="no readable, unencrypted private key"):
+        rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(), key=False))
+
+
 def test_the_first_pair_of_a_role_is_active(directory, pki):
     other = pki.authority.issue_tls_certificate(
         "client", san=[], not_before=pki.at, private_key=pki.other_key
@@ -148,7 +156,7 @@ def test_a_switch_now_signs_with_the_next_pair_and_still_opens_with_the_one_befo
 ):
     _, issued = follow(directory, pki)
     rotation.schedule(directory, Role.MESSAGE, AT)
-    with rotation.locked(directory):
+    with locked(directory):
         assert rotation.promote_due(directory, AT) == [Role.MESSAGE]
         assert rotation.promote_due(directory, AT) == []
     store = KeyStore.load(directory)
@@ -161,6 +169,21 @@ def test_a_switch_now_signs_with_the_next_pair_and_still_opens_with_the_one_befo
     assert KeyStore.load(directory).decryption.certificates == (issued.certificate,)
     with pytest.raises(BundleRefused, match="no previous"):
         rotation.finish(directory, Role.MESSAGE)
+
+
+def test_who_reads_waits_for_a_switch_under_way(directory, pki):
+    _, issued = follow(directory, pki)
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    found = []
+    reader = threading.Thread(target=lambda: found.append(KeyStore.load(directory)))
+    with locked(directory):
+        (directory / "message.key.pem").rename(directory / "message.previous.key.pem")
+        reader.start()
+        reader.join(0.2)
+        assert reader.is_alive()
+        assert rotation.promote_due(directory, AT) == [Role.MESSAGE]
+    reader.join()
+    assert found[0].signing.certificate == issued.certificate
 
 
 def test_a_switch_waits_for_its_time(directory, pki):
@@ -225,7 +248,7 @@ def test_a_switch_that_was_cut_short_is_finished_by_the_next_one_who_looks(
 
 def test_a_directory_that_is_open_to_others_is_not_touched(directory):
     directory.chmod(0o750)
-    with pytest.raises(KeyStoreError, match="open to others"), rotation.locked(directory):
+    with pytest.raises(KeyStoreError, match="open to others"), locked(directory):
         pass
 
 

@@ -1,5 +1,6 @@
 """What is believed of an issuer: its own discovery document, safe addresses, young keys, and no more than that."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -49,6 +50,15 @@ async def test_a_new_key_is_fetched_when_a_token_names_it(stage: Stage) -> None:
         await stage.verify()
     stage.clock.advance(timedelta(seconds=31))
     assert (await stage.verify())["sub"] == "somebody"
+    assert stage.signer.asked == 2
+
+
+async def test_a_new_key_counts_for_everybody_who_waits_for_it(stage: Stage) -> None:
+    await stage.verify()
+    stage.signer.keys = [RSAKey.import_key(rsa.generate_private_key(65537, 2048))]
+    stage.clock.advance(timedelta(seconds=31))
+    found = await asyncio.gather(*(stage.verify() for _ in range(3)))
+    assert [claims["sub"] for claims in found] == ["somebody"] * 3
     assert stage.signer.asked == 2
 
 

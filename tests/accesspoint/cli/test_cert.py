@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,10 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from accesspoint.certificates import due
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from keys import rotation
+from keys.bundle import Bundle
 from keys.certificate import der, fingerprint, pem
+from keys.roles import Role
 
 from .conftest import Ended
 
@@ -201,6 +204,26 @@ def test_a_key_walks_from_request_to_gone(
     nothing = invoke("cert", "rotate", "message", "--config", config)
     assert nothing.status == 7
     assert "there is no next message pair to rotate to" in " ".join(nothing.err.split())
+
+
+def test_a_switch_that_the_node_was_first_to_do_is_told_as_done(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = pki.certify(MUNICIPALITY.access_point)
+    found = Bundle((answer.certificate, *answer.chain), answer.private_key)
+    rotation.import_answer(keys, Role.MESSAGE, found)
+    schedule = rotation.schedule
+
+    def schedule_and_look(directory: Path, role: Role, at: datetime) -> rotation.Held:
+        told = schedule(directory, role, at)
+        assert rotation.promote_due(directory, at) == [role]
+        return told
+
+    monkeypatch.setattr(rotation, "schedule", schedule_and_look)
+    assert (
+        f"active: {MUNICIPALITY.access_point}"
+        in invoke("cert", "rotate", "message", "--config", config).out
+    )
 
 
 def test_import_refuses_what_leads_to_no_anchor(

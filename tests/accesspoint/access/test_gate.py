@@ -1,0 +1,22 @@
+"""Whom the gate knows by a certificate: one certificate is one identity."""
+
+from pathlib import Path
+
+import pytest
+from as4_stage import Pki
+
+from accesspoint.access.gate import Gate
+from accesspoint.config_access import Access, ClientCertificate, Scope
+from keys.errors import KeyStoreError
+
+
+def test_a_certificate_that_two_have_is_nobodys(pki: Pki, tmp_path: Path) -> None:
+    file, both = tmp_path / "one.pem", tmp_path / "both.pem"
+    file.write_bytes(pki.clinic.certificate_pem)
+    both.write_bytes(pki.agreed.certificate_pem + pki.clinic.certificate_pem)
+    one = ClientCertificate(name="one", certificate=file, scopes=(Scope.READ,))
+    two = ClientCertificate(name="two", certificate=both, scopes=tuple(Scope))
+    Gate("token", Access(certificates=(one,)), None)
+    Gate("token", Access(certificates=(two,)), None)
+    with pytest.raises(KeyStoreError, match="certificate:one has this certificate too"):
+        Gate("token", Access(certificates=(one, two)), None)
