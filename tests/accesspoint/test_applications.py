@@ -22,11 +22,11 @@ from keys.tls import client_context
 ROOT = Path(__file__).parents[2] / "accesspoint"
 KNOWN_BY = {
     "api/routes.py": "the table of rights, see api/test_rights.py",
-    "app.py": "AS4 by the signature of the message, stations by certificate and sealed manifest",
     "conformance/drivers.py": "a test tool on loopback",
     "conformance/interceptor.py": "a test tool on loopback",
     "conformance/ourselves.py": "a test tool on loopback",
     "conformance/test_service.py": "a test tool on loopback",
+    "entrances.py": "AS4 by the signature of the message, stations by certificate and sealed manifest",
     "network/addressing_service.py": "certificate and token, see below",
     "network/authorization.py": "certificate, see below",
     "network/document_sharing.py": "a stand-in on loopback, in the demo only",
