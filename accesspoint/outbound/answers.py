@@ -43,6 +43,7 @@ class Verdict:
     """The outcome of one attempt; `problem` is a slug of the catalogue, `detail` for our log and timeline.
 
     `undecipherable` says that the partner could not decrypt: perhaps we encrypted for a certificate that it has replaced.
+    `signer` is the fingerprint of who signed the answer, empty where nobody did.
     """
 
     outcome: Outcome
@@ -125,8 +126,12 @@ def _error(
     known = CODES.get(entry.code)
     detail = f"{entry.code} {known.short_description if known else 'unknown code'}"
     about = {signal.ref_to_message_id, entry.ref_to_message_in_error} - {None}
+    signer = ""
     try:
-        authenticate_signal(parsed, policy=mode.policy, check=check, party=None, limits=limits)
+        authenticated = authenticate_signal(
+            parsed, policy=mode.policy, check=check, party=None, limits=limits
+        )
+        signer = authenticated.fingerprint
         # A signature lasts: an error that names no message could be an old one about another.
         final = about == {message_id}
     except EbmsError:
@@ -136,7 +141,9 @@ def _error(
     if not final or _is_retryable(entry):
         return Verdict(Outcome.RETRY, "peer-refused", detail)
     undecipherable = entry.code == FAILED_DECRYPTION.code
-    return Verdict(Outcome.REFUSED, "peer-refused", detail, undecipherable=undecipherable)
+    return Verdict(
+        Outcome.REFUSED, "peer-refused", detail, signer=signer, undecipherable=undecipherable
+    )
 
 
 def _is_retryable(entry: ErrorEntry) -> bool:

@@ -66,7 +66,7 @@ from accesspoint.trust import MessageTrust, common_name
 from envelope.errors import CertificateRefused
 from envelope.pmode import PMode
 from envelope.sending import State
-from keys.certificate import load_certificate
+from keys.certificate import agrees_only, fingerprint, load_certificate
 
 LARGE_BYTES: Final = 1024 * 1024
 _DESTINATION: Final = frozenset(
@@ -251,7 +251,7 @@ class Sender:
             _log.error(
                 "as4.out.receipt_false", message=row["id"], partner=partner, problem=verdict.problem
             )
-        if verdict.undecipherable and await self._is_replaced(row, endpoint):
+        if verdict.undecipherable and await self._is_replaced(row, endpoint, verdict.signer):
             verdict = replace(verdict, outcome=Outcome.RETRY)
         await self._conclude(row, verdict)
         if verdict.problem not in _DESTINATION:
@@ -266,8 +266,14 @@ class Sender:
             return await self._directory.find_afresh(*route)
         return await self._directory.find_endpoint(*route)
 
-    async def _is_replaced(self, row: Row, used: Endpoint) -> bool:
-        """Whether the directory names another certificate by now than the one we encrypted for, or cannot say yet."""
+    async def _is_replaced(self, row: Row, used: Endpoint, signer: str) -> bool:
+        """Whether the receiver has another certificate by now than the one we encrypted for.
+
+        It signs with another one, or the directory names another one already, or cannot say yet.
+        """
+        certificate = load_certificate(used.certificate)
+        if signer and not agrees_only(certificate) and signer != fingerprint(certificate):
+            return True
         try:
             found = await self._find_endpoint(row, afresh=True)
         except LookupFailed as failed:

@@ -55,14 +55,18 @@ def _make(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    token = read_private(path)
+    token = read_private(path, remedy=_REMEDY)
     if len(token) < SHORTEST or not _TOKEN.fullmatch(token):
         raise StorageRefused(f"{path} holds no token of at least {SHORTEST} characters; {_REMEDY}")
     return token
 
 
-def read_private(path: Path) -> str:
+def read_private(
+    path: Path, *, remedy: str = "put another secret into it and use mode 0600"
+) -> str:
     """Return the text of a file that nobody else can read, without the blanks around it.
+
+    `remedy` is what to do about one that others can read.
 
     Raises: StorageRefused when it is not such a file of ours.
     """
@@ -78,8 +82,7 @@ def read_private(path: Path) -> str:
             raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
         if stat.S_IMODE(facts.st_mode) & 0o077:
             raise StorageRefused(
-                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}), who may know it;"
-                " put another secret into it, or remove a token of ours, and use mode 0600"
+                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}), who may know it; {remedy}"
             )
         return os.read(descriptor, 4096).strip().decode("latin-1")
     finally:

@@ -472,23 +472,50 @@ class TestTheAccessPointSendsToPhase4:
             assert await node.rows("SELECT * FROM receipts") == []
             assert peer.silent()
 
+    async def test_message_for_the_key_that_it_had_before_waits_for_the_new_one(
+        self, run_node, secure_phase4, make_stations, authority, municipality, clinic
+    ) -> None:
+        """The clinic has renewed its certificate and told nobody: it says so with the new one, and nothing is final."""
+        peer, url = secure_phase4(clinic)
+        former, _ = make_stations(authority, "clinic", "other")
+        identifier = str(uuid.uuid4())
+        content, _ = medcom_message(identifier, str(uuid.uuid4()))
+        async with run_node(
+            MUNICIPALITY, municipality, Partner(CLINIC, former.issued, url)
+        ) as node:
+            await submit(node, content)
+
+            async def refused() -> bool:
+                rows = await node.rows("SELECT problem FROM messages WHERE direction = 'out'")
+                return bool(rows) and rows[0]["problem"] is not None
+
+            await node.until(refused, "phase4 has not refused")
+            row = await outbound(node, identifier)
+            assert (row["state"], row["problem"]) == ("RETRY_WAIT", "peer-refused")
+            [told] = await node.rows("SELECT detail FROM journal WHERE problem IS NOT NULL")
+            assert "EBMS:0102 FailedDecryption" in told["detail"]
+            assert "unsigned" not in told["detail"]
+            assert await node.rows("SELECT * FROM receipts") == []
+            assert peer.silent()
+
     @pytest.mark.parametrize("quirks", [[], ["unsigned-errors"]], ids=["default", "quirk"])
     async def test_message_for_another_key_is_refused_and_never_acknowledged(
         self,
         run_node,
         secure_phase4,
-        make_stations,
         authority,
         municipality,
         clinic,
         quirks: list[str],
     ) -> None:
-        """The clinic has changed its key and told nobody: phase4 cannot decrypt what we send."""
+        """Another organisation answers at the clinic's address: it cannot decrypt what we send, and its word is no signature."""
         peer, url = secure_phase4(clinic)
-        former, _ = make_stations(authority, "clinic", "other")
+        former = authority.issue_system_certificate(
+            "clinic-ap", "another", "87654321", uuid=str(uuid.uuid4()), not_before=datetime.now(UTC)
+        )
         identifier = str(uuid.uuid4())
         content, _ = medcom_message(identifier, str(uuid.uuid4()))
-        partner = Partner(CLINIC, former.issued, url, {"quirks": quirks})
+        partner = Partner(CLINIC, former, url, {"quirks": quirks})
         async with run_node(MUNICIPALITY, municipality, partner) as node:
             await submit(node, content)
 

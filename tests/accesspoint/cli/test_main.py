@@ -42,6 +42,8 @@ VERBS = [
     ("messages", "release"),
     ("messages", "cancel"),
     ("messages", "evidence"),
+    ("audit", "export"),
+    ("audit", "verify"),
     *(("cert", verb) for verb in ("inspect", "verify", "list", "request", "import", "rotate")),
     ("partner", "list"),
     ("partner", "migrate"),

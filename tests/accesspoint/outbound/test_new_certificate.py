@@ -143,6 +143,32 @@ async def test_a_partner_that_did_not_change_has_refused(changing: Changing) -> 
 
 
 @pytest.mark.attack("KEY-19")
+async def test_a_partner_that_signs_with_a_renewed_certificate_has_not_refused_though_the_directory_is_behind(
+    changing: Changing,
+) -> None:
+    async def behave(arrived: Arrived, request: web.Request) -> web.StreamResponse:
+        if len(changing.outbound.server.arrived) > 1:
+            changing.published = changing.new.certificate
+        if changing.is_for_old_key(arrived):
+            return changing.cannot_decrypt(arrived, signer=changing.new)
+        return changing.receipt(arrived)
+
+    outbound = changing.outbound
+    outbound.server.behaviour = behave
+    id_ = await outbound.accept()
+    sender = outbound.sender(directory=changing.remembered, schedule=EVERY_SECOND)
+    async with outbound.running(sender):
+        await until_state(outbound, id_, "RETRY_WAIT")
+        await pass_time(outbound, 1)
+        while len(outbound.server.arrived) < 2:
+            await outbound.parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
+        await until_state(outbound, id_, "RETRY_WAIT")
+        await pass_time(outbound, 1)
+        await until_state(outbound, id_, "ACKNOWLEDGED")
+    assert changing.old_key_used == [True, True, False]
+
+
+@pytest.mark.attack("KEY-19")
 async def test_while_the_directory_is_away_nothing_goes_out_for_a_doubtful_certificate(
     changing: Changing,
 ) -> None:
