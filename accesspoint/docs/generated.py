@@ -1,4 +1,4 @@
-"""The parts of the manual that the program's own tables write: state diagrams, the list of invariants, quirks and presets.
+"""The parts of the manual that the program's own tables write: state diagrams, the list of invariants, routes, quirks and presets.
 
 `python -m accesspoint.docs.generated` writes them into the pages of a checkout.
 """
@@ -11,6 +11,7 @@ from typing import Final
 
 import envelope.receiving
 import envelope.sending
+from accesspoint.api.rights import RIGHTS
 from accesspoint.docs import message_rules, status_tables
 from accesspoint.docs.contradictions import list_contradictions
 from accesspoint.docs.sections import list_sections
@@ -110,6 +111,16 @@ def list_lookup_problems() -> str:
     return "\n".join(rows)
 
 
+def list_routes() -> str:
+    """Write what may be asked of the interface as a Markdown table, each request with the scope that it wants."""
+    lines = ["| request | scope | also at `[listen] submission` |", "|---|---|---|"]
+    lines += [
+        f"| `{method} {path}` | `{right.scope}` | {'yes' if right.submission else ''} |"
+        for (method, path), right in RIGHTS.items()
+    ]
+    return "\n".join(lines)
+
+
 BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "sending": lambda: draw(envelope.sending.FIRST, envelope.sending.CAUSES),  # type: ignore[arg-type]
     "receiving": lambda: draw(envelope.receiving.FIRST, envelope.receiving.CAUSES),  # type: ignore[arg-type]
@@ -118,6 +129,7 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "presets": list_presets,
     "look-up-problems": list_lookup_problems,
     "quirks": list_quirks,
+    "routes": list_routes,
     "message-rules": message_rules.list_rules,
     "stricter-rules": message_rules.list_stricter,
     "invariants-unheld": message_rules.list_unheld,
