@@ -22,7 +22,7 @@ from accesspoint.revocation import RevocationRefresher
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
-from keys.certificate import agrees_only, load_certificate, subject_facts
+from keys.certificate import agrees_only, is_renewal, load_certificate, subject_facts
 from keys.crl import CrlStore
 from keys.errors import AmbiguousReference, KeysError
 from keys.identity import PartyIdentity, check_party
@@ -78,7 +78,7 @@ class MessageTrust:
 
         A certificate of the same subject from another issuer says nothing (hostile KEY-17).
         """
-        if one.issuer == other.issuer and one.subject == other.subject:
+        if is_renewal(one, other):
             return True
         return any(one in several and other in several for several in self._partners.values())
 

@@ -189,6 +189,14 @@ def subject_facts(certificate: x509.Certificate) -> SubjectFacts:
     )
 
 
+def is_renewal(one: x509.Certificate, other: x509.Certificate) -> bool:
+    """Whether two certificates are for one holder by its issuer: the same whole subject, the same issuer.
+
+    Names alone say this, so both must be trusted for other reasons.
+    """
+    return one.issuer == other.issuer and one.subject == other.subject
+
+
 def certificate_policies(certificate: x509.Certificate) -> tuple[str, ...]:
     """Return the dotted identifiers of the certificate policies, none when there is no such extension."""
     try:

@@ -157,22 +157,40 @@ def verify_message(files: dict[str, bytes], roles: dict[str, str], id_: str) -> 
     return references_of(name, info.findall(f"{DS}Reference"))
 
 
-def verify_receipt(files: dict[str, bytes], manifest: dict[str, Any], signed: Any) -> None:
-    """Verify the receipt, its references, and its signer: the receiver, by name where that one only agrees on keys or exports."""
+def is_renewal(path: list[x509.Certificate], other: x509.Certificate) -> bool:
+    """Whether a path begins with another certificate of the same whole subject; its issuer's name and key signed both."""
+    try:
+        for each in (path[0], other):
+            each.verify_directly_issued_by(path[1])  # compares the names of the issuer, too
+    except (IndexError, InvalidSignature, ValueError, TypeError):
+        return False
+    return path[0].subject.public_bytes() == other.subject.public_bytes()
+
+
+def verify_receipt(files: dict[str, bytes], manifest: dict[str, Any], signed: Any) -> str:
+    """Verify the receipt, its references, and its signer: the receiver, by name where that one only agrees on keys or exports.
+
+    Returns words for the reader where its certificate is a renewed one, else nothing.
+    """
     roles, message = manifest["roles"], manifest["message"]
     name, own = roles["receipt"], "message_signature" in roles
-    signer = load(files[roles["receipt_signer"]])[0]
+    path, how = load(files[roles["receipt_signer"]]), ""
+    signer = path[0]
     receiver = load(files[roles["exporter" if own else "recipient"]])[0]
     if signer != receiver:
         usage = receiver.extensions.get_extension_for_class(x509.KeyUsage).value
         by_name = own or (usage.key_agreement and not usage.digital_signature)
         one, other = (each.subject.get_attributes_for_oid(CN) for each in (signer, receiver))
-        need(by_name and one == other != [], f"{name}: another signed it, {shown(signer)}")
+        if not by_name and is_renewal(path, receiver):
+            how = ", signed with a renewed certificate of the same holder"
+        held = how or (by_name and one == other != [])
+        need(held, f"{name}: another signed it, {shown(signer)}")
     signal = only(name, verify_envelope(name, files[name], signer)[0], f"{EB}SignalMessage")
     answered = only(name, signal, f"{EB}MessageInfo", f"{EB}RefToMessageId").text
     need(answered == message["message_id"], f"{name}: is the receipt of another message")
     repeated = references_of(name, [*only(name, signal, f"{EB}Receipt").iter(f"{DS}Reference")])
     need(repeated == signed, f"{name}: does not repeat the references of the message")
+    return how
 
 
 def shown(certificate: x509.Certificate) -> str:
@@ -221,8 +239,10 @@ def main(path: Path, anchors: Any = ()) -> int:
         signed = verify_message(files, roles, id_)
         print("✓ the message's signature verifies")
         if "receipt" in roles:
-            verify_receipt(files, manifest, signed)
-            print("✓ the receipt's signature verifies, and it repeats the message's references")
+            how = verify_receipt(files, manifest, signed)
+            print(
+                f"✓ the receipt's signature verifies, and it repeats the message's references{how}"
+            )
         else:
             print("– there is no receipt: nothing proves that the message arrived")
         at = datetime.fromisoformat(manifest["at"])

@@ -83,7 +83,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             "the stored receipt's signature does not verify", _UNKNOWN, _ASK
         ),
         "receipt-signer": Fault(
-            "the stored receipt is not signed by the expected certificate in its time",
+            "the stored receipt is not signed by a certificate of the expected holder in its time",
             _UNKNOWN,
             _ASK,
         ),

@@ -2,7 +2,8 @@
 
 Nothing that was found before is believed: the stored receipt is parsed, its signature, digests and coverage are
 checked as when it came, and it is held against the references that were stored when the message was signed. The
-certificate inside must be the one whose fingerprint was stored, and good at the time of the receipt. Whether its
+certificate inside must be the one whose fingerprint was stored, and good at the time of the receipt. That of a
+receipt is the one that was looked up for the receiver, or one that its issuer gave the same subject. Whether its
 authority was trusted then was decided then; lists and anchors of today say nothing about that day.
 
 Spec: AS4 Profile 1.0 section 5.1.8; decision D8.
@@ -34,7 +35,13 @@ from envelope.verified import (
 from envelope.wsse import authenticate_signal
 from envelope.xml import scan
 from envelope.xmldsig import verify_record
-from keys.certificate import agrees_only, fingerprint, load_certificate, subject_facts
+from keys.certificate import (
+    agrees_only,
+    fingerprint,
+    is_renewal,
+    load_certificate,
+    subject_facts,
+)
 from keys.errors import KeysError
 from keys.reference import find_certificate
 
@@ -66,7 +73,7 @@ class AsStored:
             raise CertificateRefused("not the signer that was stored", reason="cert.party")
         if self.known is not None and not _expected(self.known, certificate):
             raise CertificateRefused(
-                "not the certificate that was looked up for the receiver", reason="cert.party"
+                "not of the receiver whose certificate was looked up", reason="cert.party"
             )
         at = from_microseconds(self.at)
         if not certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc:
@@ -78,7 +85,7 @@ def _expected(known: x509.Certificate, certificate: x509.Certificate) -> bool:
     """Whether a signer is the one whom we encrypted for; who agrees on keys signs with another certificate."""
     if agrees_only(known):
         return subject_facts(known).common_name == subject_facts(certificate).common_name
-    return known == certificate
+    return known == certificate or is_renewal(known, certificate)
 
 
 def _policy(evidence: Evidence, party: str, algorithm: str | None) -> SecurityPolicy:
@@ -128,6 +135,7 @@ def _verify_sender(evidence: Evidence, tally: Tally, row: Row, ids: dict[str, st
 
 async def check_receipts(evidence: Evidence, tally: Tally) -> None:
     """I4: what is acknowledged has a receipt by the expected signer over every digest that we signed."""
+    renewed = 0
     async for row in evidence.rows(
         "SELECT m.id, m.message_id FROM messages AS m WHERE m.direction = 'out' AND m.id > $1"
         " AND EXISTS (SELECT 1 FROM history AS h WHERE h.message = m.id AND h.to_state = 'ACKNOWLEDGED')"
@@ -146,7 +154,11 @@ async def check_receipts(evidence: Evidence, tally: Tally) -> None:
             continue
         known = load_certificate(bytes(row["certificate"]))
         expected = references_from_json(row["signed_references"])
-        _verify(evidence, tally, row, ids, known=known, expected=expected)
+        found = _verify(evidence, tally, row, ids, known=known, expected=expected)
+        if found is not None and found[0] != known and not agrees_only(known):
+            renewed += 1
+    if renewed:
+        tally.note(f"{renewed} signed with a renewed certificate of the same holder")
 
 
 async def check_own_receipts(evidence: Evidence, tally: Tally) -> None:

@@ -366,6 +366,70 @@ def test_a_certificate_that_only_agrees_on_keys_has_another_of_its_name_that_sig
     assert (status, "✗ receipt.xml: another signed it" in said) == (expected, bool(expected)), said
 
 
+def _received_for(
+    proof: Proof, pki: Pki, tmp_path: Path, recipient: x509.Certificate, **changed: bytes
+) -> tuple[int, str]:
+    """What the script says where this is the certificate that was found for the receiver."""
+    files = unpack(proof.sent) | {"certificates/recipient.pem": pem(recipient)}
+    files |= {f"certificates/{name}.pem": octets for name, octets in changed.items()}
+    return judged(unpack(_made_anew(files, pki, tmp_path).read_bytes()), tmp_path / "renewed.zip")
+
+
+RENEWED = ", signed with a renewed certificate of the same holder"
+
+
+def test_a_receipt_may_be_signed_with_a_renewed_certificate_and_that_is_said(
+    proof: Proof, pki: Pki, script: Path, tmp_path: Path
+) -> None:
+    """The directory still gave the old certificate when its holder already signed with the new one."""
+    old = pki.certify(CLINIC.access_point, serial=821).certificate
+    assert old.subject == pki.clinic.certificate.subject
+    status, said = _received_for(proof, pki, tmp_path, old)
+    assert (status, said.count(RENEWED)) == (0, 1), said
+    assert verified(tmp_path / "renewed.zip", script)[0] == 0
+    status, said = judged(unpack(proof.sent), tmp_path / "sent.zip")
+    assert (status, said.count(RENEWED)) == (0, 0), said
+
+
+def test_a_namesake_has_not_renewed_its_certificate(proof: Proof, pki: Pki, tmp_path: Path) -> None:
+    """Another subject, another issuer, another key by the issuer's name, a certificate by itself, and no issuer to ask."""
+    name, own = CLINIC.access_point, pki.clinic.certificate
+    usurper = DevelopmentAuthority.create(at=pki.now, name="Stage", private_keys=_KEYS)
+    usurped = pki.certify(name, authority=usurper).certificate
+    assert (usurped.issuer, usurped.subject) == (own.issuer, own.subject)
+    itself = (
+        x509.CertificateBuilder(own.issuer, own.subject, pki.spare_key.public_key(), 7)
+        .not_valid_before(own.not_valid_before_utc)
+        .not_valid_after(own.not_valid_after_utc)
+        .add_extension(own.extensions.get_extension_for_class(x509.KeyUsage).value, critical=True)
+        .sign(pki.spare_key, hashes.SHA256())
+    )
+    elsewhere = pki.certify(name, authority=pki.untrusted_authority).certificate
+    renewed = pki.certify(name, serial=821).certificate
+    theirs = unpack(proof.sent)["certificates/receipt-signer.pem"]
+    for recipient, path in (
+        (pki.namesake(name).certificate, theirs),
+        (elsewhere, theirs),
+        (usurped, theirs),
+        (itself, theirs),
+        (renewed, pem(own)),
+        (renewed, pem(own, *usurper.intermediates, *usurper.anchors)),
+    ):
+        status, said = _received_for(proof, pki, tmp_path, recipient, **{"receipt-signer": path})
+        assert (status, "✗ receipt.xml: another signed it" in said) == (1, True), said
+
+
+def test_a_renewed_certificate_does_not_excuse_a_signature_that_does_not_verify(
+    proof: Proof, pki: Pki, tmp_path: Path
+) -> None:
+    files = unpack(proof.sent)
+    _, *issuers = x509.load_pem_x509_certificates(files["certificates/receipt-signer.pem"])
+    other = pki.certify(CLINIC.access_point, serial=822).certificate
+    path = {"receipt-signer": pem(other, *issuers)}
+    status, said = _received_for(proof, pki, tmp_path, pki.clinic.certificate, **path)
+    assert (status, "✗ receipt.xml: the signature does not verify" in said) == (1, True), said
+
+
 def test_without_the_signature_of_the_message_nothing_is_proven(
     proof: Proof, pki: Pki, tmp_path: Path
 ) -> None:
@@ -501,7 +565,7 @@ def test_a_bundle_takes_its_own_names_only(name: str) -> None:
 
 def test_the_script_is_small_and_stands_alone(script: Path) -> None:
     text = script.read_text("utf-8")
-    assert len(text.splitlines()) < 250
+    assert len(text.splitlines()) < 270
     imported = {
         line.split()[1].split(".")[0]
         for line in text.splitlines()

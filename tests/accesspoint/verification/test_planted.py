@@ -6,6 +6,9 @@ import uuid
 
 import pytest
 
+from accesspoint.demo.scenery import CLINIC
+from keys.certificate import der
+
 SENT = "SELECT id FROM messages WHERE direction = 'out' AND standard <> 'ehmisbdh-acknowledgement' ORDER BY id"
 GOT = SENT.replace("'out'", "'in'")
 LONG_AGO = 1_600_000_000
@@ -329,6 +332,30 @@ async def test_messages_from_before_signatures_were_kept_are_counted_and_no_find
     report = await receiver.verify()
     report.check()
     assert report.of("I3").notes[0].startswith("6 came before signatures were kept")
+
+
+async def test_a_receipt_signed_with_a_renewed_certificate_of_the_receiver_holds_and_that_is_said(
+    sender, pki
+):
+    """The directory still gave the old one; a namesake, or the same name by another issuer, is somebody else."""
+    name, own = CLINIC.access_point, pki.clinic.certificate
+    renewed = pki.certify(name, serial=823).certificate
+    assert (renewed.subject, renewed == own) == (own.subject, False)
+    elsewhere = pki.certify(name, authority=pki.untrusted_authority).certificate
+    said = "signed with a renewed certificate of the same holder"
+    assert said not in (await sender.verify()).render()
+    for found, broken in (
+        (renewed, ()),
+        (pki.namesake(name).certificate, ("I4",)),
+        (elsewhere, ("I4",)),
+    ):
+        sender.execute(
+            f"UPDATE wires SET certificate = x'{der(found).hex()}' WHERE message = ({SENT} LIMIT 1)"
+        )
+        report = await sender.verify()
+        assert report.broken == broken, report.render()
+        assert {finding.slug for finding in report.findings} <= {"receipt-signer"}
+        assert report.of("I4").notes == (() if broken else (f"1 {said}",))
 
 
 async def test_what_cannot_be_read_is_a_finding_and_not_the_end(sender):
