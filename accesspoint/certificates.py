@@ -27,7 +27,7 @@ from keys.certificate import (
 from keys.errors import KeysError, UnknownIssuer
 from keys.expiry import Life, remaining
 from keys.ocsp import addresses as ocsp_addresses
-from keys.path import Usage, ValidatedCertificate, Validator, validate, why_not
+from keys.path import Usage, ValidatedCertificate, Validator, why_not
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.roles import Age, Role
 from keys.rotation import USES, held
@@ -251,35 +251,6 @@ def refusal_lines(shown: Shown, verdict: Verdict) -> str:
 def tls_validator(configuration: Configuration) -> Validator:
     """The rules for TLS certificates, as far as they can be asked without a connection; raises KeysError."""
     return Validator(tls_trust(configuration), revocation=_TLS_UNASKED)
-
-
-def require_anchored(configuration: Configuration, shown: Shown, at: datetime) -> None:
-    """Refuse a certificate that does not lead to an anchor for each of its uses; asks nothing about revocation.
-
-    Partners judge by their own anchors; what not even we would believe is most likely not what was asked for.
-    Raises UntrustedCertificate.
-    """
-    unasked = RevocationPolicy(RevocationMode.OFF, "asked when it is used")
-    settings = configuration.trust.message
-    for usage in shown.uses:
-        if PURPOSES[usage] is Purpose.TLS:
-            trust = tls_trust(configuration)
-        elif settings is not None:
-            anchors, between = settings.anchors, settings.intermediates
-            trust = TrustStore(
-                Purpose.MESSAGE, load_certificate_files(anchors), load_certificate_files(between)
-            )
-        else:
-            continue
-        when = max(at, shown.leaf.not_valid_before_utc)
-        validate(
-            shown.leaf,
-            shown.certificates[1:9],
-            trust=trust,
-            at=when,
-            usage=usage,
-            revocation=unasked,
-        )
 
 
 def _crl_addresses(certificate: x509.Certificate) -> Iterator[str]:

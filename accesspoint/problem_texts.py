@@ -93,7 +93,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         "certificate-import": ProblemText(
             "The keys were not changed",
             "{what}.",
-            "the file is not the answer to this request, or the steps of the rotation were taken in another order.",
+            "the file is not the answer to this request, its authority made another certificate than our own rules ask for, or the steps of the rotation were taken in another order.",
             ("accesspoint cert list", "accesspoint docs certificates"),
         ),
         "certificate-unreadable": ProblemText(

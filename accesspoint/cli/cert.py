@@ -195,8 +195,8 @@ def cert_import(
 ) -> None:
     """Take what an authority sent back.
 
-    It must belong to the key that waits, or bring its key (PKCS #12, PEM), lead to an anchor of [trust.*], allow what
-    the role does and keep our name. It becomes the next pair, which a running node decrypts with within seconds;
+    It must belong to the key that waits, or bring its key (PKCS #12, PEM), be trusted by our own rules, as
+    `cert verify` tells them, and keep our name; else nothing is changed. It becomes the next pair, which a running node decrypts with within seconds;
     `cert rotate` makes it the active one. The chain is put in order.
 
     \b
@@ -237,7 +237,7 @@ def cert_rotate(
       accesspoint cert rotate message --finish
 
     \b
-    Exit codes: 0 done, 2 usage, 3 configuration, 7 there is nothing to rotate to, or not yet.
+    Exit codes: 0 done, 2 usage, 3 configuration, 7 there is nothing to rotate to, or nothing trusted, or not yet.
     """
     from accesspoint.cli import cert_change as verb
 

@@ -4,6 +4,7 @@ Only the key directory is changed. A node that runs looks at it every second and
 commands work alike whether it runs or not, and nothing here needs the interface of a node.
 """
 
+import asyncio
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,10 +13,12 @@ from pathlib import Path
 
 from cryptography import x509
 
-from accesspoint.certificates import Shown, describe_whole, plain, require_anchored
+from accesspoint.certificates import PURPOSES, WORDS, Shown, describe_whole, named, plain
 from accesspoint.cli.cert_files import read_answer
+from accesspoint.cli.cert_show import judge_all
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
+from accesspoint.config import Configuration
 from accesspoint.problems import ExitStatus, ProblemRaised
 from keys import rotation
 from keys.certificate import describe
@@ -24,6 +27,7 @@ from keys.errors import KeysError
 from keys.roles import Age, Role
 from keys.rotation import USES
 from keys.store import locked
+from keys.trust import Purpose
 
 
 def request(
@@ -57,7 +61,12 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
     now = SystemClock().now()
     try:
         chain = rotation.chain_for(configuration.keys.directory, role, bundle)
-        require_anchored(configuration, Shown(str(role), chain, USES[role]), now)
+        _require_trusted(
+            configuration,
+            Shown(str(role), chain, USES[role], ours=True),
+            max(now, chain[0].not_valid_before_utc),
+            may_be_unknown=True,
+        )
         taken = rotation.import_answer(configuration.keys.directory, role, bundle)
     except KeysError as error:
         raise _refused(error) from error
@@ -76,7 +85,8 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
 
 def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> int:
     """Switch, or say when, or remove what is left; the exit status."""
-    directory = load_given(find_config(config)).keys.directory
+    configuration = load_given(find_config(config))
+    directory = configuration.keys.directory
     now = SystemClock().now()
     if finish and at is not None:
         raise ProblemRaised("usage", detail="--finish is done now; --at belongs to the switch")
@@ -86,6 +96,9 @@ def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> 
             sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
             return ExitStatus.OK
         when = now if at is None else _time(at)
+        if (waiting := named(configuration, f"{role}.{Age.NEXT}")) is not None:
+            # What is known of revocation holds for today; a later day has its own.
+            _require_trusted(configuration, waiting, max(now, when), may_be_unknown=when > now)
         following = rotation.schedule(directory, role, when)
         with locked(directory):
             rotation.promote_due(directory, now)
@@ -101,6 +114,27 @@ def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> 
     else:
         sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")
     return ExitStatus.OK
+
+
+def _require_trusted(
+    configuration: Configuration, shown: Shown, at: datetime, *, may_be_unknown: bool
+) -> None:
+    """Refuse a pair that we would refuse of others: partners, who judge alike, would refuse all that is made with it.
+
+    Nothing is asked of messages where the configuration trusts nobody for them. Raises ProblemRaised, KeysError.
+    """
+    trust = configuration.trust
+    uses = tuple(
+        one for one in shown.uses if PURPOSES[one] is Purpose.TLS or trust.message is not None
+    )
+    for one in asyncio.run(
+        judge_all(configuration, shown, uses, at=at, may_be_unknown=may_be_unknown)
+    ):
+        if not one.trusted:
+            raise ProblemRaised(
+                "certificate-import",
+                what=f"{plain(describe(shown.leaf))} is not trusted to {WORDS[one.usage]}: {one.why} ({one.problem})",
+            )
 
 
 def _refused(error: KeysError) -> ProblemRaised:

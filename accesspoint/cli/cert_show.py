@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +32,7 @@ from keys.certificate import describe
 from keys.errors import KeysError
 from keys.identity import PartyIdentity, check_party
 from keys.path import Usage, Validator
+from keys.revocation import PREFER, RevocationMode
 from keys.trust import Purpose
 
 _USES: Final = {
@@ -68,7 +70,7 @@ def verify(
     configuration = load_given(find_config(config))
     shown = find(what, configuration, passphrase_file)
     uses = shown.uses if use is None else _USES[use]
-    verdicts = asyncio.run(_judge(configuration, shown, uses, smp=use == "smp", offline=offline))
+    verdicts = asyncio.run(judge_all(configuration, shown, uses, smp=use == "smp", offline=offline))
     verdicts += _party(configuration, what, shown)
     if as_json:
         found = [
@@ -89,24 +91,45 @@ def verify(
     return ExitStatus.OK if all(one.trusted for one in verdicts) else ExitStatus.TRUST
 
 
-async def _judge(
-    configuration: Configuration, shown: Shown, uses: tuple[Usage, ...], *, smp: bool, offline: bool
+async def judge_all(
+    configuration: Configuration,
+    shown: Shown,
+    uses: tuple[Usage, ...],
+    *,
+    smp: bool = False,
+    offline: bool = False,
+    at: datetime | None = None,
+    may_be_unknown: bool = False,
 ) -> list[Verdict]:
+    """What the node's own rules say of each use, at a time that is now unless given.
+
+    With `may_be_unknown` a certificate is refused for being revoked, and not for nobody knowing whether it is.
+    Raises KeysError: what the configuration trusts cannot be read.
+    """
     clock = SystemClock()
     validators: dict[Purpose, Validator] = {}
     found: list[Verdict] = []
     for usage in uses:
         purpose = Purpose.SMP if smp else PURPOSES[usage]
         if purpose not in validators:
-            validators[purpose] = await _validator(configuration, purpose, clock, offline=offline)
-        found.append(judge(shown, usage, validator=validators[purpose], at=clock.now()))
+            rules = await _validator(configuration, purpose, shown, usage, clock, offline=offline)
+            if may_be_unknown and rules.revocation.mode is RevocationMode.REQUIRE:
+                rules = rules.under(PREFER)
+            validators[purpose] = rules
+        found.append(judge(shown, usage, validator=validators[purpose], at=at or clock.now()))
     return found
 
 
 async def _validator(
-    configuration: Configuration, purpose: Purpose, clock: SystemClock, *, offline: bool
+    configuration: Configuration,
+    purpose: Purpose,
+    shown: Shown,
+    usage: Usage,
+    clock: SystemClock,
+    *,
+    offline: bool,
 ) -> Validator:
-    """The rules of a purpose, with its revocation lists fetched unless we are offline."""
+    """The rules of a purpose, with what is to be known of revocation fetched unless we are offline."""
     if purpose is Purpose.TLS:
         return tls_validator(configuration)
     trust = configuration.trust
@@ -117,6 +140,9 @@ async def _validator(
     if refresher is not None and offline:
         refresher.read_files()
     elif refresher is not None:
+        # A responder is asked about certificates that came up before.
+        if validator.revocation.mode is not RevocationMode.OFF:
+            judge(shown, usage, validator=validator.under(PREFER), at=clock.now())
         await refresher.refresh()
     return validator
 

@@ -47,6 +47,22 @@ def as_pkcs12(issued, key: bool = True) -> bytes:
     )
 
 
+def answer_to(pki: Pki, request: x509.CertificateSigningRequest, *, policies: bool = True):
+    """What an authority makes of a request; without the policies it is of no use in this network."""
+    extensions = pki.authority.system_extensions(pki.municipality.private_key)
+    return pki.authority.issue(
+        request.subject,
+        _Public(request.public_key()),
+        not_before=pki.now,
+        not_after=pki.municipality.certificate.not_valid_after_utc,
+        extensions=[
+            one
+            for one in extensions
+            if policies or not isinstance(one[0], x509.CertificatePolicies)
+        ],
+    )
+
+
 def test_inspect_tells_whose_it_is_and_what_it_may_do(
     invoke: Invoke, config: Path, pki: Pki, tmp_path: Path
 ) -> None:
@@ -168,13 +184,7 @@ def test_a_key_walks_from_request_to_gone(
     assert "waits for its certificate" in listed.out
     assert "revocation   checking is off" in listed.out
 
-    answer = pki.authority.issue(
-        request.subject,
-        _Public(request.public_key()),
-        not_before=pki.now,
-        not_after=pki.municipality.certificate.not_valid_after_utc,
-        extensions=pki.authority.system_extensions(pki.municipality.private_key),
-    )
+    answer = answer_to(pki, request)
     file = tmp_path / "answer.pem"
     file.write_bytes(pem(pki.authority.root, *answer.chain, answer.certificate))
     said = invoke("cert", "import", "message", file, "--config", config)
@@ -239,6 +249,72 @@ def test_import_refuses_what_leads_to_no_anchor(
     assert ended.status == 7
     assert "no trusted issuer for message" in " ".join(ended.err.split())
     assert not list(keys.glob("message.next.*"))
+
+
+def test_import_refuses_what_our_own_rules_refuse_and_leaves_the_request_for_a_better_answer(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    copy = tmp_path / "ap.csr"
+    invoke("cert", "request", "message", "--config", config, "--out", copy)
+    before = {file.name: file.read_bytes() for file in keys.iterdir()}
+    request = x509.load_pem_x509_csr(copy.read_bytes())
+    file = tmp_path / "answer.pem"
+    file.write_bytes(answer_to(pki, request, policies=False).certificate_pem)
+    refused = invoke("cert", "import", "message", file, "--config", config)
+    assert refused.status == 7
+    said = " ".join(refused.err.split())
+    assert "is not trusted to sign messages and receipts" in said
+    assert "no certificate policy" in said
+    assert {file.name: file.read_bytes() for file in keys.iterdir()} == before
+    file.write_bytes(answer_to(pki, request).certificate_pem)
+    assert invoke("cert", "import", "message", file, "--config", config).status == 0
+    assert invoke("cert", "verify", "message.next", "--config", config).status == 0
+
+
+def test_rotate_refuses_a_next_pair_that_our_own_rules_refuse(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    invoke("cert", "request", "message", "--config", config)
+    request = x509.load_pem_x509_csr((keys / "message.request.csr.pem").read_bytes())
+    answer = answer_to(pki, request, policies=False)
+    rotation.import_answer(keys, Role.MESSAGE, Bundle((answer.certificate, *answer.chain), None))
+    before = {file.name: file.read_bytes() for file in keys.iterdir()}
+    for more in ((), ("--at", "2027-02-01T06:00+01:00")):
+        refused = invoke("cert", "rotate", "message", *more, "--config", config)
+        assert refused.status == 7
+        assert "no certificate policy" in " ".join(refused.err.split())
+    assert {file.name: file.read_bytes() for file in keys.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "revoked", "imported", "rotated"),
+    [("require", None, 0, 7), ("prefer", None, 0, 0), ("require", False, 0, 0), ("prefer", True, 7, 7)],
+)  # fmt: skip
+def test_a_revoked_pair_is_refused_and_an_unknown_one_where_an_answer_is_required(
+    invoke: Invoke,
+    pki: Pki,
+    tmp_path: Path,
+    mode: str,
+    revoked: bool | None,
+    imported: int,
+    rotated: int,
+) -> None:
+    lists = tmp_path / "issuing.crl", tmp_path / "root.crl"
+    rules = {**pki.trust, "revocation": mode, "revocation_files": [str(one) for one in lists]}
+    config = Stage(pki, tmp_path).write_node(
+        MUNICIPALITY, pki.municipality, partners={}, trust={"message": rules, "tls": pki.trust}
+    )
+    answer, file = pki.certify(MUNICIPALITY.access_point), tmp_path / "answer.pem"
+    file.write_bytes(answer.key_pem + answer.certificate_pem)
+    if revoked is not None:
+        if revoked:
+            pki.authority.revoke(answer.certificate, at=pki.now)
+        lists[0].write_bytes(pki.authority.crl(pki.now))
+        lists[1].write_bytes(pki.authority.root_crl(pki.now))
+    said = invoke("cert", "import", "message", file, "--config", config)
+    assert said.status == imported, said.text
+    said = invoke("cert", "rotate", "message", "--config", config)
+    assert said.status == rotated, said.text
 
 
 def test_what_ends_soon_is_forecast_without_opening_a_key(
