@@ -6,7 +6,7 @@ signs, `message.previous.*` still opens what was encrypted before partners knew 
 at different times, so decryption holds all of them and signing exactly one.
 
 `message.next.at` holds the moment from which the next pair is the active one. A switch is several renames; each
-is done only where it still has to be, and the moment is removed last, so a switch that was interrupted is
+is done only where it still has to be, and the moment is renamed last, to `message.previous.since`, so a switch that was interrupted is
 finished by whoever looks next. A lock on the directory keeps readers and writers of one pair apart.
 
 Spec: hostile.md KEY-18; ehmi.md 3.6.
@@ -61,6 +61,7 @@ USES: Final[Mapping[Role, tuple[Usage, ...]]] = {
 }
 _KEY_SUFFIXES: Final = ("key.pem", "key.uri")
 _SUFFIXES: Final = (*_KEY_SUFFIXES, "cert.pem")
+_SINCE: Final = "since"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,19 @@ def scheduled(directory: Path, role: Role) -> datetime | None:
     Raises:
         KeyStoreError: the file that says so is damaged, or open to others.
     """
-    marker = directory / file_name(role, Age.NEXT, "at")
+    return _moment(directory / file_name(role, Age.NEXT, "at"))
+
+
+def switched(directory: Path, role: Role) -> datetime | None:
+    """Return from when on the previous pair was the previous one, or None where nobody noted it.
+
+    Raises:
+        KeyStoreError: the file that says so is damaged, or open to others.
+    """
+    return _moment(directory / file_name(role, Age.PREVIOUS, _SINCE))
+
+
+def _moment(marker: Path) -> datetime | None:
     if not marker.exists():
         return None
     try:
@@ -257,7 +270,8 @@ def promote_due(directory: Path, at: datetime) -> list[Role]:
             for forms in (_KEY_SUFFIXES, _SUFFIXES[-1:]):
                 _promote(directory, role, forms)
             _sync(directory)
-            (directory / file_name(role, Age.NEXT, "at")).unlink()
+            marker = directory / file_name(role, Age.NEXT, "at")
+            marker.rename(directory / file_name(role, Age.PREVIOUS, _SINCE))
         except OSError as error:
             raise KeyStoreError(f"{role} cannot be rotated: {error.strerror}") from error
         done.append(role)
@@ -275,7 +289,7 @@ def finish(directory: Path, role: Role) -> Held:
         if not has_key(directory, _stem(role, Age.PREVIOUS)):
             raise BundleRefused(f"there is no previous {role} pair", reason="rotate.nothing")
         certificates = load_pair(directory, _stem(role, Age.PREVIOUS))[1]
-        for suffix in _SUFFIXES:
+        for suffix in (*_SUFFIXES, _SINCE):
             (directory / file_name(role, Age.PREVIOUS, suffix)).unlink(missing_ok=True)
         _sync(directory)
     return Held(role, Age.PREVIOUS, tuple(certificates))

@@ -224,10 +224,15 @@ def cert_rotate(
         bool,
         typer.Option("--finish", help="Remove the previous pair, when nobody uses it any more."),
     ] = False,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="With --finish: even less than two days after the switch."),
+    ] = False,
 ) -> None:
     """Make the next pair the active one.
 
-    Now or at a time, without a restart and without a lost message. A running node notices by itself. What partners encrypt for the previous certificate is opened until --finish. Tell
+    Now or at a time, without a restart and without a lost message. A running node notices by itself. What partners encrypt for the previous certificate is opened until --finish, which
+    waits for two days after the switch: so long a partner may remember the old certificate, and repeat what it encrypted for it. Tell
     partners and directory of the next certificate before: it is not published from here.
 
     \b
@@ -241,4 +246,4 @@ def cert_rotate(
     """
     from accesspoint.cli import cert_change as verb
 
-    raise typer.Exit(verb.rotate(role, config, at=at, finish=finish))
+    raise typer.Exit(verb.rotate(role, config, at=at, finish=finish, anyway=anyway))

@@ -8,8 +8,9 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 
@@ -24,10 +25,21 @@ from keys import rotation
 from keys.certificate import describe
 from keys.devca import system_name
 from keys.errors import KeysError
+from keys.path import Usage
 from keys.roles import Age, Role
 from keys.rotation import USES
-from keys.store import locked
+from keys.store import has_key, locked
 from keys.trust import Purpose
+
+_SETTLED: Final = timedelta(days=2)
+"""How long the previous pair is kept: a partner whose directory is away believes what it remembers for a day, and
+then repeats for a day what it encrypted by that (the defaults of `[directory.cache]` and `[retry]`)."""
+_OPENS: Final = "what is encrypted for it can be opened from now on"
+_NOT_YET: Final = "it is used from the switch on"
+_TELL: Final = "give it to partners and directory"
+_TELL_TLS: Final = "give it to those who pinned the present one, if any"
+_REMAINS: Final = "the previous pair still decrypts; when nobody encrypts for it any more"
+_REMAINS_UNUSED: Final = "nothing new is done with the previous pair; to remove it"
 
 
 def request(
@@ -75,30 +87,40 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
     if taken.age is Age.ACTIVE:
         sys.stdout.write(f"  it is the first {role} certificate, so it is active\n")
         return ExitStatus.OK
+    is_tls = Usage.TLS_CLIENT in USES[role]
     sys.stdout.write(
-        f"  it is the next {role} certificate; what is encrypted for it can be opened from now on\n"
-        "next: give it to partners and directory, then  "
+        f"  it is the next {role} certificate; {_OPENS if _decrypts(role) else _NOT_YET}\n"
+        f"next: {_TELL_TLS if is_tls else _TELL}, then  "
         f"accesspoint cert rotate {role}   (or --at TIME)\n"
     )
     return ExitStatus.OK
 
 
-def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> int:
+def rotate(
+    role: Role, config: Path | None, *, at: str | None, finish: bool, anyway: bool = False
+) -> int:
     """Switch, or say when, or remove what is left; the exit status."""
     configuration = load_given(find_config(config))
     directory = configuration.keys.directory
     now = SystemClock().now()
     if finish and at is not None:
         raise ProblemRaised("usage", detail="--finish is done now; --at belongs to the switch")
+    if anyway and not finish:
+        raise ProblemRaised("usage", detail="--anyway belongs to --finish")
     try:
         if finish:
+            if not anyway:
+                _require_settled(directory, role, now)
             gone = rotation.finish(directory, role)
             sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
+            if _decrypts(role):
+                sys.stdout.write("  what is encrypted for it can be opened no more\n")
             return ExitStatus.OK
-        when = now if at is None else _time(at)
+        # A moment that is over is this one: it is kept as that of the switch.
+        when = now if at is None else max(now, _time(at))
         if (waiting := named(configuration, f"{role}.{Age.NEXT}")) is not None:
             # What is known of revocation holds for today; a later day has its own.
-            _require_trusted(configuration, waiting, max(now, when), may_be_unknown=when > now)
+            _require_trusted(configuration, waiting, when, may_be_unknown=when > now)
         following = rotation.schedule(directory, role, when)
         with locked(directory):
             rotation.promote_due(directory, now)
@@ -108,12 +130,35 @@ def rotate(role: Role, config: Path | None, *, at: str | None, finish: bool) -> 
     if when <= now:
         # Done here, or a moment earlier by the node that runs.
         sys.stdout.write(
-            f"active: {name}\n  the previous pair still decrypts; when nobody encrypts for it any more:\n"
+            f"active: {name}\n  {_REMAINS if _decrypts(role) else _REMAINS_UNUSED}:\n"
             f"  accesspoint cert rotate {role} --finish\n"
         )
     else:
         sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")
     return ExitStatus.OK
+
+
+def _decrypts(role: Role) -> bool:
+    return Usage.ENCRYPTION in USES[role]
+
+
+def _require_settled(directory: Path, role: Role, now: datetime) -> None:
+    """Refuse to remove a pair that partners may still encrypt for; raises ProblemRaised, KeysError."""
+    if not has_key(directory, f"{role}.{Age.PREVIOUS}") or not _decrypts(role):
+        return
+    since = rotation.switched(directory, role)
+    if since is not None and now - since >= _SETTLED:
+        return
+    when = (
+        "when the switch was is not known"
+        if since is None
+        else f"the switch was {since:%Y-%m-%d %H:%M} UTC"
+    )
+    raise ProblemRaised(
+        "certificate-import",
+        what=f"The previous {role} pair is kept for two days, and {when}: partners and directories may still name"
+        " its certificate, and what they encrypt for it could be opened no more; --anyway removes it nevertheless",
+    )
 
 
 def _require_trusted(

@@ -14,6 +14,9 @@ from accesspoint.problems import ProblemRaised
 from keys.bundle import Bundle, is_pkcs12, needs_passphrase, read_bundle, read_certificates
 from keys.certificate import MAX_BUNDLE_BYTES
 from keys.errors import BundleRefused, UnreadableCertificate
+from keys.path import Usage
+from keys.roles import Role
+from keys.rotation import USES
 
 
 def find(what: str, configuration: Configuration | None, passphrase_file: Path | None) -> Shown:
@@ -23,7 +26,7 @@ def find(what: str, configuration: Configuration | None, passphrase_file: Path |
     data = _read(what)
     try:
         phrase = _passphrase(passphrase_file, what) if is_pkcs12(data) else None
-        return Shown(what, read_certificates(data, phrase))
+        return Shown(what, read_certificates(data, phrase), _uses(what))
     except (UnreadableCertificate, BundleRefused) as error:
         raise ProblemRaised("certificate-unreadable", file=what, what=error.detail) from error
 
@@ -36,6 +39,15 @@ def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
         return read_bundle(data, phrase)
     except (UnreadableCertificate, BundleRefused) as error:
         raise ProblemRaised("certificate-unreadable", file=str(file), what=error.detail) from error
+
+
+def _uses(what: str) -> tuple[Usage, ...]:
+    """What a file is for by its name, where that is one of a key directory, such as `tls.next.cert.pem`."""
+    name = Path(what).name
+    role = name.partition(".")[0]
+    return (
+        USES[Role(role)] if name.endswith(".cert.pem") and role in set(Role) else USES[Role.MESSAGE]
+    )
 
 
 def _read(what: str) -> bytes:

@@ -242,8 +242,10 @@ def test_a_switch_that_was_cut_short_is_finished_by_the_next_one_who_looks(
     assert store.signing.certificate == issued.certificate
     assert store.decryption.certificates == (issued.certificate, first.certificate)
     assert names(directory) == [
-        "message.cert.pem", "message.key.pem", "message.previous.cert.pem", "message.previous.key.pem",
+        "message.cert.pem", "message.key.pem",
+        "message.previous.cert.pem", "message.previous.key.pem", "message.previous.since",
     ]  # fmt: skip
+    assert rotation.switched(directory, Role.MESSAGE) == AT
 
 
 def test_a_directory_that_is_open_to_others_is_not_touched(directory):

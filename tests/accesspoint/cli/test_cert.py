@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -208,8 +208,12 @@ def test_a_key_walks_from_request_to_gone(
         invoke("cert", "inspect", "message", "--config", config, "--format", "json").out
     )
     assert shown["sha256"] == fingerprint(answer.certificate)
-    done = invoke("cert", "rotate", "message", "--finish", "--config", config)
-    assert "removed: " in done.out
+    soon = invoke("cert", "rotate", "message", "--finish", "--config", config)
+    assert soon.status == 7
+    assert "kept for two days" in soon.err
+    assert len(list(keys.glob("message.previous.*"))) == 3
+    done = invoke("cert", "rotate", "message", "--finish", "--anyway", "--config", config)
+    assert f"removed: {MUNICIPALITY.access_point}" in done.out
     assert not list(keys.glob("message.previous.*"))
     nothing = invoke("cert", "rotate", "message", "--config", config)
     assert nothing.status == 7
@@ -315,6 +319,43 @@ def test_a_revoked_pair_is_refused_and_an_unknown_one_where_an_answer_is_require
     assert said.status == imported, said.text
     said = invoke("cert", "rotate", "message", "--config", config)
     assert said.status == rotated, said.text
+
+
+@pytest.mark.parametrize(("since", "status"), [(47, 7), (49, 0), (None, 7)])
+def test_the_previous_pair_goes_two_days_after_the_switch(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, since: int | None, status: int
+) -> None:
+    answer = pki.certify(MUNICIPALITY.access_point)
+    found = Bundle((answer.certificate, *answer.chain), answer.private_key)
+    rotation.import_answer(keys, Role.MESSAGE, found)
+    at = datetime.now(UTC) - timedelta(hours=since or 0)
+    assert invoke("cert", "rotate", "message", "--config", config).status == 0
+    marker = keys / "message.previous.since"
+    if since is None:
+        marker.unlink()
+    else:
+        marker.write_text(at.isoformat())
+    ended = invoke("cert", "rotate", "message", "--finish", "--config", config)
+    assert ended.status == status, ended.text
+    assert bool(list(keys.glob("message.previous.*"))) == (status != 0)
+
+
+def test_a_pair_for_tls_is_told_and_judged_as_one(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    for file in (keys / "tls.cert.pem", "tls"):
+        ended = invoke("cert", "verify", file, "--config", config)
+        assert ended.status == 0, ended.text
+        assert "be a TLS server: trusted" in ended.out
+        assert "messages" not in ended.out
+    answer = pki.authority.issue_tls_certificate("ap", san=["127.0.0.1"], not_before=pki.now)
+    file = tmp_path / "tls.pem"
+    file.write_bytes(answer.key_pem + answer.certificate_pem)
+    said = invoke("cert", "import", "tls", file, "--config", config)
+    said = said.out + invoke("cert", "rotate", "tls", "--config", config).out
+    assert "it is used from the switch on" in said
+    assert not {"encrypt", "decrypt", "directory"} & set(said.replace("s ", " ").split())
+    assert invoke("cert", "rotate", "tls", "--finish", "--config", config).status == 0
 
 
 def test_what_ends_soon_is_forecast_without_opening_a_key(
