@@ -102,6 +102,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "it is of another kind than PEM, DER, PKCS #7 or PKCS #12, damaged, or its passphrase is another one.",
             ("openssl x509 -in FILE -noout -text   (or: openssl pkcs12 -in FILE -info -nokeys)",),
         ),
+        "file-unreadable": ProblemText(
+            "The file cannot be read",
+            "{file} cannot be read: {what}.",
+            "it is not there under this name, or closed to the user who runs the command.",
+            ("ls -l FILE",),
+        ),
         "not-ready": ProblemText(
             "The node is not ready",
             "{host} did not become ready in time.",
@@ -241,9 +247,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The directory's answer cannot be used",
             "The answer about {participant} was refused; nothing was sent.",
             "the registration names an address that is not https, two endpoints, or has another form than the standard.",
-            (
-                "send the receiver the reason that the timeline names, so that it corrects its registration",
-            ),
+            ("send the receiver the reason of the timeline; it has to correct its registration",),
         ),
         "addressing-not-found": ProblemText(
             "Nobody is registered as the receiver",

@@ -291,6 +291,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("failpoints-armed", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("certificate-import", _O, _L.SETUP, _X.TRUST),
         Problem("certificate-unreadable", _O, _L.SETUP, _X.USAGE),
+        Problem("file-unreadable", _O, _L.SETUP, _X.USAGE),
         Problem("not-ready", _O, _L.SETUP, _X.NOT_READY, 503),
         Problem("usage", _O, _L.SETUP, _X.USAGE, 400),
         Problem("interrupted", _O, _L.SETUP, _X.INTERRUPTED),

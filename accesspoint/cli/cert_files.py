@@ -58,7 +58,7 @@ def _read(what: str) -> bytes:
             return file.read(MAX_BUNDLE_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ProblemRaised("certificate-unreadable", file=what, what=reason) from error
+        raise ProblemRaised("file-unreadable", file=what, what=reason) from error
 
 
 def _passphrase(file: Path | None, what: str) -> bytes | None:
@@ -68,7 +68,7 @@ def _passphrase(file: Path | None, what: str) -> bytes | None:
             return file.read_bytes().rstrip(b"\r\n")
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise ProblemRaised("certificate-unreadable", file=str(file), what=reason) from error
+            raise ProblemRaised("file-unreadable", file=str(file), what=reason) from error
     if not sys.stdin.isatty():
         return None
     return getpass.getpass(f"passphrase of {what}: ").encode()

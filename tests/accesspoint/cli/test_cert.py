@@ -116,7 +116,10 @@ def test_a_file_without_certificate_or_passphrase_is_told_in_words(
         assert ended.status == 2
         assert "certificate-unreadable" in ended.err
         assert why in ended.err
-    assert invoke("cert", "inspect", tmp_path / "absent").status == 2
+    absent = invoke("cert", "inspect", tmp_path / "absent")
+    assert absent.status == 2
+    assert "cannot be read: No such file or directory" in " ".join(absent.err.split())
+    assert "PEM" not in absent.err
 
 
 def test_verify_says_why_a_partner_and_why_we_are_trusted(
