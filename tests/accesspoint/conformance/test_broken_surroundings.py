@@ -46,7 +46,8 @@ def checks_no_path(target: BreakableTarget, patch: pytest.MonkeyPatch) -> None:
         def validate(self, certificate: Any, *_: Any, **__: Any) -> object:
             return certificate
 
-    patch.setattr(target.node.trust, "_validator", Gullible())
+    for which in ("_validator", "_strict"):  # of partners, and of strangers
+        patch.setattr(target.node.trust, which, Gullible())
 
 
 def asks_no_policy(target: BreakableTarget, patch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from command_line import Command, Home
 
+# All the breaks that are asked for are played in the set-up of the first test.
+pytestmark = pytest.mark.timeout(400)
 AT_ONCE = 3
 PATIENCE = {"no-fhir-acknowledgement": ("--timeout", "6")}
 """Where nothing ever comes, the demo is told to wait no longer than this."""
