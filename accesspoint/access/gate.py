@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes
 from accesspoint.access.identity import OWNER, Identity, Unidentified
 from accesspoint.access.issuer import Issuer, IssuerUnreachable
 from accesspoint.config_access import Access, Scope
+from accesspoint.identity import holder_certificates
 from keys.certificate import describe, fingerprint
 from keys.errors import KeysError, KeyStoreError, TokenRefused
 from keys.jwk import bound_thumbprint
-from keys.store import load_certificate_files
 from keys.tls import peer_certificate
 
 _OWN: Final = frozenset(scope.value for scope in Scope)
@@ -43,7 +43,7 @@ class Gate:
             identity = Identity(
                 f"certificate:{one.name}", frozenset(one.scopes), frozenset(one.glns) or None
             )
-            for certificate in load_certificate_files([one.certificate]):
+            for certificate in holder_certificates(one.certificate):
                 known = self._by_certificate.setdefault(fingerprint(certificate), identity)
                 if known is not identity:
                     raise KeyStoreError(

@@ -242,7 +242,7 @@ def cert_rotate(
       accesspoint cert rotate message --finish
 
     \b
-    Exit codes: 0 done, 2 usage, 3 configuration, 7 there is nothing to rotate to, or nothing trusted, or not yet.
+    Exit codes: 0 done, 2 usage, 3 configuration, 7 nothing to rotate to, not trusted, or not yet.
     """
     from accesspoint.cli import cert_change as verb
 
