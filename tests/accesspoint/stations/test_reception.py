@@ -549,25 +549,11 @@ async def test_after_a_failure_of_the_store_the_file_stays_and_the_neighbour_rep
 
 
 async def test_a_station_without_neighbours_takes_nothing(hop: Hop) -> None:
-    server = StationServer(
-        database=hop.receiving.database,
-        payloads=hop.receiving.payloads,
-        bells=hop.receiving.bells,
-        clock=hop.receiving.clock,
-        neighbours={},
-        take_document={},
-        take_envelope={},
-    )
-    listeners = Listeners()
-    application = web.Application()
-    application.router.add_post(PATH, server.handle)
-    _, as_server = hop.pki.tls_contexts("clinic")
-    lonely = replace(hop, url=await listeners.start(application, tls=as_server))
-    assert await lonely.post(*hop.parts_of(hop.handover())) == (
-        422,
-        {"reason": "manifest.direction"},
-    )
-    await listeners.stop()
+    async with served_otherwise(hop, neighbours={}, take_document={}) as lonely:
+        assert await lonely.post(*hop.parts_of(hop.handover())) == (
+            422,
+            {"reason": "manifest.direction"},
+        )
     assert await hop.took_nothing()
 
 
@@ -580,22 +566,8 @@ async def test_a_violation_of_another_rule_is_not_a_repetition(hop: Hop) -> None
     async def take(_: Document) -> Commit:
         return Commit(violate)
 
-    server_side = StationServer(
-        database=hop.receiving.database,
-        payloads=hop.receiving.payloads,
-        bells=hop.receiving.bells,
-        clock=hop.receiving.clock,
-        neighbours={"down": hop.pki.municipality.certificate},
-        take_document={"down": take},
-        take_envelope={},
-    )
-    listeners = Listeners()
-    application = web.Application()
-    application.router.add_post(PATH, server_side.handle)
-    _, as_server = hop.pki.tls_contexts("clinic")
-    other = replace(hop, url=await listeners.start(application, tls=as_server))
-    with pytest.raises(NotTaken) as refused:
-        await other.carrier().carry(hop.handover())
+    async with served_otherwise(hop, take_document={"down": take}) as other:
+        with pytest.raises(NotTaken) as refused:
+            await other.carrier().carry(hop.handover())
     assert refused.value.detail == "HTTP 500"
-    await listeners.stop()
     assert await hop.took_nothing()
