@@ -194,6 +194,7 @@ async def _serve(
                 give_up_after=PATIENT,
             )
         around.register({key: node["as4"] for key, node in listen.items()})
+        around.follow_keys(stack)
         stack.callback(ready.unlink, missing_ok=True)
         ready.write_text(json.dumps(addresses))
         out.say(f"  SML {addresses['nameserver']}   SMP {around.network.smp_url}")

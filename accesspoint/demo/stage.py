@@ -158,12 +158,17 @@ class Stage:
         )
         self.network = around.network
         self._revoke(around.scenery)
-        if self._share is not None:
-            self.register = await DocumentRegister.start(
-                around, self._share, self._stack, clock=self._clock, ids=self._ids
+        # Nodes say where they listen when they run, and what an earlier start left waiting goes out at once then.
+        with around.network.registering():
+            if self._share is not None:
+                self.register = await DocumentRegister.start(
+                    around, self._share, self._stack, clock=self._clock, ids=self._ids
+                )
+            await self._start_nodes(around)
+            around.register(
+                {o.key: self.of(o.key, "AP").process.addresses.as4 for o in ORGANISATIONS}
             )
-        await self._start_nodes(around)
-        around.register({o.key: self.of(o.key, "AP").process.addresses.as4 for o in ORGANISATIONS})
+        around.follow_keys(self._stack)
 
     def _revoke(self, scenery: Scenery) -> None:
         if self.broken not in _REVOKED:

@@ -1,8 +1,10 @@
 """The service metadata locator in miniature: an authoritative name server for one zone, over UDP and TCP.
 
 Registered participants have U-NAPTR records that lead to the publisher, or are aliases of its host, or both: under
-different names. Names that are not registered do not exist (NXDOMAIN); other zones are refused. Real DNS packets, so
-that any resolver can ask.
+different names. Names that are not registered do not exist (NXDOMAIN); other zones are refused. As long as not
+everybody is registered, a name that is not is no proof of anything: it is answered as a failure of ours (SERVFAIL), after
+which who asks asks again, while a name that does not exist would end its message. Real DNS packets, so that any
+resolver can ask.
 
 Spec: BDXL 1.0; Busdox service metadata locator 1.0; RFC 1035, RFC 2308 (the SOA in negative answers), RFC 4848 (U-NAPTR), RFC 7766 (TCP).
 """
@@ -55,6 +57,8 @@ class Locator:
         self._streams: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self.address = (host, port)
+        self.is_complete = True
+        """Whether everybody is registered who will be."""
 
     async def start(self) -> Self:
         """Listen on one port for both transports; raise OSError when it, or any, is not free in both."""
@@ -169,6 +173,9 @@ class Locator:
             response.answer.append(self._authority())
             return
         if records is None and question.name != self.zone and not self._is_between(question.name):
+            if not self.is_complete:
+                response.set_rcode(dns.rcode.SERVFAIL)
+                return
             response.set_rcode(dns.rcode.NXDOMAIN)
         response.authority.append(self._authority())
 

@@ -8,8 +8,9 @@ Spec: decisions D13; EHMI security architecture 0.98.
 """
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -229,6 +230,15 @@ class MiniatureNetwork:
         traceback: TracebackType | None,
     ) -> None:
         await self.stop()
+
+    @contextlib.contextmanager
+    def registering(self) -> Iterator[None]:
+        """Say that not everybody is registered before the context ends: no node takes a silence for an answer."""
+        self._locator.is_complete = False
+        try:
+            yield
+        finally:
+            self._locator.is_complete = True
 
     def register(
         self,

@@ -144,3 +144,15 @@ def test_any_packet_gets_dns_or_silence(packet: bytes) -> None:
 
     if answer is not None:
         assert dns.message.from_wire(answer).flags & dns.flags.QR
+
+
+async def test_before_everybody_is_registered_an_unknown_name_is_no_proof(
+    locator: Locator,
+) -> None:
+    """A name that does not exist ends the message for it, so it is said only once all names are there."""
+    locator.is_complete = False
+    other = f"zzz999.iso6523-actorid-upis.{ZONE}"
+    assert (await ask(locator, OWNER)).rcode() == dns.rcode.NOERROR
+    assert (await ask(locator, other)).rcode() == dns.rcode.SERVFAIL
+    locator.is_complete = True
+    assert (await ask(locator, other)).rcode() == dns.rcode.NXDOMAIN
