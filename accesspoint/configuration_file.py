@@ -26,7 +26,7 @@ from accesspoint.config import (
 from accesspoint.config_values import KeyItself
 from accesspoint.toml import Location, Place, locate
 from keys.errors import KeysError
-from keys.store import load_certificate_files
+from keys.store import find_open, load_certificate_files
 
 _SECRET: Final = re.compile(
     r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
@@ -86,6 +86,25 @@ def check_certificates(path: Path, configuration: Configuration) -> None:
             load_certificate_files([partner.certificate])
         except KeysError as error:
             reporter.find(("partners", name, "certificate"), error.detail)
+    if reporter.findings:
+        raise ConfigurationProblem(tuple(reporter.sorted_findings()))
+
+
+def check_key_files(path: Path, configuration: Configuration) -> None:
+    """See that the key directories that are there are closed to others; the node would refuse to start.
+
+    Raises: ConfigurationProblem, at the line that names the directory, with what to type.
+    """
+    reporter = _Reporter(path, locate(path.read_text(encoding="utf-8")))
+    places: list[tuple[str | int, ...]] = [("keys", "directory")]
+    directories = [configuration.keys.directory]
+    for number, one in enumerate(configuration.organisations):
+        if one.keys is not None:
+            places.append(("organisations", number, "keys"))
+            directories.append(one.keys)
+    for place, directory in zip(places, directories, strict=True):
+        for told in find_open(directory):
+            reporter.find(place, told)
     if reporter.findings:
         raise ConfigurationProblem(tuple(reporter.sorted_findings()))
 

@@ -18,6 +18,7 @@ import fcntl
 import itertools
 import json
 import os
+import shlex
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ _SIGNING_ROLES: Final[dict[str, type[SigningKey]]] = {
     "signing-ed25519": ed25519.Ed25519PrivateKey,
     "signing-p256": ec.EllipticCurvePrivateKey,
 }
+_PRIVATE: Final = (".key.pem", ".key.uri", ".cert.pem")
+"""The ends of the names of files that are read only while they are closed to others."""
 _DECRYPTION_ROLES: Final = tuple(
     f"{role}{age}"
     for role in ("decryption", "message", "decryption-x25519", "decryption-p256")
@@ -333,10 +336,25 @@ def _require_private(path: Path, status: os.stat_result, *, is_directory: bool) 
     if status.st_mode & 0o077:
         wanted = "0700" if is_directory else "0600"
         raise KeyStoreError(
-            f"{path} is open to others ({stat.S_IMODE(status.st_mode):04o}); make it {wanted}"
+            f"{path} is open to others ({stat.S_IMODE(status.st_mode):04o}); make it {wanted}:"
+            f" chmod {wanted[1:]} {shlex.quote(str(path))}"
         )
     if status.st_uid != os.geteuid():
         raise KeyStoreError(f"{path} belongs to another user")
+
+
+def find_open(directory: Path) -> Iterator[str]:
+    """Yield what is open to others in a key directory, or is no plain file of ours, each with what to type.
+
+    Nothing is read, and what is not there is not told: whoever loads the keys tells of that.
+    """
+    with contextlib.suppress(OSError):
+        held = [one for one in sorted(directory.iterdir()) if one.name.endswith(_PRIVATE)]
+        for path in (directory, *held):
+            try:
+                _require_private(path, path.lstat(), is_directory=path == directory)
+            except KeyStoreError as error:
+                yield error.detail
 
 
 def read_private(path: Path) -> bytes:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
 from accesspoint.config import Configuration, ConfigurationProblem, load
-from accesspoint.configuration_file import check_certificates
+from accesspoint.configuration_file import check_certificates, check_key_files
 
 POINTER: Final = "current.json"
 Json = dict[str, Any]
@@ -51,15 +51,18 @@ def address_of(config: Path) -> NodeAddress:
     return NodeAddress.load(load_given(config).store.directory)
 
 
-def load_given(path: Path, *, certificates: bool = False) -> Configuration:
+def load_given(path: Path, *, certificates: bool = False, keys: bool = False) -> Configuration:
     """Read a configuration; raises `ConfigurationProblem` that calls the file what the user called it.
 
-    With `certificates` the files of partners are read too, which a node needs and most commands do not.
+    With `certificates` the files of partners are read too, which a node needs and most commands do not; with `keys`
+    our key directories are looked at as well, which a node does for itself.
     """
     try:
         configuration = load(path)
         if certificates:
             check_certificates(path, configuration)
+        if keys:
+            check_key_files(path, configuration)
         return configuration
     except ConfigurationProblem as problem:
         findings = tuple(

@@ -83,19 +83,29 @@ def test_a_taken_port_is_named(invoke: Invoke, config: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "mode", "told"),
     [
-        ("message.key.pem", 0o644, "message.key.pem is open to others (0644); make it 0600"),
-        ("tls.key.pem", 0o640, "tls.key.pem is open to others (0640); make it 0600"),
-        (".", 0o755, "keys is open to others (0755); make it 0700"),
+        ("message.key.pem", 0o644, "is open to others (0644); make it 0600: chmod 600"),
+        ("tls.key.pem", 0o640, "is open to others (0640); make it 0600: chmod 600"),
+        (".", 0o755, "is open to others (0755); make it 0700: chmod 700"),
     ],
 )
 def test_keys_that_others_can_read(
     invoke: Invoke, config: Path, name: str, mode: int, told: str
 ) -> None:
-    (config.parent / "keys" / name).chmod(mode)
+    """The same words and a line to paste wherever it is noticed: at the start, before it, and by who waits for it."""
+    key = config.parent / "keys" / name
+    key.chmod(mode)
+    told = f"{key} {told} {key}\n"
     ended = invoke("run", "--config", config)
     assert (ended.status, ended.out) == (7, "")
     assert told in ended.err
     assert "PRIVATE KEY" not in ended.err
+    checked = invoke("config", "check", "--config", config)
+    assert (checked.status, checked.out) == (3, "")
+    assert checked.err.startswith(f"{config}:")
+    assert told in checked.err
+    ready = invoke("ready", "--config", config)
+    assert ready.status == 8
+    assert ready.err.endswith(f"  {told}")
 
 
 def test_a_key_that_is_missing(invoke: Invoke, config: Path) -> None:
