@@ -12,8 +12,9 @@ from keys.errors import KeyStoreError
 
 def test_a_certificate_that_two_have_is_nobodys(pki: Pki, tmp_path: Path) -> None:
     file, both = tmp_path / "one.pem", tmp_path / "both.pem"
-    file.write_bytes(pki.clinic.certificate_pem)
-    both.write_bytes(pki.agreed.certificate_pem + pki.clinic.certificate_pem)
+    old, new = pki.changing
+    file.write_bytes(old.certificate_pem)
+    both.write_bytes(new.certificate_pem + old.certificate_pem)
     one = ClientCertificate(name="one", certificate=file, scopes=(Scope.READ,))
     two = ClientCertificate(name="two", certificate=both, scopes=tuple(Scope))
     Gate("token", Access(certificates=(one,)), None)
