@@ -9,10 +9,12 @@ endpoint's GLN the receiver.
 """
 
 import re
+from functools import partial
 from typing import Final
 
 from accesspoint.addressing.client import AddressingFailed
 from accesspoint.addressing.service import AddressingService
+from accesspoint.aside import aside
 from accesspoint.stations.document import Address
 from accesspoint.stations.end_user_application import EndUserApplication, SubmissionRefused
 from envelope import fhir
@@ -49,7 +51,7 @@ class Recipients:
             raise SubmissionRefused(
                 "receiver-unknown", f"no known address has this name or SOR id: {wanted[:80]}"
             )
-        document = _document_of(data)
+        document = await aside(partial(_document_of, data), len(data))
         if (asked_before := self._found.get((wanted, document))) is not None:
             return asked_before
         found = await self._addressing.find_by_sor(wanted, documents=[document] if document else [])

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import structlog
@@ -26,6 +27,7 @@ from accesspoint.api.answers import problem
 from accesspoint.api.queries import Json
 from accesspoint.api.recipients import Recipients
 from accesspoint.api.rights import IDENTITY
+from accesspoint.aside import aside
 from accesspoint.clock import Clock
 from accesspoint.failpoints import failpoint
 from accesspoint.problems import PROBLEMS, find_problem
@@ -80,7 +82,7 @@ class Submitting:
             # Keys are names that a submitter gives; those of two systems have nothing to do with each other.
             key = f"{identity.actor} {key}"
         to, data = request.query.get("to"), await request.read()
-        digest = hashlib.sha256((to or "").encode() + b"\0" + data).hexdigest()
+        digest = await aside(partial(_digest, to or "", data), len(data))
         if key is not None and (known := await self._find(key)) is not None:
             return await self._answer_again(self._application, known, digest)
         try:
@@ -193,6 +195,13 @@ class Submitting:
             document.message_identifier, document.sender.gln, document.receiver.gln, document.stored.payload_sha256,
         )  # fmt: skip
         return row is not None
+
+
+def _digest(to: str, data: bytes) -> str:
+    """What a request is known by, beside its key: the receiver it names and the message."""
+    digest = hashlib.sha256(to.encode() + b"\0")
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def read_key(header: str | None) -> str | None:

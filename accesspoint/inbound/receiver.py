@@ -12,7 +12,6 @@ leave. Two copies that race meet at the unique key: the second answers with the 
 Spec: decisions D1 to D3; AS4 Profile 1.0 section 3 and 5; eDelivery AS4 1.15.
 """
 
-import asyncio
 import hashlib
 from collections.abc import (
     AsyncIterator,
@@ -25,10 +24,11 @@ from collections.abc import (
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import structlog
 
+from accesspoint.aside import aside
 from accesspoint.clock import Clock, timestamp
 from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.failpoints import failpoint
@@ -95,7 +95,6 @@ from keys.certificate import der, fingerprint
 
 TakeReceipt: TypeAlias = Callable[[bytes, Callable[[str, str, str], None]], Awaitable[bool]]
 """Takes a SOAP envelope that is a Receipt signal and says once who signed it; answers False for anything else."""
-LARGE_BYTES: Final = 256 * 1024
 _log = structlog.get_logger("accesspoint.inbound")
 
 
@@ -338,10 +337,8 @@ class Receiver:
                 f"{len(verified.parts)} parts, the agreement has one", reason="pmode.parts"
             )
         octets = verified.parts[0].signed_octets
-        header, facts, payload = (
-            await asyncio.to_thread(self._open_business_document, verified, files)
-            if octets > LARGE_BYTES or self._payloads.remote
-            else self._open_business_document(verified, files)
+        header, facts, payload = await self._payloads.aside(
+            partial(self._open_business_document, verified, files), octets
         )
         return await self._store(verified, header, facts, payload)
 
@@ -472,7 +469,7 @@ class Receiver:
         work_through = partial(
             inflate_all, verified, files, self._limits, keep=consumer is not None
         )
-        payloads = await asyncio.to_thread(work_through) if octets > LARGE_BYTES else work_through()
+        payloads = await aside(work_through, octets)
         message, now = verified.user_message, self._clock.now()
         if consumer is not None:
             await consumer.deliver(message, payloads)

@@ -68,7 +68,6 @@ from envelope.pmode import PMode
 from envelope.sending import State
 from keys.certificate import agrees_only, fingerprint, load_certificate
 
-LARGE_BYTES: Final = 1024 * 1024
 _DESTINATION: Final = frozenset(
     {
         "peer-unreachable",
@@ -405,12 +404,7 @@ class Sender:
             payloads=self._payloads,
             ids=self._ids,
         )
-        # A large payload would hold the loop for seconds; a small one costs less than a thread hop.
-        return (
-            await asyncio.to_thread(build)
-            if int(row["payload_bytes"]) > LARGE_BYTES
-            else await self._payloads.aside(build)
-        )
+        return await self._payloads.aside(build, int(row["payload_bytes"]))
 
     async def _lookup_failed(self, row: Row, slug: str, why: str, *, permanent: bool) -> None:
         if row["state"] == State.UNCERTAIN:

@@ -54,7 +54,7 @@ class Submit:
         header = envelope.header
         if header is None:
             read = partial(read_header, self._payloads, envelope.stored)
-            header = await self._payloads.aside(read)
+            header = await self._payloads.aside(read, envelope.stored.payload_bytes)
         envelope.check_sealed(header)
         check_envelope(header)
         facts = DeliveryFacts.from_header(header, with_envelope=True)

@@ -52,7 +52,9 @@ async def stored_content(
         with ExitStack() as stack:
             opening = open_sbd(payloads, _stored(row), limits=limits)
             try:
-                opened = await payloads.aside(partial(stack.enter_context, opening))
+                opened = await payloads.aside(
+                    partial(stack.enter_context, opening), int(row["payload_bytes"])
+                )
             except (SbdRefused, PayloadDamaged, PayloadMissing):
                 continue
             if opened.sha256 != digest:

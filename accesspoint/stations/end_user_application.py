@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, cast
 
 import envelope.fhir as fhir
+from accesspoint.aside import aside
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit, withdrawing
@@ -149,7 +150,7 @@ class EndUserApplication:
                 "message-too-large", f"{len(data)} bytes, limit {self._limits.fhir_bytes}"
             )
         try:
-            message = fhir.read_message(data)
+            message = await aside(partial(fhir.read_message, data), len(data))
             facts = fhir.recognise(message)
         except fhir.MessageRefused as refused:
             raise SubmissionRefused(
@@ -176,7 +177,7 @@ class EndUserApplication:
             stored=Stored("", len(data), ""),
         )
         self._check_sendable(unstored)
-        stands = await self._payloads.aside(partial(self._store, data))
+        stands = await self._payloads.aside(partial(self._store, data), len(data))
         document = replace(
             unstored, stored=stands, original_bundle_identifier=await self._find_answered(unstored)
         )
@@ -216,8 +217,8 @@ class EndUserApplication:
         facts: fhir.MessageFacts | None = None
         content = ""
         try:
-            message = fhir.read_message(data)
-            content = await self._payloads.aside(partial(content_digest, message))
+            message = await aside(partial(fhir.read_message, data), len(data))
+            content = await aside(partial(content_digest, message), len(data))
             facts = fhir.recognise(message)
         except fhir.MessageRefused as refused:
             findings = tuple(refused.findings)
@@ -313,12 +314,12 @@ class EndUserApplication:
             return None
         try:
             data = await read_content(self._payloads, document.stored, self._limits)
-            message = fhir.read_message(data)
+            message = await aside(partial(fhir.read_message, data), len(data))
         except fhir.MessageRefused as refused:
             raise NotAnswerable(
                 "the message cannot be read, so nobody can be answered"
             ) from refused
-        findings = verdict.findings(message)
+        findings = await aside(partial(verdict.findings, message), len(data))
         build = partial(self._try_to_build, document, message, verdict.code, findings)
         answer = await self._payloads.aside(build)
         if answer is None:

@@ -9,11 +9,13 @@ Spec: medcom-fhir.md 15, 22; hostile 1.16.
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final
 
 import aiohttp
 import structlog
 
+from accesspoint.aside import aside
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.config_validation import ExternalValidator, Validation
 from accesspoint.networks import AllowedNetworks
@@ -101,7 +103,7 @@ class Judge:
     async def _judge(
         self, message: fhir.FhirMessage, data: bytes, *, strict: bool
     ) -> list[fhir.Finding]:
-        findings = fhir.validate(message, strict=strict)
+        findings = await aside(partial(fhir.validate, message, strict=strict), len(data))
         if self._external is None or fhir.errors_of(findings):
             return findings
         return [*findings, *await self._external.judge(data, message.mime_type)]

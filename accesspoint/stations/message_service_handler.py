@@ -186,7 +186,8 @@ class MessageServiceHandler:
         """Write an envelope as its receiver expects it."""
         peppol = header.receiver_gln in self._peppol_receivers
         write = partial(write_sbd, self._payloads, header, content, peppol_binary_content=peppol)
-        return await self._payloads.aside(write)
+        octets = len(content) if isinstance(content, bytes) else content.payload_bytes
+        return await self._payloads.aside(write, octets)
 
     async def take_envelope(self, envelope: Envelope) -> Commit:
         """Take an envelope over from the access point and do what it asks for.
@@ -195,7 +196,9 @@ class MessageServiceHandler:
         """
         opening = open_sbd(self._payloads, envelope.stored, limits=self._limits)
         with ExitStack() as stack:
-            opened = await self._payloads.aside(partial(stack.enter_context, opening))
+            opened = await self._payloads.aside(
+                partial(stack.enter_context, opening), envelope.stored.payload_bytes
+            )
             envelope.check_sealed(opened.header)
             facts = DeliveryFacts.from_header(opened.header, with_envelope=True)
             if is_acknowledgement(opened.header):

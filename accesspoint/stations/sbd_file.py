@@ -29,7 +29,7 @@ async def read_content(payloads: PayloadStore, content: Stored, limits: Limits) 
         with payloads.open(content.payload, sha256=content.payload_sha256) as reader:
             return reader.read(limits.fhir_bytes + 1)
 
-    return await payloads.aside(read)
+    return await payloads.aside(read, content.payload_bytes)
 
 
 def write_sbd(

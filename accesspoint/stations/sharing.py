@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Self
 
+from accesspoint.aside import aside
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config_organisation import Sharing as Settings
 from accesspoint.stations import Bells, Commit
@@ -151,12 +152,16 @@ class Sharing:
         if header.receiver_gln != self._register.gln:
             return header
         data = await read_content(self._payloads, content, self._limits)
-        metadata = build_document_reference(
-            fhir.read_message(data, limits=self._limits),
-            data,
-            reference_id=str(uuid.uuid5(_NAMESPACE, header.instance_identifier)),
-            home_community=self._home_community,
-        )
+
+        def describe() -> str:
+            return build_document_reference(
+                fhir.read_message(data, limits=self._limits),
+                data,
+                reference_id=str(uuid.uuid5(_NAMESPACE, header.instance_identifier)),
+                home_community=self._home_community,
+            )
+
+        metadata = await aside(describe, len(data))
         scope = Scope(ScopeType.XDS_METADATA, metadata, DOCUMENT_REFERENCE)
         return replace(header, scopes=(*header.scopes, scope))
 

@@ -8,7 +8,7 @@ in a row is always that of the octets themselves.
 Names are random and made here; a name that has another shape is refused before it gets near a path.
 
 The methods are synchronous and touch at most one chunk. Those of a local store may be called on the event
-loop; `aside` runs what uses a remote one in a thread.
+loop; `aside` runs what uses a remote one, or goes through many chunks, in a thread.
 
 Spec: reliability sections 2.3 (order on disk), 2.4 points R1 to R7 and R16, and 6.10.
 """
@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeVar
 
+from accesspoint.aside import aside
 from accesspoint.store.database import StorageFailure, StorageFull
 from accesspoint.store.encryption import (
     KEY_BYTES,
@@ -405,9 +406,11 @@ class PayloadStore:
         """Go through all published payloads, for the sweeper and for the offline check."""
         return self._place.entries()
 
-    async def aside(self, work: Callable[[], T]) -> T:
-        """Do what uses this store: here when it is local, in a thread when each call waits for a network."""
-        return await asyncio.to_thread(work) if self._place.remote else work()
+    async def aside(self, work: Callable[[], T], octets: int = 0) -> T:
+        """Do what uses this store, and goes through so many octets; in a thread when each call waits for a network,
+        or when they are many.
+        """
+        return await (asyncio.to_thread(work) if self._place.remote else aside(work, octets))
 
     def close(self) -> None:
         """Let go of the place; unfinished payloads are gone."""

@@ -16,11 +16,11 @@ from cryptography import x509
 from outbound_steps import pass_time, until_given_up, until_state
 
 from accesspoint.as4.client import As4Client
+from accesspoint.aside import LARGE_BYTES
 from accesspoint.clock import to_microseconds
 from accesspoint.demo.scenery import CLINIC
 from accesspoint.discovery.directory import Directory, Endpoint, LookupFailed, LookupProblem
 from accesspoint.discovery.static import StaticDirectory
-from accesspoint.outbound.sender import LARGE_BYTES
 from accesspoint.stations import Bell
 from accesspoint.store.database import StorageFailure, Transaction
 from accesspoint.store.evidence import Wire, find_receipt, find_wire, record_wire

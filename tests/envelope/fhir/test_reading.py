@@ -156,6 +156,15 @@ def test_a_member_named_twice_is_refused_whatever_its_spelling():
         assert refused_by(data) == "json-duplicate-key"
 
 
+@pytest.mark.parametrize("name", ["x" * 4096, "x" * 4097, "x" * 9000, '"' * 65, '\\"' * 400, '":{'])
+def test_long_names_and_texts_count_as_short_ones_do(sample, name):
+    sample["extra"] = {name: {"a": name + '":'}, "b": [name, 1, name]}
+    data = orjson.dumps(sample)
+    assert read_message(data).bundle == sample
+    twice = data.replace(b'"b":', b'"a":1,"a":')
+    assert refused_by(twice) == "json-duplicate-key"
+
+
 def test_strings_that_look_like_members_are_not_counted(sample):
     sample["id"] = '\\":{"x":1,"x":2}"\\'
     assert read_message(orjson.dumps(sample)).bundle == sample
