@@ -93,9 +93,10 @@ async def test_no_payload_is_in_the_clear_on_the_disk_or_in_a_backup(
         stores = [node.home / "store" for node in nodes]
         with Spy(*stores, elsewhere) as spy:
             _, data = await exchange(*nodes)
-            await exchange(*nodes)
+            # On a busy machine one look may take as long as an exchange.
+            while spy.looks < 4:
+                await exchange(*nodes)
         assert all(word.encode() in data for word in WORDS)
-        assert spy.looks > 3
         assert spy.found == {}
         assert list(elsewhere.iterdir()) == []
         for node in nodes:
