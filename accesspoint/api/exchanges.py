@@ -200,8 +200,13 @@ class Exchanges:
 
     async def _cancel(self, tx: Transaction, row: Row) -> None:
         if row["state"] not in sending.BEFORE_FIRST_ATTEMPT:
+            waits = (
+                "; it ends by itself when its time is over, and what belongs in its place is a new message"
+                if row["state"] == sending.State.RETRY_WAIT
+                else ""
+            )
             raise NotPossible(
-                f"a message that is {row['state']} cannot be withdrawn: it may have been seen"
+                f"a message that is {row['state']} cannot be withdrawn: it may have been seen{waits}"
             )
         now = self._clock.now()
         await advance(

@@ -6,14 +6,15 @@ No payload and no patient appears here: identifiers, states, times, digests and 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from accesspoint.clock import from_microseconds
 from accesspoint.store.audit import Line
 from accesspoint.store.database import Row, Transaction
-from envelope.sending import OUTCOMES
+from envelope.sending import OUTCOMES, State
 
 Json = dict[str, Any]
+_WAITING: Final = frozenset({State.ACCEPTED, State.RETRY_WAIT})
 
 
 def time_text(stored: int | None) -> str | None:
@@ -129,6 +130,7 @@ async def describe_exchange(tx: Transaction, row: Row) -> Json:
                    "envelope_id", "standard", "original_sender", "final_recipient", "payload_bytes", "payload_sha256",
                    "attempt", "problem")  # fmt: skip
     return picked | {
+        "waiting": await _waiting(tx, row),
         "receipt": None
         if receipt is None
         else {"signer": receipt["signer"], "at": time_text(receipt["at"])},
@@ -144,6 +146,26 @@ async def describe_exchange(tx: Transaction, row: Row) -> Json:
             }
             for step in history
         ],
+    }
+
+
+async def _waiting(tx: Transaction, row: Row) -> Json | None:
+    """Why a message that we owe is not through yet, when it is tried next, and until when; None where it waits for nothing.
+
+    The time of the next attempt is in its row, where a person may have changed it, the rest in the journal.
+    """
+    if row["direction"] != "out" or row["state"] not in _WAITING or not row["problem"]:
+        return None
+    noted = await tx.fetch(
+        "SELECT detail FROM journal WHERE message_identifier = $1 AND event = 'waiting' ORDER BY seq DESC LIMIT 20",
+        row["message_identifier"],
+    )
+    details = [json.loads(one["detail"]) for one in noted if one["detail"].startswith("{")]
+    last = next((one for one in details if one.get("message") == row["id"]), {})
+    return {
+        "next_at": time_text(row["next_at"]),
+        "until": last.get("until", "").replace("+00:00", "Z") or None,
+        "why": last.get("why"),
     }
 
 

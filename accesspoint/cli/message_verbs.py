@@ -39,7 +39,7 @@ def messages_list(
 ) -> None:
     """List the messages that wait for a person.
 
-    These are UNCERTAIN, HELD and QUARANTINED ones, those in RETRY_WAIT for a problem, and envelopes whose
+    These are UNCERTAIN, HELD and QUARANTINED ones, those in ACCEPTED or RETRY_WAIT for a problem, and envelopes whose
     acknowledgement is OVERDUE. With --all each line ends with the problem, or with what the receiver answered.
 
     \b
@@ -60,6 +60,7 @@ def messages_list(
 def messages_show(id_: AnyIdArgument, config: ConfigOption = None) -> None:
     """Show every step of a message, and whose turn it is.
 
+    Of one that is tried again: what it waits for, till when, and which command ends the waiting.
     NOTIFIED says that the submitting system was told how the exchange ended, and is named with that end.
 
     \b
@@ -191,6 +192,8 @@ def messages_release(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOpt
 @messages.command("cancel")
 def messages_cancel(id_: AnyIdArgument, reason: ReasonOption, config: ConfigOption = None) -> None:
     """Withdraw a message that was never sent.
+
+    One that was tried may have been seen, and ends by itself: `accesspoint messages show` says when.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import re
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
@@ -12,7 +13,8 @@ from typing import Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
 from accesspoint.cli.current import address_of, nodes_meant
-from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell
+from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell, tell_waiting
+from accesspoint.clock import SystemClock
 from accesspoint.problems import ExitStatus
 
 _SAFE_ID: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z@._-]{0,199}")
@@ -29,7 +31,8 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
         overdue = await node.overdue() if state is None else []
         if state is None and not everything:
             # They go on by themselves, but a person may know why they do not come through.
-            found += [one for one in await node.exchanges(state="RETRY_WAIT") if one["problem"]]
+            for waits in ("ACCEPTED", "RETRY_WAIT"):
+                found += [one for one in await node.exchanges(state=waits) if one["problem"]]
         for one in found:
             sys.stdout.write(f"{_line(one)}\n")
         for one in overdue:
@@ -40,6 +43,10 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
         if not found and not overdue:
             nothing = "nothing is here" if everything else "nothing stands still"
             sys.stderr.write(f"{nothing if state is None else f'nothing is {state}'}\n")
+        if any(one["state"] in ("ACCEPTED", "RETRY_WAIT") and one["problem"] for one in found):
+            sys.stderr.write(
+                "what one waits for, till when, and what to type: accesspoint messages show ID\n"
+            )
         if state is None and not everything:
             rows = await node.exchanges(everything=True)
             ended = {one["message_identifier"] for one in rows if is_in_vain(one)}
@@ -68,7 +75,7 @@ def show(id_: str, *, config: Path | None) -> int:
         if told:
             _print_message(told)
         for exchange in sorted(exchanges, key=lambda one: str(one["id"]), reverse=True):
-            _print(exchange, copy=bool(told) and is_copy(told, exchange))
+            _print(exchange, config, copy=bool(told) and is_copy(told, exchange))
         for event in told.get("events", ()):
             if event["problem"]:
                 sys.stdout.write(
@@ -83,7 +90,7 @@ def act(id_: str, verb: str, *, reason: str, config: Path | None) -> int:
     """Do one act and print what is true afterwards; the exit status."""
 
     async def ask(node: NodeClient) -> None:
-        _print(await node.act(id_, verb, reason=reason))
+        _print(await node.act(id_, verb, reason=reason), config)
 
     return _with_node(config, ask)
 
@@ -195,10 +202,13 @@ def _print_message(told: Json) -> None:
     _print_envelopes(told)
 
 
-def _print(one: Json, *, copy: bool = False) -> None:
+def _print(one: Json, config: Path | None, *, copy: bool = False) -> None:
     out = sys.stdout.write
     after = f" after {one['outcome']}" if one["outcome"] not in (None, one["state"]) else ""
     out(f"{one['id']}  {one['state']}{after}{_COPY if copy else ''}\n")
+    given = "" if config is None else f" --config {shlex.quote(str(config))}"
+    for line in tell_waiting(one, SystemClock().now(), config=given):
+        out(f"  {line}\n")
     for name in (
         "direction",
         "message_id",

@@ -5,13 +5,16 @@ access points went. NOTIFIED says only that the submitting system was told how t
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
 from accesspoint.api.client import Json
-from accesspoint.problems import PROBLEMS
+from accesspoint.problem_texts import TRIED_AGAIN
+from accesspoint.problems import PROBLEMS, Occurrence
+from accesspoint.retry import format_duration
 from envelope.sbdh_values import PARTICIPANT_PREFIX
-from envelope.sending import State
+from envelope.sending import BEFORE_FIRST_ATTEMPT, State
 
 _NOBODY: Final = "nobody has to do anything"
 _ANSWERED: Final[Mapping[str, str]] = MappingProxyType(
@@ -49,6 +52,24 @@ _RECEIVED: Final[Mapping[str, str]] = MappingProxyType(
         "transient-error": "it could not be taken just then. The sender's turn: to send it again",
     }
 )
+_WHILE_WAITING: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "peer-refused-signature": (
+            "accesspoint cert list; accesspoint cert verify message   says whether others can trust our certificate",
+            "if it was ours, and is mended: {resend}   each attempt repeats the signature that was made first",
+            "if they have taken up our certificate since: {retry}",
+        ),
+        "peer-refused-decryption": (
+            "the directory is asked again before each attempt, and another certificate there is encrypted for",
+            "when they have published the right one: {retry}",
+        ),
+        "peer-refused": (
+            "ask the partner, naming the MessageId and the code; their log has the reason",
+            "when it is mended there: {retry}",
+        ),
+    }
+)
+"""What ends the waiting for a reason that does not end by itself."""
 BAD_ANSWERS: Final = frozenset({"fatal-error", "transient-error"})
 
 
@@ -63,6 +84,53 @@ def tell(told: Json) -> list[str]:
         if documents or envelopes or exchanges:
             sentences.append(tell_one(documents, envelopes, exchanges))
     return sentences
+
+
+def tell_waiting(exchange: Json, now: datetime, *, config: str = "") -> list[str]:
+    """What a message waits for, whose turn it is, until when, and what to type; nothing for one that waits for nothing.
+
+    `config` is what the commands carry that the person typed, such as ` --config FILE`.
+    """
+    waiting = exchange["waiting"]
+    if waiting is None:
+        return []
+    occurrence = Occurrence.of(exchange["problem"], waiting["why"] or "")
+    problem = occurrence.problem
+    names = {
+        verb: f"accesspoint messages {verb} {id_}{config} --reason TEXT"
+        for verb, id_ in (
+            ("retry", exchange["id"]),
+            ("cancel", exchange["id"]),
+            ("resend", exchange["envelope_id"]),
+        )
+    }
+    said = f" ({occurrence.detail})" if occurrence.detail and not occurrence.code else ""
+    due = _moment(waiting["next_at"], now) or "as soon as its destination answers others"
+    until = _moment(waiting["until"], now)
+    steps = _WHILE_WAITING.get(problem.slug) or (
+        *(step for step in problem.text().do if step != TRIED_AGAIN and "{" not in step),
+        "{retry}   when the reason is gone",
+    )
+    end = (
+        "{cancel}   withdraws it: nothing was sent yet"
+        if exchange["state"] in BEFORE_FIRST_ATTEMPT
+        else "it is not withdrawn any more, since it may have been seen; without a receipt it ends by itself"
+    )
+    return [
+        f"waits because: {problem.what(code=occurrence.code)}{said} [{problem.slug}]",
+        f"whose: {problem.who}",
+        f"why: {problem.text().why}",
+        f"next attempt: {due}, by itself{f'; the last one {until}' if until else ''}",
+        *(f"do: {step.format(**names)}" for step in (*steps, end)),
+    ]
+
+
+def _moment(at: str | None, now: datetime) -> str | None:
+    """A time that is to come, with how long that is; None for one that is over."""
+    when = None if at is None else datetime.fromisoformat(at)
+    if when is None or when <= now:
+        return None
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC (in {format_duration(when - now)})"
 
 
 def is_copy(told: Json, one: Json) -> bool:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final, TextIO, TypeVar
 
 from accesspoint.problems import refine
+from accesspoint.retry import format_duration
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -201,14 +202,29 @@ def describe(entry: Json, *, end: str = "") -> str:
             text += f" (late: the message was {detail['late_after']})"
         if detail.get("attempt", 1) != 1:
             text += f" (attempt {detail['attempt']})"
+        if event == "waiting" and detail.get("until"):
+            text += f" ({_patience(entry, detail)})"
     elif detail:
         text += f": {detail}"
     if entry["problem"] == "fhir-acknowledgement-negative":
         text += f"; the reason stands in the received acknowledgement {entry['message_identifier']}"
     if entry["problem"]:
         why = detail.get("why", "") if isinstance(detail, dict) else ""
-        text += f"  [{refine(entry['problem'], str(why))}]"
+        slug = refine(entry["problem"], str(why))
+        text += f"  [{slug}]"
+        if event == "waiting" and slug.startswith("peer-refused"):
+            # Nothing on the way will mend this: somebody has to do something.
+            text += f"  what to do: accesspoint messages show {entry['message_identifier']}"
     return text
+
+
+def _patience(entry: Json, detail: Json) -> str:
+    """How long it waits for the next attempt, and how long at most."""
+    at = datetime.fromisoformat(entry["at"])
+    next_, until = (
+        format_duration(datetime.fromisoformat(detail[name]) - at) for name in ("next", "until")
+    )
+    return f"next in {next_}, gives up in {until}"
 
 
 def _end_of_sending(problem: str, sending: _Sending | None, at: datetime) -> str:

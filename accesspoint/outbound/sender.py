@@ -440,7 +440,8 @@ class Sender:
                 if touched != 1:
                     raise StateMoved(f"message {row['id']} is no longer leased to this worker")
             event = "waiting" if due is not None else _ENDS[end]
-            await self._note(tx, row, event, problem=slug, detail={"why": why})
+            detail = {"why": why, **self._times(row, due)}
+            await self._note(tx, row, event, problem=slug, detail=detail)
 
         await self._bells.run(self._database, Commit(work, frozenset({Bell.OUTBOX, Bell.BACKEND})))
 
@@ -530,7 +531,7 @@ class Sender:
                 row,
                 "waiting",
                 problem=verdict.problem,
-                detail={"why": verdict.detail, "next": due.isoformat()},
+                detail={"why": verdict.detail, **self._times(row, due)},
             )
 
         return Commit(work, frozenset({Bell.SENDER}))
@@ -548,6 +549,13 @@ class Sender:
             now=self._clock.now(),
             fraction=random_fraction(self._ids),
         )
+
+    def _times(self, row: Row, due: datetime | None) -> dict[str, object]:
+        """Until when a message waits, for the journal: for its next attempt, and at most."""
+        if due is None:
+            return {}
+        last = self._schedule.deadline(from_microseconds(int(row["created_at"])))
+        return {"next": due.isoformat(), "until": last.isoformat()}
 
     def _end_of_retries(self, row: Row) -> State:
         return State.UNCERTAIN if row["arrival_possible"] else State.EXPIRED

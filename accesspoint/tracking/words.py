@@ -109,6 +109,7 @@ def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
 def _named(exchange: Exchange, finding: Finding, texts: Texts) -> dict[str, str]:
     before_owner = finding.before_owner or finding.organisation
     return {
+        "id": exchange.message,
         "owner": finding.organisation.shown,
         "gln": finding.organisation.gln,
         "before": _stop(finding.before or finding.stop, before_owner, texts),

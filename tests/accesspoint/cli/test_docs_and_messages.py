@@ -1,6 +1,7 @@
 """`docs` and `messages`: what they print, and how they end."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -185,15 +186,22 @@ def test_what_was_refused_and_what_never_went_out_is_not_passed_over(
         ended = invoke("send", file, "--timeout", "2", "--config", path)
         assert "[peer-unreachable]" in ended.err
         listed = invoke("messages", "list", "--config", path)
-        assert (listed.status, listed.err) == (0, "")
+        hint = "what one waits for, till when, and what to type: accesspoint messages show ID\n"
+        assert (listed.status, listed.err) == (0, hint)
         assert listed.out.split()[1] == "RETRY_WAIT"
         assert listed.out.endswith(f"{id_}  [peer-unreachable]\n")
         with sqlite3.connect(path.parent / "store" / "accesspoint.db") as database:
             database.execute("UPDATE documents SET acknowledgement = 'fatal-error'")
         listed = invoke("messages", "list", "--config", path)
         told = "refused or not sent: 1 of the latest messages; accesspoint messages list --all\n"
-        assert listed.err == told
+        assert listed.err == hint + told
         shown = invoke("messages", "show", id_, "--config", path).out.splitlines()
+        waits = next(line for line in shown if line.startswith("  next attempt: "))
+        assert re.search(
+            r" UTC \(in .*\), by itself; the last one .* UTC \(in 1 h 59 min\)$", waits
+        )
+        retry_ = f"  do: accesspoint messages retry {listed.out.split()[0]} --config {path} --reason TEXT "
+        assert any(line.startswith(retry_) for line in shown)
         assert shown[1].startswith("  the system of 5790000000029 refused it. Your turn")
         assert shown[3].startswith(f"  reason: accesspoint watch {id_}")
     finally:

@@ -1,10 +1,11 @@
 """Where a message stands, in a sentence: the last word counts, and the copy says nothing about its message."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from accesspoint.cli.standing import is_copy, is_in_vain, tell
+from accesspoint.cli.standing import is_copy, is_in_vain, tell, tell_waiting
 
 CLINIC, REGISTER = "5790000000029", "5790000000043"
 
@@ -86,3 +87,54 @@ def test_what_ended_in_vain(
 ) -> None:
     one = {"direction": direction, "state": state, "problem": problem, "answer": answer}
     assert is_in_vain(one) == in_vain
+
+
+NOW = datetime(2026, 11, 22, 5, 0, tzinfo=UTC)
+
+
+def waiting(state: str, problem: str, why: str | None, **more: Any) -> dict[str, Any]:
+    times = {"next_at": "2026-11-22T05:04:10Z", "until": "2026-11-23T04:00:00Z", "why": why}
+    return {
+        "id": "M1",
+        "envelope_id": "E1",
+        "state": state,
+        "problem": problem,
+        "waiting": times | more,
+    }
+
+
+RETRY = "accesspoint messages retry M1 --reason TEXT"
+
+
+@pytest.mark.parametrize(
+    ("one", "lines"),
+    [
+        (waiting("RETRY_WAIT", "peer-refused", "EBMS:0101 FailedAuthentication (unsigned)"), [
+            "waits because: The receiving access point refused the message: EBMS:0101 FailedAuthentication (the answer is unsigned). [peer-refused-signature]",
+            "whose: ours",
+            "next attempt: 2026-11-22 05:04:10 UTC (in 4 min 10 s), by itself; the last one 2026-11-23 04:00:00 UTC (in 23 h)",
+            "do: if it was ours, and is mended: accesspoint messages resend E1 --reason TEXT   each attempt repeats",
+            f"do: if they have taken up our certificate since: {RETRY}",
+            "do: it is not withdrawn any more, since it may have been seen; without a receipt it ends by itself"]),
+        (waiting("RETRY_WAIT", "peer-refused", "EBMS:0102 FailedDecryption"), [
+            "whose: theirs", f"do: when they have published the right one: {RETRY}"]),
+        (waiting("RETRY_WAIT", "peer-refused", "HTTP 403 without an ebMS error"), [
+            "waits because: The receiving access point refused the message: it named no ebMS code. (HTTP 403 without an ebMS error) [peer-refused]",
+            f"do: when it is mended there: {RETRY}"]),
+        (waiting("ACCEPTED", "revocation-unknown", "no list"), [
+            "whose: network", f"do: {RETRY}   when the reason is gone",
+            "do: accesspoint messages cancel M1 --reason TEXT   withdraws it: nothing was sent yet"]),
+        (waiting("RETRY_WAIT", "peer-unreachable", None, next_at="2026-11-22T04:59:59Z", until=None), [
+            "next attempt: as soon as its destination answers others, by itself"]),
+    ],
+)  # fmt: skip
+def test_what_waits_says_for_what_and_what_to_type(one: dict[str, Any], lines: list[str]) -> None:
+    told = tell_waiting(one, NOW)
+    for line in lines:
+        assert any(said.startswith(line) for said in told), (line, told)
+    given = tell_waiting(one, NOW, config=" --config 'a b.toml'")
+    assert any(" M1 --config 'a b.toml' --reason TEXT" in said for said in given)
+
+
+def test_what_waits_for_nothing_says_nothing() -> None:
+    assert tell_waiting({"waiting": None}, NOW) == []

@@ -63,6 +63,10 @@ LATER = {"why": "no answer in time", "attempt": 3}
          "looked up: static clinic → https://p/as4"),
         (entry("waiting", problem="peer-timeout", detail=LATER),
          "tried, will be tried again (no answer in time) (attempt 3)  [peer-timeout]"),
+        (entry("waiting", at="2026-11-21T10:00:00Z", problem="peer-refused", message_identifier="m7", detail={
+            "why": "EBMS:0101 FailedAuthentication (unsigned)", "next": "2026-11-21T10:04:10+00:00", "until": "2026-11-22T10:00:00+00:00"}),
+         ("tried, will be tried again (EBMS:0101 FailedAuthentication (unsigned)) (next in 4 min 10 s, gives up in 1 d)"
+          "  [peer-refused-signature]  what to do: accesspoint messages show m7")),
         (entry("sending", detail={"attempt": 1}), "compressed, signed, encrypted; posting over mutual TLS"),
         (entry("refused", problem="peer-refused", detail={"why": "EBMS:0101"}),
          "refused by the receiver (EBMS:0101)  [peer-refused-signature]"),
