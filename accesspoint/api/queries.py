@@ -161,7 +161,7 @@ async def _waiting(tx: Transaction, row: Row) -> Json | None:
         row["message_identifier"],
     )
     details = [json.loads(one["detail"]) for one in noted if one["detail"].startswith("{")]
-    last = next((one for one in details if one.get("message") == row["id"]), {})
+    last: Json = next((one for one in details if one.get("message") == row["id"]), {})
     return {
         "next_at": time_text(row["next_at"]),
         "until": last.get("until", "").replace("+00:00", "Z") or None,

@@ -1,12 +1,14 @@
 """`accesspoint messages`: what stands still at a node, and what a person does about it."""
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -55,23 +57,18 @@ def list_standing(state: str | None, *, everything: bool, config: Path | None) -
                     f"refused or not sent: {len(ended)} of the latest messages; accesspoint messages list --all\n"
                 )
 
-    return _with_node(config, ask)
+    return _with_nodes(nodes_meant(config), ask)
 
 
 def show(id_: str, *, config: Path | None) -> int:
-    """Print where a message stands, and its exchanges, the newest first, or the one with this id; the exit status."""
+    """Print where a message stands, and its exchanges, the newest first, or the one with this id; the exit status.
+
+    The first node that knows it tells; where others know it, too, they are named.
+    """
+    nodes = nodes_meant(config)
 
     async def ask(node: NodeClient) -> None:
-        try:
-            told = await node.describe(id_)
-            exchanges = told["exchanges"]
-        except ApiProblem as problem:
-            if problem.status != HTTPStatus.NOT_FOUND:
-                raise
-            exchange = await node.exchange(id_)
-            exchanges, identifier = [exchange], exchange["message_identifier"]
-            # A ping moves no message, and nothing is reported of it.
-            told = await node.describe(identifier) if identifier else {}
+        told, exchanges = await _look_for(node, id_)
         if told:
             _print_message(told)
         for exchange in sorted(exchanges, key=lambda one: str(one["id"]), reverse=True):
@@ -83,7 +80,16 @@ def show(id_: str, *, config: Path | None) -> int:
                     f" ({event['detail'] or 'no answer'})\n"
                 )
 
-    return _with_node(config, ask)
+    status = _with_nodes(nodes, ask)
+    if status == ExitStatus.OK and len(nodes) > 1:
+        here, *elsewhere = dict.fromkeys(one.config for one in _find_all(nodes, id_)) or nodes[:1]
+        if elsewhere:
+            sys.stderr.write(f"this is what {here.parent.name} knows of it; also known at:\n")
+        for other in elsewhere:
+            sys.stderr.write(
+                f"  {other.parent.name}: accesspoint messages show {id_}{_option(other)}\n"
+            )
+    return status
 
 
 def act(id_: str, verb: str, *, reason: str, config: Path | None) -> int:
@@ -92,7 +98,7 @@ def act(id_: str, verb: str, *, reason: str, config: Path | None) -> int:
     async def ask(node: NodeClient) -> None:
         _print(await node.act(id_, verb, reason=reason), config)
 
-    return _with_node(config, ask)
+    return _with_nodes(nodes_meant(config), ask)
 
 
 def resend(id_: str, *, reason: str, anyway: bool, config: Path | None) -> int:
@@ -103,7 +109,7 @@ def resend(id_: str, *, reason: str, anyway: bool, config: Path | None) -> int:
         sys.stdout.write(f"{told['message_identifier']}\n")
         _print_envelopes(told)
 
-    return _with_node(config, ask)
+    return _with_nodes(nodes_meant(config), ask)
 
 
 def acknowledge(id_: str, verdict: dict[str, str], *, config: Path | None) -> int:
@@ -114,35 +120,107 @@ def acknowledge(id_: str, verdict: dict[str, str], *, config: Path | None) -> in
         said = "was answered so before" if told["repeated"] else "answered"
         sys.stdout.write(f"{told['message_identifier']}  {said}: {verdict['code']}\n")
 
-    return _with_node(config, ask)
+    return _with_nodes(nodes_meant(config), ask)
 
 
 def evidence(id_: str, *, output: Path | None, payload_for: str | None, config: Path | None) -> int:
-    """Write the evidence bundle of one exchange to a new file, with the payload for a reason; the exit status."""
+    """Write the evidence bundle of one exchange to a new file, with the payload for a reason; the exit status.
+
+    Where a message has several exchanges, or both sides of one are here, it is the one by which the first node sent or
+    received the message itself; the others are named. Where there are several of these, nothing is written.
+    """
     if output is None and not _SAFE_ID.fullmatch(id_):
         sys.stderr.write("an id that is no file name: say with -o where the bundle goes\n")
         return ExitStatus.USAGE
     target = output or Path(f"evidence-{id_}.zip")
+    nodes = nodes_meant(config)
+    found = _find_all(nodes, id_)
+    first = [one for one in found if one.config == found[0].config and not one.copy]
+    meant = found[0] if len(found) == 1 else first[0] if len(first) == 1 else None
+    if found and meant is None:
+        sys.stderr.write(f"{len(found)} exchanges belong to {id_}; name the one that is meant:\n")
+        sys.stderr.writelines(one.line for one in found)
+        return ExitStatus.FAILED
 
     async def ask(node: NodeClient) -> None:
-        bundle = await node.evidence(id_, payload_for=payload_for)
+        named = id_ if meant is None else str(meant.exchange["id"])
+        bundle = await node.evidence(named, payload_for=payload_for)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(bundle)
         sys.stdout.write(f"{target}: {len(bundle)} octets; unpack it and run: python verify.py\n")
+        if meant is not None and len(found) > 1:
+            sys.stderr.write(f"it is about {named}, {meant.words}; others, each with its proof:\n")
+            sys.stderr.writelines(one.line for one in found if one is not meant)
 
     try:
-        return _with_node(config, ask)
+        return _with_nodes(nodes if meant is None else [meant.config], ask)
     except OSError as error:
         sys.stderr.write(f"{target} cannot be written: {error.strerror}\n")
         return ExitStatus.STORAGE if error.errno in _FULL else ExitStatus.USAGE
 
 
-def _with_node(config: Path | None, ask: Callable[[NodeClient], Awaitable[None]]) -> int:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An exchange that belongs to what was asked about, and the node that has it."""
+
+    config: Path
+    exchange: Json
+    copy: bool
+
+    @property
+    def words(self) -> str:
+        """What it is, for a person."""
+        one = self.exchange
+        way = "received" if one["direction"] == "in" else f"sent to {one['final_recipient']}"
+        return f"{way}{', a copy for the document register' if self.copy else ''}, at {self.config.parent.name}"
+
+    @property
+    def line(self) -> str:
+        """How its proof is asked for."""
+        return f"  accesspoint messages evidence {self.exchange['id']}{_option(self.config)}   {self.words}\n"
+
+
+def _find_all(nodes: list[Path], id_: str) -> list[_Found]:
+    """The exchanges of all these nodes that belong to a message, or have this id; whoever does not answer has none."""
+
+    async def run() -> list[_Found]:
+        found: list[_Found] = []
+        for path in nodes:
+            with contextlib.suppress(ApiProblem, NodeUnreachable):
+                async with NodeClient(address_of(path)) as node:
+                    told, exchanges = await _look_for(node, id_)
+                    found += [
+                        _Found(path, one, bool(told) and is_copy(told, one)) for one in exchanges
+                    ]
+        return found
+
+    return asyncio.run(run())
+
+
+async def _look_for(node: NodeClient, id_: str) -> tuple[Json, list[Json]]:
+    """What a node knows of a message and its exchanges, or of the one exchange with this id; raises `ApiProblem`."""
+    try:
+        told = await node.describe(id_)
+        return told, told["exchanges"]
+    except ApiProblem as problem:
+        if problem.status != HTTPStatus.NOT_FOUND:
+            raise
+    exchange = await node.exchange(id_)
+    identifier = exchange["message_identifier"]
+    # A ping moves no message, and nothing is reported of it.
+    return await node.describe(identifier) if identifier else {}, [exchange]
+
+
+def _option(config: Path | None) -> str:
+    """The option by which a command to paste names the same node."""
+    return "" if config is None else f" --config {shlex.quote(str(config))}"
+
+
+def _with_nodes(nodes: list[Path], ask: Callable[[NodeClient], Awaitable[None]]) -> int:
     """Ask the first of the nodes that has what is asked about; who has it not says so before anything is done."""
 
     async def run() -> int:
-        nodes = nodes_meant(config)
         failed: list[ApiProblem | NodeUnreachable] = []
         for path in nodes:
             try:
@@ -206,8 +284,7 @@ def _print(one: Json, config: Path | None, *, copy: bool = False) -> None:
     out = sys.stdout.write
     after = f" after {one['outcome']}" if one["outcome"] not in (None, one["state"]) else ""
     out(f"{one['id']}  {one['state']}{after}{_COPY if copy else ''}\n")
-    given = "" if config is None else f" --config {shlex.quote(str(config))}"
-    for line in tell_waiting(one, SystemClock().now(), config=given):
+    for line in tell_waiting(one, SystemClock().now(), config=_option(config)):
         out(f"  {line}\n")
     for name in (
         "direction",
