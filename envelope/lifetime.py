@@ -93,15 +93,15 @@ def _check(message: "AuthenticatedUserMessage", now: datetime, remembered: timed
     if message.lifetime is not None:
         created, expires = message.lifetime.created or sent, message.lifetime.expires
         if created - now > SKEW:
-            raise _refused("ts.future", "the message was created in the future")
+            raise _refused("the message was created in the future", "ts.future")
         if expires is not None and expires < created:
-            raise _refused("ts.order", "the message expires before it was created")
+            raise _refused("the message expires before it was created", "ts.order")
         if expires is not None and now - expires > SKEW and now - created > RETRANSMISSION:
-            raise _refused("ts.expired", "the message has expired")
+            raise _refused("the message has expired", "ts.expired")
     if max(sent, created) - now > remembered / 2:
-        raise _refused("ts.future", "the message is dated too far in the future")
+        raise _refused("the message is dated too far in the future", "ts.future")
     if now - min(sent, created) > remembered / 2:
-        raise _refused("ts.expired", "the message is older than what is remembered")
+        raise _refused("the message is older than what is remembered", "ts.expired")
 
 
 def _sent(text: str) -> datetime:
@@ -129,5 +129,5 @@ def _malformed(detail: str) -> InvalidHeader:
     return InvalidHeader(detail, reason="ts.form", gate=Gate.G5)
 
 
-def _refused(reason: str, detail: str) -> FailedAuthentication:
+def _refused(detail: str, reason: str) -> FailedAuthentication:
     return FailedAuthentication(detail, reason=reason, gate=Gate.G6)

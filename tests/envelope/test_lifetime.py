@@ -135,6 +135,8 @@ def test_what_is_read(children, expected):
         [("Other", TEXT)],
         [("Created", None)],
         [("Created", TEXT[:-1])],
+        [("Created", f"\xa0{TEXT}")],
+        [("Created", f"{TEXT}X")],
         [("Created", "2026-11-22T24:00:00Z")],
         [("Created", "2026-02-30T12:00:00Z")],
         [("Created", "2026-11-22T12:00:00+15:00")],

@@ -185,8 +185,47 @@ def test_every_limit_is_exact(inside: bytes, outside: bytes, payload: bool) -> N
     assert refusal(outside, payload=payload).reason == "xml.limits"
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<?xml version='1.0'?><r>" + b"<c></c>" * 1_999 + b"</r>",
+        b"<a>" * 63 + b"<b/><b></b><b/>" + b"</a>" * 63,
+        b"<a>" * 63 + b"<b c='/>'></b>" + b"</a>" * 63,
+        b"<r " + attributes(32) + b">" + b"x" * 100 + b"</r>",
+        b"<r " + declarations(16) + b" " + b" " * 100 + b"/>",
+        b"<r>" + b"".join(b"<c " + declarations(8, 8 * n) + b"/>" for n in range(8)) + b"</r>",
+        b"<r>" + b"=" * 100 + b"</r>",
+    ],
+    ids=["elements", "depth", "end in a value", "attributes", "namespaces", "distinct", "text"],
+)
+def test_a_document_at_its_limits_needs_no_second_walk(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xml, "_Bounds", None)
+    assert xml.scan(data).data == data
+
+
+def test_more_tags_than_the_elements_can_have_are_not_even_cut_into_pieces() -> None:
+    limits = replace(DEFAULT_LIMITS, elements=2)
+    assert refusal(b"<?xml version='1.0'?>" + b"</a>" * 4, limits=limits).reason == "xml.syntax"
+    assert refusal(b"</a>" * 5, limits=limits).reason == "xml.limits"
+
+
 def test_text_that_looks_like_attributes_is_no_attack() -> None:
     xml.scan(b"<a>" + b"a=b xmlns /> " * 100 + b"</a>")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<r><a><b></b><b><c/></b></a></r>",
+        b"<r><a/><a><b/><b><c/></b></a></r>",
+        b"<r><a><b><c/></b></a></r>",
+    ],
+)
+def test_depth_is_counted_through_what_has_ended(data: bytes) -> None:
+    assert xml.scan(data, replace(DEFAULT_LIMITS, depth=4)).data == data
+    assert refusal(data, limits=replace(DEFAULT_LIMITS, depth=3)).reason == "xml.limits"
 
 
 def test_a_forged_end_of_tag_inside_a_value_does_not_hide_depth() -> None:
@@ -206,6 +245,7 @@ def test_payload_documents_may_have_comments_but_never_a_doctype() -> None:
     data = b"<?xml version='1.0'?><!-- c --><?p i?><a>x<!-- c --><![CDATA[<y>]]><b/></a>"
     root = xml.scan(data, payload=True).root
     assert [child.tag for child in xml.children(root)] == ["b"]
+    assert etree.tostring(root) == b"<a>x<!-- c --><![CDATA[<y>]]><b/></a>"
     entity = b"<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>"
     assert refusal(entity, payload=True).reason == "xml.doctype"
 
@@ -316,6 +356,7 @@ def test_xsw_22_a_relative_namespace_has_no_canonical_form() -> None:
 
 def test_schemas_are_compiled_once_from_the_package_only() -> None:
     assert xml.schema("ebms") is xml.schema("ebms")
+    assert isinstance(xml.schema.__wrapped__("ebms"), etree.XMLSchema)
     with pytest.raises(LocalProtocolError):
         xml.schema("../messaging")
     with pytest.raises(LocalProtocolError):

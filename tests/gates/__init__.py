@@ -33,13 +33,25 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
     "sbd_splitter": ("sbdh", "sbdh_hostile"),
     "receipts": ("receipts",),
 }
-_INBOUND: Final = (
-    "reading", "receiver", "repetition", "inflating", "refusal", "refusal_allowance",
-)  # fmt: skip
+_INBOUND: Final[Mapping[str, Sequence[str]]] = {
+    "reading": ("reading", "receiver"),
+    "receiver": (
+        "clock", "dispatch", "early_quirks", "pmodes", "reading", "receiver", "refusal", "several_nodes",
+    ),
+    "repetition": ("repetition",),
+    "inflating": ("inflating",),
+    "refusal": ("refusal",),
+    "refusal_allowance": ("refusal",),
+}  # fmt: skip
 GATES: Final[Mapping[str, Sequence[str]]] = {
     f"envelope/{module}.py": tuple(
         f"tests/envelope/test_{name}.py" for name in (*names, "rare_branches")
     )
     for module, names in _ENVELOPE.items()
-} | {f"accesspoint/inbound/{module}.py": ("tests/accesspoint/inbound",) for module in _INBOUND}
+} | {
+    f"accesspoint/inbound/{module}.py": tuple(
+        f"tests/accesspoint/inbound/test_{name}.py" for name in names
+    )
+    for module, names in _INBOUND.items()
+}
 """The modules of the gates, in their order, and the tests that mirror each."""

@@ -4,11 +4,15 @@ mutmut changes one thing in a copy of the tree (a comparison, a constant, an arg
 function; a mutant that all of them let pass has survived. Left out are mutants that only change the sentence of an error:
 `detail` is for our own log, and a test that repeats the sentence would prove nothing. What is tested is gate and reason.
 
+Left out too are those that `tests/gates/equivalent.py` gives a reason for: they change nothing that can be seen. A reason
+for a mutant that there is not, because the code has moved on, is an error.
+
 With `--sample` as many mutants of each module are drawn; without it all are tried, which takes hours.
 """
 
 import argparse
 import ast
+import difflib
 import importlib.util
 import os
 import random
@@ -17,13 +21,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from envelope import errors
 from tests.gates import GATES
+from tests.gates.equivalent import EQUIVALENT, Change
 
 ROOT: Final = Path(__file__).parents[2]
 TREE: Final = ("accesspoint", "envelope", "keys", "tests", "compose", "pyproject.toml", "README.md")
@@ -33,6 +37,8 @@ _TIMED: Final = "cost_anything"
 _CALLED_BY_LXML: Final = re.compile(r"^(class (?:_Bounds|_TailTarget):)$", re.MULTILINE)
 """Targets of a parser, whose methods are called by how many arguments they have; mutmut's stand-ins have others."""
 _NUMBERED: Final = re.compile(r"(.*)__mutmut_(\d+)")
+_BETWEEN: Final = "\u01c1"
+"""Stands between class and method in mutmut's names."""
 _RESULT: Final = re.compile(r"^\s*(\S+__mutmut_\d+): (.+)$", re.MULTILINE)
 _FOUND: Final = frozenset({"killed", "timeout", "suspicious", "segfault"})
 _ERRORS: Final = frozenset(name for name in vars(errors) if name[:1].isupper())
@@ -63,23 +69,31 @@ def _meaning(function: ast.AST) -> str:
     return ast.dump(ast.Module(blanked.body, []))
 
 
-def worth_trying(mutated: str) -> Iterator[str]:
-    """The names of mutants in a file that mutmut wrote, without those that only change a sentence."""
-    tree = ast.parse(mutated)
+def worth_trying(mutated: str) -> dict[str, Change]:
+    """What the mutants in a file that mutmut wrote change, by their names; without those that only change a sentence."""
     functions = {
         node.name: node
-        for node in ast.walk(tree)
+        for node in ast.walk(ast.parse(mutated))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "__mutmut_" in node.name
     }
-    originals = {
-        name.removesuffix("__mutmut_orig"): _meaning(node)
-        for name, node in functions.items()
-        if name.endswith("__mutmut_orig")
-    }
-    for name, node in functions.items():
-        found = _NUMBERED.fullmatch(name)
-        if found and _meaning(node) != originals[found[1]]:
-            yield name
+    written = {name: ast.unparse(node.body).splitlines() for name, node in functions.items()}
+    meant = {name: _meaning(node) for name, node in functions.items()}
+    found = {}
+    for name in functions:
+        numbered = _NUMBERED.fullmatch(name)
+        original = f"{numbered[1]}__mutmut_orig" if numbered else name
+        if numbered and meant[name] != meant[original]:
+            function = re.sub("^x_?", "", numbered[1]).strip(_BETWEEN).replace(_BETWEEN, ".")
+            found[name] = Change(function, *_difference(written[original], written[name]))
+    return found
+
+
+def _difference(before: list[str], after: list[str]) -> tuple[str, str]:
+    lines = list(difflib.ndiff(before, after))
+    was, becomes = (
+        " ".join(line[2:].strip() for line in lines if line.startswith(sign)) for sign in "-+"
+    )
+    return was, becomes
 
 
 def _write_tree(directory: Path, module: str) -> None:
@@ -118,33 +132,62 @@ def _mutmut(directory: Path, *arguments: str) -> str:
     return ran.stdout + ran.stderr
 
 
-def _tried(module: str, sample: int | None, seed: int) -> dict[str, str]:
-    """Every mutant of a module that was tried, and what became of it; those that survived are shown."""
+class Score(NamedTuple):
+    """What became of the mutants of a module."""
+
+    tried: int
+    found: int
+    equivalent: int
+
+    @property
+    def percent(self) -> float:
+        """Of those tried; 0 where none was."""
+        return 100 * self.found / max(1, self.tried)
+
+    def __str__(self) -> str:
+        return f"{self.tried:>6} {self.found:>6} {self.equivalent:>11} {self.percent:>6.1f}%"
+
+
+def without_equivalent(module: str, changes: Mapping[str, Change]) -> dict[str, Change]:
+    """The changes that a test can see.
+
+    Raises: LookupError, where there is a reason for a change that nothing makes.
+    """
+    reasons = EQUIVALENT.get(module, {})
+    for gone in reasons.keys() - set(changes.values()):
+        raise LookupError(f"{module}: no mutant is {gone}")
+    return {name: change for name, change in changes.items() if change not in reasons}
+
+
+def _tried(module: str, sample: int | None, seed: int) -> Score:
+    """The score of a module; the mutants that survived are shown."""
     with tempfile.TemporaryDirectory(prefix="mutants-") as scratch:
         directory = Path(scratch)
         _write_tree(directory, module)
         _mutmut(directory, "run", "--max-children", "1", "nothing_is_called_this")
-        names = sorted(worth_trying((directory / "mutants" / module).read_text("utf-8")))
+        changes = worth_trying((directory / "mutants" / module).read_text("utf-8"))
+        visible = without_equivalent(module, changes)
+        names = sorted(visible)
         if sample is not None and len(names) > sample:
             names = random.Random(f"{seed} {module}").sample(names, sample)
         dotted = module.removesuffix(".py").replace("/", ".")
-        drawn = [f"{dotted}.{name}" for name in names]
-        said = _mutmut(directory, "run", "--max-children", "1", *drawn)
+        said = _mutmut(
+            directory, "run", "--max-children", "1", *(f"{dotted}.{name}" for name in names)
+        )
         results = dict(_RESULT.findall(_mutmut(directory, "results", "--all", "true")))
-        if not any(results.get(name) in _FOUND for name in drawn):
+        outcomes = {name: results.get(f"{dotted}.{name}", "not checked") for name in names}
+        found = sum(outcome in _FOUND for outcome in outcomes.values())
+        if names and not found:
             sys.stdout.write(f"{module}: mutmut could not run its tests:\n{said[-3000:]}\n")
-            return {}
-        for name in drawn:
-            if results.get(name) not in _FOUND:
-                shown = _mutmut(directory, "show", name)
-                changed = [line for line in shown.splitlines() if re.match(r"[-+] ", line)]
-                sys.stdout.write("\n".join((f"{results.get(name)}: {name}", *changed, "")))
-                sys.stdout.flush()
-        return {name: results.get(name, "not checked") for name in drawn}
+        for name, outcome in outcomes.items():
+            if outcome not in _FOUND:
+                function, was, becomes = visible[name]
+                sys.stdout.write(f"{outcome}: {module} {function}\n- {was}\n+ {becomes}\n")
+        return Score(len(names), found, len(changes) - len(visible))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit status: 1 where the score is below 90 %, 2 where mutmut is not installed."""
+    """The exit status: 1 where the score of a module is below 90 %, 2 where mutmut is not installed."""
     parser = argparse.ArgumentParser(prog="python -m tests.gates.mutants", description=__doc__)
     parser.add_argument(
         "modules", nargs="*", metavar="MODULE", help="all of the gates unless named"
@@ -155,19 +198,22 @@ def main(arguments: list[str] | None = None) -> int:
     if importlib.util.find_spec("mutmut") is None:
         sys.stdout.write("mutmut is not installed: it comes with the extra `mutation`\n")
         return 2
-    counts: dict[str, Counter[bool]] = {}
+    scores = {}
     for module in wanted.modules or GATES:
-        tried = _tried(module, wanted.sample, wanted.seed)
-        counts[module] = Counter(outcome in _FOUND for outcome in tried.values())
-    return _tell(counts)
+        scores[module] = _tried(module, wanted.sample, wanted.seed)
+        sys.stdout.flush()
+    return tell(scores)
 
 
-def _tell(counts: Mapping[str, Counter[bool]]) -> int:
-    sys.stdout.write(f"\n{'module':<36} {'tried':>6} {'found':>6} {'score':>7}\n")
-    for module, count in [*counts.items(), ("all", sum(counts.values(), Counter()))]:
-        score = 100 * count[True] / max(1, count.total())
-        sys.stdout.write(f"{module:<36} {count.total():>6} {count[True]:>6} {score:>6.1f}%\n")
-    return 0 if score >= WANTED_SCORE else 1
+def tell(scores: Mapping[str, Score]) -> int:
+    """Write the table; the exit status, which each module decides: a good one does not make up for another."""
+    sys.stdout.write(
+        f"\n{'module':<40} {'tried':>6} {'found':>6} {'equivalent':>11} {'score':>7}\n"
+    )
+    together = Score(*(sum(column) for column in zip(*scores.values(), strict=True)))
+    for name, score in [*scores.items(), ("all", together)]:
+        sys.stdout.write(f"{name:<40} {score}\n")
+    return 0 if all(score.percent >= WANTED_SCORE for score in scores.values()) else 1
 
 
 if __name__ == "__main__":

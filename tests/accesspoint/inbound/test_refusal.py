@@ -156,6 +156,7 @@ async def test_flood_of_refusals_does_not_fill_the_disk(
 ) -> None:
     """Strangers share an allowance of rows; a partner has its own, and what was only counted is told in the next row."""
     monkeypatch.setattr(refusal_allowance, "AT_ONCE", 3)
+    monkeypatch.setattr(refusal_allowance, "PER_SECOND", 0.5)
     refuser, database = inbound.refuser, inbound.parts.database
     error = TransportRefused("junk", reason="xml.syntax", gate=Gate.G3)
 
@@ -169,7 +170,7 @@ async def test_flood_of_refusals_does_not_fill_the_disk(
     assert await rows() == ["junk"] * 3
     await refuser.refuse(error, known())
     assert await rows() == ["junk"] * 4
-    inbound.parts.clock.advance(timedelta(seconds=2))
+    inbound.parts.clock.advance(timedelta(seconds=4))
     for _ in range(9):
         await refuser.refuse(error, stranger())
     assert (await rows())[4:] == ["junk (47 before it were only counted)", "junk"]
