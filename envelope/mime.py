@@ -242,7 +242,7 @@ class MultipartParser:
             self.met.add(Quirk.BARE_LINE_FEEDS)
         events.append(self._start_part(rest[: end.start()]))
         # The blank line's own end may begin the next delimiter: then the part is empty.
-        self._lead = 2 if rest.endswith(b"\r\n", 0, end.end()) else 1
+        self._lead = 2
         return _State.BODY, rest[end.end() - self._lead :]
 
     def _body(self, rest: bytes, events: list[Event]) -> tuple[_State, bytes]:
@@ -271,11 +271,9 @@ class MultipartParser:
 
     def _held_back(self, rest: bytes) -> int:
         """Where the octets begin that may turn out to be part of a delimiter."""
-        at = len(rest) - len(self._delimiter) + 1
-        at = rest.find(self._line_end[:1], max(0, at))
-        while at >= 0 and not self._delimiter.startswith(rest[at:]):
-            at = rest.find(self._line_end[:1], at + 1)
-        keep = len(rest) if at < 0 else at
+        # A delimiter has one line end, with which it begins: the last of the octets decides.
+        at = rest.rfind(self._line_end[:1], 1 - len(self._delimiter))
+        keep = at if at >= 0 and self._delimiter.startswith(rest[at:]) else len(rest)
         if self._lenient and rest[keep - 1 : keep] == b"\r":
             keep -= 1
         return keep

@@ -273,11 +273,11 @@ def read_binary_security_token(
 
 @lru_cache(maxsize=128)
 def _read_token(form: TokenForm, text: str) -> tuple[x509.Certificate, ...]:
-    der = _octets(text, "wsse:BinarySecurityToken")
+    der = _octets(text, what="wsse:BinarySecurityToken")
     return load_path(der) if form is TokenForm.PKI_PATH else (load_certificate(der),)
 
 
-def _octets(text: str, what: str) -> bytes:
+def _octets(text: str, *, what: str) -> bytes:
     if len(text) > _MAXIMUM_TOKEN_CHARACTERS:
         raise _unparsable(f"{what} too long")
     return decode_base64(text, what=what, reason="cert.parse")
@@ -350,7 +350,7 @@ def _read_x509_data(data: "_Element") -> TokenReference:
         raise _ambiguous("ds:X509Data names the certificate more than once")
     if [child.tag for child in data] == [_X509_CERTIFICATE]:
         certificate = load_certificate(
-            _octets(leaf_text(data[0], reason="cert.parse") or "", "ds:X509Certificate")
+            _octets(leaf_text(data[0], reason="cert.parse") or "", what="ds:X509Certificate")
         )
         return TokenReference(TokenForm.BINARY_SECURITY_TOKEN, certificate)
     if [child.tag for child in data] != [_X509_ISSUER_SERIAL]:

@@ -286,6 +286,14 @@ def test_mim_02_09_14_part_headers_with_two_readings_are_refused(head: bytes) ->
         assert refusal(with_part(head), size=size).reason == "mime.headers"
 
 
+def test_mim_02_as_many_part_headers_as_there_may_be_are_read() -> None:
+    head = b"Content-ID: <p@x>\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(6)) + b"X: a:b"
+    assert parts(events(with_part(head)))[1] == ("p@x", b"payload")
+    assert parts(events(with_part(b"Content-ID: <p@x>\r\nX:" + b"y" * 1_022)))[1][0] == "p@x"
+    assert refusal(with_part(head + b"\r\nY: 1")).reason == "mime.headers"
+    assert refusal(with_part(b"Content-ID: <p@x>\r\nX:" + b"y" * 1_023)).reason == "mime.headers"
+
+
 def test_a_header_block_without_end_is_not_collected() -> None:
     parser = MultipartParser(parse_content_type(TYPE))
     assert parser.feed(b"--b\r\n") == []
@@ -311,14 +319,20 @@ def test_mim_10_13_15_folding_lengths_and_file_names_decide_nothing() -> None:
 
 def test_mim_04_an_endless_preamble() -> None:
     assert parts(events(b"\r\n" + MESSAGE)) == parts(events(MESSAGE))
-    assert parts(events(b"x" * 1_022 + b"\r\n" + MESSAGE)) == parts(events(MESSAGE))
     for size in (1, 10**9):
-        assert refusal(b"x" * 1_030 + b"\r\n" + MESSAGE, size=size).reason == "mime.preamble"
+        longest = events(b"x" * 1_024 + b"\r\n" + MESSAGE, size=size)
+        assert parts(longest) == parts(events(MESSAGE))
+        assert refusal(b"x" * 1_025 + b"\r\n" + MESSAGE, size=size).reason == "mime.preamble"
+    endless = MultipartParser(parse_content_type(TYPE))
+    endless.feed(b"x" * 1_029)
+    with pytest.raises(TransportRefused):
+        endless.feed(b"x")
 
 
 def test_mim_05_an_epilogue() -> None:
     assert events(MESSAGE + b"\r\n \t") == events(MESSAGE)
-    for junk in (b"x", b"--b\r\n" + ROOT + b"\r\n--b--", b"\r\n" * 513):
+    assert events(MESSAGE + b"\r\n" * 511) == events(MESSAGE)
+    for junk in (b"x", b"--b\r\n" + ROOT + b"\r\n--b--", b"\r\n" * 512):
         assert refusal(MESSAGE + junk).reason == "mime.epilogue"
 
 

@@ -39,3 +39,15 @@ def test_fil_03_the_writer_refuses_injected_headers(content_id: str, content_typ
 def test_the_writer_keeps_within_a_mebibyte_of_overhead() -> None:
     writer = MultipartWriter("b", "root@x", b"<E/>")
     assert writer.total_length([OutboundPart("p@x", "a/b", 10 * MIB)]) < 10 * MIB + KIB
+
+
+def test_the_writer_writes_no_octet_more_than_it_says() -> None:
+    writer, part = MultipartWriter("b", "root@x", b"<E/>"), OutboundPart("p@x", "a/b", 3)
+    written = writer.opening() + writer.head(part) + b"abc" + writer.tail()
+    assert written == (
+        b"--b\r\nContent-Type: application/soap+xml; charset=UTF-8\r\n"
+        b"Content-Transfer-Encoding: binary\r\nContent-ID: <root@x>\r\n\r\n<E/>"
+        b"\r\n--b\r\nContent-Type: a/b\r\n"
+        b"Content-Transfer-Encoding: binary\r\nContent-ID: <p@x>\r\n\r\nabc\r\n--b--\r\n"
+    )
+    assert writer.total_length([part]) == len(written)

@@ -3,14 +3,16 @@
 import base64
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lxml import etree
 
 from envelope import names
 from envelope.errors import SbdRefused
-from envelope.limits import KIB, Limits
+from envelope.limits import DEFAULT_LIMITS, KIB, Limits
 from envelope.sbd_splitter import SbdSplitter
 from envelope.sbdh import (
     MESSAGING,
@@ -57,9 +59,9 @@ def document() -> bytes:
 
 
 def split(
-    data: bytes, *, size: int | None = None, decode: bool = True
+    data: bytes, *, size: int | None = None, decode: bool = True, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[bytes, StandardBusinessDocumentHeader]:
-    splitter = SbdSplitter(decode=decode)
+    splitter = SbdSplitter(limits, decode=decode)
     step = size or len(data) or 1
     octets = [splitter.feed(data[at : at + step]) for at in range(0, len(data), step)]
     header = splitter.finish()
@@ -191,6 +193,7 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "other-encoding": (_swap(b"'UTF-8'", b"'ISO-8859-1'"), "sbd.encoding"),
     "utf-7": (_swap(b"'UTF-8'", b"'UTF-7'"), "sbd.encoding"),
     "utf-16": (lambda data: data.decode().encode("utf-16"), "sbd.encoding"),
+    "utf-16-without-a-mark": (lambda data: data.decode().encode("utf-16-le"), "sbd.encoding"),
     "xml-1.1": (_swap(b"version='1.0'", b"version='1.1'"), "sbd.encoding"),
     "byte-order-mark": (lambda data: b"\xef\xbb\xbf" + data, "sbd.bom"),
     "not-xml": (lambda data: b"PK\x03\x04>" + data, "sbd.encoding"),
@@ -294,6 +297,47 @@ def test_hostile_document_is_refused(attack: str, size: int | None) -> None:
         split(change(document()), size=size)
 
     assert refused.value.reason == reason
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        b"",
+        b" \r\n",
+        b"<?xml version='1.0'?>",
+        b"<?xml version='1.0'?> <!-- x -->",
+        b"<?xml version='1.0' encoding='us-ascii'?>",
+        b'<?xml version = "1.0" encoding = "utf-8" standalone = \'yes\' ?>',
+    ],
+)
+def test_declarations_of_utf_8_or_less_are_read(declaration: bytes, size: int | None) -> None:
+    data = document()
+    data = declaration + data[data.index(b"<StandardBusinessDocument") :]
+
+    assert split(data, size=size) == (PAYLOAD, HEADER)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "limit", ["elements", "depth", "attributes", "namespaces", "sbdh_bytes", "sbd_bytes"]
+)
+def test_every_limit_is_exact(limit: str, size: int | None) -> None:
+    data = document()
+    elements = list(etree.fromstring(data).iter())
+    most = {
+        "elements": len(elements),
+        "depth": max(1 + sum(1 for _ in each.iterancestors()) for each in elements),
+        "attributes": max(len(each.attrib) for each in elements),
+        "namespaces": 1,
+        "sbdh_bytes": data.index(b">", data.index(b"<BinaryContent")) + 1,
+        "sbd_bytes": len(data),
+    }[limit]
+
+    assert split(data, size=size, limits=replace(DEFAULT_LIMITS, **{limit: most}))
+    with pytest.raises(SbdRefused) as refused:
+        split(data, size=size, limits=replace(DEFAULT_LIMITS, **{limit: most - 1}))
+    assert refused.value.reason == ("sbd.size" if limit == "sbd_bytes" else "sbd.limits")
 
 
 def test_byte_order_mark_of_a_partner_with_that_quirk_is_read() -> None:

@@ -100,3 +100,17 @@ def test_what_is_over_a_limit_is_left_to_the_tree(limit):
 
     assert fast is None
     assert isinstance(slow, EnvelopeError)
+    assert (slow.gate, slow.reason) == ("G5", "sig.limits" if limit == "references" else "alg.c14n")
+    assert both(PRODUCT, replace(DEFAULT_LIMITS, **{limit: {"references": 3}.get(limit, 2)}))[1]
+
+
+@pytest.mark.parametrize(
+    ("present", "reason"),
+    [('URI="#a"', "sig.reference"), ('URI="#b"', "sig.reference"), ('PrefixList="S"', None)],
+)
+def test_an_attribute_that_is_missing_says_nothing(present, reason):
+    _, fast, slow = both(PRODUCT.replace(present, "", 1))
+
+    assert fast is None
+    assert getattr(slow, "reason", None) == reason
+    assert reason or slow.references[0].transforms[0].prefixes == ()

@@ -34,7 +34,7 @@ _ENVELOPE: Final[Mapping[str, Sequence[str]]] = {
     "receipts": ("receipts",),
 }
 _INBOUND: Final[Mapping[str, Sequence[str]]] = {
-    "reading": ("reading", "receiver"),
+    "reading": ("reading", "receiver", "early_quirks"),
     "receiver": (
         "clock", "dispatch", "early_quirks", "pmodes", "reading", "receiver", "refusal", "several_nodes",
     ),

@@ -1,9 +1,9 @@
 """Mutants that no test can find, since they change nothing that can be seen; each with its reason.
 
-An entry names a line as Python itself would write it, not as it is laid out in the file.
+A line is named as Python itself would write it, not as it is laid out in the file.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 
@@ -15,5 +15,52 @@ class Change(NamedTuple):
     becomes: str
 
 
-EQUIVALENT: Final[Mapping[str, Mapping[Change, str]]] = {}
-"""Reasons by module of the gates and change."""
+_FALSE: Final = "None is as false"
+_FROM_THE_START: Final = "where a search begins is what it costs, not what it finds"
+_LONGER_WAY: Final = "what is not proven by counting is walked, to the same verdict"
+
+_REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
+    "accesspoint/inbound/reading.py": (
+        ("Reading.__init__", "self._current: TemporaryPayload | None = None", "None = None", "None = ''",
+         "asked for only where there is an opener, with which it is set"),
+        ("Reading.take", "self._opener = None", "None", "''",
+         "between the end of a part and the start of the next there is no event"),
+    ),
+    "envelope/mime.py": (
+        ("MultipartParser.__init__", "self._searched = 0", "0", "None", _FROM_THE_START),
+        ("MultipartParser._header_block", "end = _HEADERS_END[self._lenient].search(rest, self._searched)",
+         ", self._searched", "", _FROM_THE_START),
+    ),
+    "envelope/security_token.py": (
+        ("_element_end", "if end - start < 2 or der[start] != _SEQUENCE:", "<", "<=",
+         "two octets are a sequence of nothing, refused for the same reason"),
+    ),
+    "envelope/sbd_splitter.py": (
+        ("SbdSplitter.finish", "if self._header is None or self._tail is None:", "or", "and",
+         "both are set in one step, or reading has ended with an error"),
+        ("_Head._parse", "syntax = error", "error", "None", "the log of the parser, asked next, holds the same error"),
+        ("_Head._start", ("if self._elements > limits.elements or len(element.attrib) > limits.attributes or "
+         "(self._elements > limits.depth and _depth(element) > limits.depth) or (self._declarations > "
+         "min(limits.namespaces, limits.distinct_namespaces) and _declares_too_much(element, limits)):"),
+         "elements > limits.depth", "elements >= limits.depth", "no element is deeper than there are elements"),
+        ("_Tail.feed", "if ending and (not self._empty) and (len(self._octets) <= _PLAIN_BYTES):", "<=", "<",
+         _LONGER_WAY),
+        ("_Tail.feed", "ending = self._octets.startswith(b'</') or self._octets == b'<'", "b'<'", "b'XX<XX'",
+         _LONGER_WAY),
+    ),
+    "envelope/xml.py": (
+        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
+         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
+         "recover=False", "recover=None", _FALSE),
+        ("scan", "proven = False", "False", "None", _FALSE),
+    ),
+}  # fmt: skip
+"""By module: function, line, what is changed in it, to what, and why that is nothing."""
+
+EQUIVALENT: Final[Mapping[str, Mapping[Change, str]]] = {
+    module: {
+        Change(function, line, line.replace(was, becomes, 1)): why
+        for function, line, was, becomes, why in reasons
+    }
+    for module, reasons in _REASONS.items()
+}

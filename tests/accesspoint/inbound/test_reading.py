@@ -8,7 +8,7 @@ import pytest
 
 from accesspoint.inbound.reading import Reading
 from accesspoint.inbound.refusal import Intake
-from envelope.errors import Gate, MimeInconsistency
+from envelope.errors import Gate, MimeInconsistency, TransportRefused
 from envelope.events import MessageComplete, PartData, PartEnded, PartStarted
 
 
@@ -29,6 +29,17 @@ async def test_a_part_before_the_soap_part_is_complete_is_refused(inbound: Any) 
     reading = Reading(inbound.receiver(), Intake("peer"))
     refused = await refusal(reading, started(0, None), PartData(b"<S12"), started(1, "a@x"))
     assert refused.reason == "mime.order"
+
+
+async def test_a_soap_part_may_be_as_large_as_agreed_and_no_larger(inbound: Any) -> None:
+    reading = Reading(inbound.receiver(), Intake("peer"))
+    largest = bytes(inbound.receiver().soap_bytes)
+    await reading.take(PartData(largest))
+    assert reading.soap == largest
+    with pytest.raises(TransportRefused) as refused:
+        await reading.take(PartData(b"1"))
+    told = refused.value
+    assert (told.reason, told.gate, told.status) == ("soap.size", Gate.G2, 413)
 
 
 async def test_without_a_soap_part_there_is_nothing_to_finish(inbound: Any) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from as4_peer import HttpAnswer, SignedBy
 
 from accesspoint.clock import to_microseconds
@@ -113,6 +114,7 @@ async def test_a_known_sender_gets_a_signed_error_about_its_message(
         party=None,
     )
     assert signal.ref_to_message_id == "1@a.example"
+    assert signal.message_id.endswith("@accesspoint.invalid")
     assert signal.errors[0].description == error.ebms.description
 
 
@@ -138,16 +140,30 @@ async def test_one_text_per_code_whatever_was_wrong(inbound: "Inbound") -> None:
 @pytest.mark.parametrize(
     ("error", "code"), [(SignatureValueInvalid(SECRET), "EBMS:0101"), (SbdRefused(SECRET), None)]
 )
-async def test_a_refusal_leaves_one_record_and_nothing_of_the_message(
-    inbound: "Inbound", error: RemoteProtocolError, code: str | None
+@pytest.mark.parametrize("intake", [stranger, known])
+async def test_a_refusal_leaves_one_record_one_line_and_nothing_of_the_message(
+    inbound: "Inbound",
+    error: RemoteProtocolError,
+    code: str | None,
+    intake: Callable[[], Intake],
 ) -> None:
-    await inbound.refuser.refuse(error, stranger())
+    with structlog.testing.capture_logs() as lines:
+        await inbound.refuser.refuse(error, intake())
+    told = {
+        "reason": error.reason,
+        "code": code,
+        "peer": "127.0.0.9",
+        "certificate": intake().certificate,
+        "input_sha256": hashlib.sha256(b"fourfive").hexdigest(),
+        "input_bytes": 8,
+    }
     row = await inbound.parts.one("SELECT * FROM refusals")
-    assert (row["gate"], row["reason"], row["code"]) == (error.gate, error.reason, code)
-    assert (row["peer"], row["certificate"], row["input_bytes"]) == ("127.0.0.9", None, 8)
-    assert row["at"] == to_microseconds(inbound.parts.clock.now())
-    assert row["input_sha256"] == hashlib.sha256(b"fourfive").hexdigest()
-    assert SECRET not in str(row)
+    assert told.items() <= dict(row).items()
+    assert (row["gate"], row["at"]) == (error.gate, to_microseconds(inbound.parts.clock.now()))
+    (line,) = (line for line in lines if line["event"] == "as4.in.refused")
+    assert told.items() <= line.items()
+    assert (line["stage"], line["log_level"]) == (str(error.gate), "warning")
+    assert SECRET not in str(dict(row))
     assert (await inbound.messages(), inbound.parts.files()) == ([], 0)
 
 
