@@ -53,6 +53,9 @@ class BusinessValues(Table):
 class Partner(BusinessValues):
     """Another access point, as far as it differs from what the directory says.
 
+    `speaks_for` are the organisations whose messages it brings, by GLN: then it may bring those of nobody else, and no
+    other access point theirs, unless its own table names them too. Without it this is left open.
+
     `binary_content` says in which namespace the content of envelopes for its receiver stands. With `pmodes` only messages of one of them are exchanged with it; each takes over what the partner's table says.
 
     `generations` are those of eDelivery AS4 that are agreed, the preferred one first; unsaid it is 1.15 for a
@@ -61,6 +64,7 @@ class Partner(BusinessValues):
     """
 
     gln: Gln | None = None
+    speaks_for: tuple[Gln, ...] = ()
     url: HttpsUrl | None = None
     certificate: Annotated[FilePath | None, Field(validate_default=True)] = None
     preset: Literal["domibus-like", "peppol-like", "phase4-like", "holodeck-like"] = "domibus-like"

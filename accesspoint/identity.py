@@ -14,6 +14,7 @@ from cryptography import x509
 
 from accesspoint.config import Configuration, ConfigurationProblem, Finding
 from accesspoint.config_partner import Partner
+from envelope.errors import ProcessingModeMismatch
 from envelope.messaging import Party, PartyId, UserMessage
 from envelope.pmode import DOMIBUS_LIKE, PRESETS, Generation, PMode, Quirk, SecuritySuite
 from envelope.sbdh import PARTICIPANT_PREFIX
@@ -140,6 +141,8 @@ class Agreements:
     by_party: Mapping[str, PMode] = field(default_factory=dict)
     exchanges: Mapping[str, tuple[PMode, ...]] = field(default_factory=dict)
     """The P-Modes of partners that have several; all of one partner share its security."""
+    speaks_for: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By party id, whose messages a partner brings, by GLN; a partner of whom that is not said is left out."""
 
     @property
     def modes(self) -> tuple[PMode, ...]:
@@ -153,6 +156,19 @@ class Agreements:
     def agreed_with(self, party: str) -> tuple[PMode, ...]:
         """Every P-Mode that a message from this party may belong to."""
         return self.exchanges.get(party) or (self.mode_for(party),)
+
+    def require_speaker(self, party: str, gln: str, *, is_ours: bool) -> None:
+        """Hold who brings a message against the organisation that wrote it; `is_ours` when we serve this one.
+
+        An organisation that is ours, or that a partner is said to speak for, is believed from nobody else.
+
+        Raises ProcessingModeMismatch (`pmode.sender`).
+        """
+        speakers = {one for one, spoken_for in self.speaks_for.items() if gln in spoken_for}
+        if party not in speakers and (speakers or is_ours or party in self.speaks_for):
+            raise ProcessingModeMismatch(
+                "the access point does not speak for the original sender", reason="pmode.sender"
+            )
 
     def mode_to(self, party: str, *, service: str, action: str) -> PMode | None:
         """The P-Mode to send such a message to this party under, or None where none is agreed."""
@@ -173,6 +189,7 @@ def build_agreements(
     """
     modes: dict[str, PMode] = {}
     exchanges: dict[str, tuple[PMode, ...]] = {}
+    speaks_for: dict[str, frozenset[str]] = {}
     certificates: dict[str, tuple[x509.Certificate, ...]] = {}
     for name, partner in partners.items():
         agreed = partner_certificates(partner)
@@ -188,8 +205,10 @@ def build_agreements(
                 )
             )
         exchanges[party] = (*exchanges.get(party, ()), *modes_of(name, partner, mode))
+        if partner.speaks_for:
+            speaks_for[party] = speaks_for.get(party, frozenset()) | {*partner.speaks_for}
         certificates[party] = (*certificates.get(party, ()), *agreed)
-    return Agreements(DOMIBUS_LIKE.knowing(default), modes, exchanges), certificates
+    return Agreements(DOMIBUS_LIKE.knowing(default), modes, exchanges, speaks_for), certificates
 
 
 def partner_certificates(partner: Partner) -> tuple[x509.Certificate, ...]:

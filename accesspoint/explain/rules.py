@@ -128,7 +128,7 @@ RULES: Final = _table(
      "Please compress each part as one complete gzip member before it is signed, and say application/gzip."),
     ("pmode.mismatch pmode.agreement pmode.role pmode.parts pmode.to pmode.from pmode.value pmode.quirk", _U, "AS4 Profile 1.0 section 4",
      "Please compare parties, roles, service, action and agreement with what we agreed."),
-    ("pmode.service pmode.action pmode.recipient pmode.four-corner", _U, "eDelivery AS4 1.15, Four Corner Topology",
+    ("pmode.service pmode.action pmode.recipient pmode.four-corner pmode.sender", _U, "eDelivery AS4 1.15, Four Corner Topology",
      "Please compare service, action, originalSender and finalRecipient with our entry in the directory."),
     ("sbd.addressing", _T, "eDelivery AS4 1.15, SBDH enhancement",
      "Please let originalSender and finalRecipient name the Sender and Receiver of the business header."),

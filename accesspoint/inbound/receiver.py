@@ -78,7 +78,7 @@ from envelope.quirks import MET_EARLY, met_in_header
 from envelope.receipts import build_receipt, repeat_receipt
 from envelope.receiving import State
 from envelope.sbd_splitter import SbdSplitter
-from envelope.sbdh import StandardBusinessDocumentHeader
+from envelope.sbdh import PARTICIPANT_PREFIX, StandardBusinessDocumentHeader
 from envelope.security_header import claimed_algorithm
 from envelope.selection import is_test_service, select_mode
 from envelope.signals import read_signal
@@ -353,8 +353,15 @@ class Receiver:
             raise ProcessingModeMismatch(
                 "the message is for another access point", reason="pmode.to"
             )
-        if self._identity.is_own(sender) and not self._identity.wrote(message, self._served):
-            raise ProcessingModeMismatch("the message names us as its sender", reason="pmode.from")
+        wrote = message.property("originalSender")
+        if self._identity.is_own(sender):
+            if not self._identity.wrote(message, self._served):
+                raise ProcessingModeMismatch(
+                    "the message names us as its sender", reason="pmode.from"
+                )
+        elif wrote is not None:
+            gln = wrote.value.removeprefix(PARTICIPANT_PREFIX)
+            self._agreements.require_speaker(sender, gln, is_ours=gln in self._served)
         select_mode(self._agreements.agreed_with(sender), message)
 
     def _open_business_document(

@@ -7,6 +7,7 @@ import pytest
 from configuration_parts import document, problems, write
 
 from accesspoint.config import Station, load
+from accesspoint.identity import build_agreements
 from accesspoint.toml import write_toml
 
 
@@ -133,6 +134,16 @@ def test_receivers_that_expect_content_in_peppol_s_namespace_are_known(tmp_path:
     one = {"gln": "5790000000029", "binary_content": "peppol"}
     path = write(tmp_path, {"partners": {"one": one, "two": {"gln": "5790000000012"}}})
     assert load(path, {}).peppol_receivers == {"5790000000029"}
+
+
+def test_whose_messages_a_partner_brings_is_said_in_its_table(tmp_path: Path) -> None:
+    glns = ["5790000000029", "5790000000036"]
+    partners = {"one": {"speaks_for": glns}, "two": {"gln": glns[0]}}
+    agreements, _ = build_agreements(load(write(tmp_path, {"partners": partners}), {}).partners)
+    assert agreements.speaks_for == {"one": frozenset(glns)}
+    assert "check digit" in problems(
+        write(tmp_path, {"partners": {"one": {"speaks_for": ["5790000000028"]}}})
+    )
 
 
 def test_two_partners_for_one_receiver_are_refused(tmp_path: Path) -> None:

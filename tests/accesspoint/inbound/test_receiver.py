@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from as4_peer import HttpAnswer, verify_receipt
 from as4_wire import Wire, gzip
-from station_parts import RECEIVER
+from station_parts import RECEIVER, SENDER, THIRD
 
+from accesspoint.demo.scenery import MUNICIPALITY
 from accesspoint.identity import Agreements
 from accesspoint.inbound.refusal import Answer, Intake
+from accesspoint.stations.document import Address
 from accesspoint.store.database import IntegrityViolation
 from accesspoint.store.evidence import find_receipt
 from envelope import names
@@ -252,7 +254,7 @@ def _property(name: str, value: str) -> Callable[[UserMessage], UserMessage]:
         (_without("originalSender"), ProcessingModeMismatch, "pmode.four-corner"),
         (_without("finalRecipient"), ProcessingModeMismatch, "pmode.four-corner"),
         (_property("finalRecipient", "0088:5790000000012"), OtherError, "sbd.addressing"),
-        (_property("originalSender", "0088:5790000000029"), OtherError, "sbd.addressing"),
+        (_property("originalSender", "0088:5790000000036"), OtherError, "sbd.addressing"),
         (_info(action="urn:other"), ValueNotRecognized, "pmode.action"),
         (_info(service=Service("urn:other")), ValueNotRecognized, "pmode.service"),
     ],
@@ -274,6 +276,43 @@ async def test_a_message_that_names_us_as_its_sender_is_refused(inbound: "Inboun
     with pytest.raises(ProcessingModeMismatch) as refused:
         await inbound.receive(own.compose())
     assert refused.value.reason == "pmode.from"
+    assert await inbound.stored_nothing()
+
+
+@pytest.mark.parametrize(
+    ("served", "speaks_for", "is_taken"),
+    [
+        ({}, {}, True),
+        ({}, {MUNICIPALITY.access_point: {SENDER.gln, THIRD.gln}}, True),
+        ({}, {MUNICIPALITY.access_point: {SENDER.gln}, "another": {SENDER.gln}}, True),
+        # Said to speak for somebody else, or somebody else said to speak for the sender.
+        ({}, {MUNICIPALITY.access_point: {THIRD.gln}}, False),
+        ({}, {"another": {SENDER.gln}}, False),
+        ({}, {"another": {THIRD.gln}}, True),
+        # Our own organisation, by another access point: only where that was said.
+        ({SENDER.gln: SENDER}, {}, False),
+        ({SENDER.gln: SENDER}, {"another": {SENDER.gln}}, False),
+        ({SENDER.gln: SENDER}, {MUNICIPALITY.access_point: {SENDER.gln}}, True),
+    ],
+)
+async def test_an_access_point_brings_messages_of_those_it_speaks_for(
+    inbound: "Inbound",
+    served: dict[str, Address],
+    speaks_for: dict[str, set[str]],
+    is_taken: bool,
+) -> None:
+    agreements = Agreements(
+        speaks_for={party: frozenset(glns) for party, glns in speaks_for.items()}
+    )
+    receiver = inbound.receiver(agreements=agreements, served={RECEIVER.gln: RECEIVER, **served})
+    wire = inbound.author.compose()
+    if is_taken:
+        assert (await inbound.receive(wire, receiver=receiver)).status == 200
+        assert len(await inbound.messages()) == 1
+        return
+    with pytest.raises(ProcessingModeMismatch) as refused:
+        await inbound.receive(wire, receiver=receiver)
+    assert (refused.value.reason, refused.value.gate) == ("pmode.sender", Gate.G10)
     assert await inbound.stored_nothing()
 
 
