@@ -64,7 +64,8 @@ from accesspoint.stations.relay import Carrier, HandoverRelay
 from accesspoint.stations.reporting import Reporter
 from accesspoint.stations.settling import SHARING
 from accesspoint.stations.sharing import Sharing
-from accesspoint.store.configured import build_payload_store, database_url
+from accesspoint.store.columns import require_readable
+from accesspoint.store.configured import build_columns, build_payload_store, database_url
 from accesspoint.store.database import Database, Dialect
 from accesspoint.store.filesystem import make_directory
 from accesspoint.store.heartbeat import Heartbeat
@@ -121,9 +122,10 @@ class AccessPoint:
         # First, since opening a database on a full disk needs the room that it then gives up.
         self.reserve = Reserve(store.directory, store.reserve, monotonic=self.clock.monotonic)
         url = database_url(self.configuration)
-        self.database = await Database.open(url)
+        self.database = await Database.open(url, columns=build_columns(self.configuration))
         self.database.make_room = self.reserve.release
         stack.push_async_callback(self.database.close)
+        await self.database.read(require_readable)
         if self.database.dialect is Dialect.POSTGRESQL:
             self._join_other_nodes(url)
         self.heartbeat = Heartbeat(

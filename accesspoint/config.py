@@ -169,7 +169,7 @@ class Store(Table):
 
     `payloads` is a directory that all nodes of one database share, or `s3://bucket/prefix` (extra `s3`); the
     credentials for a bucket stand in the environment. `previous_keys` open what was encrypted under
-    them; new payloads are encrypted under `encryption_key`. With less than `reserve` free nothing new is taken in.
+    them; what is new is encrypted under `encryption_key`. With less than `reserve` free nothing new is taken in.
     """
 
     directory: FilePath

@@ -10,7 +10,7 @@ from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.problems import ExitStatus
 from accesspoint.retry import format_duration
-from accesspoint.store.configured import build_payload_store, database_url
+from accesspoint.store.configured import build_columns, build_payload_store, database_url
 from accesspoint.store.database import Database
 from accesspoint.store.housekeeping import Housekeeper
 
@@ -22,7 +22,8 @@ def run(config: Path, *, dry_run: bool) -> int:
 
 
 async def _run(configuration: Configuration, *, dry_run: bool) -> int:
-    database = await Database.open(database_url(configuration), read_only=dry_run)
+    columns = build_columns(configuration, to_read=dry_run)
+    database = await Database.open(database_url(configuration), read_only=dry_run, columns=columns)
     payloads = build_payload_store(configuration, to_read=dry_run)
     try:
         keeper = Housekeeper(

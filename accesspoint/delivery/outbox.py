@@ -151,17 +151,17 @@ class Outbox:
         """
         context = self._acting_for(event, acting)
         sor, gln = context or (event.facts.sender_sor, event.facts.sender_gln)
-        now = self._now()
+        now, id_ = self._now(), str(event_id(event))
         await tx.execute(
             _INSERT,
-            str(event_id(event)),
+            id_,
             event.facts.message_identifier,
             event.station,
             event.device_id,
             event.subtype,
             sor,
             gln,
-            orjson.dumps(build_audit_event(event)).decode(),
+            tx.sealed("body", id_, orjson.dumps(build_audit_event(event)).decode()),
             "waiting" if context else "parked",
             None if context else NOT_SERVED,
             now,

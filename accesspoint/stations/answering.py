@@ -118,7 +118,7 @@ async def find_received(
         raise NotAnswerable(f"several messages have this identifier; name one of: {found}")
     (row,) = rows
     for brought in await database.fetch(
-        "SELECT item FROM handovers WHERE kind = 'document' AND target LIKE 'backend%' AND message_identifier = $1",
+        "SELECT id, item FROM handovers WHERE kind = 'document' AND target LIKE 'backend%' AND message_identifier = $1",
         message_identifier,
     ):
         document = Document.from_json(brought["item"])

@@ -131,8 +131,9 @@ async def insert_handover(
         "INSERT INTO handovers (id, target, kind, message_identifier, item, act, facts, media_type, payload,"
         " payload_bytes, payload_sha256, state, problem, next_at, created_at)"
         " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15)",
-        handover.id, handover.target, handover.kind, handover.message_identifier, handover.item, handover.act,
-        handover.facts, handover.media_type, stored.payload, stored.payload_bytes, stored.payload_sha256,
+        handover.id, handover.target, handover.kind, handover.message_identifier,
+        tx.sealed("item", handover.id, handover.item), handover.act, tx.sealed("facts", handover.id, handover.facts),
+        handover.media_type, stored.payload, stored.payload_bytes, stored.payload_sha256,
         "waiting" if set_aside is None else "set-aside", set_aside, to_microseconds(at) if due_at is None else due_at,
         to_microseconds(at),
     )  # fmt: skip

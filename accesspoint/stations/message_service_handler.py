@@ -400,7 +400,7 @@ class MessageServiceHandler:
             " bundle_identifier, refusal, created_at)"
             " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16)",
             direction, header.instance_identifier, _message_identifier(header), header.standard, header.sender.value,
-            header.receiver.value, header_bytes(header), content, int(repetition), acknowledgement, answered_as,
+            header.receiver.value, tx.sealed("header", header.instance_identifier, header_bytes(header)), content, int(repetition), acknowledgement, answered_as,
             due_at, look_at, _bundle_identifier(header), refusal, to_microseconds(self._clock.now()),
         )  # fmt: skip
 

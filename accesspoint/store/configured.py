@@ -1,9 +1,10 @@
-"""The stores as the configuration describes them: where rows and payloads stand, and the keys that payloads are encrypted under."""
+"""The stores as the configuration describes them: where rows and payloads stand, and the keys that both are encrypted under."""
 
 from pathlib import Path
 from typing import Final
 
 from accesspoint.config import Configuration
+from accesspoint.store.columns import Columns
 from accesspoint.store.database import StorageRefused, sqlite_url
 from accesspoint.store.encryption import PayloadKeys, create_payload_key, load_payload_keys
 from accesspoint.store.payload_directory import DirectoryPlace
@@ -20,6 +21,15 @@ def database_url(configuration: Configuration) -> str:
     """Return where the database of a node is."""
     store = configuration.store
     return store.database or sqlite_url(store.directory / "accesspoint.db")
+
+
+def build_columns(configuration: Configuration, *, to_read: bool = False) -> Columns:
+    """What seals the columns of a node's database that may name a patient, under the keys of its payloads.
+
+    Raises: StorageRefused when a key cannot be used as it is.
+    """
+    keys = _load_keys(configuration, make=not to_read)
+    return Columns(keys, seal=configuration.store.encryption == "on")
 
 
 def build_payload_store(configuration: Configuration, *, to_read: bool = False) -> PayloadStore:

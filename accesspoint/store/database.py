@@ -26,10 +26,14 @@ from enum import StrEnum
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
+if TYPE_CHECKING:
+    from accesspoint.store.columns import Columns
+
 T = TypeVar("T")
+Octets = TypeVar("Octets", str, bytes)
 
 Row: TypeAlias = Mapping[str, Any]
 """One row by column name; a plain dict in both dialects."""
@@ -104,6 +108,14 @@ class Transaction(ABC):
     """Ends a SELECT that claims rows: others skip what is claimed. Empty where there is one writer."""
     for_update: ClassVar[str]
     """Ends a SELECT whose rows the same work will change."""
+    columns: "Columns"
+
+    def sealed(self, column: str, id_: str, value: Octets) -> Octets:
+        """Return a value that may name a patient as it is to be bound; `fetch` gives it back in the clear.
+
+        `id_` is the id of the row, by the name that `columns.SEALED_COLUMNS` has for it.
+        """
+        return self.columns.seal(column, id_, value)
 
     @abstractmethod
     async def execute(self, sql: str, *values: Value) -> int:
@@ -111,7 +123,10 @@ class Transaction(ABC):
 
     @abstractmethod
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
-        """Run one SELECT or a statement with RETURNING; return all its rows."""
+        """Run one SELECT or a statement with RETURNING; return all its rows, with what was sealed in the clear.
+
+        Raises: ColumnDamaged, ColumnKeyMissing.
+        """
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:
         """Return the first row, or None."""
@@ -133,29 +148,41 @@ class Database(ABC):
 
     @staticmethod
     async def open(
-        url: str, *, migrations: Traversable | None = None, read_only: bool = False
+        url: str,
+        *,
+        migrations: Traversable | None = None,
+        read_only: bool = False,
+        columns: "Columns | None" = None,
     ) -> "Database":
         """Open, check and migrate the database at `sqlite:///absolute/path` or `postgresql://…`.
 
         `migrations` is the directory with the numbered SQL files; by default the packaged ones. With `read_only`
-        a database is looked at beside the process that has it: it is not migrated, and `run` is refused.
+        a database is looked at beside the process that has it: it is not migrated, and `run` is refused. Without
+        `columns` nothing is sealed, and nothing sealed is read.
 
         Raises: StorageRefused when it cannot be trusted or used as it is, StorageFailure when it breaks.
         """
+        from accesspoint.store.columns import Columns  # which imports what is here
+
+        columns = columns or Columns()
         directory = files("accesspoint.store") / "migrations" if migrations is None else migrations
         scheme = urlsplit(url).scheme
         if scheme == Dialect.SQLITE and read_only:
             from accesspoint.store.reading import SqliteToRead
 
-            return SqliteToRead.start(sqlite_path(url), migrations=directory)
+            return SqliteToRead.start(sqlite_path(url), migrations=directory, columns=columns)
         if scheme == Dialect.SQLITE:
             from accesspoint.store.sqlite import SqliteDatabase
 
-            return await SqliteDatabase.start(sqlite_path(url), migrations=directory)
+            return await SqliteDatabase.start(
+                sqlite_path(url), migrations=directory, columns=columns
+            )
         if scheme == Dialect.POSTGRESQL:
             from accesspoint.store.postgresql import PostgresqlDatabase  # asyncpg is an extra
 
-            return await PostgresqlDatabase.start(url, migrations=directory, read_only=read_only)
+            return await PostgresqlDatabase.start(
+                url, migrations=directory, read_only=read_only, columns=columns
+            )
         raise StorageRefused(f"there is no database driver for {scheme or 'a missing scheme'}:")
 
     @property

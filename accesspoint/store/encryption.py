@@ -26,7 +26,9 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from accesspoint.store.database import StorageRefused
@@ -40,9 +42,9 @@ KEY_FILE_MODE: Final = 0o037
 
 _PERSONS: Final = b"EHMI access point persons in the audit log"
 _MAGIC: Final = b"EHMI-AP1"
-_KEY_ID_BYTES: Final = 8
+KEY_ID_BYTES: Final = 8
 _WRAPPED_BYTES: Final = KEY_BYTES + 8
-HEADER_BYTES: Final = len(_MAGIC) + _KEY_ID_BYTES + _WRAPPED_BYTES
+HEADER_BYTES: Final = len(_MAGIC) + KEY_ID_BYTES + _WRAPPED_BYTES
 _SEALED_CHUNK: Final = CHUNK_BYTES + TAG_BYTES
 
 
@@ -153,7 +155,7 @@ class PayloadKey:
     def id(self) -> bytes:
         """The first octets of a hash of the key, which tell it from others and nothing about it."""
         return hashlib.sha256(b"EHMI access point payload key\0" + self.octets).digest()[
-            :_KEY_ID_BYTES
+            :KEY_ID_BYTES
         ]
 
 
@@ -166,15 +168,22 @@ class PayloadKeys:
         self._all = (current, *previous)
         self._prefix = _MAGIC + current.id
         self._by_id = {key.id: key.octets for key in (*previous, current)}
+        self.current_key_id = current.id
+        self.key_ids = frozenset(self._by_id)
 
     @property
     def current_id(self) -> str:
         """The id of the key that new payloads are sealed under, in hex."""
-        return self._prefix[len(_MAGIC) :].hex()
+        return self.current_key_id.hex()
 
     def persons(self) -> tuple[bytes, ...]:
         """The keys that the audit log's digests of persons are made with, one from each key; the current one first."""
         return tuple(hmac.digest(key.octets, _PERSONS, "sha256") for key in self._all)
+
+    def derive(self, key_id: bytes, purpose: str) -> bytes:
+        """Make the key for another purpose from the key with this id, by HKDF-SHA-256 (RFC 5869); KeyError for none."""
+        key = self._by_id[key_id]
+        return HKDF(hashes.SHA256(), KEY_BYTES, None, purpose.encode()).derive(key)
 
     def seal(self, name: str) -> tuple[bytes, ChunkSealer]:
         """Return the header of a new payload and what seals its octets."""
@@ -189,14 +198,14 @@ class PayloadKeys:
         header = source.read(HEADER_BYTES)
         if len(header) < HEADER_BYTES or not header.startswith(_MAGIC):
             raise PayloadDamaged(f"payload {name} does not begin as an encrypted one does")
-        key_id = header[len(_MAGIC) : len(_MAGIC) + _KEY_ID_BYTES]
+        key_id = header[len(_MAGIC) : len(_MAGIC) + KEY_ID_BYTES]
         key = self._by_id.get(key_id)
         if key is None:
             raise PayloadKeyMissing(
                 f"payload {name} needs the key {key_id.hex()}, which is not configured"
             )
         try:
-            data_key = aes_key_unwrap(key, header[len(_MAGIC) + _KEY_ID_BYTES :])
+            data_key = aes_key_unwrap(key, header[len(_MAGIC) + KEY_ID_BYTES :])
         except InvalidUnwrap as error:
             raise PayloadDamaged(
                 f"the data key of payload {name} is not what was written"

@@ -84,7 +84,7 @@ async def insert_message(
         " VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21,$22,$23)",
         new.id, new.direction, new.state, new.message_id, new.conversation_id, new.party, new.envelope_id,
         new.message_identifier, new.standard, new.original_sender, new.final_recipient, new.document_id,
-        new.process_id, new.facts, new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
+        new.process_id, tx.sealed("facts", new.id, new.facts), new.payload, new.payload_bytes, new.payload_sha256, new.lane, stamp, stamp, stamp,
         new.ref_to_message_id, int(new.unasked),
     )  # fmt: skip
     await _append_history(tx, [(new.id, None, new.state, stamp, note)])

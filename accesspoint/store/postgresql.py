@@ -20,6 +20,7 @@ from typing import Any, Final, NoReturn
 import asyncpg
 
 from accesspoint.failpoints import failpoint
+from accesspoint.store.columns import SEALED_COLUMNS, Columns
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -91,8 +92,9 @@ class PostgresqlTransaction(Transaction):
     skip_locked = "FOR UPDATE SKIP LOCKED"
     for_update = "FOR UPDATE"
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, columns: Columns) -> None:
         self._connection = connection
+        self.columns = columns
 
     async def execute(self, sql: str, *values: Value) -> int:
         """Run one statement; see `Transaction.execute`."""
@@ -102,7 +104,10 @@ class PostgresqlTransaction(Transaction):
 
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         """Run one statement and return its rows; see `Transaction.fetch`."""
-        return [dict(record) for record in await self._connection.fetch(sql, *values)]
+        rows: list[Row] = [dict(record) for record in await self._connection.fetch(sql, *values)]
+        if rows and not SEALED_COLUMNS.keys().isdisjoint(rows[0]):
+            rows = [self.columns.opened(row) for row in rows]
+        return rows
 
 
 class PostgresqlDatabase(Database):
@@ -110,8 +115,11 @@ class PostgresqlDatabase(Database):
 
     dialect = Dialect.POSTGRESQL
 
-    def __init__(self, pool: Any, version: int, *, read_only: bool = False) -> None:
+    def __init__(
+        self, pool: Any, version: int, *, read_only: bool = False, columns: Columns
+    ) -> None:
         self._pool = pool
+        self._columns = columns
         self._read_only = read_only
         self._failed: asyncio.Future[StorageFailure] = asyncio.get_running_loop().create_future()
         self._closed = False
@@ -119,7 +127,12 @@ class PostgresqlDatabase(Database):
 
     @classmethod
     async def start(
-        cls, url: str, *, migrations: Traversable, read_only: bool = False
+        cls,
+        url: str,
+        *,
+        migrations: Traversable,
+        read_only: bool = False,
+        columns: Columns | None = None,
     ) -> "PostgresqlDatabase":
         """Connect, check the server's durability, and migrate; what is only read is not migrated.
 
@@ -147,7 +160,7 @@ class PostgresqlDatabase(Database):
         except BaseException:
             pool.terminate()
             raise
-        return cls(pool, version, read_only=read_only)
+        return cls(pool, version, read_only=read_only, columns=columns or Columns())
 
     @property
     def failure(self) -> StorageFailure | None:
@@ -189,7 +202,7 @@ class PostgresqlDatabase(Database):
                     self._pool.acquire(timeout=COMMAND_TIMEOUT_SECONDS) as connection,
                     connection.transaction(**options),
                 ):
-                    result = await work(PostgresqlTransaction(connection))
+                    result = await work(PostgresqlTransaction(connection, self._columns))
                     failpoint("R12")
                     return result
             except ERRORS as error:

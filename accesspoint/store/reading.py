@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import apsw
 
+from accesspoint.store.columns import Columns
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -85,16 +86,21 @@ class SqliteToRead(Database):
     dialect = Dialect.SQLITE
 
     def __init__(
-        self, path: Path, connection: apsw.Connection, version: int, before: "_Situation"
+        self,
+        path: Path,
+        connection: apsw.Connection,
+        version: int,
+        before: "_Situation",
+        columns: Columns,
     ) -> None:
         self._path = path
         self._connection = connection
-        self._view = SqliteTransaction(connection, only_reads=True)
+        self._view = SqliteTransaction(connection, columns, only_reads=True)
         self._before = before
         self.schema_version = version
 
     @classmethod
-    def start(cls, path: Path, *, migrations: Traversable) -> "SqliteToRead":
+    def start(cls, path: Path, *, migrations: Traversable, columns: Columns) -> "SqliteToRead":
         """Open one file; see `Database.open`."""
         if not path.is_file():
             raise StorageRefused(f"there is no database {path}")
@@ -116,7 +122,7 @@ class SqliteToRead(Database):
         except BaseException:
             connection.close(True)
             raise
-        return cls(path, connection, version, before)
+        return cls(path, connection, version, before, columns)
 
     @property
     def in_use(self) -> bool:

@@ -27,6 +27,7 @@ import apsw
 import apsw.ext
 
 from accesspoint.failpoints import failpoint
+from accesspoint.store.columns import SEALED_COLUMNS, Columns
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -104,7 +105,10 @@ class SqliteTransaction(Transaction):
     skip_locked = ""
     for_update = ""
 
-    def __init__(self, connection: apsw.Connection, *, only_reads: bool = False) -> None:
+    def __init__(
+        self, connection: apsw.Connection, columns: Columns, *, only_reads: bool = False
+    ) -> None:
+        self.columns = columns
         self._connection = connection
         self._cursor = connection.cursor()
         self._only_reads = only_reads
@@ -139,6 +143,8 @@ class SqliteTransaction(Transaction):
             rows.extend(dict(zip(names, row, strict=True)) for row in cursor)
         except apsw.Error as error:
             self._refuse(error)
+        if not SEALED_COLUMNS.keys().isdisjoint(names):
+            rows = [self.columns.opened(row) for row in rows]
         return rows
 
     def _step(self, sql: str, values: tuple[Value, ...]) -> None:
@@ -186,16 +192,21 @@ class SqliteDatabase(Database):
     dialect = Dialect.SQLITE
 
     def __init__(
-        self, path: Path, lock: int, writer: apsw.Connection, reader: apsw.Connection
+        self,
+        path: Path,
+        lock: int,
+        writer: apsw.Connection,
+        reader: apsw.Connection,
+        columns: Columns,
     ) -> None:
         self._path = path
         self._lock = lock
         self._writer = writer
         self._reader = reader
         self._begin = writer.cursor()
-        self._transaction = SqliteTransaction(writer)
-        self._between = SqliteTransaction(writer, only_reads=True)
-        self._beside = SqliteTransaction(reader, only_reads=True)
+        self._transaction = SqliteTransaction(writer, columns)
+        self._between = SqliteTransaction(writer, columns, only_reads=True)
+        self._beside = SqliteTransaction(reader, columns, only_reads=True)
         self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[StorageFailure] = self._loop.create_future()
@@ -204,7 +215,12 @@ class SqliteDatabase(Database):
 
     @classmethod
     async def start(
-        cls, path: Path, *, migrations: Traversable, vfs: str | None = None
+        cls,
+        path: Path,
+        *,
+        migrations: Traversable,
+        vfs: str | None = None,
+        columns: Columns | None = None,
     ) -> "SqliteDatabase":
         """Open, check and migrate one file; `vfs` names a registered SQLite file layer.
 
@@ -221,7 +237,8 @@ class SqliteDatabase(Database):
             try:
                 version = _migrate(writer, migrations)
                 flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW
-                database = cls(path, lock, writer, connect(path, flags, vfs, READER_PRAGMAS))
+                reader = connect(path, flags, vfs, READER_PRAGMAS)
+                database = cls(path, lock, writer, reader, columns or Columns())
             except BaseException:
                 writer.close(True)
                 raise

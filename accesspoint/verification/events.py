@@ -119,9 +119,14 @@ class _Step:
     """Acts of the message service handler, where it stands with the access point."""
 
 
+def _facts_of(row: Row) -> DeliveryFacts | None:
+    """The facts, or None where they are sealed and only a directory is known."""
+    return None if row["facts"] is None else facts_from_json(row["facts"])
+
+
 def _of_message(row: Row) -> _Step:
-    facts = facts_from_json(row["facts"])
-    acknowledgement = facts.standard == ACKNOWLEDGEMENT_STANDARD
+    facts = _facts_of(row)
+    acknowledgement = row["standard"] == ACKNOWLEDGEMENT_STANDARD
     opened = acknowledgement and row["state"] == "DELIVERED"
     acts: tuple[Act, ...] = (Act.AP_RECEIVED,)
     if row["direction"] == "out":
@@ -137,11 +142,11 @@ def _of_message(row: Row) -> _Step:
 
 
 def _of_handover(row: Row) -> _Step:
-    facts = facts_from_json(row["facts"])
+    facts = _facts_of(row)
     return _Step(
-        (Act(row["act"]),),
+        () if facts is None else (Act(row["act"]),),
         row["message_identifier"],
-        facts.standard == ACKNOWLEDGEMENT_STANDARD,
+        facts is not None and facts.standard == ACKNOWLEDGEMENT_STANDARD,
         {"handover": row["id"], "target": row["target"]},
         facts,
     )
@@ -162,7 +167,7 @@ def _of_document(row: Row) -> _Step:
 
 
 _MESSAGES: Final = (
-    "SELECT id, direction, state, message_id, message_identifier, facts, EXISTS (SELECT 1 FROM history AS h"
+    "SELECT id, direction, state, message_id, message_identifier, standard, facts, EXISTS (SELECT 1 FROM history AS h"
     " WHERE h.message = m.id AND h.to_state IN ('ACKNOWLEDGED', 'REFUSED', 'EXPIRED', 'FAILED')) AS ended"
     " FROM messages AS m WHERE state <> 'PURGED' AND standard <> 'test-service' AND id > $1 ORDER BY id LIMIT $2"
 )

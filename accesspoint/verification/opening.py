@@ -10,7 +10,8 @@ from typing import Final
 
 from accesspoint.clock import Clock, SystemClock, to_microseconds
 from accesspoint.config import Configuration
-from accesspoint.store.configured import build_payload_store, database_url
+from accesspoint.store.columns import Columns
+from accesspoint.store.configured import build_columns, build_payload_store, database_url
 from accesspoint.store.database import Database, StorageRefused, sqlite_url
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.store.reading import SqliteToRead, directory_to_read
@@ -31,7 +32,8 @@ async def open_node(configuration: Configuration) -> AsyncIterator[Opened]:
 
     Raises: StorageRefused when it is not there or has another schema, StorageFailure when it breaks.
     """
-    database = await Database.open(database_url(configuration), read_only=True)
+    columns = build_columns(configuration, to_read=True)
+    database = await Database.open(database_url(configuration), read_only=True, columns=columns)
     try:
         payloads = build_payload_store(configuration, to_read=True)
         try:
@@ -44,7 +46,8 @@ async def open_node(configuration: Configuration) -> AsyncIterator[Opened]:
 
 @asynccontextmanager
 async def _open_directory(directory: Path) -> AsyncIterator[Opened]:
-    database = await Database.open(sqlite_url(directory / DATABASE), read_only=True)
+    url, columns = sqlite_url(directory / DATABASE), Columns(skip_unknown=True)
+    database = await Database.open(url, read_only=True, columns=columns)
     try:
         yield database, PayloadStore(directory_to_read(directory / "payloads"))
     finally:
@@ -78,7 +81,7 @@ async def verify_directory(
     progress: Progress | None = None,
     logs: Sequence[Path] = (),
 ) -> Report:
-    """Verify a store directory (an absolute path) without its configuration: encrypted payloads are then only looked for, not read.
+    """Verify a store directory (an absolute path) without its configuration: what is encrypted is then only looked for, not read.
 
     Raises: StorageRefused when it holds no database of this schema, StorageFailure when it breaks.
     """

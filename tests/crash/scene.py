@@ -27,7 +27,7 @@ from accesspoint.api.client import ApiProblem, NodeUnreachable
 from accesspoint.config import load
 from accesspoint.demo.scenery import ORGANISATIONS, device_ids
 from accesspoint.demo.surroundings import Surroundings
-from accesspoint.store.configured import build_payload_store
+from accesspoint.store.configured import build_columns, build_payload_store
 from accesspoint.store.database import Database, sqlite_url
 from accesspoint.verification import Setting, compare, verify
 from envelope import fhir
@@ -216,7 +216,9 @@ class CrashScene(TwoOrganisations):
             for name, plan in self.plans.items():
                 configuration = load(plan.config)
                 url = self.databases.get(name) or sqlite_url(plan.store / "accesspoint.db")
-                database = databases[name] = await Database.open(url, read_only=True)
+                columns = build_columns(configuration, to_read=True)
+                database = await Database.open(url, read_only=True, columns=columns)
+                databases[name] = database
                 stack.push_async_callback(database.close)
                 payloads = build_payload_store(configuration)
                 stack.callback(payloads.close)

@@ -25,7 +25,7 @@ from accesspoint.backends.folder import MANIFEST, OUTCOMES
 from accesspoint.config import load
 from accesspoint.demo.processes import NodeProcess, NotStarted
 from accesspoint.demo.scenery import NodePlan
-from accesspoint.store.configured import build_payload_store, database_url
+from accesspoint.store.configured import build_columns, build_payload_store, database_url
 from accesspoint.store.database import Database, Row, StorageInterrupted
 from accesspoint.toml import write_toml
 from accesspoint.verification import Comparison, Report, Setting, compare, verify
@@ -171,7 +171,10 @@ class Cluster:
                 (PARTNER, here.partner.plan.config),
                 (GROUP, here.first.plan.config),
             ):
-                store = await Database.open(database_url(load(config)), read_only=True)
+                columns = build_columns(load(config), to_read=True)
+                store = await Database.open(
+                    database_url(load(config)), read_only=True, columns=columns
+                )
                 stack.push_async_callback(store.close)
                 here.stores[name] = store
             backends = asyncio.create_task(here._take_deliveries())

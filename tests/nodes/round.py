@@ -198,7 +198,7 @@ class Round:
         faults += [f"two delivery ids: {key}" for key, count in times.items() if count > 1]
         owed = set()
         for name in cluster.stores:
-            rows = await cluster.rows(name, "SELECT body, aggregate FROM outbox")
+            rows = await cluster.rows(name, "SELECT event_id, body, aggregate FROM outbox")
             owed |= {short_digest(row["body"]) for row in rows}
             documents = await cluster.rows(name, "SELECT message_identifier FROM documents")
             faults += _count_events(rows, {row["message_identifier"] for row in documents})

@@ -19,7 +19,7 @@ from accesspoint.cli import backup as verb
 from accesspoint.config import load
 from accesspoint.store import backup
 from accesspoint.store.backup import DATABASE, MANIFEST, back_up
-from accesspoint.store.configured import build_payload_store
+from accesspoint.store.configured import build_columns, build_payload_store
 from accesspoint.store.database import Database, StorageRefused, sqlite_url
 from accesspoint.store.payload_directory import DirectoryPlace
 from accesspoint.store.payloads import PayloadStore
@@ -151,7 +151,7 @@ async def test_a_restored_node_has_everything_and_verifies(
     assert made["missing"] == 0
     shutil.rmtree(clinic.home / "store")
     shutil.copytree(tmp_path / "copy", clinic.home / "store")
-    database = await Database.open(url)
+    database = await Database.open(url, columns=build_columns(configuration))
     payloads = build_payload_store(configuration)
     with payloads.open(row["payload"]) as reader:
         assert reader.read() == data

@@ -14,7 +14,7 @@ from as4_stage import Pki, Stage
 from exchange import exchange
 
 from accesspoint.config import Configuration, load
-from accesspoint.store.configured import build_payload_store
+from accesspoint.store.configured import build_columns, build_payload_store
 from accesspoint.store.database import Database, sqlite_url
 from accesspoint.store.payloads import PayloadStore
 from accesspoint.verification import Report, verify_node
@@ -83,7 +83,8 @@ class StoppedNode:
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[tuple[Database, PayloadStore]]:
-        database = await Database.open(sqlite_url(self.database))
+        columns = build_columns(self.configuration)
+        database = await Database.open(sqlite_url(self.database), columns=columns)
         payloads = build_payload_store(self.configuration)
         try:
             yield database, payloads

@@ -7,6 +7,7 @@ import uuid
 import pytest
 
 from accesspoint.demo.scenery import CLINIC
+from accesspoint.store.configured import build_columns
 from keys.certificate import der
 
 SENT = "SELECT id FROM messages WHERE direction = 'out' AND standard <> 'ehmisbdh-acknowledgement' ORDER BY id"
@@ -58,10 +59,23 @@ def end_without_reason(node):
 
 
 def delivery_doubled(node):
+    ((id_, sealed),) = node.execute(
+        "SELECT id, facts FROM handovers WHERE target = 'backend' LIMIT 1"
+    )
+    columns = build_columns(node.configuration, to_read=True)
+    facts = columns.opened({"id": id_, "facts": sealed})["facts"].replace("'", "''")
     node.execute(
-        "INSERT INTO handovers SELECT 'second', target, kind, message_identifier, item, act, facts, media_type, payload,"
+        f"INSERT INTO handovers SELECT 'second', target, kind, message_identifier, item, act, '{facts}', media_type, payload,"
         " payload_bytes, payload_sha256, 'waiting', 0, next_at, NULL, NULL, NULL, created_at, NULL, 0"
-        " FROM handovers WHERE target = 'backend' LIMIT 1"
+        f" FROM handovers WHERE id = '{id_}'"
+    )
+
+
+def facts_of_another(node):
+    """The facts of one message, put where those of another stand."""
+    node.execute(
+        "UPDATE messages SET facts = (SELECT facts FROM messages AS o WHERE o.id <> messages.id LIMIT 1)"
+        f" WHERE id = ({SENT} LIMIT 1)"
     )
 
 
@@ -285,6 +299,7 @@ PLANTED = [
     ("I7", "sender", event_lost, "event-missing"),
     ("I7", "sender", events_swapped, "event-order"),
     ("I7", "sender", event_overtaken, "event-overtaken"),
+    ("I7", "sender", facts_of_another, "unreadable"),
     ("I8", "sender", lease_without_owner, "lease-without-owner"),
     ("I9", "receiver", payload_gone, "payload-missing"),
     ("I9", "receiver", payload_changed, "payload-damaged"),
