@@ -277,6 +277,7 @@ def refer_to(uri, number=0):
         "#absent",
         "#",
         "id-4711-messaging",
+        "Xid-4711-messaging",
         "http://127.0.0.1:9/x",
         "https://example.org/#id-4711-messaging",
         "file:///etc/passwd",

@@ -417,6 +417,7 @@ def test_octets_as_they_are_need_no_quirk(name: str) -> None:
         ("base64", b"AA=A"),
         ("base64", b"AA==AAAA"),
         ("base64", b"AA==\r\nAAAA"),
+        ("base64", b"AAA=\r\nAAAA"),
         ("base64", b"AA*A"),
         ("base64", b"===="),
         ("base64", b"AA\0A"),
@@ -432,6 +433,15 @@ def test_mim_12_what_does_not_decode_is_refused(name: str, body: bytes) -> None:
     for size in (1, 10**9):
         error = refusal(with_part(head, body), quirks=frozenset({Quirk.BASE64_PARTS}), size=size)
         assert error.reason == "mime.cte"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**9])
+def test_mim_12_lines_as_long_as_they_may_be_are_decoded(size: int) -> None:
+    head = b"Content-ID: <p@x>\r\nContent-Transfer-Encoding: quoted-printable"
+    body = b"x" * 997 + b"=  \n" + b"y" * 1_000 + b"\nz=3D"
+    data = with_part(head, body)
+    read = parts(events(data, size=size, quirks=frozenset({Quirk.BASE64_PARTS})))
+    assert read[1][1] == b"x" * 997 + b"y" * 1_000 + b"\nz="
 
 
 def test_mim_12_a_storm_of_white_space_is_never_collected() -> None:

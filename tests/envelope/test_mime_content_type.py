@@ -3,7 +3,12 @@
 import pytest
 
 from envelope.errors import TransportRefused
-from envelope.mime import parse_content_type
+from envelope.mime import _parse_short_content_type, parse_content_type
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    _parse_short_content_type.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -374,12 +374,62 @@ def test_refusal_never_quotes_the_patient() -> None:
         split(moved)
 
 
+def prefixed(data: bytes) -> bytes:
+    return re.sub(rb"<(/?)([A-Z])", rb"<\1s:\2", data).replace(b"xmlns=", b"xmlns:s=")
+
+
+@pytest.mark.parametrize("named", [bytes, prefixed])
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"</BinaryContent></StandardBusinessDocument>",
+        b"\n</BinaryContent\n> \t</StandardBusinessDocument >\r\n",
+    ],
+)
+@pytest.mark.parametrize("size", [None, 64 * KIB])
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_plain_document_needs_no_parser_by_pieces(
+    named: Callable[[bytes], bytes],
+    end: bytes,
+    size: int | None,
+    decode: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = b"QUJD" * 50_000
+    data = named(build_sbd(HEADER)[0] + content + end)
+    for parser in ("XMLParser", "XMLPullParser"):
+        monkeypatch.setattr(etree, parser, None)
+
+    read, header = split(data, size=size, decode=decode)
+
+    assert header == HEADER
+    assert read == (b"ABC" * 50_000 if decode else b"")
+
+
+@pytest.mark.parametrize("named", [bytes, prefixed])
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"</BinaryContent><!-- x --></StandardBusinessDocument>",
+        b"</BinaryContent></StandardBusinessDocument><!-- x -->",
+        b"<![CDATA[QUJD]]></BinaryContent></StandardBusinessDocument>",
+        b"&#81;UJD</BinaryContent></StandardBusinessDocument>" + b" " * 2 * KIB,
+    ],
+)
+def test_a_strange_end_is_read_too(
+    named: Callable[[bytes], bytes], end: bytes, size: int | None
+) -> None:
+    data = named(build_sbd(HEADER)[0] + b"QUJD" + end)
+
+    assert split(data, size=size) == (b"ABCABC" if b"UJD" in end else b"ABC", HEADER)
+
+
 def test_refusal_names_the_element_of_a_document_with_prefixes_too() -> None:
     data = document().replace(b"<Type>PATIENTID</Type>", b"<Type>PATIENT</Type>")
-    prefixed = re.sub(rb"<(/?)([A-Z])", rb"<\1s:\2", data).replace(b"xmlns=", b"xmlns:s=")
 
     with pytest.raises(SbdRefused, match="BusinessScope/Scope/Type") as refused:
-        split(prefixed)
+        split(prefixed(data))
 
     assert refused.value.reason == "sbd.schema"
 

@@ -17,6 +17,7 @@ class Change(NamedTuple):
 
 _FALSE: Final = "None is as false"
 _FROM_THE_START: Final = "where a search begins is what it costs, not what it finds"
+_NOT_FIRST: Final = "a document that begins so is no XML, for which it is refused"
 _LONGER_WAY: Final = "what is not proven by counting is walked, to the same verdict"
 
 _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
@@ -38,6 +39,17 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
     "envelope/sbd_splitter.py": (
         ("SbdSplitter.finish", "if self._header is None or self._tail is None:", "or", "and",
          "both are set in one step, or reading has ended with an error"),
+        ("_Head.__init__", "self._searched = 0", "0", "1", _NOT_FIRST),
+        ("_Head.feed", "self._near = name >= 0", ">= 0", ">= 1", _NOT_FIRST),
+        ("_Head.feed", ("while self._near and self.content is None and ((end := octets.find(b'>', self._parsed)) >= 0):"),
+         ">= 0", "> 0", _NOT_FIRST),
+        ("_start_tag", "declared = b'xmlns' if element.prefix is None else b'xmlns:' + element.prefix.encode()",
+         "b'xmlns:'", "b'XMLNS:'", "after the content only the spelling of names counts, not their namespaces"),
+        ("_spelling", "local = str(element.tag).rpartition('}')[2]", "rpartition", "partition",
+         "the two namespaces hold no brace"),
+        ("_Tail._read", ("self._parser = etree.XMLParser(target=cast(Any, self._target), encoding='utf-8', "
+         "resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False)"),
+         "huge_tree=False", "huge_tree=True", "the limit of octets without text is far below those of the parser"),
         ("_Head._parse", "syntax = error", "error", "None", "the log of the parser, asked next, holds the same error"),
         ("_Head._start", ("if self._elements > limits.elements or len(element.attrib) > limits.attributes or "
          "(self._elements > limits.depth and _depth(element) > limits.depth) or (self._declarations > "
