@@ -7,7 +7,7 @@ is wrong and what was probably meant. Values of keys that sound secret are never
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,8 @@ _SECRET: Final = re.compile(
     r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
 )
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
-_MASKED: Final = "…"
+MASKED: Final = "…"
+DEFAULT: Final = "default"
 
 
 def validated(path: Path, environment: Mapping[str, str] | None = None) -> Configuration:
@@ -109,13 +110,43 @@ def check_key_files(path: Path, configuration: Configuration) -> None:
         raise ConfigurationProblem(tuple(reporter.sorted_findings()))
 
 
+def find_origin(path: Path, environment: Mapping[str, str]) -> Callable[[Location], str]:
+    """How a value of a file that has no problems came about: its line, its variable, or `DEFAULT`."""
+    text = path.read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    places = locate(text)
+    reporter = _Reporter(path, places)
+    reporter.override(document, environment)
+
+    def origin(location: Location) -> str:
+        ways = [location[:end] for end in range(len(location), 0, -1)]
+        if variable := next((reporter.variables[w] for w in ways if w in reporter.variables), None):
+            return f"environment {variable}"
+        value: Any = document
+        for part in location:
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                return DEFAULT
+        # A value in a list of several lines stands at the key of the list.
+        place = next((places[way] for way in ways if way in places), None)
+        return f"{path}:{place.line}" if place else str(path)
+
+    return origin
+
+
+def is_secret(location: Location) -> bool:
+    """Whether the key sounds as if its value were secret."""
+    return bool(_SECRET.search(str(location[-1])))
+
+
 class _Reporter:
     """Collects problems and knows where each key of the file came from."""
 
     def __init__(self, path: Path, places: Mapping[Location, Place]) -> None:
         self._path = path
         self._places = places
-        self._variables: dict[Location, str] = {}
+        self.variables: dict[Location, str] = {}
         self.findings: list[tuple[int, Finding]] = []
 
     def sorted_findings(self) -> Iterator[Finding]:
@@ -155,7 +186,7 @@ class _Reporter:
                     table[key] = _environment_value(variables[name])
                 else:
                     table = table.setdefault(key, {})
-            self._variables[tuple(location)] = name
+            self.variables[tuple(location)] = name
 
     def report(self, details: ErrorDetails) -> None:
         """Turn one error of pydantic into a problem at its place."""
@@ -185,7 +216,7 @@ class _Reporter:
         self, location: Location, text: str, *, mark_key: bool = False, secret: bool = False
     ) -> None:
         """Note a problem at its place in the file, or at the variable that gave the value."""
-        variable = self._variables.get(location)
+        variable = self.variables.get(location)
         if variable is not None:
             self.findings.append((1 << 30, Finding(f"environment {variable}", text)))
             return
@@ -217,7 +248,7 @@ class _Reporter:
         is_header = source.lstrip().startswith("[")
         table = "" if is_header else _header(known[:-1])
         if secret or (not is_header and _SECRET.search(str(known[-1]))):
-            source = f"{source[: place.value_column - 1]}{_MASKED}"
+            source = f"{source[: place.value_column - 1]}{MASKED}"
         cut = len(source) - len(source.lstrip())
         shown = f"{table} {source.lstrip()}" if table else source.lstrip()
         shift = len(shown) - len(source.lstrip()) - cut

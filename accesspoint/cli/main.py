@@ -11,6 +11,7 @@ import typer
 from accesspoint import __version__
 from accesspoint.cli.audit_verbs import audit
 from accesspoint.cli.cert import cert
+from accesspoint.cli.config_verbs import settings
 from accesspoint.cli.conformance_verbs import conformance
 from accesspoint.cli.directory_verbs import address, lookup
 from accesspoint.cli.explain_verb import explain
@@ -34,7 +35,6 @@ app = typer.Typer(
 network = typer.Typer(
     help="The EHMI network in miniature.", no_args_is_help=True, rich_markup_mode=None
 )
-settings = typer.Typer(help="The configuration file.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(address, name="address")
 app.add_typer(audit, name="audit")
 app.add_typer(cert, name="cert")
@@ -460,28 +460,6 @@ def network_serve(
     from accesspoint.cli import network as verb
 
     raise typer.Exit(verb.run(directory, topology, organisations, pages))
-
-
-@settings.command("check")
-def config_check(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The file to check.")] = Path(
-        "accesspoint.toml"
-    ),
-) -> None:
-    """Check a configuration file and start nothing.
-
-    \b
-    Examples:
-      accesspoint config check
-      accesspoint config check --config /etc/accesspoint/accesspoint.toml
-
-    \b
-    Exit codes: 0 no problems, 3 problems, each with its line.
-    Does not check: our own keys and certificates, anchors, and whether ports are free.
-    """
-    from accesspoint.cli import config as verb
-
-    raise typer.Exit(verb.run(config))
 
 
 @app.command()

@@ -95,6 +95,32 @@ def test_a_message_is_found_by_each_of_its_ids(network: Network, invoke: Invoke)
         assert Path(f"evidence-{id_}.zip").stat().st_size > 1000
 
 
+def test_where_both_sides_have_a_message_the_other_one_is_named(
+    network: Network, invoke: Invoke
+) -> None:
+    nodes = [network.config(key) for key in ("municipality", "clinic")]
+    file = network.message("both.json")
+    assert invoke("send", file, "--config", nodes[0]).status == 0
+    id_ = message_header(file)
+    with current(nodes):
+        shown = invoke("messages", "show", id_)
+        proven = invoke("messages", "evidence", id_)
+    assert (shown.status, proven.status) == (0, 0)
+    assert shown.err.splitlines() == [
+        "this is what municipality knows of it; also known at:",
+        f"  clinic: accesspoint messages show {id_} --config {nodes[1]}",
+    ]
+    here, there = proven.err.splitlines()
+    assert here.endswith(
+        ", sent to 0088:5790000000029, at municipality; others, each with its proof:"
+    )
+    assert there.startswith("  accesspoint messages evidence 01")
+    assert there.endswith(f" --config {nodes[1]}   received, at clinic")
+    assert verify.main(Path(f"evidence-{id_}.zip")) == 0
+    other = invoke(*there.split("   ")[0].split()[1:])
+    assert (other.status, other.err) == (0, "")
+
+
 def test_what_proves_a_message_is_written_once(network: Network, invoke: Invoke) -> None:
     node = ["--config", network.config("municipality")]
     assert invoke("send", network.message("proven.json"), *node).status == 0
@@ -143,6 +169,11 @@ def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: I
     exchanges = [line.split()[0] for line in shown.out.splitlines() if not line.startswith(" ")][1:]
     assert len(exchanges) == 2
     assert exchanges == sorted(exchanges, reverse=True)
+    ended = invoke("messages", "evidence", id_, *node)
+    assert (ended.status, ended.out) == (1, "")
+    head, *named = ended.err.splitlines()
+    assert head == f"2 exchanges belong to {id_}; name the one that is meant:"
+    assert sorted(line.split()[3] for line in named) == sorted(exchanges)
     # Its receiver has answered it by itself: that stands.
     other = ["--config", network.config("clinic")]
     ended = invoke("acknowledge", id_, "--code", "ok", *other)

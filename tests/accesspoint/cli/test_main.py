@@ -52,6 +52,7 @@ VERBS = [
     ("verify",),
     ("network", "serve"),
     ("config", "check"),
+    ("config", "show"),
     ("db", "backup"),
     ("conformance", "run"),
     ("conformance", "serve"),
