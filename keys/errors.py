@@ -116,6 +116,12 @@ class KeyStoreError(KeysError):
     default_reason = "key.store"
 
 
+class KeyUnavailable(KeysError):
+    """A hardware module did not do what it was asked, which says nothing about the message: a fault of ours, for now."""
+
+    default_reason = "key.unavailable"
+
+
 class BundleRefused(KeysError):
     """A file with certificates and a key cannot be used: its passphrase, its key, or what is in it; `reason` says which."""
 

@@ -10,17 +10,23 @@ these; the octets of the key are the one thing it refuses to give.
 
 Few modules open RSA-OAEP with SHA-256, and they tell it in different ways. So the module does the RSA operation
 (CKM_RSA_X_509) and the padding is taken off here, all checks computed before any of them is looked at: what fails is
-one failure with one text, and only partners that were authenticated get that far (gate G6). Calls of one process take turns, since a session of a
-module is not made for several threads.
+one failure with one text, and only partners that were authenticated get that far (gate G6). Calls of one process take
+turns, since a session of a module is not made for several threads.
+
+A module that was taken out, reset or interrupted fails whatever it is asked, and what was asked is not at fault: the
+session is opened anew, once for each call, and where that does not help either the failure is told as our own. A PIN
+that a token refused is not tried on it again, since tokens lock themselves after a few wrong ones.
 
 TLS keys stay in files: the `ssl` module reads nothing else. Needs the extra `pkcs11`.
 
 Spec: RFC 7512; RFC 8017 7.1.2 and 9.2; hostile.md SEC-01, SEC-08.
 """
 
+import contextlib
 import hashlib
 import hmac
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -31,7 +37,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding as paddings
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from keys.errors import KeyStoreError
+from keys.errors import KeyStoreError, KeyUnavailable
 
 _PREFIX: Final = "pkcs11:"
 _PARTS: Final = frozenset({"token", "object", "module-path", "pin-source"})
@@ -45,6 +51,7 @@ _DIGEST_INFO: Final[dict[str, bytes]] = {
 }
 _ALONE: Final = threading.Lock()
 _sessions: Final[dict[tuple[Path, str], Any]] = {}
+_refused_pins: Final[dict[tuple[Path, str], str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +96,87 @@ def load_module_key(uri: KeyUri, pin: str) -> "ModuleKey":
         raise KeyStoreError("keys in hardware modules need the extra pkcs11") from error
     try:
         with _ALONE:
-            where = uri.module, uri.token
-            if where not in _sessions:
-                token = pkcs11.lib(str(uri.module)).get_token(token_label=uri.token)
-                _sessions[where] = token.open(user_pin=pin)
-            handle = _sessions[where].get_key(
-                object_class=pkcs11.ObjectClass.PRIVATE_KEY,
-                key_type=pkcs11.KeyType.RSA,
-                label=uri.label,
-            )
-            modulus, exponent = (
-                int.from_bytes(handle[name], "big")
-                for name in (pkcs11.Attribute.MODULUS, pkcs11.Attribute.PUBLIC_EXPONENT)
-            )
+            found = _find_again(uri, pin)
     except (pkcs11.PKCS11Error, RuntimeError) as error:
         raise KeyStoreError(
             f"the token {uri.token} does not give the RSA key {uri.label}: {type(error).__name__}"
         ) from error
-    return ModuleKey(handle, rsa.RSAPublicNumbers(exponent, modulus).public_key())
+    return ModuleKey(uri, pin, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A key in a session of its token."""
+
+    session: Any
+    handle: Any
+    public_key: rsa.RSAPublicKey
+
+
+def _find(uri: KeyUri, pin: str) -> _Found:
+    """Find a key in the session with its token, which is opened where there is none; whoever asks is alone.
+
+    Raises PKCS11Error, and RuntimeError for a library that cannot be used.
+    """
+    import pkcs11
+
+    where = uri.module, uri.token
+    if where not in _sessions:
+        if _refused_pins.get(where) == pin:
+            raise pkcs11.PinIncorrect
+        token = pkcs11.lib(str(uri.module)).get_token(token_label=uri.token)
+        try:
+            _sessions[where] = token.open(user_pin=pin)
+        except (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange, pkcs11.PinLocked):
+            _refused_pins[where] = pin
+            raise
+    session = _sessions[where]
+    handle = session.get_key(
+        object_class=pkcs11.ObjectClass.PRIVATE_KEY, key_type=pkcs11.KeyType.RSA, label=uri.label
+    )
+    modulus, exponent = (
+        int.from_bytes(handle[name], "big")
+        for name in (pkcs11.Attribute.MODULUS, pkcs11.Attribute.PUBLIC_EXPONENT)
+    )
+    return _Found(session, handle, rsa.RSAPublicNumbers(exponent, modulus).public_key())
+
+
+def _find_again(uri: KeyUri, pin: str) -> _Found:
+    """Find a key; where the module does not give it, start that anew and ask once more; raises as `_find`."""
+    import pkcs11
+
+    try:
+        return _find(uri, pin)
+    except pkcs11.NoSuchKey:
+        raise
+    except pkcs11.PKCS11Error:
+        _start_anew(uri.module)
+        return _find(uri, pin)
+
+
+def _start_anew(module: Path) -> None:
+    """Let a module forget its tokens, which it may take to be there or gone as they once were, and all sessions.
+
+    The keys of these find themselves again when they are used.
+    """
+    import pkcs11
+
+    for where in [one for one in _sessions if one[0] == module]:
+        del _sessions[where]
+    library = pkcs11.lib(str(module))
+    with contextlib.suppress(pkcs11.PKCS11Error):
+        library.finalize()
+    library.initialize()
 
 
 class ModuleKey(rsa.RSAPrivateKey):
     """An RSA private key in a hardware module, in the shape of one in memory."""
 
-    def __init__(self, handle: Any, public_key: rsa.RSAPublicKey) -> None:
-        self._handle = handle
-        self._public_key = public_key
+    def __init__(self, uri: KeyUri, pin: str, found: _Found) -> None:
+        self._uri = uri
+        self._pin = pin
+        self._found = found
+        self._public_key = found.public_key
 
     @property
     def key_size(self) -> int:
@@ -135,6 +197,7 @@ class ModuleKey(rsa.RSAPrivateKey):
 
         Raises:
             UnsupportedAlgorithm: another padding, or another digest than SHA-256, SHA-384 and SHA-512.
+            KeyUnavailable: the module does not do it.
         """
         name = algorithm.name if isinstance(algorithm, hashes.HashAlgorithm) else ""
         if not isinstance(padding, paddings.PKCS1v15) or name not in _DIGEST_INFO:
@@ -142,34 +205,68 @@ class ModuleKey(rsa.RSAPrivateKey):
         from pkcs11 import Mechanism
 
         digest = hashlib.new(name, data).digest()
-        with _ALONE:
-            signed: bytes = self._handle.sign(
-                _DIGEST_INFO[name] + digest, mechanism=Mechanism.RSA_PKCS
-            )
-        return signed
+        block = _DIGEST_INFO[name] + digest
+        return self._ask(lambda handle: handle.sign(block, mechanism=Mechanism.RSA_PKCS))
 
     def decrypt(self, ciphertext: Any, padding: paddings.AsymmetricPadding) -> bytes:
         """Open RSA-OAEP.
 
         Raises:
-            ValueError: it cannot be opened, for whatever reason.
+            ValueError: it cannot be opened, whatever is wrong with it.
+            KeyUnavailable: the module does not do it.
         """
-        if not isinstance(padding, paddings.OAEP) or len(ciphertext) != (self.key_size + 7) // 8:
+        octets = bytes(ciphertext)
+        if (
+            not isinstance(padding, paddings.OAEP)
+            or len(octets) != (self.key_size + 7) // 8
+            # RFC 8017 5.1.2; modules differ in how they say this.
+            or int.from_bytes(octets, "big") >= self._public_key.public_numbers().n
+        ):
             raise ValueError(_FAILED)
-        from pkcs11 import Mechanism, PKCS11Error
+        import pkcs11
 
         try:
-            with _ALONE:
-                block: bytes = self._handle.decrypt(
-                    bytes(ciphertext), mechanism=Mechanism.RSA_X_509
-                )
-        except PKCS11Error:
+            block = self._ask(
+                lambda handle: handle.decrypt(octets, mechanism=pkcs11.Mechanism.RSA_X_509)
+            )
+        except _about_data():
             raise ValueError(_FAILED) from None
         # The mask's digest has no public name in the library.
         mask = padding.mgf._algorithm  # noqa: SLF001
         return _without_oaep(
             block.rjust((self.key_size + 7) // 8, b"\x00"), padding.algorithm.name, mask.name
         )
+
+    def _ask(self, work: Callable[[Any], bytes]) -> bytes:
+        """Do this with the key, where need be in a new session; what is wrong with the data goes through as it is.
+
+        Raises: KeyUnavailable.
+        """
+        import pkcs11
+
+        about_data = _about_data()
+        with _ALONE:
+            where = self._uri.module, self._uri.token
+            # In another session than its own the number of a key may be that of another key.
+            if _sessions.get(where) is self._found.session:
+                try:
+                    return work(self._found.handle)
+                except about_data:
+                    raise
+                except pkcs11.PKCS11Error:
+                    del _sessions[where]
+            try:
+                found = _find_again(self._uri, self._pin)
+                if found.public_key != self._public_key:
+                    raise KeyUnavailable(f"the token {self._uri.token} holds another key now")
+                self._found = found
+                return work(found.handle)
+            except about_data:
+                raise
+            except (pkcs11.PKCS11Error, RuntimeError) as error:
+                raise KeyUnavailable(
+                    f"the token {self._uri.token} does not answer: {type(error).__name__}"
+                ) from error
 
     def private_numbers(self) -> NoReturn:
         """Refused; raises UnsupportedAlgorithm."""
@@ -187,6 +284,18 @@ class ModuleKey(rsa.RSAPrivateKey):
 
     def __repr__(self) -> str:
         return f"ModuleKey({self.key_size})"
+
+
+def _about_data() -> tuple[type[Exception], ...]:
+    """What a module answers when the octets that it was given are at fault, and it is not."""
+    import pkcs11
+
+    return (
+        pkcs11.EncryptedDataInvalid,
+        pkcs11.EncryptedDataLenRange,
+        pkcs11.DataInvalid,
+        pkcs11.DataLenRange,
+    )
 
 
 def _without_oaep(block: bytes, digest: str, mask: str) -> bytes:

@@ -23,6 +23,7 @@ from envelope.errors import Gate, RemoteProtocolError, TransportRefused
 from envelope.events import ContentType
 from envelope.limits import DEFAULT_LIMITS, MIB, Limits
 from envelope.mime import parse_content_type
+from keys.errors import KeyUnavailable
 
 PATH: Final = "/as4"
 DRAIN_BYTES: Final = 1 * MIB
@@ -87,6 +88,9 @@ class As4Server:
         except StorageFailure as failure:
             # Nothing is promised by an answer that cannot be trusted: the sender retries.
             _log.error("as4.in.storage_failure", peer=intake.peer, detail=str(failure))
+            answer = Answer(503, PLAIN_TYPE, BUSY, close=True)
+        except KeyUnavailable as failure:
+            _log.error("as4.in.key_unavailable", peer=intake.peer, detail=str(failure))
             answer = Answer(503, PLAIN_TYPE, BUSY, close=True)
         except Exception:  # noqa: BLE001 - the seam of the endpoint: a fault of ours is told as one, and retried
             _log.exception("as4.in.internal", peer=intake.peer)

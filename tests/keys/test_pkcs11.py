@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from keys import pkcs11 as pkcs11_keys
 from keys import rotation
 from keys.bundle import Bundle
-from keys.errors import KeyStoreError
+from keys.errors import KeyStoreError, KeyUnavailable
 from keys.pkcs11 import KeyUri, _without_oaep, load_module_key
 from keys.private import RSA_OAEP, RSA_SHA256, RSA_SHA512
 from keys.roles import Role
@@ -35,7 +36,8 @@ class Token:
     def __init__(self, directory: Path) -> None:
         import pkcs11
 
-        (directory / "tokens").mkdir()
+        self.tokens = directory / "tokens"
+        self.tokens.mkdir()
         conf = directory / "softhsm2.conf"
         conf.write_text(f"directories.tokendir = {directory / 'tokens'}\nlog.level = ERROR\n")
         os.environ["SOFTHSM2_CONF"] = str(conf)
@@ -60,6 +62,14 @@ class Token:
         self.uri = (
             f"pkcs11:token=ap;object=message?module-path={MODULE}&pin-source=file:{self.pin_file}"
         )
+
+    def take_out(self) -> None:
+        self.tokens.rename(self.tokens.with_suffix(".out"))
+        self.tokens.mkdir()
+
+    def put_back(self) -> None:
+        shutil.rmtree(self.tokens)
+        self.tokens.with_suffix(".out").rename(self.tokens)
 
     @property
     def key(self):
@@ -117,6 +127,62 @@ def test_a_key_directory_signs_and_opens_with_a_key_that_is_not_in_it(directory)
         damaged.cipher_value = value
         with pytest.raises(ValueError, match=r"^the wrapped content key cannot be opened$"):
             decrypter.unwrap(damaged)
+
+
+def test_a_session_that_was_lost_is_opened_anew(directory):
+    store = KeyStore.load(directory)
+    (decrypter,) = store.decryption.decrypters
+    wrapped = Wrapped(decrypter.certificate, b"k" * 16)
+    signed = store.signing.sign(b"text", RSA_SHA256)
+    for _ in range(2):
+        (session,) = pkcs11_keys._sessions.values()
+        session.close()
+        assert decrypter.unwrap(wrapped) == b"k" * 16
+        assert store.signing.sign(b"text", RSA_SHA256) == signed
+    (session,) = pkcs11_keys._sessions.values()
+    session.close()
+    wrapped.cipher_value = bytes(256)
+    with pytest.raises(ValueError, match="cannot be opened"):
+        decrypter.unwrap(wrapped)
+
+
+def test_a_token_that_is_gone_is_no_fault_of_the_message(directory, token):
+    store = KeyStore.load(directory)
+    (decrypter,) = store.decryption.decrypters
+    wrapped = Wrapped(decrypter.certificate, b"k" * 16)
+    (session,) = pkcs11_keys._sessions.values()
+    session.close()
+    token.take_out()
+    try:
+        for _ in range(2):
+            with pytest.raises(KeyUnavailable, match="the token ap does not answer: NoSuchToken"):
+                decrypter.unwrap(wrapped)
+            with pytest.raises(KeyUnavailable):
+                store.signing.sign(b"text", RSA_SHA256)
+    finally:
+        token.put_back()
+    assert decrypter.unwrap(wrapped) == b"k" * 16
+    store.signing.sign(b"text", RSA_SHA256)
+
+
+def test_a_pin_that_was_refused_is_not_tried_again(token):
+    """SoftHSM counts no wrong PINs, others lock the token after a few."""
+    key, uri = token.key, KeyUri.parse(token.uri)
+    (session,) = pkcs11_keys._sessions.values()
+    session.close()
+    pkcs11_keys._sessions.clear()
+    with pytest.raises(KeyStoreError, match="PinIncorrect"):
+        load_module_key(uri, "24682468")
+    assert pkcs11_keys._refused_pins == {(uri.module, uri.token): "24682468"}
+    token.take_out()
+    try:
+        with pytest.raises(KeyStoreError, match="PinIncorrect"):
+            load_module_key(uri, "24682468")
+        with pytest.raises(KeyStoreError, match="NoSuchToken"):
+            load_module_key(uri, PIN)
+    finally:
+        token.put_back()
+    assert key.sign(b"text", padding.PKCS1v15(), hashes.SHA256())
 
 
 def test_the_key_does_not_leave_its_module(token):

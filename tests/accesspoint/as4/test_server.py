@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from as4_stage import Node, Pki, Stage
+from as4_wire import Author
 
 from accesspoint.admission import EdgeLimits
 from accesspoint.as4.server import As4Server
@@ -20,6 +21,8 @@ from accesspoint.config_values import Address
 from accesspoint.demo.scenery import CLINIC
 from accesspoint.doors import open_door
 from envelope.limits import Limits
+from keys.errors import KeyUnavailable
+from keys.private import AddressedKey, KeyRing
 
 LIMITS = Limits(sbd_bytes=60_000, soap_bytes=4_000)
 EDGE = EdgeLimits(body_seconds=0.2)
@@ -149,6 +152,29 @@ async def test_a_store_that_cannot_promise_is_a_503_without_a_reason(endpoint: E
     await endpoint.node.point.database.close()
     status, text, closed = await endpoint.post(b"octets", "text/xml")
     assert (status, text, closed) == (503, "Not available.\n", True)
+
+
+class GoneKeys(KeyRing):
+    """The node's keys in a module that was taken out."""
+
+    def unwrap(self, wrapped: AddressedKey) -> bytes:
+        raise KeyUnavailable("the token ap does not answer: DeviceRemoved")
+
+
+async def test_a_key_that_is_gone_lets_the_sender_try_again(endpoint: Endpoint, pki: Pki) -> None:
+    """Nothing is known about the message, so it is not refused: EBMS:0102 would end it at the sender for good."""
+    identity = endpoint.node.point.identity
+    wire = Author(pki.municipality.signer(), pki.clinic.certificate).compose()
+    keys = identity.decrypter
+    assert isinstance(keys, KeyRing)
+    identity.decrypter = GoneKeys(keys.decrypters)
+    status, text, closed = await endpoint.post(wire.body, wire.content_type)
+    assert (status, text, closed) == (503, "Not available.\n", True)
+    assert await endpoint.refusals() == []
+    assert endpoint.node.files() == set()
+    identity.decrypter = keys
+    status, text, _ = await endpoint.post(wire.body, wire.content_type)
+    assert (status, "Receipt" in text) == (200, True)
 
 
 async def test_a_fault_of_ours_is_a_bare_500(endpoint: Endpoint) -> None:
