@@ -1,7 +1,8 @@
 """Signing people in through an OpenID Connect issuer: the Authorization Code flow with PKCE.
 
-Each attempt has a state, a nonce and a code verifier of its own, is bound to the browser that began it by a cookie,
-is good for ten minutes and for one answer. The answer counts when state and issuer are those of the attempt, when
+Each attempt has a state, a nonce and a code verifier of its own. They stand sealed in a cookie of the browser that began
+it and nowhere here, so that however many begin push nobody out; an attempt is good for ten minutes, for one answer, and
+while this process lives. The answer counts when state and issuer are those of the attempt, when
 the code is exchanged over our own connection to the issuer, and when the ID token is signed by the issuer for us, is
 fresh, and carries the nonce; where a level of assurance is wanted, when it names one that is.
 
@@ -11,6 +12,7 @@ Spec: OpenID Connect Core 1.0, sections 3.1.2 and 3.1.3.7; RFC 7636; RFC 9207; R
 import base64
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
+from cryptography.fernet import Fernet, InvalidToken
 from yarl import URL
 
 from accesspoint.access.issuer import Issuer, IssuerUnreachable
@@ -25,7 +28,8 @@ from accesspoint.clock import Clock
 from keys.errors import TokenRefused
 
 LONGEST: Final = timedelta(minutes=10)
-_MOST: Final = 1_000
+_MOST_SPENT: Final = 10_000
+"""So many answered attempts are remembered; who gets past that meets the issuer, for whom a code is good once."""
 
 
 class SignOnRefused(Exception):
@@ -68,25 +72,18 @@ class SignOn:
         self._clock = clock
         self._scope = scope
         self._acr_values = tuple(acr_values)
-        self._attempts: dict[str, Attempt] = {}
+        self._seal = Fernet(Fernet.generate_key())
+        self._spent: dict[str, datetime] = {}
 
     async def begin(self) -> tuple[str, str]:
-        """Return the secret that binds an attempt to a browser, and where the browser goes. Raises: IssuerUnreachable."""
+        """Return the sealed attempt for the browser's cookie, and where the browser goes. Raises: IssuerUnreachable."""
         endpoint = (await self._issuer.endpoints()).authorization
-        now = self._clock.now()
         attempt = Attempt(
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(32),
-            began_at=now,
+            began_at=self._clock.now(),
         )
-        self._attempts = {
-            key: one for key, one in self._attempts.items() if now - one.began_at < LONGEST
-        }
-        while len(self._attempts) >= _MOST:
-            del self._attempts[next(iter(self._attempts))]
-        secret = secrets.token_urlsafe(32)
-        self._attempts[secret] = attempt
         asked = {
             "response_type": "code",
             "client_id": self._client_id,
@@ -99,16 +96,14 @@ class SignOn:
         }
         if self._acr_values:
             asked["acr_values"] = " ".join(self._acr_values)
-        return secret, str(URL(endpoint).update_query(asked))
+        return self._sealed(attempt), str(URL(endpoint).update_query(asked))
 
-    async def finish(self, secret: str | None, answer: Mapping[str, str]) -> Mapping[str, Any]:
+    async def finish(self, sealed: str | None, answer: Mapping[str, str]) -> Mapping[str, Any]:
         """Return the claims of the person whom the issuer's answer is about.
 
         Raises: SignOnRefused; IssuerUnreachable.
         """
-        attempt = self._attempts.pop(secret or "", None)
-        if attempt is None or self._clock.now() - attempt.began_at >= LONGEST:
-            raise SignOnRefused("sign-on.attempt")
+        attempt = self._spend(sealed or "")
         if not _same(answer.get("state", ""), attempt.state):
             raise SignOnRefused("sign-on.state")
         if answer.get("iss", self._issuer.url) != self._issuer.url:
@@ -123,6 +118,28 @@ class SignOn:
             raise SignOnRefused(refused.reason) from None
         self._check(claims, attempt)
         return claims
+
+    def _sealed(self, attempt: Attempt) -> str:
+        facts = [attempt.state, attempt.nonce, attempt.verifier, attempt.began_at.isoformat()]
+        return self._seal.encrypt(json.dumps(facts).encode()).decode()
+
+    def _spend(self, sealed: str) -> Attempt:
+        """Open the attempt of a cookie, which is then good for nothing any more. Raises: SignOnRefused."""
+        try:
+            state, nonce, verifier, began_at = json.loads(self._seal.decrypt(sealed.encode()))
+        except (InvalidToken, UnicodeEncodeError):
+            raise SignOnRefused("sign-on.attempt") from None
+        attempt, now = (
+            Attempt(state, nonce, verifier, datetime.fromisoformat(began_at)),
+            self._clock.now(),
+        )
+        if now - attempt.began_at >= LONGEST or state in self._spent:
+            raise SignOnRefused("sign-on.attempt")
+        self._spent = {one: began for one, began in self._spent.items() if now - began < LONGEST}
+        while len(self._spent) >= _MOST_SPENT:
+            del self._spent[next(iter(self._spent))]
+        self._spent[state] = attempt.began_at
+        return attempt
 
     async def _exchange(self, code: str, attempt: Attempt) -> str:
         form = {

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from as4_stage import free_ports
+from cryptography.fernet import Fernet
 from issuer_parts import Signer
 from journeys import ANNA, BO, HAVNEGADE, samples
 from tracking_parts import Served, Visitor
@@ -183,6 +184,37 @@ async def test_an_answer_that_this_browser_did_not_ask_for_opens_nothing(
     visitor.session.cookie_jar.update_cookies(mine, URL(visitor.served.url))
     async with visitor.session.get(answer) as again:
         assert again.status == 403, "an attempt is good for one answer"
+
+
+async def test_however_many_others_begin_whoever_began_gets_in(visitor: Published) -> None:
+    visitor.signer.claims = SUPPORT
+    _, _, back = await visitor.get("/sign-in/start", allow_redirects=False)
+    assert back.status == 303
+    others = aiohttp.ClientSession(trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
+    async with others:
+        for _ in range(1_001):
+            start = visitor.served.url + "/sign-in/start"
+            async with others.get(start, allow_redirects=False) as begun:
+                assert begun.status == 303
+    async with visitor.session.get(back.headers["Location"]) as good:
+        assert good.status == 200
+    assert visitor.secret is not None
+
+
+async def test_an_attempt_that_was_not_sealed_here_or_is_too_old_opens_nothing(
+    visitor: Published,
+) -> None:
+    visitor.signer.claims = SUPPORT
+    _, _, back = await visitor.get("/sign-in/start", allow_redirects=False)
+    (cookie,) = visitor.session.cookie_jar
+    for planted in ("", "x", "ø", Fernet(Fernet.generate_key()).encrypt(b"[]").decode()):
+        other = aiohttp.ClientSession(trust_env=False, headers={"Cookie": f"sign-on={planted}"})
+        async with other, other.get(back.headers["Location"]) as answer:
+            assert answer.status in (403, 429)
+    visitor.clock.advance(timedelta(minutes=10))
+    assert cookie.key == "sign-on"
+    async with visitor.session.get(back.headers["Location"]) as late:
+        assert late.status == 403
 
 
 @pytest.mark.attack("ADM-04")
