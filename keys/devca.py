@@ -35,11 +35,13 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import (
     AuthorityInformationAccessOID,
     ExtendedKeyUsageOID,
+    ExtensionOID,
     NameOID,
     ObjectIdentifier,
 )
 
 from keys.certificate import OCES_SYSTEM_POLICY, pem
+from keys.errors import UntrustedCertificate
 from keys.private import FileDecrypter, FileSigner
 
 OCES_POLICIES: Final = ("0.4.0.2042.1.1", OCES_SYSTEM_POLICY)
@@ -272,9 +274,13 @@ class DevelopmentAuthority:
         self, private_key: PrivateKeyTypes, *, san: Sequence[str] = (), agrees: bool = False
     ) -> list[tuple[x509.ExtensionType, bool]]:
         """Return the extensions of a system certificate as (extension, critical) pairs, to use or to bend."""
-        public_key = _public(private_key)
-        is_rsa = isinstance(private_key, rsa.RSAPrivateKey)
-        agrees = agrees or isinstance(private_key, x25519.X25519PrivateKey)
+        return self._extensions_for(_public(private_key), san=san, agrees=agrees)
+
+    def _extensions_for(
+        self, public_key: CertificatePublicKeyTypes, *, san: Sequence[str], agrees: bool
+    ) -> list[tuple[x509.ExtensionType, bool]]:
+        is_rsa = isinstance(public_key, rsa.RSAPublicKey)
+        agrees = agrees or isinstance(public_key, x25519.X25519PublicKey)
         usage = key_usage(
             digital_signature=not agrees, key_encipherment=is_rsa, key_agreement=agrees
         )
@@ -304,6 +310,36 @@ class DevelopmentAuthority:
                 (x509.SubjectAlternativeName([_general_name(name) for name in san]), False)
             )
         return found
+
+    def certify(
+        self, request: x509.CertificateSigningRequest, *, not_before: datetime
+    ) -> tuple[x509.Certificate, ...]:
+        """Answer a request as it asks: a system certificate, and one for TLS where it names hosts; leaf and chain.
+
+        Nobody is asked whether the subject is who asks: this authority is for networks without patients.
+
+        Raises: UntrustedCertificate when the request is not signed by its own key.
+        """
+        if not request.is_signature_valid:
+            raise UntrustedCertificate("the request is not signed by the key that it is for")
+        asked = {extension.oid: extension.value for extension in request.extensions}
+        usage = asked.get(ExtensionOID.KEY_USAGE)
+        extensions = self._extensions_for(request.public_key(), san=(), agrees=False)
+        if usage is not None:
+            extensions = [(usage, True), *extensions[1:]]
+        if (names := asked.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)) is not None:
+            purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            extensions += [(names, False), (x509.ExtendedKeyUsage(purposes), False)]
+        certificate = build_certificate(
+            subject=request.subject,
+            public_key=request.public_key(),
+            issuer=self.issuing.subject,
+            issuer_key=self._issuing.private_key,
+            not_before=not_before,
+            not_after=not_before + _LEAF_LIFE,
+            extensions=extensions,
+        )
+        return certificate, self.issuing
 
     def revoke(self, certificate: x509.Certificate, *, at: datetime) -> None:
         """Put a certificate of the issuing authority on its revocation list; the first time stands."""

@@ -17,7 +17,7 @@ from cryptography import x509
 from accesspoint.certificates import PURPOSES, WORDS, Shown, describe_whole, named, plain
 from accesspoint.cli.cert_files import read_answer
 from accesspoint.cli.cert_show import judge_all
-from accesspoint.cli.current import find_config, load_given
+from accesspoint.cli.current import as_option, find_config, load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.problems import ExitStatus, ProblemRaised
@@ -61,7 +61,7 @@ def request(
     sys.stdout.write(
         f"made a private key, which stays in {directory}, and a request for its certificate:\n  {out or made}\n"
         "send the request to your certificate authority, never the key; when the answer is here:\n"
-        f"  accesspoint cert import {role} FILE\n"
+        f"  accesspoint cert import {role} FILE{as_option(config)}\n"
     )
     return ExitStatus.OK
 
@@ -91,7 +91,7 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
     sys.stdout.write(
         f"  it is the next {role} certificate; {_OPENS if _decrypts(role) else _NOT_YET}\n"
         f"next: {_TELL_TLS if is_tls else _TELL}, then  "
-        f"accesspoint cert rotate {role}   (or --at TIME)\n"
+        f"accesspoint cert rotate {role}{as_option(config)}   (or --at TIME)\n"
     )
     return ExitStatus.OK
 
@@ -131,7 +131,7 @@ def rotate(
         # Done here, or a moment earlier by the node that runs.
         sys.stdout.write(
             f"active: {name}\n  {_REMAINS if _decrypts(role) else _REMAINS_UNUSED}:\n"
-            f"  accesspoint cert rotate {role} --finish\n"
+            f"  accesspoint cert rotate {role} --finish{as_option(config)}\n"
         )
     else:
         sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")

@@ -7,6 +7,7 @@ only itself: what ran before it is meant again.
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -44,6 +45,11 @@ def nodes_meant(config: Path | None) -> list[Path]:
     Raises `NodeUnreachable` when there is none.
     """
     return [config] if config is not None else current_nodes()
+
+
+def as_option(config: Path | None) -> str:
+    """How a command that is to be pasted names the node that this one was about: as it was named here."""
+    return "" if config is None else f" --config {shlex.quote(str(config))}"
 
 
 def address_of(config: Path) -> NodeAddress:
@@ -86,13 +92,13 @@ def current_nodes() -> list[Path]:
         raise NodeUnreachable(f"no running network is recorded in {data_home()}") from error
     if others:
         sys.stderr.write(
-            f"several networks run; this is about the one in {_place(nodes)}, started last (another: --config FILE)\n"
+            f"several networks run; this is about the one in {place_of(nodes)}, started last (another: --config FILE)\n"
         )
     return nodes
 
 
-def _place(nodes: list[Path]) -> Path:
-    """The directory of a network, which has one of its own for each node."""
+def place_of(nodes: list[Path]) -> Path:
+    """The directory of a network, in which each node has one of its own."""
     return nodes[0].parents[min(1, len(nodes[0].parents) - 1)]
 
 

@@ -462,6 +462,29 @@ def network_serve(
     raise typer.Exit(verb.run(directory, topology, organisations, pages))
 
 
+@network.command("certify")
+def network_certify(
+    request: Annotated[Path, typer.Argument(help="What `accesspoint cert request` wrote.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the certificate goes.")],
+    directory: Annotated[
+        Path | None, typer.Option("--directory", help="The network; default: that which runs now.")
+    ] = None,
+) -> None:
+    """Answer a request for a certificate as the network's own authority.
+
+    \b
+    Examples:
+      accesspoint network certify ap.csr --out answer.pem
+      accesspoint network certify ap.csr --out answer.pem --directory ./network
+
+    \b
+    Exit codes: 0 written, 2 the request cannot be read, 5 no network runs, 7 there is no authority.
+    """
+    from accesspoint.cli import network_certify as verb
+
+    raise typer.Exit(verb.run(request, out=out, directory=directory))
+
+
 @app.command()
 def docs(topic: Annotated[str | None, typer.Argument(help="Which page.")] = None) -> None:
     """Print a page of the manual.

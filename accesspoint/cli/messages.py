@@ -5,7 +5,6 @@ import contextlib
 import errno
 import os
 import re
-import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
-from accesspoint.cli.current import address_of, nodes_meant
+from accesspoint.cli.current import address_of, as_option, nodes_meant
 from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell, tell_waiting
 from accesspoint.clock import SystemClock
 from accesspoint.problems import ExitStatus
@@ -87,7 +86,7 @@ def show(id_: str, *, config: Path | None) -> int:
             sys.stderr.write(f"this is what {here.parent.name} knows of it; also known at:\n")
         for other in elsewhere:
             sys.stderr.write(
-                f"  {other.parent.name}: accesspoint messages show {id_}{_option(other)}\n"
+                f"  {other.parent.name}: accesspoint messages show {id_}{as_option(other)}\n"
             )
     return status
 
@@ -178,7 +177,7 @@ class _Found:
     @property
     def line(self) -> str:
         """How its proof is asked for."""
-        return f"  accesspoint messages evidence {self.exchange['id']}{_option(self.config)}   {self.words}\n"
+        return f"  accesspoint messages evidence {self.exchange['id']}{as_option(self.config)}   {self.words}\n"
 
 
 def _find_all(nodes: list[Path], id_: str) -> list[_Found]:
@@ -210,11 +209,6 @@ async def _look_for(node: NodeClient, id_: str) -> tuple[Json, list[Json]]:
     identifier = exchange["message_identifier"]
     # A ping moves no message, and nothing is reported of it.
     return await node.describe(identifier) if identifier else {}, [exchange]
-
-
-def _option(config: Path | None) -> str:
-    """The option by which a command to paste names the same node."""
-    return "" if config is None else f" --config {shlex.quote(str(config))}"
 
 
 def _with_nodes(nodes: list[Path], ask: Callable[[NodeClient], Awaitable[None]]) -> int:
@@ -284,7 +278,7 @@ def _print(one: Json, config: Path | None, *, copy: bool = False) -> None:
     out = sys.stdout.write
     after = f" after {one['outcome']}" if one["outcome"] not in (None, one["state"]) else ""
     out(f"{one['id']}  {one['state']}{after}{_COPY if copy else ''}\n")
-    for line in tell_waiting(one, SystemClock().now(), config=_option(config)):
+    for line in tell_waiting(one, SystemClock().now(), config=as_option(config)):
         out(f"  {line}\n")
     for name in (
         "direction",

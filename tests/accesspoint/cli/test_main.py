@@ -51,6 +51,7 @@ VERBS = [
     ("partner", "probe"),
     ("verify",),
     ("network", "serve"),
+    ("network", "certify"),
     ("config", "check"),
     ("config", "show"),
     ("db", "backup"),
