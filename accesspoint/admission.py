@@ -3,7 +3,8 @@
 A connection counts from the moment the kernel hands it over until its socket is closed, so one that never
 begins its TLS handshake counts as well. One that is too many is closed before a byte of it is read. A share for
 each address keeps one peer from taking the room of all others; of IPv6 a whole /64 is one address, because
-whoever has one of it has all.
+whoever has one of it has all. How many connections an address opens in a while counts too: each costs us a TLS
+handshake, which is the dearest thing that a stranger can ask for, and it costs as much when it fails.
 
 What was turned away is told in one line a second at most: a flood is not to become a flood of the log as well.
 
@@ -13,6 +14,7 @@ Spec: decisions D1 (G0); hostile input: HTTP.
 import ipaddress
 import resource
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +26,8 @@ import structlog
 
 TELL_SECONDS: Final = 1.0
 """How long what is turned away is only counted after it was told."""
+OPENING_SECONDS: Final = 10.0
+"""The while in which the connections that an address opens are counted together."""
 _WAITING: Final = 1_024
 """How many connections the kernel holds that nobody has accepted yet."""
 _TURNS: Final = 64
@@ -37,7 +41,8 @@ class EdgeLimits:
 
     A header has to be complete `header_seconds` after its first octet. For a body the peer may be waited for
     `body_seconds`, or longer as long as it sends at least `body_rate`. A connection that asks nothing is closed
-    after `idle_seconds`, and any after `requests_per_connection`. Requests under way get `drain_seconds` at the end.
+    after `idle_seconds`, and any after `requests_per_connection`; an address opens `openings_per_address` in
+    `OPENING_SECONDS`. Requests under way get `drain_seconds` at the end.
     """
 
     header_seconds: float = 10.0
@@ -47,6 +52,7 @@ class EdgeLimits:
     drain_seconds: float = 5.0
     connections: int = 2_048
     connections_per_address: int = 512
+    openings_per_address: int = 1_000
     requests: int = 1_024
     requests_per_address: int = 256
     requests_per_connection: int = 1_000
@@ -60,7 +66,10 @@ class EdgeLimits:
     def for_one_address(self) -> Self:
         """The same for a door to this machine only, where everybody has the same address."""
         return replace(
-            self, connections_per_address=self.connections, requests_per_address=self.requests
+            self,
+            connections_per_address=self.connections,
+            openings_per_address=sys.maxsize,
+            requests_per_address=self.requests,
         )
 
 
@@ -79,6 +88,8 @@ class Admission:
         """How many requests are being answered."""
         self._connections_of: Counter[str] = Counter()
         self._requests_of: Counter[str] = Counter()
+        self._openings_of: Counter[str] = Counter()
+        self._count_anew_at = 0.0
         self._turned_away = 0
         self._tell_again_at = 0.0
 
@@ -89,6 +100,13 @@ class Admission:
         share = _share(address)
         if self._connections_of[share] >= self._limits.connections_per_address:
             return self._turn_away("connections of one address", address)
+        now = self._monotonic()
+        if now >= self._count_anew_at:
+            self._count_anew_at = now + OPENING_SECONDS
+            self._openings_of.clear()
+        if self._openings_of[share] >= self._limits.openings_per_address:
+            return self._turn_away("new connections of one address", address)
+        self._openings_of[share] += 1
         self.connections += 1
         self._connections_of[share] += 1
         return True

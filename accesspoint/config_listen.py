@@ -28,7 +28,8 @@ class HttpLimits(Table):
     """What is let in at every door, each counted for itself.
 
     `header` is how long a header may take, `body` how long a body, or longer where it comes with at least `body_rate` a
-    second. A connection is closed when nothing was asked for `idle`, and after `requests_per_connection`. At the end
+    second. A connection is closed when nothing was asked for `idle`, and after `requests_per_connection`; an address opens no more than
+    `openings_per_address` in ten seconds. At the end
     requests under way have `drain` to be answered. `spool` is how much of received messages may wait on disk to be
     verified; who brings more is told to come again.
     """
@@ -40,6 +41,7 @@ class HttpLimits(Table):
     drain: Duration = timedelta(seconds=5)
     connections: _Count = 2_048
     connections_per_address: _Count = 512
+    openings_per_address: _Count = 1_000
     requests: _Count = 1_024
     requests_per_address: _Count = 256
     requests_per_connection: _Count = 1_000
@@ -55,6 +57,7 @@ class HttpLimits(Table):
             drain_seconds=self.drain.total_seconds(),
             connections=self.connections,
             connections_per_address=self.connections_per_address,
+            openings_per_address=self.openings_per_address,
             requests=self.requests,
             requests_per_address=self.requests_per_address,
             requests_per_connection=self.requests_per_connection,

@@ -4,16 +4,19 @@ The limits are small so that they are met soon; each test counts what the door d
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
+from as4_stage import Pki
 
-from accesspoint.admission import EdgeLimits
+from accesspoint.admission import OPENING_SECONDS, Admission, EdgeLimits
 from accesspoint.config_values import Address
 from accesspoint.doors import open_door
 from accesspoint.problems import ProblemRaised
@@ -21,6 +24,8 @@ from accesspoint.problems import ProblemRaised
 REFUSED = b"The request is not accepted.\n"
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+_HANDSHAKE = b"\x16"
+"""The record of TLS that a server begins with, once it works for a client."""
 QUICK = EdgeLimits(header_seconds=0.2, body_seconds=0.2, body_rate=100_000, drain_seconds=2)
 
 
@@ -68,7 +73,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def door(limits: EdgeLimits) -> AsyncIterator[Door]:
+async def door(limits: EdgeLimits, tls: ssl.SSLContext | None = None) -> AsyncIterator[Door]:
     async with AsyncExitStack() as stack:
         opened = Door("", 0)
 
@@ -81,7 +86,7 @@ async def door(limits: EdgeLimits) -> AsyncIterator[Door]:
         application = web.Application(client_max_size=1 << 20)
         application.router.add_route("*", "/{path:.*}", answer)
         where = await open_door(
-            stack, application, Address("127.0.0.1", 0), limits=limits,
+            stack, application, Address("127.0.0.1", 0), tls, limits=limits,
             tell=lambda error, address: opened.told.append(f"{error.gate} {error.reason} {address}"),
         )  # fmt: skip
         opened.host, port = where.rsplit(":", 1)
@@ -210,6 +215,29 @@ async def test_one_address_does_not_take_the_room_of_another() -> None:
         await _until_answered(lambda: opened.connect("127.0.0.3"))
 
 
+async def test_an_address_opens_so_many_connections_in_a_while(pki: Pki) -> None:
+    """Before TLS, since a handshake that fails has cost us the same."""
+    _, tls = pki.tls_contexts("door")
+    async with door(EdgeLimits(openings_per_address=3), tls) as opened:
+        begun = [await _begin_tls(await opened.connect()) for _ in range(5)]
+        assert begun == [_HANDSHAKE] * 3 + [b""] * 2
+        assert await _begin_tls(await opened.connect("127.0.0.2")) == _HANDSHAKE
+    assert opened.handled == []
+
+
+def test_after_a_while_an_address_may_open_connections_again() -> None:
+    now = [100.0]
+    admission = Admission(EdgeLimits(openings_per_address=2), monotonic=lambda: now[0])
+    for _ in range(2):
+        assert [admission.enter("2001:db8::1"), admission.enter("2001:db8::2")] == [True, True]
+        assert not admission.enter("2001:db8::3")
+        assert admission.enter("2001:db8:0:1::1")
+        now[0] += OPENING_SECONDS
+    assert admission.connections == 6
+    for _ in range(50):
+        assert Admission(EdgeLimits(openings_per_address=1).for_one_address()).enter("127.0.0.1")
+
+
 @pytest.mark.attack("SID-06")
 async def test_too_many_requests_at_once_are_told_to_come_again() -> None:
     async with door(EdgeLimits(requests=3, requests_per_address=2)) as opened:
@@ -275,6 +303,21 @@ async def test_a_port_that_is_taken() -> None:
     async with door(QUICK) as opened, AsyncExitStack() as stack:
         with pytest.raises(ProblemRaised):
             await open_door(stack, web.Application(), Address("127.0.0.1", opened.port))
+
+
+async def _begin_tls(peer: Peer) -> bytes:
+    """Say hello, and leave it at what the door begins its answer with."""
+    hello = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="x").do_handshake()
+    try:
+        peer.writer.write(hello.read())
+        return await peer.reader.read(1)
+    except ConnectionError:
+        return b""
+    finally:
+        peer.writer.transport.abort()
 
 
 async def _drip(peer: Peer, begin: bytes) -> None:
