@@ -15,7 +15,7 @@ from patient_search import patients_in
 from postgresql_server import PostgresqlServer, running
 
 from accesspoint.cli import backup as backup_verb
-from accesspoint.store.columns import ColumnKeyMissing
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
 from accesspoint.store.configured import KEY_FILE
 from accesspoint.store.encryption import create_payload_key
 from accesspoint.verification import verify_directory, verify_node
@@ -37,7 +37,9 @@ Found = dict[str, set[str]]
 def in_files(directory: Path) -> Found:
     """The files below a directory that tell of the patient, and how."""
     looked = {
-        path: patients_in(path.read_bytes()) for path in directory.rglob("*") if path.is_file()
+        path: patients_in(path.read_bytes(), deep=1)
+        for path in directory.rglob("*")
+        if path.is_file()
     }
     return {str(path.relative_to(directory)): found for path, found in looked.items() if found}
 
@@ -131,6 +133,7 @@ async def test_no_patient_is_in_the_database_its_log_or_a_backup(pki: Pki, tmp_p
     # Who has the backup alone can still hold it to everything that needs no key.
     (await verify_directory(tmp_path / f"backup-{CLINIC.key}")).check()
     await without_its_key(stage, home / "accesspoint.toml")
+    await exchanged(stage, home / "accesspoint.toml")
     planted(home / "store" / "accesspoint.db")
 
 
@@ -148,6 +151,19 @@ async def without_its_key(stage: Stage, config: Path) -> None:
     config.write_text(text.replace("[store]\n", f'[store]\nprevious_keys = ["{aside}"]\n'))
     async with stage.run(config) as node:
         await was_about_the_patient(node)
+
+
+async def exchanged(stage: Stage, config: Path) -> None:
+    """A node that meets a value of another row stops, and names the row; nothing of it goes anywhere."""
+    connection = apsw.Connection(str(config.parent / "store" / "accesspoint.db"))
+    connection.execute(
+        "UPDATE outbox SET body = (SELECT body FROM outbox AS o WHERE o.seq <> outbox.seq LIMIT 1)"
+        " WHERE state = 'waiting'"
+    )
+    connection.close()
+    with pytest.raises(ColumnDamaged, match=r"^body of [0-9a-f-]{36} is not what was written"):
+        async with stage.run(config) as node, asyncio.timeout(20):
+            await node.point.workers.wait()
 
 
 def planted(path: Path) -> None:
