@@ -442,7 +442,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         "storage-refused": ProblemText(
             "The store cannot be used as it is",
             "The database or the payload directory was not opened.",
-            "it is open to others, on a network disk, or made by a newer program.",
+            "it is open to others, on a network disk, made by a newer program, or sealed under a key that is not configured.",
             ("ls -ld with the directory of [store]",),
         ),
         "storage-in-use": ProblemText(
