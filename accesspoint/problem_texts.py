@@ -106,7 +106,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The file cannot be read",
             "{file} cannot be read: {what}.",
             "it is not there under this name, or closed to the user who runs the command.",
-            ("ls -l FILE",),
+            ("ls -l {file}",),
         ),
         "not-ready": ProblemText(
             "The node is not ready",

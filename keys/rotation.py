@@ -131,7 +131,7 @@ def request(
         key_file = directory / file_name(role, Age.REQUESTED, "key.pem")
         if key_file.exists():
             raise KeyStoreError(
-                f"{key_file.name} waits for its certificate already; import that, or remove the file to begin anew"
+                f"{key_file} waits for its certificate already; import that, or remove the file to begin anew"
             )
         key = _new_key(role)
         octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

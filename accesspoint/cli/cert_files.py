@@ -7,6 +7,7 @@ everybody on the machine can read, has no option for one.
 import getpass
 import sys
 from pathlib import Path
+from typing import Final
 
 from accesspoint.certificates import Shown, named
 from accesspoint.config import Configuration
@@ -18,6 +19,12 @@ from keys.path import Usage
 from keys.roles import Role
 from keys.rotation import USES
 
+_BEGINNING: Final = 64
+_OTHERS: Final = (
+    (b"PRIVATE KEY-----", "it holds a private key; the certificate stands beside it, in .cert.pem"),
+    (b"CERTIFICATE REQUEST-----", "it is a request; what is wanted is the answer of the authority"),
+)
+
 
 def find(what: str, configuration: Configuration | None, passphrase_file: Path | None) -> Shown:
     """The certificate that is meant; a partner or role goes before a file of that name. Raises ProblemRaised, KeysError."""
@@ -28,7 +35,7 @@ def find(what: str, configuration: Configuration | None, passphrase_file: Path |
         phrase = _passphrase(passphrase_file, what) if is_pkcs12(data) else None
         return Shown(what, read_certificates(data, phrase), _uses(what))
     except (UnreadableCertificate, BundleRefused) as error:
-        raise ProblemRaised("certificate-unreadable", file=what, what=error.detail) from error
+        raise ProblemRaised("certificate-unreadable", file=what, what=_why(data, error)) from error
 
 
 def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
@@ -38,7 +45,17 @@ def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
         phrase = _passphrase(passphrase_file, str(file)) if needs_passphrase(data) else None
         return read_bundle(data, phrase)
     except (UnreadableCertificate, BundleRefused) as error:
-        raise ProblemRaised("certificate-unreadable", file=str(file), what=error.detail) from error
+        raise ProblemRaised(
+            "certificate-unreadable", file=str(file), what=_why(data, error)
+        ) from error
+
+
+def _why(data: bytes, error: UnreadableCertificate | BundleRefused) -> str:
+    """What the file is instead, where its first line says it; else how reading it failed."""
+    for mark, said in _OTHERS:
+        if mark in data[:_BEGINNING]:
+            return said
+    return error.detail
 
 
 def _uses(what: str) -> tuple[Usage, ...]:
@@ -58,6 +75,8 @@ def _read(what: str) -> bytes:
             return file.read(MAX_BUNDLE_BYTES + 1)
     except OSError as error:
         reason = error.strerror or type(error).__name__
+        if isinstance(error, FileNotFoundError) and Path(what).name == what:
+            reason += ", and neither a partner nor a pair in our key directory is called so; accesspoint cert list names them"
         raise ProblemRaised("file-unreadable", file=what, what=reason) from error
 
 

@@ -109,6 +109,11 @@ def test_a_file_without_certificate_or_passphrase_is_told_in_words(
     file = tmp_path / "some"
     for data, why in (
         (b"no certificate", "not a readable DER certificate"),
+        (pki.clinic.key_pem, "it holds a private key; the certificate stands beside it"),
+        (
+            b"-----BEGIN CERTIFICATE REQUEST-----\nMA==",
+            "it is a request; what is wanted is the answer",
+        ),
         (as_pkcs12(pki.clinic), "none was given"),
     ):
         file.write_bytes(data)
@@ -120,6 +125,9 @@ def test_a_file_without_certificate_or_passphrase_is_told_in_words(
     assert absent.status == 2
     assert "cannot be read: No such file or directory" in " ".join(absent.err.split())
     assert "PEM" not in absent.err
+    assert f"do: ls -l {tmp_path / 'absent'}\n" in absent.err
+    named = invoke("cert", "inspect", "message.next")
+    assert "neither a partner nor a pair in our key directory is called so" in named.err
 
 
 def test_verify_says_why_a_partner_and_why_we_are_trusted(
