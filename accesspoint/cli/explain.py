@@ -1,6 +1,7 @@
 """`accesspoint explain`: captured bytes as an annotated tree, with the verdict first."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -23,6 +24,8 @@ _STATUS: Final = {
     Mark.BROKEN: ExitStatus.REFUSED,
     Mark.UNSEEN: ExitStatus.USAGE,
 }
+_ID: Final = re.compile(r"[0-9A-Z]{26}|[0-9a-f-]{36}(?:@[A-Za-z0-9.-]+)?")
+"""How exchanges, messages and MessageIds are named here."""
 FORMATS: Final = ("text", "json", "html")
 
 
@@ -45,6 +48,10 @@ def run(
         data = read_given(file, most=LARGEST)
     except OSError as error:
         sys.stderr.write(f"{file} cannot be read: {error.strerror}\n")
+        if isinstance(error, FileNotFoundError) and _ID.fullmatch(file):
+            sys.stderr.write(
+                f"  do: accesspoint messages show {file}   which tells of a message; this explains files\n"
+            )
         return ExitStatus.FAILED
     try:
         sent = None if against is None else read_sent(read_given(str(against), most=LARGEST))

@@ -99,3 +99,14 @@ def test_what_is_no_message_is_named_and_never_called_sound(
     assert ended.out.startswith(f"– standard input: not a message: {kind}\n")
     page = invoke("explain", "-", "--format", "html", stdin=data).out
     assert "✓" not in page
+
+
+def test_the_id_of_a_message_is_no_file_and_where_it_is_told_is_named(
+    invoke: Callable[..., Ended],
+) -> None:
+    id_ = "7df5e5c7-adde-81f9-8ac1-a6738db5c2f4"
+    for name in (id_, f"{id_}@ap.example", "01M80TVNPCJGBQPBVJ585NP9YE"):
+        ended = invoke("explain", name)
+        assert ended.status == 1
+        assert f"do: accesspoint messages show {name} " in ended.err
+    assert "messages show" not in invoke("explain", "capture.bin").err
