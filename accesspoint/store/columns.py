@@ -25,7 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from accesspoint.store.database import Octets, Row, StorageFailure, StorageRefused, Transaction
-from accesspoint.store.encryption import KEY_ID_BYTES, PayloadKeys
+from accesspoint.store.encryption import KEY_ID_BYTES, TAG_BYTES, PayloadKeys
 
 SEALED_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     {"facts": "id", "item": "id", "header": "envelope_id", "body": "event_id"}
@@ -35,6 +35,7 @@ MARK: Final = "sealed:1:"
 """What a sealed value begins with; JSON and XML do not."""
 _MARK: Final = MARK.encode()
 _NONCE_BYTES: Final = 12
+_START: Final = KEY_ID_BYTES + _NONCE_BYTES
 _NEWEST: Final = (
     "SELECT id, facts FROM messages ORDER BY id DESC LIMIT 1",
     "SELECT id, item, facts FROM handovers ORDER BY id DESC LIMIT 1",
@@ -94,6 +95,8 @@ class Columns:
         return {**row, **found} if found else row
 
     def _open(self, column: str, id_: object, octets: bytes) -> bytes | None:
+        if len(octets) < _START + TAG_BYTES:
+            _refuse(column, id_)
         key_id = octets[:KEY_ID_BYTES]
         if self._keys is None or key_id not in self._keys.key_ids:
             if self._skips:
@@ -101,10 +104,9 @@ class Columns:
             raise ColumnKeyMissing(
                 f"{column} of {id_} needs the key {key_id.hex()}, which is not configured"
             )
-        start = KEY_ID_BYTES + _NONCE_BYTES
         try:
             return self._cipher(self._keys, key_id, column).decrypt(
-                octets[KEY_ID_BYTES:start], octets[start:], _bound_to(column, id_)
+                octets[KEY_ID_BYTES:_START], octets[_START:], _bound_to(column, id_)
             )
         except (InvalidTag, ValueError):
             _refuse(column, id_)
