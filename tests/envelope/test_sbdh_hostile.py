@@ -177,6 +177,10 @@ _SCOPE = b"<Scope><Type>DOCUMENTID</Type><InstanceIdentifier>other</InstanceIden
 
 HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty-doctype": (_before_root(b"<!DOCTYPE StandardBusinessDocument>"), "sbd.doctype"),
+    "doctype-without-declaration": (
+        lambda data: b"<!DOCTYPE x>" + data[data.index(b"<StandardBusinessDocument ") :],
+        "sbd.doctype",
+    ),
     "external-entity": (
         _before_root(b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/hostname">]>'),
         "sbd.doctype",
@@ -404,6 +408,25 @@ def test_a_plain_document_needs_no_parser_by_pieces(
 
     assert header == HEADER
     assert read == (b"ABC" * 50_000 if decode else b"")
+
+
+@pytest.mark.parametrize("place", [b"</BinaryContent", b">", b"</StandardBusinessDocument", b">\n"])
+def test_what_is_no_white_space_of_xml_ends_nothing(place: bytes) -> None:
+    data = document()
+    at = data.rindex(place) if place != b">" else data.index(b">", data.index(b"</Bin"))
+
+    with pytest.raises(SbdRefused) as refused:
+        split(data[: at + len(place)] + b"\x0c" + data[at + len(place) :])
+
+    assert refused.value.reason == "sbd.xml"
+
+
+@pytest.mark.parametrize("size", [None, 1])
+def test_the_same_namespace_may_be_declared_again_and_again(size: int | None) -> None:
+    data = re.sub(rb"<([A-Z][A-Za-z]+)>", rb'<\1 xmlns:x="urn:x">', document())
+
+    assert data.count(b"xmlns") > DEFAULT_LIMITS.namespaces
+    assert split(data, size=size) == (PAYLOAD, HEADER)
 
 
 @pytest.mark.parametrize("named", [bytes, prefixed])

@@ -70,6 +70,9 @@ def test_harmless_documents_are_parsed(data: bytes) -> None:
         (b"<a>x<?p?>y</a>", "xml.pi"),
         (b" <?xml version='1.0'?><a/>", "xml.pi"),
         (b"<?xml version='1.1'?><a/>", "xml.version"),
+        (b'<?xml version="1.1"?><a/>', "xml.version"),
+        (b'<?xml version="1.0" encoding="ISO-8859-1"?><a/>', "xml.encoding"),
+        (b"<" + b"a" * 60_000 + b"/>", "xml.limits"),
         (b"<?xml version='1.0' encoding='ISO-8859-1'?><a/>", "xml.encoding"),
         (b"<?xml version='1.0' encoding='UTF-7'?><a/>", "xml.encoding"),
         (b"<?xml version='1.0' encoding=''?><a/>", "xml.encoding"),
@@ -229,7 +232,8 @@ def test_depth_is_counted_through_what_has_ended(data: bytes) -> None:
 
 
 def test_a_forged_end_of_tag_inside_a_value_does_not_hide_depth() -> None:
-    assert refusal(b"<a b='/>'>" * 65 + b"</a>" * 65).reason == "xml.limits"
+    for start in (b"<a b='/>'>", b"<a>/>"):
+        assert refusal(start * 65 + b"</a>" * 65).reason == "xml.limits"
 
 
 def test_the_worst_document_within_the_limits_canonicalises_quickly() -> None:
@@ -362,3 +366,4 @@ def test_schemas_are_compiled_once_from_the_package_only() -> None:
     with pytest.raises(LocalProtocolError):
         xml.parse_trusted(b"<a>")
     assert xml.parse_trusted(b"<a/>").tag == "a"
+    assert xml.parse_trusted(b"<!DOCTYPE a [<!ENTITY x 'y'>]><a>&x;</a>").text is None

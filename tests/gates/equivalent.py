@@ -15,6 +15,7 @@ class Change(NamedTuple):
     becomes: str
 
 
+_DEFAULT: Final = "so the parser is made unless told"
 _FALSE: Final = "None is as false"
 _FROM_THE_START: Final = "where a search begins is what it costs, not what it finds"
 _NOT_FIRST: Final = "a document that begins so is no XML, for which it is refused"
@@ -44,6 +45,8 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
         ("_Head.feed", ("while self._near and self.content is None and ((end := octets.find(b'>', self._parsed)) >= 0):"),
          ">= 0", "> 0", _NOT_FIRST),
         ("_start_tag", "declared = b'xmlns' if element.prefix is None else b'xmlns:' + element.prefix.encode()",
+         "b'xmlns'", "b'XMLNS'", "after the content only the spelling of names counts, not their namespaces"),
+        ("_start_tag", "declared = b'xmlns' if element.prefix is None else b'xmlns:' + element.prefix.encode()",
          "b'xmlns:'", "b'XMLNS:'", "after the content only the spelling of names counts, not their namespaces"),
         ("_spelling", "local = str(element.tag).rpartition('}')[2]", "rpartition", "partition",
          "the two namespaces hold no brace"),
@@ -64,6 +67,18 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
         ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
          "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
          "recover=False", "recover=None", _FALSE),
+        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
+         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
+         "load_dtd=False, ", "", _DEFAULT),
+        ("_depth_within", "deepest = max(accumulate([-1 if head == b'/' else 1 for head in heads]), default=0)",
+         "else 1", "else 2", _LONGER_WAY),
+        ("_within_bounds_by_count", ("return max(map(_count_equals, long), default=0) <= limits.attributes and "
+         "max(map(_count_declarations, long), default=0) <= limits.namespaces"), "default=0", "default=1",
+         "an element may have an attribute"),
+        ("scan", "etree.fromstring(data, etree.XMLParser(target=target, resolve_entities=False, no_network=True))",
+         "resolve_entities=False", "resolve_entities=True", "the walk ends at a document type declaration"),
+        ("scan", "etree.fromstring(data, etree.XMLParser(target=target, resolve_entities=False, no_network=True))",
+         ", no_network=True", "", _DEFAULT),
         ("scan", "proven = False", "False", "None", _FALSE),
     ),
 }  # fmt: skip

@@ -41,11 +41,19 @@ _BETWEEN: Final = "\u01c1"
 """Stands between class and method in mutmut's names."""
 _RESULT: Final = re.compile(r"^\s*(\S+__mutmut_\d+): (.+)$", re.MULTILINE)
 _FOUND: Final = frozenset({"killed", "timeout", "suspicious", "segfault"})
-_ERRORS: Final = frozenset(name for name in vars(errors) if name[:1].isupper())
+_BLANKED: Final = {name for name in vars(errors) if name[:1].isupper()} | {"cast", "failpoint"}
 
 
 class _WithoutSentences(ast.NodeTransformer):
-    """Blanks what nothing depends on: the sentence of an error, its first argument; the type of a cast; the name of a failpoint; the case of an encoding."""
+    """Blanks what no gate depends on: sentences, the type of a cast, the name of a failpoint, the case of an encoding.
+
+    A sentence is the first argument of an error, and of whatever else makes what is raised.
+    """
+
+    def __init__(self, tree: ast.AST) -> None:
+        raised = (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise))
+        calls = (call.func for call in raised if isinstance(call, ast.Call))
+        self._blanked = _BLANKED | {each.id for each in calls if isinstance(each, ast.Name)}
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
         if isinstance(node.exc, ast.Call):
@@ -53,7 +61,7 @@ class _WithoutSentences(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        if isinstance(node.func, ast.Name) and node.func.id in _ERRORS | {"cast", "failpoint"}:
+        if isinstance(node.func, ast.Name) and node.func.id in self._blanked:
             self._blank(node)
         elif isinstance(node.func, ast.Attribute) and node.func.attr in {"encode", "decode"}:
             node.args = [
@@ -71,20 +79,22 @@ class _WithoutSentences(ast.NodeTransformer):
             call.args[0] = ast.Constant("")
 
 
-def _meaning(function: ast.AST) -> str:
-    blanked = _WithoutSentences().visit(function)
+def _meaning(function: ast.AST, without: _WithoutSentences) -> str:
+    blanked = without.visit(function)
     return ast.dump(ast.Module(blanked.body, []))
 
 
 def worth_trying(mutated: str) -> dict[str, Change]:
     """What the mutants in a file that mutmut wrote change, by their names; without those that only change a sentence."""
+    tree = ast.parse(mutated)
+    without = _WithoutSentences(tree)
     functions = {
         node.name: node
-        for node in ast.walk(ast.parse(mutated))
+        for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "__mutmut_" in node.name
     }
     written = {name: ast.unparse(node.body).splitlines() for name, node in functions.items()}
-    meant = {name: _meaning(node) for name, node in functions.items()}
+    meant = {name: _meaning(node, without) for name, node in functions.items()}
     found = {}
     for name in functions:
         numbered = _NUMBERED.fullmatch(name)
