@@ -429,6 +429,18 @@ def test_the_same_namespace_may_be_declared_again_and_again(size: int | None) ->
     assert split(data, size=size) == (PAYLOAD, HEADER)
 
 
+@pytest.mark.parametrize("size", [None, 1])
+def test_what_an_element_declares_is_counted_without_what_it_inherits(size: int | None) -> None:
+    data = document()
+    for number, name in enumerate(
+        [b"<StandardBusinessDocument", b"<StandardBusinessDocumentHeader"]
+    ):
+        declared = b"".join(b' xmlns:n%d%d="urn:%d%d"' % (number, n, number, n) for n in range(10))
+        data = re.sub(name + rb"\b", name + declared, data, count=1)
+
+    assert split(data, size=size) == (PAYLOAD, HEADER)
+
+
 @pytest.mark.parametrize("named", [bytes, prefixed])
 @pytest.mark.parametrize("size", [None, 1])
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 from envelope import names, soap
 from envelope.errors import (
     FailedAuthentication,
+    Gate,
     InvalidHeader,
     RemoteProtocolError,
     TransportRefused,
@@ -50,7 +51,7 @@ def test_an_unknown_header_is_ignored_unless_it_is_mandatory_for_us() -> None:
     ):
         error = refusal(envelope(MESSAGING, UNKNOWN % mandatory))
         assert isinstance(error, TransportRefused)
-        assert (error.reason, error.status) == ("soap.mustunderstand", 500)
+        assert (error.reason, error.status, error.gate) == ("soap.mustunderstand", 500, Gate.G4)
 
 
 def test_mandatory_messaging_and_security_are_understood() -> None:

@@ -110,6 +110,11 @@ def test_a_document_over_its_size_is_refused_with_413() -> None:
     assert (error.reason, error.status) == ("xml.limits", 413)
 
 
+def test_text_longer_than_the_parser_takes_is_refused() -> None:
+    data = b"<a>" + b"x" * 10_100_000 + b"</a>"
+    assert refusal(data, max_bytes=len(data)).reason == "xml.limits"
+
+
 BOMBS = {
     "C14-01 attributes on one element": b"<r " + attributes(100_000) + b"/>",
     "C14-02 namespaced attributes": b"<r "

@@ -18,6 +18,7 @@ class Change(NamedTuple):
 _DEFAULT: Final = "so the parser is made unless told"
 _FALSE: Final = "None is as false"
 _FROM_THE_START: Final = "where a search begins is what it costs, not what it finds"
+_NO_DOCTYPE: Final = "refused is the document type declaration, with or without what it declares"
 _NOT_FIRST: Final = "a document that begins so is no XML, for which it is refused"
 _LONGER_WAY: Final = "what is not proven by counting is walked, to the same verdict"
 
@@ -52,6 +53,11 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
          "the two namespaces hold no brace"),
         ("_Tail._read", ("self._parser = etree.XMLParser(target=cast(Any, self._target), encoding='utf-8', "
          "resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False)"),
+         "load_dtd=False", "load_dtd=None", _FALSE),
+        ("_Head._check_prolog", "piece = piece.removeprefix(_BOM)", "prefix", "suffix",
+         "a parser that is told UTF-8 skips the mark itself"),
+        ("_Tail._read", ("self._parser = etree.XMLParser(target=cast(Any, self._target), encoding='utf-8', "
+         "resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False)"),
          "huge_tree=False", "huge_tree=True", "the limit of octets without text is far below those of the parser"),
         ("_Head._parse", "syntax = error", "error", "None", "the log of the parser, asked next, holds the same error"),
         ("_Head._start", ("if self._elements > limits.elements or len(element.attrib) > limits.attributes or "
@@ -70,13 +76,30 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
         ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
          "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
          "load_dtd=False, ", "", _DEFAULT),
+        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
+         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
+         "load_dtd=False", "load_dtd=True", _NO_DOCTYPE),
+        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
+         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
+         "resolve_entities=False", "resolve_entities=None", _FALSE),
+        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
+         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
+         "dtd_validation=False", "dtd_validation=None", _FALSE),
+        ("_PackageResolver.resolve", "return self.resolve_string(resource.read_bytes(), context, base_url=name)",
+         "context", "None", "the parser knows its own context"),
+        ("_depth_at_most", "if piece[close - 1:close] == b'/' and piece.find(b'>', close + 1) < 0:", "< 0", "<= 0",
+         "what follows another is never the first"),
+        ("_within_bounds_by_count", "long = [piece for piece in pieces if len(piece) > room]", "> room", ">= room",
+         _LONGER_WAY),
+        ("scan", "etree.fromstring(data, etree.XMLParser(target=target, resolve_entities=False, no_network=True))",
+         "resolve_entities=False", "resolve_entities=None", _FALSE),
         ("_depth_within", "deepest = max(accumulate([-1 if head == b'/' else 1 for head in heads]), default=0)",
          "else 1", "else 2", _LONGER_WAY),
         ("_within_bounds_by_count", ("return max(map(_count_equals, long), default=0) <= limits.attributes and "
          "max(map(_count_declarations, long), default=0) <= limits.namespaces"), "default=0", "default=1",
          "an element may have an attribute"),
         ("scan", "etree.fromstring(data, etree.XMLParser(target=target, resolve_entities=False, no_network=True))",
-         "resolve_entities=False", "resolve_entities=True", "the walk ends at a document type declaration"),
+         "resolve_entities=False", "resolve_entities=True", _NO_DOCTYPE),
         ("scan", "etree.fromstring(data, etree.XMLParser(target=target, resolve_entities=False, no_network=True))",
          ", no_network=True", "", _DEFAULT),
         ("scan", "proven = False", "False", "None", _FALSE),
