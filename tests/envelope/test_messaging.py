@@ -28,6 +28,7 @@ from envelope.messaging import (
     Service,
     UserMessage,
 )
+from envelope.pmode import Quirk
 from envelope.xml import parse_trusted, scan
 
 EXAMPLE = UserMessage(
@@ -297,6 +298,20 @@ def test_an_untyped_identifier_must_be_a_uri(old: str, new: str) -> None:
     error = refusal(changed(old, new))
     assert isinstance(error, ValueInconsistent)
     assert error.reason == "header.uri"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "untyped"),
+    [
+        ("<eb:PartyId>urn:party:blue<", "<eb:PartyId>blue<", True),
+        ('<eb:Service type="process">urn:ehmi', "<eb:Service>urn ehmi", True),
+        ("<eb:PartyId>urn:party:blue<", "<eb:PartyId>urn:party:green<", False),
+    ],
+)
+def test_a_partner_with_that_quirk_may_name_without_type(old: str, new: str, untyped: bool) -> None:
+    document = soap.parse_soap(scan(changed(old, new)))
+    message = messaging.parse_user_message(document, quirks=frozenset({Quirk.UNTYPED_NAMES}))
+    assert message.has_untyped_names() is untyped
 
 
 def test_xsw_16_two_user_messages() -> None:

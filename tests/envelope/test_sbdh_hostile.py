@@ -272,6 +272,11 @@ HOSTILE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
         + b'<BinaryContent mimeType="application/xml"/></StandardBusinessDocument>',
         "sbd.empty",
     ),
+    "text-after-self-closed-content": (
+        lambda data: data[: data.index(b"<BinaryContent")]
+        + b'<BinaryContent mimeType="application/xml"/>QUJD</StandardBusinessDocument>',
+        "sbd.content",
+    ),
     "many-elements": (_swap(b"<BusinessScope>", b"<BusinessScope>" + b"<a/>" * 3_000), "sbd.limits"),
     "deep": (_swap(b"<BusinessScope>", b"<BusinessScope>" + b"<a>" * 100), "sbd.limits"),
     "many-attributes": (
@@ -363,6 +368,18 @@ def test_document_over_the_size_limit_is_refused_while_it_arrives() -> None:
         splitter.feed(b"QUJD" * 2_048)
 
     assert refused.value.reason == "sbd.size"
+
+
+@pytest.mark.parametrize("begun", [b"", b"<BinaryContent x='"])
+def test_a_header_without_end_is_not_collected(begun: bytes) -> None:
+    data = document()
+    splitter = SbdSplitter()
+    splitter.feed(data[: data.index(b"<BinaryContent")] + begun)
+
+    with pytest.raises(SbdRefused) as refused:
+        splitter.feed(b"x" * 300 * KIB)
+
+    assert refused.value.reason == "sbd.limits"
 
 
 def test_refusal_never_quotes_the_patient() -> None:
@@ -482,5 +499,6 @@ def test_octets_after_the_end_of_reading_are_refused() -> None:
     splitter.feed(document())
     splitter.finish()
 
-    with pytest.raises(SbdRefused):
+    with pytest.raises(SbdRefused) as refused:
         splitter.feed(b" ")
+    assert refused.value.reason == "sbd.xml"

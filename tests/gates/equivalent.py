@@ -42,6 +42,8 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
         ("SbdSplitter.finish", "if self._header is None or self._tail is None:", "or", "and",
          "both are set in one step, or reading has ended with an error"),
         ("_Head.__init__", "self._searched = 0", "0", "1", _NOT_FIRST),
+        ("_Head.__init__", "self._searched = 0", "0", "None", _FROM_THE_START),
+        ("_Head.feed", "name = octets.find(_CONTENT_NAME, self._searched)", "self._searched", "None", _FROM_THE_START),
         ("_Head.feed", "self._near = name >= 0", ">= 0", ">= 1", _NOT_FIRST),
         ("_Head.feed", ("while self._near and self.content is None and ((end := octets.find(b'>', self._parsed)) >= 0):"),
          ">= 0", "> 0", _NOT_FIRST),
