@@ -3,7 +3,7 @@
 Key directories and certificate files are looked at every second, and at once on SIGHUP. What changed is read in a
 thread, checked as at the start, and only then put in place, all of it between two steps of the event loop. A message
 that is under way keeps the key it began with; an open connection keeps its certificate; nothing waits and nothing is
-turned away. What cannot be used changes nothing: it is told once, and looked at again when it changes.
+turned away. What was put in place stands in the audit log, later where the store does not take it at once. What cannot be used changes nothing: it is told once, and looked at again when it changes.
 
 Spec: hostile KEY-18; reliability M4.
 """
@@ -13,6 +13,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -26,7 +27,7 @@ from accesspoint.discovery.static import StaticPartner
 from accesspoint.generation import agreements_of
 from accesspoint.identity import Agreements, Identity, holder_certificates, load_identity
 from accesspoint.store.audit import record_audit
-from accesspoint.store.database import Database, Transaction
+from accesspoint.store.database import Database, StorageBusy, StorageInterrupted, Transaction
 from accesspoint.trust import common_name
 from envelope.errors import EnvelopeError
 from keys.certificate import describe_key, fingerprint
@@ -98,6 +99,8 @@ class KeyWatch:
         self._tls = client_tls, server_tls
         self._taken = tuple(taken)
         self._asked = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._unsaid: list[tuple[datetime, str]] = []
         self._seen = self._signature()
 
     def look_now(self) -> None:
@@ -121,6 +124,14 @@ class KeyWatch:
 
     async def look(self, *, asked: bool = False) -> bool:
         """Take up what changed; whether anything is in use now that was not before."""
+        # One after another: of two that read at the same time, the earlier could put its older keys in place last.
+        async with self._looking:
+            try:
+                return await self._look(asked=asked)
+            finally:
+                await self._audit()
+
+    async def _look(self, *, asked: bool) -> bool:
         seen = self._signature()
         is_set = any(name.endswith(".at") for name, *_ in seen)
         if seen == self._seen and not is_set and not asked:
@@ -142,7 +153,8 @@ class KeyWatch:
             return False
         if changes:
             _log.info("keys_changed", detail="; ".join(changes))
-            await self._audit(changes)
+            now = self._clock.now()
+            self._unsaid += [(now, change) for change in changes]
         return bool(changes)
 
     def _promote(self) -> bool:
@@ -182,14 +194,22 @@ class KeyWatch:
                     f"{new.key_file} is a key of another kind than before: that needs a restart"
                 )
 
-    async def _audit(self, changes: Sequence[str]) -> None:
-        now = self._clock.now()
+    async def _audit(self) -> None:
+        """Say what changed; where it is not known to be stored it is said again, twice rather than never."""
+        said = tuple(self._unsaid)
+        if not said:
+            return
 
         async def work(tx: Transaction) -> None:
-            for change in changes:
-                await record_audit(tx, at=now, actor="system", action="keys.changed", object=change)
+            for at, change in said:
+                await record_audit(tx, at=at, actor="system", action="keys.changed", object=change)
 
-        await self._database.run(work)
+        try:
+            await self._database.run(work)
+        except (StorageBusy, StorageInterrupted) as failure:
+            _log.warning("keys_change_unsaid", error=type(failure).__name__)
+        else:
+            del self._unsaid[: len(said)]
 
     def _signature(self) -> _Signature:
         """What can be seen of all files without reading them."""

@@ -53,10 +53,8 @@ class FolderBackend:
         """Where a message stands once it is delivered.
 
         The name is the message's FHIR id, whose alphabet has no separator; the suffix keeps `.` and `..` harmless.
-        One that begins with a point would be hidden from whoever lists the folder.
         """
-        identifier = document.message_identifier
-        name = f"_{identifier}" if identifier.startswith(".") else identifier
+        name = _shown(document.message_identifier)
         return self._directory / f"{name}{_SUFFIXES.get(document.media_type, '.bin')}"
 
     async def deliver(self, delivery_id: str, document: Document, payloads: PayloadStore) -> None:
@@ -65,7 +63,7 @@ class FolderBackend:
 
     async def tell(self, outcome_id: str, message_identifier: str, outcome: bytes) -> None:
         """Write the outcome; raises `DeliveryRefused` when the directory does not take it."""
-        path = self._directory / OUTCOMES / f"{message_identifier}.{outcome_id}.json"
+        path = self._directory / OUTCOMES / f"{_shown(message_identifier)}.{outcome_id}.json"
         await self._in_thread(_write, path, (outcome,))
 
     async def close(self) -> None:
@@ -119,6 +117,11 @@ def _write(path: Path, chunks: Iterable[bytes]) -> None:
     """Have a whole file under this name, durably, or none."""
     _write_aside(path.parent, path.name, chunks).rename(path)
     fsync_directory(path.parent)
+
+
+def _shown(identifier: str) -> str:
+    """The identifier as a name begins with it: one that begins with a point is hidden from whoever lists the folder."""
+    return f"_{identifier}" if identifier.startswith(".") else identifier
 
 
 def _write_aside(directory: Path, name: str, chunks: Iterable[bytes]) -> Path:

@@ -7,7 +7,6 @@ seal does not hold.
 Spec: EHMI authenticity between C1 and C2 (decision D10).
 """
 
-import asyncio
 import hashlib
 import hmac
 import json
@@ -42,7 +41,6 @@ from envelope.mime import MultipartParser, parse_content_type
 from envelope.seal import Manifest, verify_manifest
 
 SMALL_BYTES: Final = 256 * KIB
-IDLE_SECONDS: Final = 30.0
 PARTS: Final = 3
 DOCUMENT_PART: Final = 2
 _log = structlog.get_logger("accesspoint.stations")
@@ -63,7 +61,6 @@ class StationServer:
         take_envelope: Mapping[str, Callable[[Envelope], Awaitable[Commit]]],
         admit: Callable[[], None] = lambda: None,
         limits: Limits = DEFAULT_LIMITS,
-        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         """`admit` raises StorageFailure while nothing new may be taken in."""
         self._database = database
@@ -75,7 +72,6 @@ class StationServer:
         self._take_envelope = take_envelope
         self._admit = admit
         self._limits = limits
-        self._idle_seconds = idle_seconds
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer 200 once the hand-over is taken for good, 4xx when it does not hold, 503 when the store fails."""
@@ -125,9 +121,9 @@ class StationServer:
 
     async def _read_chunk(self, request: web.Request) -> bytes:
         try:
-            async with asyncio.timeout(self._idle_seconds):
-                return await request.content.read(CHUNK_BYTES)
-        except TimeoutError as error:
+            return await request.content.read(CHUNK_BYTES)
+        except web.HTTPRequestTimeout as error:
+            # The door's own deadline, see `accesspoint.http_connection`.
             raise RemoteProtocolError("the body stalled", reason="station.stalled") from error
         except (ConnectionError, web.RequestPayloadError) as error:
             raise RemoteProtocolError("the body ended early", reason="station.lost") from error

@@ -5,17 +5,19 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import pytest
 import pytest_asyncio
 import structlog
 from as4_stage import Node, Partner, Pki, Stage
 
+from accesspoint import key_watch
 from accesspoint.clock import SystemClock
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY
 from accesspoint.key_watch import load_keys
+from accesspoint.store.database import Database, StorageFull, Work
 from keys import rotation
 from keys.bundle import Bundle
 from keys.certificate import der, load_certificate, pem
@@ -24,9 +26,13 @@ from keys.errors import KeyStoreError
 from keys.roles import Role
 from keys.store import KeyStore, write_pair
 
+T = TypeVar("T")
+
 
 @pytest_asyncio.fixture
-async def node(pki: Pki, tmp_path: Path) -> AsyncIterator[Node]:
+async def node(pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
+    """A node whose watch looks when it is told to: by itself it could be before a test that says when."""
+    monkeypatch.setattr(key_watch, "LOOK_SECONDS", 3_600.0)
     stage = Stage(pki, tmp_path)
     # A file of its own, since other tests share those of the stage.
     file = tmp_path / "clinic.pem"
@@ -173,6 +179,26 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(node: Node, pki: 
         "open to others",
     ):
         assert why in reasons(said)
+
+
+class Full:
+    """The node's database while its disk is full."""
+
+    async def run(self, work: Work[T]) -> T:
+        raise StorageFull("no room")
+
+
+async def test_what_changed_is_said_once_the_store_takes_it(node: Node, pki: Pki) -> None:
+    watch, database = node.point.key_watch, node.point.database
+    watch._database = cast("Database", Full())
+    bring(node, Role.MESSAGE, pki.certify(MUNICIPALITY.access_point))
+    assert await watch.look(asked=True) is True
+    assert len(node.point.identity.decrypter.certificates) == 2
+    watch._database = database
+    assert await watch.look() is False
+    assert await watch.look() is False
+    rows = await node.rows("SELECT object FROM audit WHERE action = 'keys.changed'")
+    assert [row["object"].partition(":")[0] for row in rows] == ["decrypt"]
 
 
 async def test_the_watch_looks_by_itself_and_at_once_when_asked(node: Node, pki: Pki) -> None:

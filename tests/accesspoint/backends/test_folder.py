@@ -354,3 +354,20 @@ async def test_the_sink_takes_everything_and_keeps_nothing(payloads: PayloadStor
     await SinkBackend().deliver("d1", one, payloads)
     with payloads.open(one.stored.payload) as reader:
         assert reader.read(len(CONTENT) + 1) == CONTENT
+
+
+@pytest.mark.parametrize("identifier", [".", "..", "...", ".json", "..outcomes"])
+async def test_an_identifier_of_dots_leads_nowhere(
+    inbox: Path, payloads: PayloadStore, identifier: str
+) -> None:
+    """The alphabet of FHIR ids has the dot and no separator; files made of one stand where all do."""
+    backend = FolderBackend(inbox)
+    await backend.deliver("1", document(payloads, identifier=identifier), payloads)
+    await backend.tell("2", identifier, b"{}")
+    found = {path.relative_to(inbox) for path in inbox.rglob("*") if path.is_file()}
+    assert {path.name.endswith(MANIFEST) for path in found if len(path.parts) == 1} == {True, False}
+    assert {path.parts[0] for path in found if len(path.parts) > 1} == {OUTCOMES}
+    assert len(found) == 3
+    # A file that begins with a point is hidden from whoever lists the folder.
+    assert not [path for path in found if path.name.startswith(".")]
+    assert list(inbox.parent.glob("*.json")) == []

@@ -6,7 +6,7 @@ The carrier's own tests stand in `test_carrier.py`; here it is the honest neighb
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,8 +18,11 @@ from aiohttp import web
 from as4_stage import Pki
 from station_parts import AT, BUNDLE, ENVELOPE, MESSAGE, Parts, document, envelope, header_for
 
+from accesspoint.admission import EdgeLimits
 from accesspoint.as4.client import As4Client
+from accesspoint.config_values import Address
 from accesspoint.delivery.events import DeliveryFacts
+from accesspoint.doors import DEFAULT_EDGE, open_door
 from accesspoint.network.listening import Listeners
 from accesspoint.stations import Commit
 from accesspoint.stations.carrier import PATH, StationClient, manifest_of, station_client
@@ -407,8 +410,10 @@ async def test_who_hands_over_is_told_the_reason_of_a_refusal(hop: Hop) -> None:
 
 
 @asynccontextmanager
-async def served_otherwise(hop: Hop, **options: Any) -> AsyncIterator[Hop]:
-    """The same two stations, the lower one served with other options."""
+async def served_otherwise(
+    hop: Hop, edge: EdgeLimits = DEFAULT_EDGE, **options: Any
+) -> AsyncIterator[Hop]:
+    """The same two stations, the lower one served with other options, behind a door of these limits."""
     values: dict[str, Any] = {
         "database": hop.receiving.database,
         "payloads": hop.receiving.payloads,
@@ -419,14 +424,12 @@ async def served_otherwise(hop: Hop, **options: Any) -> AsyncIterator[Hop]:
         "take_envelope": {},
     }
     server = StationServer(**{**values, **options})
-    listeners = Listeners()
     application = web.Application()
     application.router.add_post(PATH, server.handle)
     _, as_server = hop.pki.tls_contexts("clinic")
-    try:
-        yield replace(hop, url=await listeners.start(application, tls=as_server))
-    finally:
-        await listeners.stop()
+    async with AsyncExitStack() as stack:
+        where = await open_door(stack, application, Address("127.0.0.1", 0), as_server, limits=edge)
+        yield replace(hop, url=f"https://{where}")
 
 
 async def halting(body: bytes) -> AsyncIterator[bytes]:
@@ -462,7 +465,10 @@ async def test_other_routing_facts_are_refused_before_the_document_has_come(hop:
 
 async def test_a_body_that_stalls_is_given_up(hop: Hop) -> None:
     body, content_type = hop.parts_of(hop.handover())
-    async with served_otherwise(hop, idle_seconds=0.05) as impatient, asyncio.timeout(10):
+    async with (
+        served_otherwise(hop, EdgeLimits(body_seconds=0.05)) as impatient,
+        asyncio.timeout(10),
+    ):
         status, answer = await impatient.post(halting(until_document(body)), content_type)
     assert (status, answer) == (422, {"reason": "station.stalled"})
     assert await hop.took_nothing()
