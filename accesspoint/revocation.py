@@ -2,7 +2,8 @@
 
 No message ever waits for any of it. Addresses come from configuration only: a certificate may choose among the
 configured responders, and never add one. Where networks are named, connections go there only. What was fetched is
-kept in a directory as well, so that a node which starts while an issuer is away begins with what it knew.
+kept in a directory as well, so that a node which starts while an issuer is away begins with what it knew. A kept
+answer is taken up when its certificate is asked about again, and is checked then like one that was just fetched.
 
 Spec: hostile.md 1.7 (KEY-05), 1.16 (DSC-03, DSC-09, DSC-10).
 """
@@ -25,6 +26,7 @@ from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
 from accesspoint.networks import AllowedNetworks
 from keys import ocsp
+from keys.certificate import fingerprint
 from keys.crl import CrlStore
 from keys.errors import CrlRefused, KeysError, OcspRefused
 from keys.ocsp import OcspStore, Watched
@@ -97,6 +99,14 @@ class RevocationRefresher:
             with contextlib.suppress(KeysError, OSError):
                 self._crls.add(path.read_bytes(), at=self._clock.now())
 
+    def _recall_answer(self, certificate: x509.Certificate) -> None:
+        """Take up what was answered about a certificate before the node ended."""
+        if self._cache is None or self._answers is None or self._answers.end_of(certificate):
+            return
+        with contextlib.suppress(KeysError, OSError):
+            kept = (self._cache / _answer_name(certificate)).read_bytes()
+            self._answers.add(kept, at=self._clock.now())
+
     async def refresh(self) -> bool:
         """Fetch everything once that is due; answers whether all lists and files are at hand."""
         complete = self.read_files()
@@ -130,7 +140,7 @@ class RevocationRefresher:
                 data = await read_bounded(response, CRL_BYTES)
             # A list of hundreds of thousands of entries takes seconds to read.
             await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
-            self._keep(url, data)
+            self._keep(f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.crl", data)
         except (aiohttp.ClientError, TimeoutError, AnswerTooLong, CrlRefused, OSError) as error:
             _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
             return False
@@ -155,6 +165,7 @@ class RevocationRefresher:
         self._tried[watched.certificate] = self._clock.monotonic()
         while len(self._tried) > ocsp.WATCHED:
             self._tried.pop(next(iter(self._tried)))
+        self._recall_answer(watched.certificate)
         question = ocsp.build_request(watched.certificate, watched.issuer)
         for url in self._responders_of(watched.certificate):
             try:
@@ -168,6 +179,7 @@ class RevocationRefresher:
                     data = await read_bounded(response, ocsp.MAX_ANSWER_BYTES)
                 if self._answers is not None:
                     self._answers.add(data, at=self._clock.now())
+                    self._keep_answer(watched.certificate, data)
             except (aiohttp.ClientError, TimeoutError, AnswerTooLong, OSError) as error:
                 _log.warning("revocation_answer_missing", url=url, error=type(error).__name__)
             except OcspRefused as refused:
@@ -204,11 +216,11 @@ class RevocationRefresher:
                 raise
             self._answers.add(data, at=self._clock.now())
 
-    def _keep(self, url: str, data: bytes) -> None:
-        """Keep a list for the next start; a disk that is full is told elsewhere."""
+    def _keep(self, name: str, data: bytes) -> None:
+        """Keep a list or an answer for the next start; a disk that is full is told elsewhere."""
         if self._cache is None:
             return
-        path = self._cache / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.crl"
+        path = self._cache / name
         beside = path.with_suffix(".new")
         with contextlib.suppress(OSError):
             self._cache.mkdir(mode=0o700, exist_ok=True)
@@ -218,6 +230,20 @@ class RevocationRefresher:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
             beside.replace(path)
+
+    def _keep_answer(self, certificate: x509.Certificate, data: bytes) -> None:
+        """Keep an answer for the next start, and of all no more than are held."""
+        self._keep(_answer_name(certificate), data)
+        if self._cache is None:
+            return
+        with contextlib.suppress(OSError):
+            kept = sorted(self._cache.glob("*.ocsp"), key=lambda path: path.stat().st_mtime)
+            for path in kept[: -ocsp.WATCHED]:
+                path.unlink()
+
+
+def _answer_name(certificate: x509.Certificate) -> str:
+    return f"{fingerprint(certificate)[:32]}.ocsp"
 
 
 def _span(time: timedelta) -> str:

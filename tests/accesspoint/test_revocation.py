@@ -10,13 +10,14 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from as4_stage import Pki
+from cryptography import x509
 from cryptography.x509 import ocsp
 from pydantic import ValidationError
 
 from accesspoint.clock import ManualClock
 from accesspoint.config_trust import MessageTrust, TrustPurpose
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import RevocationRefresher
+from accesspoint.revocation import Known, RevocationRefresher, _answer_name
 from accesspoint.trust import open_validator
 from keys.crl import CrlStore
 from keys.devca import DevelopmentAuthority
@@ -181,6 +182,44 @@ async def test_what_was_fetched_is_known_at_the_next_start_while_it_is_fresh(
     _, third = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
     assert third is not None
     assert list(third.known()) == []
+
+
+async def test_an_answer_is_known_at_the_next_start_while_it_is_fresh(
+    pki: Pki,
+    clock: ManualClock,
+    responder: Responder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clinic, issuing = pki.clinic.certificate, pki.authority.issuing
+
+    async def started_anew(certificate: x509.Certificate) -> list[Known]:
+        crls, answers = stores(pki)
+        answers.watch(certificate, issuing)
+        refresher = RevocationRefresher(
+            crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"],
+            cache=tmp_path / "revocation",
+        )  # fmt: skip
+        await refresher.refresh()
+        return list(refresher.known())
+
+    (first,) = await started_anew(clinic)
+    (kept,) = (tmp_path / "revocation").iterdir()
+    assert kept.stat().st_mode & 0o777 == 0o600
+    responder.body = b"the responder is away"
+    assert await started_anew(clinic) == [first]
+    # What is kept is checked like what comes: for this certificate, whole, and fresh.
+    municipality = pki.municipality.certificate
+    kept.with_name(_answer_name(municipality)).write_bytes(kept.read_bytes())
+    assert await started_anew(municipality) == []
+    clock.advance(timedelta(days=8))
+    assert await started_anew(clinic) == []
+    # Of all that came no more are kept than are held.
+    responder.body = None
+    clock.set_wall(pki.now)
+    monkeypatch.setattr("keys.ocsp.WATCHED", 1)
+    await started_anew(municipality)
+    assert len(list((tmp_path / "revocation").iterdir())) == 1
 
 
 async def test_grace_is_a_soft_failure_with_an_end(
