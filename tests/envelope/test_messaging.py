@@ -304,6 +304,7 @@ def test_an_untyped_identifier_must_be_a_uri(old: str, new: str) -> None:
     ("old", "new", "untyped"),
     [
         ("<eb:PartyId>urn:party:blue<", "<eb:PartyId>blue<", True),
+        (f'<eb:PartyId type="{names.PARTY_UNREGISTERED}">red<', "<eb:PartyId>red<", True),
         ('<eb:Service type="process">urn:ehmi', "<eb:Service>urn ehmi", True),
         ("<eb:PartyId>urn:party:blue<", "<eb:PartyId>urn:party:green<", False),
     ],

@@ -41,6 +41,8 @@ _BETWEEN: Final = "\u01c1"
 """Stands between class and method in mutmut's names."""
 _RESULT: Final = re.compile(r"^\s*(\S+__mutmut_\d+): (.+)$", re.MULTILINE)
 _FOUND: Final = frozenset({"killed", "timeout", "suspicious", "segfault"})
+_SENTENCES: Final = frozenset({"where", "what", "detail"})
+"""Parameters that only stand in sentences."""
 _BLANKED: Final = {name for name in vars(errors) if name[:1].isupper()} | {"cast", "failpoint"}
 
 
@@ -53,6 +55,11 @@ class _WithoutSentences(ast.NodeTransformer):
     def __init__(self, tree: ast.AST) -> None:
         raised = (node.exc for node in ast.walk(tree) if isinstance(node, ast.Raise))
         calls = (call.func for call in raised if isinstance(call, ast.Call))
+        self._sentences = {
+            node.name: [at for at, each in enumerate(node.args.args) if each.arg in _SENTENCES]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef)
+        }
         self._blanked = _BLANKED | {each.id for each in calls if isinstance(each, ast.Name)}
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
@@ -63,6 +70,9 @@ class _WithoutSentences(ast.NodeTransformer):
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if isinstance(node.func, ast.Name) and node.func.id in self._blanked:
             self._blank(node)
+        elif isinstance(node.func, ast.Name):
+            for at in self._sentences.get(node.func.id, ()):
+                self._blank(node, at)
         elif isinstance(node.func, ast.Attribute) and node.func.attr in {"encode", "decode"}:
             node.args = [
                 ast.Constant(each.value.lower())
@@ -70,13 +80,13 @@ class _WithoutSentences(ast.NodeTransformer):
                 else each
                 for each in node.args
             ]
-        node.keywords = [each for each in node.keywords if each.arg != "what"]
+        node.keywords = [each for each in node.keywords if each.arg not in _SENTENCES]
         return self.generic_visit(node)
 
     @staticmethod
-    def _blank(call: ast.Call) -> None:
-        if call.args:
-            call.args[0] = ast.Constant("")
+    def _blank(call: ast.Call, at: int = 0) -> None:
+        if len(call.args) > at:
+            call.args[at] = ast.Constant("")
 
 
 def _meaning(function: ast.AST, without: _WithoutSentences) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+import structlog
 from as4_peer import HttpAnswer, verify_receipt
 from as4_wire import Wire, gzip
 from station_parts import RECEIVER, SENDER, THIRD
@@ -96,9 +97,13 @@ async def test_a_repetition_is_answered_with_the_stored_receipt_octet_for_octet(
 ) -> None:
     wire = inbound.author.compose()
     first = await inbound.receive(wire)
-    second = await inbound.receive(wire)
+    with structlog.testing.capture_logs() as lines:
+        second = await inbound.receive(wire)
     assert (second.body, second.status) == (first.body, 200)
-    assert len(await inbound.messages()) == 1
+    (row,) = await inbound.messages()
+    (line,) = (line for line in lines if line["event"] == "as4.in.duplicate")
+    assert (line["message"], line["message_id"]) == (row["id"], row["message_id"])
+    assert row["document_id"].startswith("urn:")
     assert inbound.parts.files() == 1
 
 
@@ -182,8 +187,9 @@ async def test_an_accepted_message_without_its_receipt_is_a_failure_of_ours(
         await tx.execute("DELETE FROM receipts")
 
     await inbound.parts.database.run(lose)
-    with pytest.raises(DeliveryFailure):
+    with pytest.raises(DeliveryFailure) as refused:
         await inbound.receive(wire)
+    assert refused.value.reason == "store.receipt"
 
 
 # The test service
