@@ -470,7 +470,9 @@ def network_certify(
         Path | None, typer.Option("--directory", help="The network; default: that which runs now.")
     ] = None,
 ) -> None:
-    """Answer a request for a certificate as the network's own authority.
+    """Answer a request for a certificate.
+
+    The authority of the network does, which looks at no papers: its certificates count in there only.
 
     \b
     Examples:
