@@ -115,6 +115,19 @@ def test_text_longer_than_the_parser_takes_is_refused() -> None:
     assert refusal(data, max_bytes=len(data)).reason == "xml.limits"
 
 
+def test_the_parser_alone_reads_nothing_else_and_adds_nothing() -> None:
+    """Behind the pre-scan it never sees such a document; it would not give in either."""
+    parser = xml._hardened_parser(xml._RefusingResolver())
+    data = (
+        b"<!DOCTYPE a SYSTEM 'file:///etc/hostname' [<!ENTITY x 'y'><!ATTLIST a b CDATA 'c'>]>"
+        b"<a>&x;<![CDATA[z]]></a>"
+    )
+    assert etree.tostring(etree.fromstring(data, parser)) == b"<a>&x;<![CDATA[z]]></a>"
+    for broken in (b"<a>", b"<a>" + b"x" * 10_100_000 + b"</a>"):
+        with pytest.raises(etree.XMLSyntaxError):
+            etree.fromstring(broken, parser)
+
+
 BOMBS = {
     "C14-01 attributes on one element": b"<r " + attributes(100_000) + b"/>",
     "C14-02 namespaced attributes": b"<r "

@@ -80,9 +80,6 @@ _REASONS: Final[Mapping[str, Sequence[tuple[str, str, str, str, str]]]] = {
          "load_dtd=False, ", "", _DEFAULT),
         ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
          "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
-         "load_dtd=False", "load_dtd=True", _NO_DOCTYPE),
-        ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
-         "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
          "resolve_entities=False", "resolve_entities=None", _FALSE),
         ("_hardened_parser", ("parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, "
          "dtd_validation=False, attribute_defaults=False, huge_tree=False, strip_cdata=False, recover=False)"),
