@@ -1,6 +1,7 @@
 """From request to stored and answered message: one commit, then the receipt; repetitions are answered alike."""
 
 import asyncio
+import json
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -130,11 +131,38 @@ async def test_a_repetition_that_is_signed_anew_gets_a_receipt_that_fits_it(
 
 async def test_the_same_message_id_with_other_content_is_refused(inbound: "Inbound") -> None:
     await inbound.receive(inbound.author.compose(message_id="same@a.example"))
-    with pytest.raises(ValueInconsistent) as refused:
+    with (
+        structlog.testing.capture_logs() as lines,
+        pytest.raises(ValueInconsistent) as refused,
+    ):
         await inbound.receive(inbound.author.compose(message_id="same@a.example"))
     assert (refused.value.reason, refused.value.gate) == ("duplicate.content", Gate.G7)
-    assert len(await inbound.messages()) == 1
+    (row,) = await inbound.messages()
     assert inbound.parts.files() == 1
+    told = [(line["party"], line["message_id"]) for line in lines if line["log_level"] == "error"]
+    assert told == [(row["party"], "same@a.example")]
+    received, conflict = await inbound.parts.rows("SELECT * FROM journal ORDER BY seq")
+    for entry in (received, conflict):
+        assert (entry["station"], entry["standard"]) == ("AP", row["standard"])
+        assert entry["message_identifier"] == entry["subject"] == row["message_identifier"]
+    assert (conflict["event"], conflict["problem"]) == ("conflict-refused", "duplicate-content")
+    assert json.loads(conflict["detail"]) == {"message": row["id"]}
+    assert json.loads(received["detail"]) == {
+        "message": row["id"],
+        "message_id": "same@a.example",
+        "from": row["party"],
+    }
+
+
+async def test_what_the_header_says_is_stored(inbound: "Inbound") -> None:
+    earlier = "earlier@a.example"
+    await inbound.receive(
+        inbound.author.compose(message=lambda each: replace(each, ref_to_message_id=earlier))
+    )
+    (row,) = await inbound.messages()
+    assert (row["direction"], row["ref_to_message_id"]) == ("in", earlier)
+    assert row["original_sender"] == f"0088:{SENDER.gln}"
+    assert all(row[name] for name in ("conversation_id", "envelope_id", "process_id", "facts"))
 
 
 async def test_two_copies_that_race_are_one_message_with_one_receipt(inbound: "Inbound") -> None:
