@@ -305,6 +305,12 @@ async def test_what_the_agreement_does_not_allow_is_refused_and_leaves_nothing(
     assert await inbound.stored_nothing()
 
 
+async def test_of_two_organisations_of_ours_one_may_write_to_the_other(inbound: "Inbound") -> None:
+    own = replace(inbound.author, signer=inbound.pki.clinic.signer(), party=inbound.identity.party)
+    receiver = inbound.receiver(served={SENDER.gln: SENDER, RECEIVER.gln: RECEIVER})
+    assert (await inbound.receive(own.compose(), receiver=receiver)).status == 200
+
+
 async def test_a_message_that_names_us_as_its_sender_is_refused(inbound: "Inbound") -> None:
     own = replace(inbound.author, signer=inbound.pki.clinic.signer(), party=inbound.identity.party)
     with pytest.raises(ProcessingModeMismatch) as refused:
@@ -482,19 +488,4 @@ async def test_a_signer_that_is_not_the_party_is_refused_before_the_private_key_
         )
     assert refused.value.gate is Gate.G6
     assert (intake.authenticated, intake.message_id, intake.party) == (False, None, None)
-    assert await inbound.stored_nothing()
-
-
-async def test_a_message_that_names_no_sender_is_refused_for_its_addressing(
-    inbound: "Inbound",
-) -> None:
-    """Whether its partner may speak for the sender is only asked where one is named."""
-
-    def nameless(message: UserMessage) -> UserMessage:
-        named = tuple(each for each in message.message_properties if each.name != "originalSender")
-        return replace(message, message_properties=named)
-
-    with pytest.raises(RemoteProtocolError) as refused:
-        await inbound.receive(inbound.author.compose(message=nameless))
-    assert (refused.value.gate, refused.value.reason) == (Gate.G10, "pmode.four-corner")
     assert await inbound.stored_nothing()
