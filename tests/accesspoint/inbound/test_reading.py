@@ -73,6 +73,7 @@ async def test_a_receipt_that_comes_alone_is_taken_by_who_waits_for_it(inbound: 
     receiver = inbound.receiver(take_receipt=take)
     answer = await inbound.receive_octets(b"<soap/>", "application/soap+xml", receiver=receiver)
     assert (answer.status, answer.body, taken) == (202, b"", [b"<soap/>"])
+    assert answer.content_type == "text/plain; charset=utf-8"
     assert await inbound.stored_nothing()
 
 

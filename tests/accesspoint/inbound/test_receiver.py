@@ -139,8 +139,8 @@ async def test_the_same_message_id_with_other_content_is_refused(inbound: "Inbou
     assert (refused.value.reason, refused.value.gate) == ("duplicate.content", Gate.G7)
     (row,) = await inbound.messages()
     assert inbound.parts.files() == 1
-    told = [(line["party"], line["message_id"]) for line in lines if line["log_level"] == "error"]
-    assert told == [(row["party"], "same@a.example")]
+    (line,) = (line for line in lines if line["event"] == "as4.in.duplicate_content")
+    assert (line["party"], line["message_id"]) == (row["party"], "same@a.example")
     received, conflict = await inbound.parts.rows("SELECT * FROM journal ORDER BY seq")
     for entry in (received, conflict):
         assert (entry["station"], entry["standard"]) == ("AP", row["standard"])
@@ -165,9 +165,18 @@ async def test_what_the_header_says_is_stored(inbound: "Inbound") -> None:
     assert all(row[name] for name in ("conversation_id", "envelope_id", "process_id", "facts"))
 
 
-async def test_two_copies_that_race_are_one_message_with_one_receipt(inbound: "Inbound") -> None:
-    """Both pass the look-up before either is stored; they meet at the unique key."""
-    wire = inbound.author.compose()
+@pytest.mark.parametrize("anew", [False, True])
+async def test_two_copies_that_race_are_one_message(inbound: "Inbound", anew: bool) -> None:
+    """Both pass the look-up before either is stored; they meet at the unique key. Each gets a receipt that fits it."""
+    first, again = (
+        inbound.author.test_message(
+            message_id="same@a.example",
+            unique="one",
+            message=lambda message, time=time: replace(message, timestamp=time),
+        )
+        for time in ("2026-11-21T09:30:00Z", "2026-11-21T09:31:00Z")
+    )
+    second = again if anew else first
     receiver = inbound.receiver()
     original, both = receiver._commit, asyncio.Barrier(2)
 
@@ -177,11 +186,12 @@ async def test_two_copies_that_race_are_one_message_with_one_receipt(inbound: "I
 
     receiver._commit = commit  # type: ignore[method-assign]
     one, two = await asyncio.gather(
-        inbound.receive(wire, receiver=receiver), inbound.receive(wire, receiver=receiver)
+        inbound.receive(first, receiver=receiver), inbound.receive(second, receiver=receiver)
     )
-    assert one.body == two.body
+    for answer, wire in ((one, first), (two, second)):
+        verify_receipt(http(answer), wire, inbound.pki.clinic.certificate)
+    assert (one.body == two.body) is not anew
     assert len(await inbound.messages()) == 1
-    assert inbound.parts.files() == 1
 
 
 async def test_a_violation_that_is_no_repetition_is_told(inbound: "Inbound") -> None:
