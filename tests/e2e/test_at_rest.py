@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from as4_stage import Node, Pki, Stage
+from base64_forms import base64_forms
 from exchange import exchange
 
 from accesspoint.cli import backup as backup_verb
@@ -31,8 +32,7 @@ WORDS = ("Berggren", "DiagnosticReport", "Observation/")
 def stands_in(word: str, octets: bytes) -> bool:
     """Whether a word is there as it is, in UTF-16, or in base64, in a base64 of it too, at any offset."""
     text = word.encode()
-    coded = [base64.b64encode(b" " * shift + text)[4:-4] for shift in range(3)]
-    return any(form in octets for form in (text, word.encode("utf-16-le"), *coded))
+    return any(form in octets for form in (text, word.encode("utf-16-le"), *base64_forms(text)))
 
 
 def in_the_clear(directory: Path) -> dict[str, list[str]]:

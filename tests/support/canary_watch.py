@@ -1,6 +1,5 @@
 """Looks for canaries in everything that a process leaves behind besides its store: log, standard streams, files, answers."""
 
-import base64
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from as4_wire import leaks
+from base64_forms import base64_forms
 
 TEXTS = leaks()
 
@@ -18,8 +18,7 @@ def canaries_in(text: str) -> list[str]:
     found = []
     for canary in TEXTS:
         octets = canary.encode()
-        # The first and last characters of base64 depend on what stands before and behind.
-        coded = [base64.b64encode(b" " * shift + octets)[4:-4].decode() for shift in range(3)]
+        coded = [form.decode() for form in base64_forms(octets)]
         if any(form in text for form in (canary, octets.hex(), quote(canary), *coded)):
             found.append(canary)
     return found

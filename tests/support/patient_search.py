@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Final
 
+from base64_forms import base64_forms
+
 from envelope.fhir.synthetic import TEST_CPR
 
 _DIGESTS: Final = ("md5", "sha1", "sha256", "sha512")
@@ -20,9 +22,7 @@ def _forms() -> dict[bytes, str]:
         octets = text.encode()
         found[octets] = "as it is"
         found |= {text.encode(name): name for name in ("utf-16-le", "utf-16-be")}
-        # The first and last characters of base64 depend on what stands before and behind.
-        for shift in range(3):
-            found[base64.b64encode(b" " * shift + octets)[4:-4]] = "base64"
+        found |= dict.fromkeys(base64_forms(octets), "base64")
         found |= {octets.hex().encode(): "hex", octets.hex().upper().encode(): "hex"}
         for name in _DIGESTS:
             digest = hashlib.new(name, octets)
