@@ -32,19 +32,17 @@ class Door(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """`scope` is wanted; `limited` says that the route knows organisations apart; `submission`, that it is served there."""
+    """`scope` is wanted; what is `for_systems` is served at both doors, and knows organisations apart."""
 
     scope: Scope
-    limited: bool = False
-    submission: bool = False
+    for_systems: bool = False
 
 
-_SYSTEM: Final = {"limited": True, "submission": True}
 _API: Final = "/api/v1"
 RIGHTS: Final[Mapping[tuple[str, str], Right]] = MappingProxyType(
     {
-        ("POST", f"{_API}/messages"): Right(Scope.SUBMIT, **_SYSTEM),
-        ("GET", f"{_API}/messages/{{message_identifier}}"): Right(Scope.READ, **_SYSTEM),
+        ("POST", f"{_API}/messages"): Right(Scope.SUBMIT, for_systems=True),
+        ("GET", f"{_API}/messages/{{message_identifier}}"): Right(Scope.READ, for_systems=True),
         ("POST", f"{_API}/messages/{{message_identifier}}/resend"): Right(Scope.OPERATE),
         ("POST", f"{_API}/messages/{{message_identifier}}/acknowledge"): Right(Scope.INBOX),
         ("GET", f"{_API}/about"): Right(Scope.READ),
@@ -84,11 +82,11 @@ def require(identity: Identity, route: web.AbstractRoute, door: Door) -> None:
         # No such path or method, as the router will say.
         return
     right = RIGHTS.get(_name_of(route))
-    if right is None or (door is Door.SUBMISSION and not right.submission):
+    if right is None or (door is Door.SUBMISSION and not right.for_systems):
         raise web.HTTPNotFound
     if right.scope not in identity.scopes:
         raise NotAllowed(f"The scope {right.scope} is needed.")
-    if identity.glns is not None and not right.limited:
+    if identity.glns is not None and not right.for_systems:
         raise NotAllowed("This is only for who acts for every organisation of this node.")
 
 

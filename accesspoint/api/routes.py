@@ -70,22 +70,23 @@ class Api:
         Raises ValueError for an empty token, which every request would match; KeyStoreError for a certificate of
         `access` that cannot be read.
         """
+        clock = clock or SystemClock()
         self._database = database
         self._bells = bells
         self._gate = Gate(token, access or Access(), issuer)
         self._about = about
         self._exchanges = exchanges
         self._limits = limits
-        self._pulling = Pulling(desk, bells, database=database, clock=clock or SystemClock())
+        self._pulling = Pulling(desk, bells, database=database, clock=clock)
         self._acknowledging = Acknowledging(
             database=database, bells=bells, handler=handler, application=application,
-            clock=clock or SystemClock(),
+            clock=clock,
         )  # fmt: skip
-        self._lookups = Lookups(directory, clock or SystemClock())
+        self._lookups = Lookups(directory, clock)
         self._submitting = Submitting(
             database=database,
             bells=bells,
-            clock=clock or SystemClock(),
+            clock=clock,
             application=application,
             admit=admit,
             addressing=addressing,

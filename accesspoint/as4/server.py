@@ -53,7 +53,6 @@ class As4Server:
 
     def serve(self, router: web.UrlDispatcher) -> None:
         """Answer everything that is asked of this door, so that what is not AS4 is refused and recorded as such."""
-        router.add_post(PATH, self.handle, expect_handler=self._expect)
         router.add_route("*", "/{path:.*}", self.handle, expect_handler=self._expect)
 
     def tell_refused(self, error: TransportRefused, peer: str) -> None:

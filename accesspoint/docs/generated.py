@@ -115,7 +115,7 @@ def list_routes() -> str:
     """Write what may be asked of the interface as a Markdown table, each request with the scope that it wants."""
     lines = ["| request | scope | also at `[listen] submission` |", "|---|---|---|"]
     lines += [
-        f"| `{method} {path}` | `{right.scope}` | {'yes' if right.submission else ''} |"
+        f"| `{method} {path}` | `{right.scope}` | {'yes' if right.for_systems else ''} |"
         for (method, path), right in RIGHTS.items()
     ]
     return "\n".join(lines)

@@ -52,15 +52,15 @@ class Gates(Protocol):
         """How large a SOAP part may be."""
 
     def authenticate(
-        self, soap_part: bytes, intake: Intake, met: Collection[Quirk]
+        self, soap_part: bytes, intake: Intake, at: datetime, met: Collection[Quirk]
     ) -> AuthenticatedUserMessage:
-        """G3 to G6 on a complete SOAP part, whose framing needed the quirks `met`."""
+        """G3 to G6 on a complete SOAP part of what began `at`, whose framing needed the quirks `met`."""
 
     async def find_duplicate(self, authenticated: AuthenticatedUserMessage) -> Duplicate | None:
         """Look the authenticated (sender, MessageId) up."""
 
-    def check_lifetime(self, authenticated: AuthenticatedUserMessage, intake: Intake) -> None:
-        """Refuse a new message whose signed times do not fit our clock."""
+    def check_lifetime(self, authenticated: AuthenticatedUserMessage, at: datetime) -> None:
+        """Refuse a new message whose signed times fit our clock neither `at` its beginning nor now."""
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
         """G7: unwrap the content key."""
@@ -75,9 +75,11 @@ class Gates(Protocol):
 class Reading:
     """One request while it is read: collects the SOAP part, then lets each part through its opener."""
 
-    def __init__(self, receiver: "Gates", intake: Intake) -> None:
+    def __init__(self, receiver: "Gates", intake: Intake, at: datetime) -> None:
+        """`at` is when it began: the one instant at which certificates are judged."""
         self._receiver = receiver
         self._intake = intake
+        self._at = at
         self._soap: list[bytes] = []
         self._soap_bytes = 0
         self._decrypted: DecryptedUserMessage | None = None
@@ -106,13 +108,13 @@ class Reading:
     async def finish_soap(self) -> None:
         """G3 to G7, as soon as the SOAP part is complete."""
         met = () if self.parser is None else self.parser.met
-        authenticated = self._receiver.authenticate(self.soap, self._intake, met)
+        authenticated = self._receiver.authenticate(self.soap, self._intake, self._at, met)
         if self.parser is not None:
             self.parser.hold_to(authenticated.policy.quirks)
         self._soap.clear()
         self.duplicate = await self._receiver.find_duplicate(authenticated)
         if self.duplicate is None:
-            self._receiver.check_lifetime(authenticated, self._intake)
+            self._receiver.check_lifetime(authenticated, self._at)
             self._decrypted = self._receiver.decrypt(authenticated)
 
     async def take(self, event: Event) -> None:

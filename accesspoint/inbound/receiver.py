@@ -22,7 +22,7 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ from accesspoint.aside import aside
 from accesspoint.clock import Clock, timestamp
 from accesspoint.delivery.events import DeliveryFacts
 from accesspoint.failpoints import failpoint
+from accesspoint.http_connection import PLAIN_TYPE
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.consumer import Consumer
@@ -157,8 +158,7 @@ class Receiver:
         Raises:
             RemoteProtocolError: the refusal, with its gate; the caller records and answers it.
         """
-        reading = Reading(self, intake)
-        intake.at = self._clock.now()
+        reading = Reading(self, intake, self._clock.now())
         try:
             answer = await self._read(reading, content_type, body, intake)
             if intake.party is not None:
@@ -185,7 +185,7 @@ class Receiver:
             if self._take_receipt is not None and await self._take_receipt(
                 reading.soap, intake.identify
             ):
-                return Answer(202, "text/plain; charset=utf-8", b"")
+                return Answer(202, PLAIN_TYPE, b"")
             await reading.finish_soap()
         else:
             parser = MultipartParser(content_type, self._limits, self._early_quirks)
@@ -204,16 +204,16 @@ class Receiver:
         return await self._accept(*reading.finish())
 
     def authenticate(
-        self, soap_part: bytes, intake: Intake, met: Collection[Quirk] = ()
+        self, soap_part: bytes, intake: Intake, at: datetime, met: Collection[Quirk]
     ) -> AuthenticatedUserMessage:
-        """G3 to G6 on a complete SOAP part, whose framing needed the quirks `met`."""
+        """G3 to G6 on a complete SOAP part of what began `at`, whose framing needed the quirks `met`."""
         early = self._early_quirks
         scanned = scan(soap_part, self._limits, allow_bom=Quirk.BYTE_ORDER_MARK in early)
         document = soap.parse_soap(scanned)
         parsed = ParsedUserMessage.read(document, self._limits, quirks=early)
         sender = parsed.user_message.from_party.party_id.value
         mode = self._agreements.mode_for(sender).spoken_by(claimed_algorithm(document))
-        check = self._check.as_of(intake.at or self._clock.now())
+        check = self._check.as_of(at)
         authenticated = wsse.authenticate(
             parsed, policy=mode.policy, check=check, limits=self._limits
         )
@@ -232,10 +232,10 @@ class Receiver:
             )
         return authenticated
 
-    def check_lifetime(self, authenticated: AuthenticatedUserMessage, intake: Intake) -> None:
-        """Hold the signed times of a message that is not known yet against our clock."""
-        now = self._clock.now()
-        check_lifetime(authenticated, clocks=(intake.at or now, now), remembered=self._remembered)
+    def check_lifetime(self, authenticated: AuthenticatedUserMessage, at: datetime) -> None:
+        """Hold the signed times of a message that is not known yet against our clock, `at` its beginning and now."""
+        clocks = (at, self._clock.now())
+        check_lifetime(authenticated, clocks=clocks, remembered=self._remembered)
 
     def decrypt(self, authenticated: AuthenticatedUserMessage) -> DecryptedUserMessage:
         """G7: unwrap the content key."""

@@ -8,7 +8,6 @@ answer repeats nothing that a stranger sent.
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 import structlog
@@ -43,8 +42,6 @@ class Intake:
     certificate: str | None = None
     addressed_to: str = ""
     """The party in To, where the sender is known: who answers is whom it wrote to."""
-    at: datetime | None = None
-    """When the receiver began to read it: the one instant at which certificates are judged."""
     suite: SecuritySuite | None = None
     """What an answer is signed with, once the generation of the message is known."""
 

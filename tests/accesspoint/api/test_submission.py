@@ -109,9 +109,9 @@ async def test_nothing_but_submitting_is_served_to_the_network(pki: Pki, node: N
     for (method, path), right in RIGHTS.items():
         filled = path.format(message_identifier="x", id="x", act="retry")
         status, told = await ask(node, everything, method, filled, b"")
-        if not right.submission:
+        if not right.for_systems:
             assert (status, told["title"]) == (404, "http"), path
-    assert {path for (_, path), right in RIGHTS.items() if right.submission} == {
+    assert {path for (_, path), right in RIGHTS.items() if right.for_systems} == {
         "/api/v1/messages",
         "/api/v1/messages/{message_identifier}",
     }

@@ -16,6 +16,10 @@ def started(index: int, content_id: str | None) -> PartStarted:
     return PartStarted(index, MappingProxyType({}), content_id, None, "binary")
 
 
+def reading_of(inbound: Any) -> Reading:
+    return Reading(inbound.receiver(), Intake("peer"), inbound.parts.clock.now())
+
+
 async def refusal(reading: Reading, *events: Any) -> MimeInconsistency:
     with pytest.raises(MimeInconsistency) as refused:  # noqa: PT012 - whichever event it is
         for event in events:
@@ -26,13 +30,13 @@ async def refusal(reading: Reading, *events: Any) -> MimeInconsistency:
 
 
 async def test_a_part_before_the_soap_part_is_complete_is_refused(inbound: Any) -> None:
-    reading = Reading(inbound.receiver(), Intake("peer"))
+    reading = reading_of(inbound)
     refused = await refusal(reading, started(0, None), PartData(b"<S12"), started(1, "a@x"))
     assert refused.reason == "mime.order"
 
 
 async def test_a_soap_part_may_be_as_large_as_agreed_and_no_larger(inbound: Any) -> None:
-    reading = Reading(inbound.receiver(), Intake("peer"))
+    reading = reading_of(inbound)
     largest = bytes(inbound.receiver().soap_bytes)
     await reading.take(PartData(largest))
     assert reading.soap == largest
@@ -43,7 +47,7 @@ async def test_a_soap_part_may_be_as_large_as_agreed_and_no_larger(inbound: Any)
 
 
 async def test_without_a_soap_part_there_is_nothing_to_finish(inbound: Any) -> None:
-    reading = Reading(inbound.receiver(), Intake("peer"))
+    reading = reading_of(inbound)
     assert (await refusal(reading, PartEnded(1), MessageComplete(1))).reason == "mime.start"
 
 
@@ -56,7 +60,7 @@ async def test_each_part_has_a_name_of_its_own(
 ) -> None:
     wire = inbound.author.compose()
     known = {"first": wire.parts[0].content_id, None: None}
-    reading = Reading(inbound.receiver(), Intake("peer"))
+    reading = reading_of(inbound)
     parts = [started(number, known[name]) for number, name in enumerate(names, 1)]
     refused = await refusal(reading, started(0, None), PartData(wire.soap), PartEnded(0), *parts)
     assert (refused.reason, refused.gate) == (reason, gate)
