@@ -39,10 +39,10 @@ Scopes = Annotated[tuple[Scope, ...], Field(min_length=1)]
 class Issuer(Table):
     """The organisation's issuer of tokens, found by its OpenID Connect discovery document.
 
-    `audience` is what its tokens for this node name; no client id of a sign-in may be the same. Scopes come from the
-    token's own `scope`, and from its `roles_claim` by the table `roles`. With `glns_claim` a token is good for the
-    organisations that this claim lists, and for none without it. `anchors` are the authorities of its TLS
-    certificate; without them those of [trust.tls].
+    `audience` is what its tokens for this node name; it must be the client id of no sign-in, which only
+    the issuer can see. Scopes come from the token's own `scope`, and from its `roles_claim` by the table `roles`. With
+    `glns_claim` a token is good for the organisations that this claim lists, and for none without it. `anchors` are
+    the authorities of its TLS certificate; without them those of [trust.tls].
     """
 
     url: IssuerUrl

@@ -107,15 +107,9 @@ def rotate(
         raise ProblemRaised("usage", detail="--finish is done now; --at belongs to the switch")
     if anyway and not finish:
         raise ProblemRaised("usage", detail="--anyway belongs to --finish")
+    if finish:
+        return _finish(directory, role, now, anyway=anyway)
     try:
-        if finish:
-            if not anyway:
-                _require_settled(directory, role, now)
-            gone = rotation.finish(directory, role)
-            sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
-            if _decrypts(role):
-                sys.stdout.write("  what is encrypted for it can be opened no more\n")
-            return ExitStatus.OK
         # A moment that is over is this one: it is kept as that of the switch.
         when = now if at is None else max(now, _time(at))
         if (waiting := named(configuration, f"{role}.{Age.NEXT}")) is not None:
@@ -135,6 +129,20 @@ def rotate(
         )
     else:
         sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")
+    return ExitStatus.OK
+
+
+def _finish(directory: Path, role: Role, now: datetime, *, anyway: bool) -> int:
+    """Remove the previous pair, when its time is over or anyway; the exit status."""
+    try:
+        if not anyway:
+            _require_settled(directory, role, now)
+        gone = rotation.finish(directory, role)
+    except KeysError as error:
+        raise _refused(error) from error
+    sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
+    if _decrypts(role):
+        sys.stdout.write("  what is encrypted for it can be opened no more\n")
     return ExitStatus.OK
 
 
