@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -30,6 +29,10 @@ from keys.store import find_open, load_certificate_files
 
 _SECRET: Final = re.compile(
     r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
+)
+_USERINFO: Final = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
+_NAMED: Final = re.compile(
+    r"(?<=[?&;])([^=&;]*(?:password|secret|token|signature)[^=&;]*=)[^&;\"']*", re.IGNORECASE
 )
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 MASKED: Final = "…"
@@ -140,6 +143,14 @@ def is_secret(location: Location) -> bool:
     return bool(_SECRET.search(str(location[-1])))
 
 
+def without_password(text: str) -> str:
+    """The text, where an address in it has a password without that; rather too much goes than too little.
+
+    A password may itself hold what ends it by the rules, so everything up to the last @ goes.
+    """
+    return _NAMED.sub(rf"\1{MASKED}", _USERINFO.sub(rf"\1:{MASKED}@", text))
+
+
 class _Reporter:
     """Collects problems and knows where each key of the file came from."""
 
@@ -159,11 +170,7 @@ class _Reporter:
         database = store.get("database") if isinstance(store, Mapping) else None
         if not isinstance(database, str):
             return
-        try:
-            secret = urlsplit(database).password
-        except ValueError:
-            return
-        if secret:
+        if without_password(database) != database:
             text = "has a password; keep it in the PostgreSQL password file or in ACCESSPOINT__STORE__DATABASE"
             self.find(("store", "database"), text, secret=True)
 
@@ -244,7 +251,7 @@ class _Reporter:
     def _shown(
         self, place: Place, known: Location, text: str, *, mark_key: bool, secret: bool
     ) -> Finding:
-        source = place.text.rstrip()
+        source = without_password(place.text.rstrip())
         is_header = source.lstrip().startswith("[")
         table = "" if is_header else _header(known[:-1])
         if secret or (not is_header and _SECRET.search(str(known[-1]))):
@@ -267,7 +274,9 @@ def _syntax(path: Path, text: str, message: str) -> Finding:
     source = text.split("\n")[line - 1 : line] or [""]
     if _SECRET.search(source[0]):
         return Finding(f"{path.name}:{line}", match[1])
-    return Finding(f"{path.name}:{line}", match[1], source[0].rstrip(), int(match[3]) - 1, 1)
+    return Finding(
+        f"{path.name}:{line}", match[1], without_password(source[0].rstrip()), int(match[3]) - 1, 1
+    )
 
 
 def _environment_value(text: str) -> Any:

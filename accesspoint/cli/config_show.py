@@ -5,25 +5,22 @@ environment: a node that runs was started with what these said then.
 """
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from accesspoint.cli.current import load_given
-from accesspoint.configuration_file import DEFAULT, MASKED, find_origin, is_secret
+from accesspoint.configuration_file import DEFAULT, MASKED, find_origin, is_secret, without_password
 from accesspoint.problems import ExitStatus
 from accesspoint.retry import format_duration, parse_duration
 from accesspoint.toml import Location, write_toml
 
 _WIDTH: Final = 64
-_PASSWORD: Final = re.compile(r"(?<=[:/?&;])(password=)[^&;]*", re.IGNORECASE)
 
 
 def run(path: Path, *, given: bool) -> int:
@@ -76,7 +73,7 @@ def _plain(value: Any) -> Any:
         case bool() | int() | float():
             return value
         case str():
-            return _without_password(value)
+            return without_password(value)
         case timedelta():
             return _duration(value)
         case Mapping():
@@ -86,16 +83,6 @@ def _plain(value: Any) -> Any:
         case tuple() | list():
             return [_plain(one) for one in value]
     return str(value)
-
-
-def _without_password(text: str) -> str:
-    """The text, where it is an address with a password in it without that."""
-    try:
-        secret = urlsplit(text).password
-    except ValueError:
-        return text
-    masked = text if secret is None else text.replace(f":{secret}@", f":{MASKED}@", 1)
-    return _PASSWORD.sub(rf"\1{MASKED}", masked)
 
 
 def _duration(duration: timedelta) -> str:

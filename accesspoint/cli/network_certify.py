@@ -23,8 +23,13 @@ _LARGEST = 64 * 1024
 def run(request: Path, *, out: Path, directory: Path | None) -> int:
     """Write the certificate with its chain; the exit status.
 
-    Raises ProblemRaised for a request that cannot be read, KeyStoreError where no authority is.
+    Raises ProblemRaised for a request that cannot be read, or where something else stands under `out`; KeyStoreError
+    where no authority is.
     """
+    if out.exists() and b"BEGIN CERTIFICATE-----" not in out.read_bytes():
+        raise ProblemRaised(
+            "certificate-unreadable", file=out, what="it is something else, and is not overwritten"
+        )
     try:
         with request.open("rb") as file:
             asked = x509.load_pem_x509_csr(file.read(_LARGEST))

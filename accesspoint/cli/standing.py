@@ -6,6 +6,7 @@ access points went. NOTIFIED says only that the submitting system was told how t
 
 from collections.abc import Mapping
 from datetime import datetime
+from shlex import quote
 from types import MappingProxyType
 from typing import Final
 
@@ -97,7 +98,7 @@ def tell_waiting(exchange: Json, now: datetime, *, config: str = "") -> list[str
     occurrence = Occurrence.of(exchange["problem"], waiting["why"] or "")
     problem = occurrence.problem
     names = {
-        verb: f"accesspoint messages {verb} {id_}{config} --reason TEXT"
+        verb: f"accesspoint messages {verb} {quote(id_)}{config} --reason TEXT"
         for verb, id_ in (
             ("retry", exchange["id"]),
             ("cancel", exchange["id"]),

@@ -434,6 +434,10 @@ def test_a_problem_from_the_environment_names_the_variable_and_not_its_value(
     ("table", "key", "value"),
     [
         ("store", "database", "postgresql://ap:hunter2@db/ap"),
+        ("store", "database", "postgresql://ap:hunter2/x@db/ap"),
+        ("store", "database", "postgresql://ap:x#hunter2@x@db/ap"),
+        ("store", "database", "postgresql://ap:hunter2[x@db/ap"),
+        ("store", "database", "postgresql:///ap?sslpassword=hunter2"),
         ("delivery_status", "client_secret", "hunter2"),
         ("keys", "password", "hunter2"),
     ],
@@ -446,6 +450,17 @@ def test_inline_secrets_are_refused_and_not_repeated(
     rendered = problems(write(tmp_path, text=write_toml(changed)))
     assert "hunter2" not in rendered
     assert f"{key} = …" in rendered
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "mysql"])
+def test_a_password_is_not_repeated_where_the_address_is_wrong(tmp_path: Path, scheme: str) -> None:
+    changed = document()
+    changed["store"]["database"] = f"{scheme}://ap:hunter2@db/ap"
+    rendered = problems(write(tmp_path, text=write_toml(changed)))
+    assert "hunter2" not in rendered
+    broken = write_toml(changed).replace("@db/ap", "@db/ap\\z")
+    rendered = problems(write(tmp_path, text=broken))
+    assert "hunter2" not in rendered
 
 
 def test_the_models_behind_paths_are_found() -> None:

@@ -74,3 +74,7 @@ def test_what_is_no_request_is_told(pki: Pki, place: Path, invoke: Invoke) -> No
     assert ended.status == 2
     assert "not signed by the key that it is for" in ended.err
     assert not out.exists()
+    out.write_bytes(before := request(pki, []))
+    file.write_bytes(before)
+    assert "it is something else, and is not overwritten" in " ".join(certify().err.split())
+    assert out.read_bytes() == before
