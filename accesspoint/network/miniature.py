@@ -52,6 +52,7 @@ from accesspoint.network.revocation_point import RevocationPoint
 from accesspoint.status_component.service import StatusService
 from accesspoint.status_component.store import EventStore
 from accesspoint.tracking.configured import build_pages, server_tls
+from accesspoint.tracking.entrance import CodeEntrance
 from accesspoint.tracking.pages import Pages
 from envelope import names
 from envelope.smp import bdxl_owner_name, busdox_owner_name
@@ -325,8 +326,9 @@ class MiniatureNetwork:
         """Serve the pages: with a code on this machine, or published as configured."""
         published = self._published
         if published is None:
-            pages = Pages(self.status, clock=self._clock)
-            self.pages_code = pages.code
+            entrance = CodeEntrance(self._clock)
+            pages = Pages(self.status, clock=self._clock, entrance=entrance)
+            self.pages_code = entrance.code
             self.pages_url = await self._listeners.start(
                 pages.application(), port=self._ports.pages
             )

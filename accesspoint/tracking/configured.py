@@ -11,7 +11,7 @@ from accesspoint.clock import Clock
 from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.store import EventStore
 from accesspoint.store.token_file import read_private
-from accesspoint.tracking.entrance import DONE_PATH
+from accesspoint.tracking.entrance import DONE_PATH, IssuerEntrance
 from accesspoint.tracking.pages import Pages
 from keys.store import load_certificate_files
 from keys.tls import client_context, server_context
@@ -42,7 +42,7 @@ def build_pages(
         scope=settings.scope,
         acr_values=settings.acr_values,
     )
-    return Pages(store, clock=clock, published=published, sign_on=sign_on)
+    return Pages(store, clock=clock, entrance=IssuerEntrance(clock, published, sign_on))
 
 
 def server_tls(published: PublishedPages) -> ssl.SSLContext | None:

@@ -6,6 +6,7 @@ last step is a page of ours, which goes on by itself: from there on the cookie o
 Spec: hostile 1.19 (ADM-03 to ADM-06); OpenID Connect Core 1.0 section 3.1.2.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -34,44 +35,49 @@ ATTEMPT_COOKIE: Final = "sign-on"
 _log = structlog.get_logger("accesspoint.tracking")
 
 
-class Entrance:
+class Entrance(ABC):
     """Sessions, the door that knows them, and the routes by which they begin and end."""
 
-    def __init__(
-        self, clock: Clock, published: PublishedPages | None, sign_on: SignOn | None
-    ) -> None:
-        """Raises ValueError where pages are published and nobody could sign in."""
-        if (published is None) != (sign_on is None):
-            raise ValueError("published pages, and no others, have an issuer")
-        self._published = published
-        self._sign_on = sign_on
-        self._brake = Brake(clock.now)
-        if published is None:
-            self.sign_in: SignIn | None = SignIn(clock.now)
-            sessions = Sessions(clock.now)
-        else:
-            self.sign_in = None
-            sessions = Sessions(clock.now, lifetime=published.longest, idle=published.idle)
-        self.door = Door(sessions, None if published is None else URL(published.url))
+    def __init__(self, sessions: Sessions, published: URL | None = None) -> None:
+        self.door = Door(sessions, published)
+
+    @abstractmethod
+    def ways(self) -> list[web.RouteDef]:
+        """The routes by which one gets in."""
 
     def routes(self) -> list[web.RouteDef]:
-        """The routes, of the one way in that there is."""
-        if self.sign_in is not None:
-            ways = [
-                web.get("/sign-in", self._ask_for_code),
-                web.post("/sign-in", self._enter_by_code),
-            ]
-        else:
-            ways = [
-                web.get("/sign-in", self._offer),
-                web.get("/sign-in/start", self._start),
-                web.get(DONE_PATH, self._finish),
-            ]
-        return [*ways, web.post("/sign-out", self._leave)]
+        """The routes by which one gets in, and out."""
+        return [*self.ways(), web.post("/sign-out", self._leave)]
 
-    # By the code of this start
+    def begin(self, request: web.Request, answer: web.Response, person: Person) -> None:
+        """A session of its own for each sign-in: what the browser had before is worth nothing any more."""
+        secret = self.door.sessions.open(person, instead_of=self.door.secret_of(request))
+        self.door.set_cookie(answer, SESSION_COOKIE, secret)
 
-    async def _ask_for_code(self, request: web.Request) -> web.StreamResponse:
+    async def _leave(self, request: web.Request) -> web.StreamResponse:
+        self.door.sessions.close(self.door.secret_of(request))
+        answer = see_other("/sign-in")
+        answer.del_cookie(self.door.cookie(SESSION_COOKIE), secure=self.door.is_secure)
+        return answer
+
+
+class CodeEntrance(Entrance):
+    """In by the code of this start, on this machine only."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(Sessions(clock.now))
+        self._sign_in = SignIn(clock.now)
+
+    @property
+    def code(self) -> str:
+        """What one signs in with until the process ends."""
+        return self._sign_in.code
+
+    def ways(self) -> list[web.RouteDef]:
+        """The form, and what it sends."""
+        return [web.get("/sign-in", self._offer), web.post("/sign-in", self._enter)]
+
+    async def _offer(self, request: web.Request) -> web.StreamResponse:
         return self._ask(request)
 
     def _ask(
@@ -79,8 +85,7 @@ class Entrance:
     ) -> web.Response:
         return self.door.page(request, "sign_in.html", status=status, wrong=wrong, chosen=chosen)
 
-    async def _enter_by_code(self, request: web.Request) -> web.StreamResponse:
-        assert self.sign_in is not None  # noqa: S101 - the route exists only then
+    async def _enter(self, request: web.Request) -> web.StreamResponse:
         form, text = await read_form(request), request[TEXTS]
         role = Role(form["role"]) if form.get("role") in list(Role) else Role.SUPPORT
         gln = read_gln(form.get("gln", "")) if role is Role.ORGANISATION else None
@@ -90,16 +95,34 @@ class Entrance:
         if role is Role.CITIZEN and cpr is None:
             return self._ask(request, text("sign_in.cpr_wrong"), role, 400)
         try:
-            self.sign_in.check(form.get("code", ""))
+            self._sign_in.check(form.get("code", ""))
         except TooManyTries as error:
             return self._ask(request, text("sign_in.slow", seconds=error.seconds), role, 429)
         except WrongCode:
             return self._ask(request, text("sign_in.wrong"), role, 403)
         answer = see_other("/")
-        self._begin(request, answer, Person(f"code:{role}", role, gln, cpr))
+        self.begin(request, answer, Person(f"code:{role}", role, gln, cpr))
         return answer
 
-    # By the organisation's issuer
+
+class IssuerEntrance(Entrance):
+    """In through the organisation's issuer, for people elsewhere."""
+
+    def __init__(self, clock: Clock, published: PublishedPages, sign_on: SignOn) -> None:
+        super().__init__(
+            Sessions(clock.now, lifetime=published.longest, idle=published.idle), URL(published.url)
+        )
+        self._published = published
+        self._sign_on = sign_on
+        self._brake = Brake(clock.now)
+
+    def ways(self) -> list[web.RouteDef]:
+        """The offer, the way to the issuer, and the way back from it."""
+        return [
+            web.get("/sign-in", self._offer),
+            web.get("/sign-in/start", self._start),
+            web.get(DONE_PATH, self._finish),
+        ]
 
     async def _offer(self, request: web.Request) -> web.StreamResponse:
         return self._tell(request)
@@ -108,7 +131,6 @@ class Entrance:
         return self.door.page(request, "sign_on.html", status=status, wrong=wrong)
 
     async def _start(self, request: web.Request) -> web.StreamResponse:
-        assert self._sign_on is not None  # noqa: S101 - the route exists only then
         try:
             secret, address = await self._sign_on.begin()
         except IssuerUnreachable as error:
@@ -121,8 +143,6 @@ class Entrance:
         return answer
 
     async def _finish(self, request: web.Request) -> web.StreamResponse:
-        assert self._sign_on is not None  # noqa: S101 - the route exists only then
-        assert self._published is not None  # noqa: S101 - as above
         asker, text = self._asker(request), request[TEXTS]
         try:
             self._brake.require_open(asker)
@@ -141,31 +161,17 @@ class Entrance:
         self._brake.count(asker, right=True)
         answer = self.door.page(request, "sign_on.html", wrong="", onward="/")
         answer.del_cookie(self.door.cookie(ATTEMPT_COOKIE), secure=self.door.is_secure)
-        self._begin(request, answer, person)
+        self.begin(request, answer, person)
         return answer
 
     def _asker(self, request: web.Request) -> str:
         """Whose tries are counted together: an address, which a proxy on this machine tells of whom it serves."""
         told = request.headers.get("X-Forwarded-For", "").rpartition(",")[2].strip()
-        is_behind = self._published is not None and self._published.is_local
-        return told[:45] if is_behind and told else request.remote or ""
+        return told[:45] if self._published.is_local and told else request.remote or ""
 
     def _unreachable(self, request: web.Request, error: IssuerUnreachable) -> web.Response:
         _log.warning("issuer_unreachable", error=str(error))
         return self._tell(request, request[TEXTS]("sign_in.unreachable"), 503)
-
-    # Both
-
-    def _begin(self, request: web.Request, answer: web.Response, person: Person) -> None:
-        """A session of its own for each sign-in: what the browser had before is worth nothing any more."""
-        secret = self.door.sessions.open(person, instead_of=self.door.secret_of(request))
-        self.door.set_cookie(answer, SESSION_COOKIE, secret)
-
-    async def _leave(self, request: web.Request) -> web.StreamResponse:
-        self.door.sessions.close(self.door.secret_of(request))
-        answer = see_other("/sign-in")
-        answer.del_cookie(self.door.cookie(SESSION_COOKIE), secure=self.door.is_secure)
-        return answer
 
 
 def person_of(claims: Mapping[str, Any], settings: PeopleSignOn) -> Person:

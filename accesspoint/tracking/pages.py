@@ -15,9 +15,7 @@ from typing import Any, Final
 from aiohttp import hdrs, web
 from yarl import URL
 
-from accesspoint.access.sign_on import SignOn
 from accesspoint.clock import Clock, to_microseconds
-from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.queries import Step, Whereabouts
 from accesspoint.status_component.store import EventStore
 from accesspoint.store.audit import expire_audit, person_digest, record_audit
@@ -55,18 +53,10 @@ _EMPLOYEES: Final = (Role.SUPPORT, Role.ORGANISATION)
 class Pages:
     """The web application over one store of reports."""
 
-    def __init__(
-        self, store: EventStore, *, clock: Clock, published: PublishedPages | None = None, sign_on: SignOn | None = None
-    ) -> None:  # fmt: skip
-        """People sign in through an issuer where pages are published; else with the code of this start, on this machine."""
-        self._store, self._clock = store, clock
-        self.entrance = Entrance(clock, published, sign_on)
-        self._door = self.entrance.door
-
-    @property
-    def code(self) -> str:
-        """What one signs in with until the process ends; empty where an issuer knows people."""
-        return "" if self.entrance.sign_in is None else self.entrance.sign_in.code
+    def __init__(self, store: EventStore, *, clock: Clock, entrance: Entrance) -> None:
+        """People sign in by `entrance`."""
+        self._store, self._clock, self._entrance = store, clock, entrance
+        self._door = entrance.door
 
     def application(self) -> web.Application:
         """The routes; without an issuer to be served on loopback, and refusing whatever comes over another interface."""
@@ -78,7 +68,7 @@ class Pages:
             [
                 get("/", self._home),
                 get("/static/{name}", self._static),
-                *self.entrance.routes(),
+                *self._entrance.routes(),
                 get("/messages", self._list),
                 get("/messages.csv", self._list_csv),
                 get("/messages/{id}", self._message),

@@ -19,6 +19,8 @@ class Served:
     url: str
     store: EventStore
     stories: dict[str, Story]
+    code: str = ""
+    """What one signs in with, where there is no issuer."""
 
 
 class Visitor:
@@ -30,7 +32,7 @@ class Visitor:
 
     async def sign_in(self, role: str, **fields: str) -> "Visitor":
         """Sign in with the code of this start."""
-        form = {"code": self.served.pages.code, "role": role, **fields}
+        form = {"code": self.served.code, "role": role, **fields}
         status, _, _ = await self.post("/sign-in", form)
         assert status == 200
         return self

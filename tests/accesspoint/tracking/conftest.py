@@ -11,6 +11,7 @@ from tracking_parts import Served, Visitor
 from accesspoint.clock import SystemClock
 from accesspoint.network.listening import Listeners
 from accesspoint.status_component.store import EventStore
+from accesspoint.tracking.entrance import CodeEntrance
 from accesspoint.tracking.pages import Pages
 
 
@@ -20,9 +21,10 @@ async def served() -> AsyncIterator[Served]:
     stories = samples(datetime.now(UTC))
     for story in stories.values():
         await store.add_all(story.reports, received_at=story.now)
-    pages = Pages(store, clock=SystemClock())
+    entrance = CodeEntrance(SystemClock())
+    pages = Pages(store, clock=SystemClock(), entrance=entrance)
     url = await listeners.start(pages.application())
-    yield Served(pages, url, store, stories)
+    yield Served(pages, url, store, stories, entrance.code)
     await listeners.stop()
     await store.close()
 

@@ -300,6 +300,7 @@ async def test_guessing_closes_the_sign_in_for_a_while(visitor: Published) -> No
 async def test_over_tls_cookies_and_visits_stay_with_tls(visitor: Published) -> None:
     from accesspoint.access.issuer import Issuer
     from accesspoint.access.sign_on import SignOn
+    from accesspoint.tracking.entrance import IssuerEntrance
     from accesspoint.tracking.pages import Pages
 
     settings = {"issuer": visitor.signer.url, "client_id": "pages", "acr_values": ["high"]}
@@ -312,7 +313,8 @@ async def test_over_tls_cookies_and_visits_stay_with_tls(visitor: Published) -> 
     sign_on = SignOn(
         issuer, client_id="pages", client_secret=None, redirect_uri="https://x", clock=visitor.clock
     )
-    pages = Pages(visitor.served.store, clock=visitor.clock, published=published, sign_on=sign_on)
+    entrance = IssuerEntrance(visitor.clock, published, sign_on)
+    pages = Pages(visitor.served.store, clock=visitor.clock, entrance=entrance)
     listeners = Listeners()
     url = await listeners.start(pages.application())
     for path in ("/sign-in", "/messages", "/nowhere", "/sign-in/start", "/static/style.css"):

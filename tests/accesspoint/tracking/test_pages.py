@@ -19,7 +19,7 @@ from yarl import URL
 from accesspoint.clock import SystemClock
 from accesspoint.network.listening import Listeners
 from accesspoint.tracking.door import NotOnLoopback, require_loopback
-from accesspoint.tracking.pages import Pages
+from accesspoint.tracking.entrance import CodeEntrance
 
 EMPLOYEE_PAGES = ["/messages", "/overview", "/negative", "/patient", "/messages.csv"]
 CITIZEN_PAGES = ["/mine", "/permissions"]
@@ -207,7 +207,7 @@ async def test_five_wrong_codes_close_the_door_for_a_while_also_for_the_right_on
         assert status == 403
 
     status, text, _ = await visitor.post(
-        "/sign-in", {"code": visitor.served.pages.code, "role": "support"}
+        "/sign-in", {"code": visitor.served.code, "role": "support"}
     )
 
     assert status == 429
@@ -217,8 +217,8 @@ async def test_five_wrong_codes_close_the_door_for_a_while_also_for_the_right_on
 @pytest.mark.attack("ADM-12")
 async def test_the_code_of_another_start_and_usual_words_open_nothing(visitor: Visitor) -> None:
     served = visitor.served
-    other = Pages(served.store, clock=SystemClock())
-    assert other.code != served.pages.code
+    other = CodeEntrance(SystemClock())
+    assert other.code != served.code
     for code in (other.code, "", "admin", "123456"):
         assert (await visitor.post("/sign-in", {"code": code, "role": "support"}))[0] == 403
 
@@ -254,7 +254,7 @@ async def test_every_answer_allows_nothing_but_its_own_style(visitor: Visitor, p
 async def test_a_foreign_page_can_change_nothing_here(
     visitor: Visitor, headers: dict[str, str]
 ) -> None:
-    form = {"code": visitor.served.pages.code, "role": "support"}
+    form = {"code": visitor.served.code, "role": "support"}
 
     assert (await visitor.post("/sign-in", form, headers=headers))[0] == 403
 
