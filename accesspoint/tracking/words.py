@@ -5,6 +5,7 @@ Spec: experience section 5.2.
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from shlex import quote
 
 from accesspoint.tracking.culprit import Case, Finding, remarks
 from accesspoint.tracking.journey import Exchange, Kind, Leg, Stop
@@ -109,7 +110,8 @@ def _waits(leg: Leg, texts: Texts) -> Iterator[tuple[timedelta, str]]:
 def _named(exchange: Exchange, finding: Finding, texts: Texts) -> dict[str, str]:
     before_owner = finding.before_owner or finding.organisation
     return {
-        "id": exchange.message,
+        # Others chose it, and a person may paste the line that it stands in.
+        "id": quote(exchange.message),
         "owner": finding.organisation.shown,
         "gln": finding.organisation.gln,
         "before": _stop(finding.before or finding.stop, before_owner, texts),
