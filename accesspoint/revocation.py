@@ -2,8 +2,9 @@
 
 No message ever waits for any of it. Addresses come from configuration only: a certificate may choose among the
 configured responders, and never add one. Where networks are named, connections go there only. What was fetched is
-kept in a directory as well, so that a node which starts while an issuer is away begins with what it knew. A kept
-answer is taken up when its certificate is asked about again, and is checked then like one that was just fetched.
+kept in a directory as well, so that a node which starts while an issuer is away begins with what it knew, stale or
+not: what was revoked stays revoked, and policy decides about the rest. A kept answer is taken up when its certificate
+is asked about for the first time, before the question is answered.
 
 Spec: hostile.md 1.7 (KEY-05), 1.16 (DSC-03, DSC-09, DSC-10).
 """
@@ -92,20 +93,12 @@ class RevocationRefresher:
         self._tried: dict[x509.Certificate, float] = {}
 
     def recall(self) -> None:
-        """Take up what was fetched before the node ended; what is not fresh any more is left."""
+        """Take up the lists that were fetched before the node ended, stale ones too."""
         if self._cache is None:
             return
         for path in sorted(self._cache.glob("*.crl")):
             with contextlib.suppress(KeysError, OSError):
-                self._crls.add(path.read_bytes(), at=self._clock.now())
-
-    def _recall_answer(self, certificate: x509.Certificate) -> None:
-        """Take up what was answered about a certificate before the node ended."""
-        if self._cache is None or self._answers is None or self._answers.end_of(certificate):
-            return
-        with contextlib.suppress(KeysError, OSError):
-            kept = (self._cache / _answer_name(certificate)).read_bytes()
-            self._answers.add(kept, at=self._clock.now())
+                self._crls.add(path.read_bytes(), at=None)
 
     async def refresh(self) -> bool:
         """Fetch everything once that is due; answers whether all lists and files are at hand."""
@@ -165,7 +158,6 @@ class RevocationRefresher:
         self._tried[watched.certificate] = self._clock.monotonic()
         while len(self._tried) > ocsp.WATCHED:
             self._tried.pop(next(iter(self._tried)))
-        self._recall_answer(watched.certificate)
         question = ocsp.build_request(watched.certificate, watched.issuer)
         for url in self._responders_of(watched.certificate):
             try:
@@ -240,6 +232,15 @@ class RevocationRefresher:
             kept = sorted(self._cache.glob("*.ocsp"), key=lambda path: path.stat().st_mtime)
             for path in kept[: -ocsp.WATCHED]:
                 path.unlink()
+
+
+def recall_answer(cache: Path, certificate: x509.Certificate) -> bytes | None:
+    """The answer about a certificate that was kept before the node ended; None where none can be read."""
+    try:
+        with (cache / _answer_name(certificate)).open("rb") as file:
+            return file.read(ocsp.MAX_ANSWER_BYTES + 1)
+    except OSError:
+        return None
 
 
 def _answer_name(certificate: x509.Certificate) -> str:

@@ -11,6 +11,7 @@ Revocation lists are fetched in the background; a request never waits for one.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from cryptography import x509
 
 from accesspoint.clock import Clock
 from accesspoint.config_trust import TrustPurpose
-from accesspoint.revocation import RevocationRefresher
+from accesspoint.revocation import RevocationRefresher, recall_answer
 from envelope.errors import CertificateRefused
 from envelope.messaging import PartyId
 from envelope.security_token import TokenReference
@@ -34,7 +35,7 @@ from keys.store import load_certificate_files
 from keys.trust import Purpose, TrustStore
 
 REVOCATION: Final = "revocation"
-"""The directory below that of the store where fetched lists are kept for the next start."""
+"""The directory below that of the store where fetched lists and answers are kept for the next start."""
 _PARTY: Final = re.compile(r"[!-~]{1,255}", re.ASCII)
 _UNASKED: Final = RevocationPolicy(RevocationMode.OFF, "evidence holds the lists themselves")
 
@@ -282,7 +283,8 @@ def open_validator(
         load_certificate_files(settings.anchors),
         load_certificate_files(settings.intermediates),
     )
-    crls, answers = CrlStore(trust.authorities), OcspStore()
+    crls = CrlStore(trust.authorities)
+    answers = OcspStore(recall=None if cache is None else partial(recall_answer, cache))
     policy = RevocationPolicy(
         settings.revocation, settings.revocation_reason, settings.revocation_grace
     )

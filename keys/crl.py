@@ -75,12 +75,12 @@ class CrlStore:
         self._held: dict[_Authority, dict[_Scope, _Held]] = {}
         self.generation = 0
 
-    def add(self, der: bytes, *, at: datetime) -> CrlFacts:
+    def add(self, der: bytes, *, at: datetime | None) -> CrlFacts:
         """Check a list (DER, or PEM) and take it in place of an older one of the same authority and scope.
 
         Args:
             der: the list as fetched.
-            at: the time now, aware.
+            at: the time now, aware; None for a list that was taken before and kept, which may be stale.
 
         Raises:
             CrlRefused: crl.parse, crl.issuer, crl.signature, crl.delta, crl.scope, crl.extension,
@@ -90,12 +90,12 @@ class CrlStore:
         authority = self._signer(crl)
         facts = _facts(crl)
         scope = _scope(crl)
-        if facts.this_update > at + CLOCK_SKEW:
+        if at is not None and facts.this_update > at + CLOCK_SKEW:
             raise CrlRefused(
                 f"the list of {facts.issuer} is from the future: {facts.this_update}",
                 reason="crl.future",
             )
-        if facts.next_update < at:
+        if at is not None and facts.next_update < at:
             raise CrlRefused(
                 f"the list of {facts.issuer} ran out at {facts.next_update}", reason="crl.stale"
             )

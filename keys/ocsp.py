@@ -2,7 +2,8 @@
 
 An answer is taken only for a certificate that we asked about, signed by its issuer or by a responder that the very
 issuer certified for it (RFC 6960 4.2.2.2), while it is fresh, and not in place of a newer one. Like a list it
-outlives its `nextUpdate` here, so that policy can decide about stale answers; what it says is revoked stays revoked.
+outlives its `nextUpdate` here, so that policy can decide about stale answers; what it says is revoked stays revoked,
+and no less after a restart: an answer that was kept is recalled when its certificate is asked about, however old.
 
 No nonce is sent: an answer that is fetched ahead of its use is meant to be kept for as long as it says, and
 responders of large authorities make theirs in advance. How fresh it is tells its own time.
@@ -10,8 +11,9 @@ responders of large authorities make theirs in advance. How fresh it is tells it
 Spec: RFC 6960; RFC 5019; hostile.md 1.7 (KEY-04, KEY-05).
 """
 
+import contextlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -70,8 +72,15 @@ class OcspStore:
     ask again.
     """
 
-    def __init__(self, *, capacity: int = WATCHED) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int = WATCHED,
+        recall: Callable[[x509.Certificate], bytes | None] | None = None,
+    ) -> None:
+        """`recall` gives the answer (DER) about a certificate that was taken before and kept, or None; it is quick."""
         self._capacity = capacity
+        self._recall = recall
         self._watched: OrderedDict[str, Watched] = OrderedDict()
         self._held: dict[str, OcspAnswer] = {}
         self.generation = 0
@@ -92,16 +101,26 @@ class OcspStore:
 
     def ask(self, certificate: x509.Certificate, issuer: x509.Certificate) -> OcspAnswer | None:
         """What is known of a certificate, fresh or stale; None for nothing, and then an answer is wanted."""
+        key = fingerprint(certificate)
+        is_new = key not in self._watched
         self.watch(certificate, issuer)
-        return self._held.get(fingerprint(certificate))
+        if is_new and self._recall is not None and (kept := self._recall(certificate)) is not None:
+            with contextlib.suppress(OcspRefused):
+                self.add(kept, at=None)
+        return self._held.get(key)
 
     def end_of(self, certificate: x509.Certificate) -> datetime | None:
         """When the answer about a certificate ends; None where there is none."""
         answer = self._held.get(fingerprint(certificate))
         return None if answer is None else answer.facts.next_update
 
-    def add(self, data: bytes, *, at: datetime) -> OcspFacts:
+    def add(self, data: bytes, *, at: datetime | None) -> OcspFacts:
         """Check an answer (DER) and take it in place of an older one.
+
+        Args:
+            data: the answer.
+            at: the time now, aware; None for one that was taken before and kept, which may be stale, and whose
+                signer had to be good when it was made.
 
         Raises:
             OcspRefused: ocsp.parse, ocsp.status (the responder would not say), ocsp.certificate (nobody asked about
@@ -109,13 +128,13 @@ class OcspStore:
         """
         response = _load(data)
         watched = self._meant(response)
-        _check_signature(response, watched.issuer, at)
+        _check_signature(response, watched.issuer, at or response.this_update_utc)
         facts = _facts(response, watched)
-        if facts.this_update > at + CLOCK_SKEW:
+        if at is not None and facts.this_update > at + CLOCK_SKEW:
             raise OcspRefused(
                 f"the answer is from the future: {facts.this_update}", reason="ocsp.future"
             )
-        if facts.next_update < at:
+        if at is not None and facts.next_update < at:
             raise OcspRefused(f"the answer ran out at {facts.next_update}", reason="ocsp.stale")
         if response.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
             raise OcspRefused(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -17,13 +18,13 @@ from pydantic import ValidationError
 from accesspoint.clock import ManualClock
 from accesspoint.config_trust import MessageTrust, TrustPurpose
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import Known, RevocationRefresher, _answer_name
+from accesspoint.revocation import Known, RevocationRefresher, _answer_name, recall_answer
 from accesspoint.trust import open_validator
 from keys.crl import CrlStore
 from keys.devca import DevelopmentAuthority
-from keys.errors import RevocationUnknown
+from keys.errors import RevocationUnknown, Revoked
 from keys.ocsp import MAX_ANSWER_BYTES, OcspStore
-from keys.path import Usage
+from keys.path import Usage, Validator
 from keys.trust import Purpose
 
 
@@ -40,17 +41,19 @@ class Responder:
     async def list(self, _: web.Request) -> web.Response:
         return web.Response(body=self.authority.crl(self.pki.now))
 
+    async def root_list(self, _: web.Request) -> web.Response:
+        return web.Response(body=self.authority.root_crl(self.pki.now))
+
     async def answer(self, request: web.Request) -> web.Response:
         question = ocsp.load_der_ocsp_request(await request.read())
         self.asked.append(f"{question.serial_number:x}")
         if self.body is not None:
             return web.Response(body=self.body)
-        certificate = next(
-            one.certificate
-            for one in (self.pki.clinic, self.pki.municipality)
-            if one.certificate.serial_number == question.serial_number
-        )
-        return web.Response(body=self.authority.ocsp_answer(certificate, self.pki.now))
+        for one in (self.pki.clinic, self.pki.municipality):
+            if one.certificate.serial_number == question.serial_number:
+                said = self.authority.ocsp_answer(one.certificate, self.pki.now)
+                return web.Response(body=said)
+        raise web.HTTPNotFound
 
 
 @pytest.fixture
@@ -63,6 +66,7 @@ async def responder(pki: Pki) -> AsyncIterator[Responder]:
     made = Responder(pki)
     application = web.Application()
     application.router.add_get("/crl", made.list)
+    application.router.add_get("/root", made.root_list)
     application.router.add_post("/ocsp", made.answer)
     listeners = Listeners()
     made.url = await listeners.start(application)
@@ -162,7 +166,7 @@ async def test_files_serve_where_there_is_no_network_and_are_told_when_missing(
     assert len(crls.facts()) == 1
 
 
-async def test_what_was_fetched_is_known_at_the_next_start_while_it_is_fresh(
+async def test_what_was_fetched_is_known_at_the_next_start_fresh_or_not(
     pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
 ) -> None:
     settings = TrustPurpose.model_validate(
@@ -181,10 +185,63 @@ async def test_what_was_fetched_is_known_at_the_next_start_while_it_is_fresh(
     assert "RAN OUT 1 day ago" in known.sentence(clock.now())
     _, third = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
     assert third is not None
-    assert list(third.known()) == []
+    assert list(third.known()) == [known]
 
 
-async def test_an_answer_is_known_at_the_next_start_while_it_is_fresh(
+def started(
+    pki: Pki, clock: ManualClock, tmp_path: Path, **said: object
+) -> tuple[Validator, RevocationRefresher]:
+    """What a node has right after its start, when nothing was fetched yet."""
+    settings = TrustPurpose.model_validate({**pki.trust, **said}, context={"base": tmp_path})
+    cache = tmp_path / "revocation"
+    validator, refresher = open_validator(Purpose.MESSAGE, settings, clock=clock, cache=cache)
+    assert refresher is not None
+    return validator, refresher
+
+
+@pytest.mark.parametrize("source", ["crl", "ocsp"])
+async def test_what_was_revoked_stays_revoked_for_the_first_message_after_a_restart(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path, source: str
+) -> None:
+    clinic = pki.clinic.certificate
+    responder.authority.revoke(clinic, at=pki.now - timedelta(minutes=30))
+    start = partial(
+        started, pki, clock, tmp_path, revocation="prefer",
+        **{f"{source}_urls": [f"{responder.url}/{source}"]},
+    )  # fmt: skip
+    validator, refresher = start()
+    validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+    await refresher.refresh()
+    with pytest.raises(Revoked):
+        validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+    # The issuer and its responder are away for longer than what they said counts.
+    clock.advance(timedelta(days=8))
+    validator, _ = start()
+    with pytest.raises(Revoked):
+        validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+
+
+async def test_the_first_message_after_a_restart_passes_where_an_answer_is_required_and_kept(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
+) -> None:
+    clinic = pki.clinic.certificate
+    start = partial(
+        started, pki, clock, tmp_path, revocation="require",
+        crl_urls=[f"{responder.url}/root"], ocsp_urls=[f"{responder.url}/ocsp"],
+    )  # fmt: skip
+    validator, refresher = start()
+    with pytest.raises(RevocationUnknown):
+        validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+    await refresher.refresh()
+    validator, _ = start()
+    validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+    clock.advance(timedelta(days=2))
+    validator, _ = start()
+    with pytest.raises(RevocationUnknown, match="OCSP answer ran out"):
+        validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+
+
+async def test_an_answer_is_known_at_the_next_start_fresh_or_not(
     pki: Pki,
     clock: ManualClock,
     responder: Responder,
@@ -194,8 +251,9 @@ async def test_an_answer_is_known_at_the_next_start_while_it_is_fresh(
     clinic, issuing = pki.clinic.certificate, pki.authority.issuing
 
     async def started_anew(certificate: x509.Certificate) -> list[Known]:
-        crls, answers = stores(pki)
-        answers.watch(certificate, issuing)
+        crls, _ = stores(pki)
+        answers = OcspStore(recall=partial(recall_answer, tmp_path / "revocation"))
+        answers.ask(certificate, issuing)
         refresher = RevocationRefresher(
             crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"],
             cache=tmp_path / "revocation",
@@ -208,12 +266,12 @@ async def test_an_answer_is_known_at_the_next_start_while_it_is_fresh(
     assert kept.stat().st_mode & 0o777 == 0o600
     responder.body = b"the responder is away"
     assert await started_anew(clinic) == [first]
-    # What is kept is checked like what comes: for this certificate, whole, and fresh.
+    # What is kept is checked like what comes: for this certificate, and whole; only when it ends is for policy.
     municipality = pki.municipality.certificate
     kept.with_name(_answer_name(municipality)).write_bytes(kept.read_bytes())
     assert await started_anew(municipality) == []
     clock.advance(timedelta(days=8))
-    assert await started_anew(clinic) == []
+    assert await started_anew(clinic) == [first]
     # Of all that came no more are kept than are held.
     responder.body = None
     clock.set_wall(pki.now)

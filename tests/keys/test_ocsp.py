@@ -195,6 +195,23 @@ def test_only_so_many_are_watched_and_the_one_used_last_stays(pki):
     assert [one.certificate for one in made.watched] == [leaves[0], leaves[2]]
 
 
+def test_a_kept_answer_is_recalled_once_by_the_first_question_however_old(pki, leaf, fresh):
+    issuing, ended = pki.authority.issuing, responder(pki, ends=-1)
+    fresh.revoke(leaf, at=AT - 5 * HOUR)
+    made = AT - dt.timedelta(days=2)
+    kept = [fresh.ocsp_answer(leaf, made, next_update=made + HOUR, responder=ended)]
+    store = OcspStore(capacity=1, recall=lambda _: kept.pop() if kept else None)
+    assert store.ask(leaf, issuing).revoked_at == AT - 5 * HOUR
+    kept.append(b"not asked for again")
+    assert store.ask(leaf, issuing).facts.this_update == made
+    assert (store.generation, len(kept)) == (1, 1)
+    # A responder had to be one when it signed, and what is kept is as whole as what comes.
+    late = fresh.ocsp_answer(leaf, AT, responder=ended)
+    for data in (b"torn", late, None):
+        store = OcspStore(recall=lambda _, data=data: data)
+        assert store.ask(leaf, issuing) is None
+
+
 def test_addresses_are_those_of_responders_only(pki, leaf, fresh):
     issued = fresh.issue_system_certificate(
         "ap", "Test", "95474483", uuid="x", not_before=AT, private_key=pki.leaf_key
