@@ -35,7 +35,7 @@ from keys.errors import KeysError, KeyStoreError
 from keys.private import KeyRing
 from keys.rotation import promote_due
 from keys.store import KeyStore, TlsFiles, locked
-from keys.tls import renew_pair
+from keys.tls import check_pair, renew_pair
 
 LOOK_SECONDS: Final = 1.0
 DAY_SECONDS: Final = 86_400.0
@@ -142,6 +142,7 @@ class KeyWatch:
             self._seen = self._signature()
             loaded = await asyncio.to_thread(load_keys, self._configuration, self._clock)
             self._require_kinds(loaded.keystore)
+            self._require_names(loaded)
             changes = list(_changes(self._now, loaded))
             if changes:
                 self._take(loaded)
@@ -166,15 +167,21 @@ class KeyWatch:
 
     def _take(self, loaded: Loaded) -> None:
         """Put everything in place. What can fail comes first, and nothing else runs in between."""
-        self._now.identity.take(loaded.identity)
         before = self._now.keystore
         client, server = self._tls
-        for context, old, new in (
-            (client, before.tls_client, loaded.keystore.tls_client),
-            (server, before.tls, loaded.keystore.tls),
-        ):
-            if old.certificate != new.certificate or old.chain != new.chain:
-                renew_pair(context, new.certificate_file, new.key_file)
+        pairs = [
+            (context, new)
+            for context, old, new in (
+                (client, before.tls_client, loaded.keystore.tls_client),
+                (server, before.tls, loaded.keystore.tls),
+            )
+            if old.certificate != new.certificate or old.chain != new.chain
+        ]
+        for _, new in pairs:
+            check_pair(new.certificate_file, new.key_file)
+        self._now.identity.take(loaded.identity)
+        for context, new in pairs:
+            renew_pair(context, new.certificate_file, new.key_file)
         for kept, read in (
             (self._now.partners, loaded.partners),
             (self._now.neighbours, loaded.neighbours),
@@ -193,6 +200,13 @@ class KeyWatch:
                 raise KeyStoreError(
                     f"{new.key_file} is a key of another kind than before: that needs a restart"
                 )
+
+    def _require_names(self, loaded: Loaded) -> None:
+        """Refuse partners of other names than before: agreements know those that the node started with."""
+        if loaded.partners.keys() != self._now.partners.keys():
+            raise KeyStoreError(
+                "a partner's certificate has another common name: that needs a restart"
+            )
 
     async def _audit(self) -> None:
         """Say what changed; where it is not known to be stored it is said again, twice rather than never."""

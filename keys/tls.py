@@ -148,16 +148,24 @@ def client_context(
     return context
 
 
-def renew_pair(context: ssl.SSLContext, certificate_file: Path | str, key_file: Path | str) -> None:
-    """Show another certificate in handshakes from now on; connections that are open stay as they are.
-
-    The key has to be of the kind that it was, since a context has a place for each kind. What cannot be loaded
-    leaves the context as it is.
+def check_pair(certificate_file: Path | str, key_file: Path | str) -> None:
+    """Refuse a pair that OpenSSL does not take, whatever else is right about it.
 
     Raises:
         KeyStoreError: the files cannot be used.
     """
     _load_pair(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), certificate_file, key_file)
+
+
+def renew_pair(context: ssl.SSLContext, certificate_file: Path | str, key_file: Path | str) -> None:
+    """Show another certificate in handshakes from now on; connections that are open stay as they are.
+
+    The key has to be of the kind that it was, since a context has a place for each kind, and the pair one that
+    `check_pair` passed: of one that cannot be loaded a part may stay.
+
+    Raises:
+        KeyStoreError: the files cannot be used.
+    """
     _load_pair(context, certificate_file, key_file)
 
 

@@ -11,6 +11,8 @@ import pytest
 import pytest_asyncio
 import structlog
 from as4_stage import Node, Partner, Pki, Stage
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from accesspoint import key_watch
 from accesspoint.clock import SystemClock
@@ -21,7 +23,7 @@ from accesspoint.store.database import Database, StorageFull, Work
 from keys import rotation
 from keys.bundle import Bundle
 from keys.certificate import der, load_certificate, pem
-from keys.devca import IssuedCertificate
+from keys.devca import DevelopmentAuthority, IssuedCertificate, system_name
 from keys.errors import KeyStoreError
 from keys.roles import Role
 from keys.store import KeyStore, write_pair
@@ -145,6 +147,51 @@ async def test_a_partner_that_becomes_another_one_is_not_taken(pki: Pki, tmp_pat
             assert await node.point.key_watch.look() is False
         assert node.point.partner_certificates == before
     assert "but agreed otherwise" in reasons(said)
+
+
+async def test_a_partner_under_another_name_is_not_taken_and_told_once(
+    node: Node, pki: Pki
+) -> None:
+    point = node.point
+    file = point.configuration.partners["clinic"].certificate
+    assert file is not None
+    before, known = dict(point.partner_certificates), list(point.trust._known)
+    file.write_bytes(pki.certify("ap-renamed").certificate_pem)
+    with structlog.testing.capture_logs() as said:
+        assert await point.key_watch.look() is False
+        assert await point.key_watch.look() is False
+    assert (dict(point.partner_certificates), point.trust._known) == (before, known)
+    assert reasons(said).count("a partner's certificate has another common name") == 1
+
+
+async def test_message_keys_wait_for_a_pair_that_openssl_takes(node: Node, pki: Pki) -> None:
+    watch, decrypter = node.point.key_watch, node.point.identity.decrypter
+    keys = bring(node, Role.MESSAGE, pki.certify(MUNICIPALITY.access_point))
+    # A chain as it should be, of which OpenSSL finds that its authority has too short a key.
+    root, _ = pki.authority.keys
+    short = pki.authority.issue(
+        system_name("short", "Test", "10000009", "x"),
+        rsa.generate_private_key(65_537, 1024),
+        not_before=pki.now,
+        not_after=pki.now + timedelta(days=1),
+        extensions=[(x509.BasicConstraints(ca=True, path_length=None), True)],
+    )
+    issued = DevelopmentAuthority(root, short).issue_tls_certificate(
+        "new", san=LOOPBACK_NAMES, not_before=pki.now
+    )
+    kept = {path: path.read_bytes() for path in keys.glob("tls.*")}
+    for path in kept:
+        path.unlink()
+    write_pair(keys, "tls", issued)
+    with structlog.testing.capture_logs() as said:
+        assert await watch.look() is False
+    assert "cannot be used for TLS" in reasons(said)
+    assert node.point.identity.decrypter is decrypter
+    for path, data in kept.items():
+        path.write_bytes(data)
+    assert await watch.look() is True
+    rows = await node.rows("SELECT object FROM audit WHERE action = 'keys.changed'")
+    assert [row["object"].partition(":")[0] for row in rows] == ["decrypt"]
 
 
 async def test_what_cannot_be_used_changes_nothing_and_is_told(node: Node, pki: Pki) -> None:
