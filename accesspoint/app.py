@@ -24,6 +24,7 @@ from accesspoint.api.routes import Api
 from accesspoint.as4.client import As4Client
 from accesspoint.as4.configured import build_client
 from accesspoint.as4.server import As4Server
+from accesspoint.aside import Room
 from accesspoint.backends.base import Backend, backend_carrier
 from accesspoint.backends.configured import build_backends
 from accesspoint.backends.pull import PullDesk
@@ -245,9 +246,10 @@ class AccessPoint:
         self.lanes = Lanes(
             total=sending.workers, per_lane=sending.per_partner, schedule=sending.retry.schedule()
         )
+        self.room = Room()
         self.application = self._build_application(stack) if Runs.EUA in runs else None
         self.sharing = Sharing.configured(
-            configuration.sharing, database=self.database, payloads=self.payloads, bells=self.bells, clock=self.clock
+            configuration.sharing, database=self.database, payloads=self.payloads, bells=self.bells, clock=self.clock, room=self.room
         )  # fmt: skip
         self.handler = handler = self._build_handler() if Runs.MSH in runs else None
         submit = self._build_submit() if Runs.AP in runs else None
@@ -300,6 +302,7 @@ class AccessPoint:
             acknowledge=configuration.acknowledging.fhir == "automatic",
             judge=open_judge(configuration.validation, stack),
             on_demand=configuration.acknowledging.fhir == "on-demand",
+            room=self.room,
         )
 
     def _build_handler(self) -> MessageServiceHandler:

@@ -3,7 +3,7 @@
 Spec: AS4 Profile 1.0 section 3.1; decisions (limits table).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from accesspoint.store.payloads import TemporaryPayload
@@ -13,6 +13,12 @@ from envelope.limits import Limits
 from envelope.verified import VerifiedPart, VerifiedUserMessage
 
 CHUNK_BYTES: Final = 64 * 1024
+_GROWTH: Final = 8
+
+
+def octets_in(parts: Sequence[VerifiedPart]) -> int:
+    """How many octets going through these parts is reckoned at: of compressed ones a multiple, as documents compress."""
+    return sum(part.signed_octets * (_GROWTH if part.compressed else 1) for part in parts)
 
 
 def inflate(part: VerifiedPart, file: TemporaryPayload, limits: Limits) -> Iterator[bytes]:

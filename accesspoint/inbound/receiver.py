@@ -36,7 +36,7 @@ from accesspoint.http_connection import PLAIN_TYPE
 from accesspoint.identity import Agreements, Identity
 from accesspoint.ids import Ids
 from accesspoint.inbound.consumer import Consumer
-from accesspoint.inbound.inflating import inflate, inflate_all
+from accesspoint.inbound.inflating import inflate, inflate_all, octets_in
 from accesspoint.inbound.reading import DatedCheck, Duplicate, Reading
 from accesspoint.inbound.refusal import SOAP_TYPE, Answer, Intake
 from accesspoint.inbound.repetition import TEST_SERVICE, is_same_errand
@@ -336,9 +336,8 @@ class Receiver:
             raise ProcessingModeMismatch(
                 f"{len(verified.parts)} parts, the agreement has one", reason="pmode.parts"
             )
-        octets = verified.parts[0].signed_octets
         header, facts, payload = await self._payloads.aside(
-            partial(self._open_business_document, verified, files), octets
+            partial(self._open_business_document, verified, files), octets_in(verified.parts)
         )
         return await self._store(verified, header, facts, payload)
 
@@ -472,11 +471,10 @@ class Receiver:
 
         Spec: ebMS 3.0 Core section 5.2.2.8.
         """
-        octets = sum(part.signed_octets for part in verified.parts)
         work_through = partial(
             inflate_all, verified, files, self._limits, keep=consumer is not None
         )
-        payloads = await aside(work_through, octets)
+        payloads = await aside(work_through, octets_in(verified.parts))
         message, now = verified.user_message, self._clock.now()
         if consumer is not None:
             await consumer.deliver(message, payloads)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Final, cast
 
 import envelope.fhir as fhir
-from accesspoint.aside import aside
+from accesspoint.aside import Room, aside
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.ids import Ids
 from accesspoint.stations import Bell, Commit, withdrawing
@@ -105,10 +105,12 @@ class EndUserApplication:
         on_demand: bool = False,
         judge: Judge | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        room: Room | None = None,
     ) -> None:
         """With `acknowledge` messages are answered by themselves, with `on_demand` when somebody says how.
 
         `systems` are the targets that messages for a GLN are brought to, each of them; others go to `backend`.
+        `room` is that of the whole node.
         """
         self._database = database
         self._payloads = payloads
@@ -125,6 +127,7 @@ class EndUserApplication:
         self._on_demand = on_demand
         self._judge = judge or Judge()
         self._limits = limits
+        self._room = room or Room()
         self.down: Link[Document]
 
     def find_addresses(self, wanted: str) -> list[Address]:
@@ -149,6 +152,10 @@ class EndUserApplication:
             raise SubmissionRefused(
                 "message-too-large", f"{len(data)} bytes, limit {self._limits.fhir_bytes}"
             )
+        async with self._room.of(len(data)):
+            return await self._submit(data, to)
+
+    async def _submit(self, data: bytes, to: str | None) -> tuple[Submission, Commit]:
         try:
             message = await aside(partial(fhir.read_message, data), len(data))
             facts = fhir.recognise(message)
@@ -211,6 +218,10 @@ class EndUserApplication:
         A message that is answered with a fatal error is kept and set aside: its sender knows, and the backend
         is not given it. One that nobody can be told about goes to the backend all the same.
         """
+        async with self._room.of(document.stored.payload_bytes):
+            return await self._take_document(document)
+
+    async def _take_document(self, document: Document) -> Commit:
         data = await read_content(self._payloads, document.stored, self._limits)
         findings: tuple[fhir.Finding, ...] = ()
         message: fhir.FhirMessage | None = None
@@ -312,18 +323,8 @@ class EndUserApplication:
         row, document = await find_received(self._database, message_identifier, sender, receiver)
         if is_answered_so(row, verdict.code):
             return None
-        try:
-            data = await read_content(self._payloads, document.stored, self._limits)
-            message = await aside(partial(fhir.read_message, data), len(data))
-        except fhir.MessageRefused as refused:
-            raise NotAnswerable(
-                "the message cannot be read, so nobody can be answered"
-            ) from refused
-        findings = await aside(partial(verdict.findings, message), len(data))
-        build = partial(self._try_to_build, document, message, verdict.code, findings)
-        answer = await self._payloads.aside(build)
-        if answer is None:
-            raise NotAnswerable("the message names no sender or no header id to answer to")
+        async with self._room.of(document.stored.payload_bytes):
+            answer, findings = await self._answer_as(verdict, document)
 
         async def work(tx: Transaction) -> None:
             settled = await tx.execute(
@@ -337,6 +338,24 @@ class EndUserApplication:
             await self._note(tx, "acknowledgement-asked", document, detail=verdict.code)
 
         return Commit(work).then(await self._send(answer))
+
+    async def _answer_as(
+        self, verdict: Verdict, document: Document
+    ) -> tuple[Document, tuple[fhir.Finding, ...]]:
+        """The FHIR Acknowledgement that somebody decided on, and what it says of the message."""
+        try:
+            data = await read_content(self._payloads, document.stored, self._limits)
+            message = await aside(partial(fhir.read_message, data), len(data))
+        except fhir.MessageRefused as refused:
+            raise NotAnswerable(
+                "the message cannot be read, so nobody can be answered"
+            ) from refused
+        findings = await aside(partial(verdict.findings, message), len(data))
+        build = partial(self._try_to_build, document, message, verdict.code, findings)
+        answer = await self._payloads.aside(build)
+        if answer is None:
+            raise NotAnswerable("the message names no sender or no header id to answer to")
+        return answer, findings
 
     def _answer(
         self,

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Self
 
-from accesspoint.aside import aside
+from accesspoint.aside import Room, aside
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.config_organisation import Sharing as Settings
 from accesspoint.stations import Bells, Commit
@@ -56,8 +56,9 @@ class Sharing:
         clock: Clock,
         home_community: str | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        room: Room | None = None,
     ) -> None:
-        """`home_community` is the OID that the metadata names, where one is agreed."""
+        """`home_community` is the OID that the metadata names, where one is agreed; `room` is that of the whole node."""
         self._register = register
         self._database = database
         self._payloads = payloads
@@ -65,6 +66,7 @@ class Sharing:
         self._clock = clock
         self._home_community = home_community
         self._limits = limits
+        self._room = room or Room()
 
     @classmethod
     def configured(
@@ -75,13 +77,14 @@ class Sharing:
         payloads: PayloadStore,
         bells: Bells,
         clock: Clock,
+        room: Room,
     ) -> Self | None:
         """What the configuration says, None where nothing is shared."""
         if settings is None:
             return None
         return cls(
             Address(settings.gln, settings.sor, settings.name),
-            database=database, payloads=payloads, bells=bells, clock=clock, home_community=settings.home_community,
+            database=database, payloads=payloads, bells=bells, clock=clock, home_community=settings.home_community, room=room,
         )  # fmt: skip
 
     async def owe(self, tx: Transaction, document: Document) -> None:
@@ -151,6 +154,12 @@ class Sharing:
         """
         if header.receiver_gln != self._register.gln:
             return header
+        async with self._room.of(content.payload_bytes):
+            metadata = await self._describe(header, content)
+        scope = Scope(ScopeType.XDS_METADATA, metadata, DOCUMENT_REFERENCE)
+        return replace(header, scopes=(*header.scopes, scope))
+
+    async def _describe(self, header: StandardBusinessDocumentHeader, content: Stored) -> str:
         data = await read_content(self._payloads, content, self._limits)
 
         def describe() -> str:
@@ -161,9 +170,7 @@ class Sharing:
                 home_community=self._home_community,
             )
 
-        metadata = await aside(describe, len(data))
-        scope = Scope(ScopeType.XDS_METADATA, metadata, DOCUMENT_REFERENCE)
-        return replace(header, scopes=(*header.scopes, scope))
+        return await aside(describe, len(data))
 
 
 def _id_of(sender: str, message_identifier: str) -> str:

@@ -13,7 +13,6 @@ loop; `aside` runs what uses a remote one, or goes through many chunks, in a thr
 Spec: reliability sections 2.3 (order on disk), 2.4 points R1 to R7 and R16, and 6.10.
 """
 
-import asyncio
 import hashlib
 import hmac
 import os
@@ -25,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self, TypeVar
 
-from accesspoint.aside import aside
+from accesspoint.aside import afar, aside
 from accesspoint.store.database import StorageFailure, StorageFull
 from accesspoint.store.encryption import (
     KEY_BYTES,
@@ -410,7 +409,7 @@ class PayloadStore:
         """Do what uses this store, and goes through so many octets; in a thread when each call waits for a network,
         or when they are many.
         """
-        return await (asyncio.to_thread(work) if self._place.remote else aside(work, octets))
+        return await (afar(work) if self._place.remote else aside(work, octets))
 
     def close(self) -> None:
         """Let go of the place; unfinished payloads are gone."""

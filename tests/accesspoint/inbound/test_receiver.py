@@ -12,8 +12,10 @@ import pytest
 import structlog
 from as4_peer import HttpAnswer, verify_receipt
 from as4_wire import Wire, gzip
+from loop_calls import called_on_the_loop
 from station_parts import RECEIVER, SENDER, THIRD
 
+from accesspoint.aside import LARGE_BYTES
 from accesspoint.demo.scenery import MUNICIPALITY
 from accesspoint.identity import Agreements
 from accesspoint.inbound.refusal import Answer, Intake
@@ -80,14 +82,34 @@ async def test_chunks_may_end_anywhere(inbound: "Inbound", chunk_bytes: int) -> 
     assert (await inbound.receive(wire, chunk_bytes=chunk_bytes)).status == 200
 
 
+def _with_content(document: bytes, content: bytes) -> bytes:
+    return re.sub(rb"(<[^<]*BinaryContent[^>]*>)", rb"\1" + content, document, count=1)
+
+
 async def test_a_large_document_is_opened_beside_the_loop(inbound: "Inbound") -> None:
     noise = random.Random(1).randbytes(400_000).hex().encode()
-    wire = inbound.author.compose(
-        document=lambda data: re.sub(rb"(<[^<]*BinaryContent[^>]*>)", rb"\1" + noise, data, count=1)
-    )
+    wire = inbound.author.compose(document=lambda data: _with_content(data, noise))
     assert (await inbound.receive(wire)).status == 200
     (row,) = await inbound.messages()
     assert row["payload_bytes"] > 800_000
+
+
+@pytest.mark.parametrize("kind", ["business", "test"])
+async def test_a_part_that_is_large_once_it_is_inflated_goes_aside_too(
+    inbound: "Inbound", kind: str
+) -> None:
+    """200 KiB of gzip, below what is done on the loop if it were not compressed."""
+    noise = random.Random(1).randbytes(180 * 1024).hex().encode()
+    wire = (
+        inbound.author.test_message([noise])
+        if kind == "test"
+        else inbound.author.compose(document=lambda data: _with_content(data, noise))
+    )
+    assert 200 * 1024 < len(wire.body) < LARGE_BYTES
+    called = await called_on_the_loop(inbound.receive(wire))
+    assert not called & {"_open_business_document", "inflate_all", "inflate"}
+    small = inbound.author.compose() if kind == "business" else inbound.author.test_message()
+    assert "inflate" in await called_on_the_loop(inbound.receive(small))
 
 
 # Repetitions
