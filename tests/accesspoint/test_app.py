@@ -14,6 +14,7 @@ import pytest
 from as4_peer import Client
 from as4_stage import Node, Partner, Pki, Stage
 from as4_wire import Author, medcom_message
+from status_parts import STATUS_AWAY
 
 from accesspoint.api.client import ADDRESS_FILE, TOKEN_FILE
 from accesspoint.app import start
@@ -22,13 +23,6 @@ from accesspoint.demo.scenery import CLINIC, MUNICIPALITY, Organisation
 from accesspoint.store.database import StorageFailure, Transaction
 from accesspoint.store.messages import NewMessage, advance, insert_message
 from accesspoint.verification import Setting, verify
-
-NOBODY = "https://127.0.0.1:1"
-STATUS = {
-    "endpoint": NOBODY,
-    "token_endpoint": NOBODY,
-    "client_ids": {"EUA": "c", "MSH": "c", "AP": "c"},
-}
 
 
 @pytest.fixture
@@ -46,7 +40,7 @@ def write(stage: Stage, organisation: Organisation, port: int, other: Organisati
         partners={other.key: partner},
         listen=f"127.0.0.1:{port}",
         acknowledging={"fhir": "automatic"},
-        **({"delivery_status": STATUS} | sections),
+        **({"delivery_status": STATUS_AWAY} | sections),
     )
 
 
@@ -109,7 +103,7 @@ async def test_creating_and_sending_told_apart_is_one_event_more_and_holds(
     stage: Stage, unused_tcp_port_factory: Any
 ) -> None:
     one, two = unused_tcp_port_factory(), unused_tcp_port_factory()
-    apart = STATUS | {"created_apart": True}
+    apart = STATUS_AWAY | {"created_apart": True}
     async with AsyncExitStack() as stack:
         nodes = [
             await stack.enter_async_context(
@@ -271,7 +265,7 @@ def _stations(
                 {"name": one.address.name, "gln": one.address.gln, "sor": one.address.sor}
                 for one in (MUNICIPALITY, CLINIC)
             ],
-            delivery_status=STATUS,
+            delivery_status=STATUS_AWAY,
             links=links,
         )
         text = path.read_text().replace(

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from as4_stage import Node, Partner, Pki, Stage
+from bundle_parts import bundle_of
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -21,7 +22,6 @@ from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY
 from accesspoint.key_watch import load_keys
 from accesspoint.store.database import Database, StorageFull, Work
 from keys import rotation
-from keys.bundle import Bundle
 from keys.certificate import der, load_certificate, pem
 from keys.devca import DevelopmentAuthority, IssuedCertificate, system_name
 from keys.errors import KeyStoreError
@@ -47,8 +47,7 @@ async def node(pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 def bring(node: Node, role: Role, issued: IssuedCertificate) -> Path:
     keys = node.home / "keys"
-    found = Bundle((issued.certificate, *issued.chain), issued.private_key)
-    rotation.import_answer(keys, role, found)
+    rotation.import_answer(keys, role, bundle_of(issued))
     return keys
 
 
@@ -264,9 +263,7 @@ def test_a_rotation_that_is_due_is_done_before_a_node_starts(pki: Pki, tmp_path:
     configuration = load(stage.write_node(MUNICIPALITY, pki.municipality, partners={}), {})
     keys = configuration.keys.directory
     following = pki.certify(MUNICIPALITY.access_point)
-    rotation.import_answer(
-        keys, Role.MESSAGE, Bundle((following.certificate, *following.chain), following.private_key)
-    )
+    rotation.import_answer(keys, Role.MESSAGE, bundle_of(following))
     rotation.schedule(keys, Role.MESSAGE, SystemClock().now())
     loaded = load_keys(configuration, SystemClock())
     assert loaded.identity.signer.certificate == following.certificate

@@ -1,7 +1,6 @@
 """Whoever has the database or a copy of it: whom the messages are about is nowhere in it."""
 
 import asyncio
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 from as4_stage import CLINIC, MUNICIPALITY, Node, Pki, Stage
 from exchange import exchange
 from patient_search import patients_in
-from postgresql_server import PostgresqlServer, running
+from postgresql_server import running
+from status_parts import STATUS_AWAY
 
 from accesspoint.cli import backup as backup_verb
 from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
@@ -21,14 +21,9 @@ from accesspoint.store.encryption import create_payload_key
 from accesspoint.verification import verify_directory, verify_node
 from envelope.fhir.synthetic import TEST_CPR
 
-NOBODY = "https://127.0.0.1:1"
 SECTIONS: Mapping[str, Any] = {
     "acknowledging": {"fhir": "automatic"},
-    "delivery_status": {
-        "endpoint": NOBODY,
-        "token_endpoint": NOBODY,
-        "client_ids": {"EUA": "c", "MSH": "c", "AP": "c"},
-    },
+    "delivery_status": STATUS_AWAY,
 }
 BOTH = (MUNICIPALITY.key, CLINIC.key)
 Found = dict[str, set[str]]
@@ -84,12 +79,6 @@ async def in_postgresql(url: str) -> Found:
         return found
     finally:
         await connection.close()
-
-
-def dump(server: PostgresqlServer, name: str) -> bytes:
-    """What `pg_dump` writes of a database."""
-    command = [str(server._server.bin_path / "pg_dump"), server._server.get_uri(name)]
-    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
 
 
 async def was_about_the_patient(node: Node) -> None:
@@ -189,11 +178,11 @@ async def test_no_patient_is_in_postgresql_or_a_dump(pki: Pki, tmp_path: Path) -
             for node in nodes:
                 await was_about_the_patient(node)
                 assert await in_postgresql(databases[node.home.name]) == {}
-                assert patients_in(await asyncio.to_thread(dump, server, node.home.name)) == set()
+                assert patients_in(await asyncio.to_thread(server.dump, node.home.name)) == set()
                 (await verify_node(node.point.configuration)).check()
         server.stop_at_once()
         # Tables, and the log of everything that was written to them.
-        assert in_files(Path(server._directory)) == {}
+        assert in_files(server.directory) == {}
         server.start_again()
         connection = await asyncpg.connect(databases[CLINIC.key])
         await connection.execute(
@@ -201,4 +190,4 @@ async def test_no_patient_is_in_postgresql_or_a_dump(pki: Pki, tmp_path: Path) -
         )
         await connection.close()
         assert await in_postgresql(databases[CLINIC.key]) == {"messages.facts": {"as it is"}}
-        assert patients_in(dump(server, CLINIC.key)) == {"as it is"}
+        assert patients_in(server.dump(CLINIC.key)) == {"as it is"}

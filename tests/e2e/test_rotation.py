@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from bundle_parts import bundle_of
 from cryptography.hazmat.primitives.asymmetric import rsa
 from sample_messages import home_care_observation
 from two_organisations import TwoOrganisations, describe, troubles, until
@@ -18,9 +19,7 @@ from accesspoint.clock import SystemClock
 from accesspoint.demo.scenery import LOOPBACK_NAMES
 from envelope import fhir
 from keys import rotation
-from keys.bundle import Bundle
 from keys.certificate import fingerprint
-from keys.devca import IssuedCertificate
 from keys.roles import Role
 from keys.store import load_certificate_files
 
@@ -56,9 +55,7 @@ class Side:
     async def bring(self) -> None:
         """Import the next keys; the node decrypts with both before anybody is told of the new one."""
         for role, issued in self.next.items():
-            chain: IssuedCertificate = issued
-            found = Bundle((chain.certificate, *chain.chain), chain.private_key)
-            rotation.import_answer(self.keys, role, found)
+            rotation.import_answer(self.keys, role, bundle_of(issued))
         await self.logged(fingerprint(self.next[Role.MESSAGE].certificate)[:16])
 
     async def switch(self) -> None:

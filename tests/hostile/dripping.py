@@ -14,11 +14,9 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import logging
 import os
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -28,14 +26,11 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from arena_opening import open_arena
+from arena_opening import open_alone
 from as4_arena import Arena
-from as4_stage import LogLines, Pki
 from as4_wire import Wire
 from rich.console import Console
 from rich.table import Table
-
-from accesspoint import log
 
 ADDRESSES: Final = 10
 SENDERS: Final = 4
@@ -182,25 +177,20 @@ async def _hold_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 async def report(connections: int, seconds: float, environment: dict[str, str]) -> list[Figures]:
     """Measure both, and how many connections were open in the middle of the second."""
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        pki, lines = Pki(directory), LogLines()
-        logging.getLogger().handlers.clear()
-        log.configure("warning", stream=lines)
-        async with open_arena(pki, directory, lines, environment) as arena:
-            wires = [arena.author.compose() for _ in range(int(2 * seconds * PER_SECOND) + 20)]
-            for wire in wires[:20]:
-                await arena.client.post(wire)
-            del wires[:20]
-            half = len(wires) // 2
-            alone = await measure(arena, "undisturbed", seconds, wires[:half])
-            await arena.node.idle()
-            async with dripping(arena, connections):
-                beside = await measure(
-                    arena, f"beside {connections} dripping connections", seconds, wires[half:]
-                )
-                beside.connections = _open_connections(arena)
-            await arena.node.idle()
+    async with open_alone("warning", environment) as arena:
+        wires = [arena.author.compose() for _ in range(int(2 * seconds * PER_SECOND) + 20)]
+        for wire in wires[:20]:
+            await arena.client.post(wire)
+        del wires[:20]
+        half = len(wires) // 2
+        alone = await measure(arena, "undisturbed", seconds, wires[:half])
+        await arena.node.idle()
+        async with dripping(arena, connections):
+            beside = await measure(
+                arena, f"beside {connections} dripping connections", seconds, wires[half:]
+            )
+            beside.connections = _open_connections(arena)
+        await arena.node.idle()
     return [alone, beside]
 
 

@@ -9,12 +9,10 @@ claim would need. This is a report: how busy the machine is shows in it, so noth
 
 import argparse
 import asyncio
-import logging
 import math
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,14 +20,13 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
-from arena_opening import open_arena
+from arena_opening import open_alone
 from as4_arena import Arena
-from as4_stage import STRANGER, THIRD_PARTY, LogLines, Pki
+from as4_stage import STRANGER, THIRD_PARTY
 from as4_wire import Author, Wire
 from rich.console import Console
 from rich.table import Table
 
-from accesspoint import log
 from accesspoint.demo.scenery import MUNICIPALITY
 
 SEEN: Final = 4.5
@@ -98,25 +95,20 @@ async def report(pairs: int) -> Table:
     table = Table(title=f"{pairs} pairs; |t| of {SEEN} and more was seen")
     for column in ("", "first ms", "second ms", "difference µs", "t", "seen"):
         table.add_column(column, justify="right" if column else "left")
-    with tempfile.TemporaryDirectory() as place:
-        directory = Path(place)
-        pki, lines = Pki(directory), LogLines()
-        logging.getLogger().handlers.clear()
-        log.configure("error", stream=lines)
-        async with open_arena(pki, directory, lines) as arena:
-            for _ in range(pairs + WARM_PAIRS):
-                wire = arena.author.compose()
-                await arena.client.post(wire)
-                used.append(wire.message_id)
-            await arena.node.idle()
-            for question, kinds in questions(arena).items():
-                first, second = await compare(arena, kinds, pairs)
-                medians = [1000 * statistics.median(one) for one in (first, second)]
-                t = welch(first, second)
-                table.add_row(
-                    question, f"{medians[0]:.2f}", f"{medians[1]:.2f}", f"{1000 * (medians[0] - medians[1]):+.0f}",
-                    f"{t:+.1f}", "yes" if abs(t) >= SEEN else "no",
-                )  # fmt: skip
+    async with open_alone("error") as arena:
+        for _ in range(pairs + WARM_PAIRS):
+            wire = arena.author.compose()
+            await arena.client.post(wire)
+            used.append(wire.message_id)
+        await arena.node.idle()
+        for question, kinds in questions(arena).items():
+            first, second = await compare(arena, kinds, pairs)
+            medians = [1000 * statistics.median(one) for one in (first, second)]
+            t = welch(first, second)
+            table.add_row(
+                question, f"{medians[0]:.2f}", f"{medians[1]:.2f}", f"{1000 * (medians[0] - medians[1]):+.0f}",
+                f"{t:+.1f}", "yes" if abs(t) >= SEEN else "no",
+            )  # fmt: skip
     return table
 
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from bundle_parts import bundle_of
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
@@ -14,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from keys import pkcs11 as pkcs11_keys
 from keys import rotation
-from keys.bundle import Bundle
 from keys.errors import KeyStoreError, KeyUnavailable
 from keys.pkcs11 import KeyUri, _without_oaep, load_module_key
 from keys.private import RSA_OAEP, RSA_SHA256, RSA_SHA512
@@ -201,8 +201,7 @@ def test_the_key_does_not_leave_its_module(token):
 def test_a_rotation_from_the_module_to_a_file_and_back_is_the_same_walk(directory, pki, token):
     first = KeyStore.load(directory).signing.certificate
     following = pki.leaf(key=pki.other_key)
-    found = Bundle((following.certificate, *following.chain), pki.other_key)
-    rotation.import_answer(directory, Role.MESSAGE, found)
+    rotation.import_answer(directory, Role.MESSAGE, bundle_of(following))
     assert KeyStore.load(directory).signing.certificate == first
     rotation.schedule(directory, Role.MESSAGE, AT)
     rotation.promote_due(directory, AT)

@@ -4,12 +4,12 @@ import datetime as dt
 import threading
 
 import pytest
+from bundle_parts import bundle_of
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keys import rotation
-from keys.bundle import Bundle
 from keys.devca import system_name
 from keys.errors import BundleRefused, KeyStoreError, UntrustedCertificate, WrongUsage
 from keys.roles import Age, Role
@@ -35,14 +35,10 @@ def names(directory):
     return sorted(path.name for path in directory.iterdir() if path.name.startswith("message"))
 
 
-def bundle(issued, *, key=True):
-    return Bundle((issued.certificate, *issued.chain), issued.private_key if key else None)
-
-
 def follow(directory, pki, **shape):
     """Import a next message pair with another key."""
     issued = pki.leaf(key=pki.other_key, **shape)
-    return rotation.import_answer(directory, Role.MESSAGE, bundle(issued)), issued
+    return rotation.import_answer(directory, Role.MESSAGE, bundle_of(issued)), issued
 
 
 def test_a_request_has_a_new_private_key_and_the_subject_we_have(directory, pki):
@@ -86,7 +82,7 @@ def test_the_answer_to_a_request_becomes_the_next_pair_and_decrypts_at_once(dire
     rotation.request(directory, Role.MESSAGE)
     key = load_pem_private_key((directory / "message.request.key.pem").read_bytes(), None)
     answer = pki.leaf(key=key)
-    taken = rotation.import_answer(directory, Role.MESSAGE, bundle(answer, key=False))
+    taken = rotation.import_answer(directory, Role.MESSAGE, bundle_of(answer, key=False))
     assert (taken.age, taken.certificates) == (Age.NEXT, (answer.certificate, *answer.chain))
     assert "message.request.key.pem" not in names(directory)
     store = KeyStore.load(directory)
@@ -98,14 +94,14 @@ def test_a_waiting_key_that_is_damaged_is_told(directory, pki):
     rotation.request(directory, Role.MESSAGE)
     (directory / "message.request.key.pem").write_bytes(b"no key")
     with pytest.raises(KeyStoreError, match="no readable, unencrypted private key"):
-        rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(), key=False))
+        rotation.import_answer(directory, Role.MESSAGE, bundle_of(pki.leaf(), key=False))
 
 
 def test_the_first_pair_of_a_role_is_active(directory, pki):
     other = pki.authority.issue_tls_certificate(
         "client", san=[], not_before=pki.at, private_key=pki.other_key
     )
-    taken = rotation.import_answer(directory, Role.TLS_CLIENT, bundle(other))
+    taken = rotation.import_answer(directory, Role.TLS_CLIENT, bundle_of(other))
     assert taken.age is Age.ACTIVE
     store = KeyStore.load(directory)
     assert store.tls_client.certificate == other.certificate
@@ -115,10 +111,10 @@ def test_the_first_pair_of_a_role_is_active(directory, pki):
 def test_what_does_not_fit_is_not_imported(directory, pki):
     before = names(directory)
     cases = [
-        (bundle(pki.leaf(), key=False), "import.waiting"),
-        (bundle(pki.leaf(key=pki.other_key, name="somebody-else")), "import.name"),
+        (bundle_of(pki.leaf(), key=False), "import.waiting"),
+        (bundle_of(pki.leaf(key=pki.other_key, name="somebody-else")), "import.name"),
         (
-            bundle(pki.bent_leaf(lambda found: found[1:], key=pki.other_key)),
+            bundle_of(pki.bent_leaf(lambda found: found[1:], key=pki.other_key)),
             "cert.usage",
         ),
     ]
@@ -128,7 +124,7 @@ def test_what_does_not_fit_is_not_imported(directory, pki):
         assert caught.value.reason == reason
     rotation.request(directory, Role.MESSAGE)
     with pytest.raises(BundleRefused) as caught:
-        rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(), key=False))
+        rotation.import_answer(directory, Role.MESSAGE, bundle_of(pki.leaf(), key=False))
     assert caught.value.reason == "import.key"
     (directory / "message.request.key.pem").unlink()
     (directory / "message.request.csr.pem").unlink()
@@ -144,7 +140,9 @@ def test_a_tls_certificate_is_not_taken_for_the_server_without_its_purpose(direc
         rotation.import_answer(
             directory,
             Role.TLS,
-            bundle(pki.bent_leaf(lambda found: [*found, (_SERVER_ONLY, False)], key=pki.other_key)),
+            bundle_of(
+                pki.bent_leaf(lambda found: [*found, (_SERVER_ONLY, False)], key=pki.other_key)
+            ),
         )
 
 
@@ -205,7 +203,9 @@ def test_there_must_be_something_to_switch_to_and_the_last_switch_must_be_over(d
     assert caught.value.reason == "rotate.time"
     rotation.schedule(directory, Role.MESSAGE, AT + dt.timedelta(days=6))
     rotation.promote_due(directory, AT + dt.timedelta(days=6))
-    rotation.import_answer(directory, Role.MESSAGE, bundle(pki.leaf(key=pki.leaf_key, begins=-1)))
+    rotation.import_answer(
+        directory, Role.MESSAGE, bundle_of(pki.leaf(key=pki.leaf_key, begins=-1))
+    )
     with pytest.raises(BundleRefused, match="finish that rotation first"):
         rotation.schedule(directory, Role.MESSAGE, AT)
 

@@ -1,5 +1,7 @@
 """Opens an arena: the clinic's node with its revocation lists, and the municipality that it answers to."""
 
+import logging
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -8,6 +10,7 @@ from as4_arena import Arena
 from as4_peer import Client, Server
 from as4_stage import AGREEMENT, LogLines, Partner, Pki, Stage
 
+from accesspoint import log
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
 NOWHERE = "https://127.0.0.1:9/as4"
@@ -40,3 +43,17 @@ async def open_arena(
         node = await stack.enter_async_context(stage.run(configuration, environment))
         client = await stack.enter_async_context(Client.connect(node.url, as_client))
         yield Arena(pki, node, client, log_lines, municipality)
+
+
+@asynccontextmanager
+async def open_alone(
+    level: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Arena]:
+    """Open an arena for a program that measures: in a directory for the time, and with a log from `level` up."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        pki, lines = Pki(directory), LogLines()
+        logging.getLogger().handlers.clear()
+        log.configure(level, stream=lines)
+        async with open_arena(pki, directory, lines, environment) as arena:
+            yield arena

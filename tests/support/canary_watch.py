@@ -5,23 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
+from typing import Final
 
 from as4_wire import leaks
-from base64_forms import base64_forms
+from writings import forms_of, found_in
 
-TEXTS = leaks()
+_FORMS: Final = forms_of(*leaks())
 
 
-def canaries_in(text: str) -> list[str]:
-    """The canaries that stand in a text, as they are, in base64 (at any offset), in hex, or escaped in an address."""
-    found = []
-    for canary in TEXTS:
-        octets = canary.encode()
-        coded = [form.decode() for form in base64_forms(octets)]
-        if any(form in text for form in (canary, octets.hex(), quote(canary), *coded)):
-            found.append(canary)
-    return found
+def canaries_in(octets: bytes) -> list[str]:
+    """The canaries that stand there, in any writing."""
+    return sorted({canary for canary, _ in found_in(octets, _FORMS)})
 
 
 @dataclass
@@ -29,21 +23,21 @@ class Watch:
     """What was seen so far, by where; `directory` is where temporary files are made."""
 
     directory: Path
-    seen: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, bytes] = field(default_factory=dict)
 
     def note(self, where: str, text: str | bytes) -> None:
         """Remember a text to be searched, such as an answer."""
-        written = text if isinstance(text, str) else text.decode("latin-1")
-        self.seen[where] = self.seen.get(where, "") + written
+        octets = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+        self.seen[where] = self.seen.get(where, b"") + octets
 
     def found(self) -> dict[str, list[str]]:
         """Where canaries are, and which."""
-        texts = dict(self.seen)
+        looked = dict(self.seen)
         for path in self.directory.rglob("*"):
-            texts[f"name of {path.name}"] = str(path)
+            looked[f"name of {path.name}"] = bytes(path)
             if path.is_file():
-                texts[f"file {path.name}"] = path.read_bytes().decode("latin-1")
-        return {where: canaries for where, text in texts.items() if (canaries := canaries_in(text))}
+                looked[f"file {path.name}"] = path.read_bytes()
+        return {where: found for where, octets in looked.items() if (found := canaries_in(octets))}
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """A real PostgreSQL server of a test's own, on a Unix socket, that can be stopped as a power cut does and started again."""
 
 import shutil
+import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +14,11 @@ from in_memory import place
 
 
 class PostgresqlServer:
-    """Made by `running`; `url` names a database on it."""
+    """Made by `running`; `directory` has its data."""
 
     def __init__(self, package: Any, directory: str) -> None:
         self._package = package
-        self._directory = directory
+        self.directory = Path(directory)
         self._server = package.get_server(directory, cleanup_mode="stop")
 
     def create(self, name: str) -> str:
@@ -24,11 +26,16 @@ class PostgresqlServer:
         self._server.psql(f"CREATE DATABASE {name}")
         return str(self._server.get_uri(name))
 
+    def dump(self, name: str) -> bytes:
+        """What `pg_dump` writes of a database."""
+        command = [str(self._server.bin_path / "pg_dump"), self._server.get_uri(name)]
+        return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+
     def stop_at_once(self) -> None:
         """Stop without a checkpoint and without a word to anybody: what was committed must be found by recovery."""
         self._package.pgexec.pgexec(
             "pg_ctl",
-            ("-D", self._directory, "-w", "-m", "immediate", "stop"),
+            ("-D", str(self.directory), "-w", "-m", "immediate", "stop"),
             bin_path=self._server.bin_path,
             user=self._server.system_user,
         )
@@ -40,7 +47,7 @@ class PostgresqlServer:
     def leave(self) -> None:
         """Stop for good and remove its data."""
         self._server.cleanup()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 @contextmanager

@@ -24,6 +24,13 @@ FACTS = DeliveryFacts(
     transport_envelope_identifier="e-1",
     transport_envelope_version="1.0",
 )
+NOBODY = "https://127.0.0.1:1"
+STATUS_AWAY = {
+    "endpoint": NOBODY,
+    "token_endpoint": NOBODY,
+    "client_ids": {"EUA": "c", "MSH": "c", "AP": "c"},
+}
+"""The section of a configuration whose status component nobody runs: reports are made and stay."""
 AT = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
 

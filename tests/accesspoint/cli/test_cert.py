@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from as4_stage import Partner, Pki, Stage
+from bundle_parts import bundle_of
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
@@ -14,7 +15,6 @@ from accesspoint.certificates import due
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from keys import rotation
-from keys.bundle import Bundle
 from keys.certificate import der, fingerprint, pem
 from keys.roles import Role
 
@@ -235,8 +235,7 @@ def test_a_switch_that_the_node_was_first_to_do_is_told_as_done(
     invoke: Invoke, config: Path, keys: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = pki.certify(MUNICIPALITY.access_point)
-    found = Bundle((answer.certificate, *answer.chain), answer.private_key)
-    rotation.import_answer(keys, Role.MESSAGE, found)
+    rotation.import_answer(keys, Role.MESSAGE, bundle_of(answer))
     schedule = rotation.schedule
 
     def schedule_and_look(directory: Path, role: Role, at: datetime) -> rotation.Held:
@@ -292,7 +291,7 @@ def test_rotate_refuses_a_next_pair_that_our_own_rules_refuse(
     invoke("cert", "request", "message", "--config", config)
     request = x509.load_pem_x509_csr((keys / "message.request.csr.pem").read_bytes())
     answer = answer_to(pki, request, policies=False)
-    rotation.import_answer(keys, Role.MESSAGE, Bundle((answer.certificate, *answer.chain), None))
+    rotation.import_answer(keys, Role.MESSAGE, bundle_of(answer, key=False))
     before = {file.name: file.read_bytes() for file in keys.iterdir()}
     for more in ((), ("--at", "2027-02-01T06:00+01:00")):
         refused = invoke("cert", "rotate", "message", *more, "--config", config)
@@ -339,8 +338,7 @@ def test_the_previous_pair_goes_two_days_after_the_switch(
     invoke: Invoke, config: Path, keys: Path, pki: Pki, since: int | None, status: int
 ) -> None:
     answer = pki.certify(MUNICIPALITY.access_point)
-    found = Bundle((answer.certificate, *answer.chain), answer.private_key)
-    rotation.import_answer(keys, Role.MESSAGE, found)
+    rotation.import_answer(keys, Role.MESSAGE, bundle_of(answer))
     at = datetime.now(UTC) - timedelta(hours=since or 0)
     assert invoke("cert", "rotate", "message", "--config", config).status == 0
     marker = keys / "message.previous.since"
