@@ -30,9 +30,9 @@ from keys.store import find_open, load_certificate_files
 _SECRET: Final = re.compile(
     r"secret|password|passwd|token(?!_endpoint)|private|credential", re.IGNORECASE
 )
-_USERINFO: Final = re.compile(r"(?<=://)([^:@/?#]*):.*@", re.DOTALL)
+_USERINFO: Final = re.compile(r"(?<=://)([^:@/?#]*):.+@", re.DOTALL)
 _NAMED: Final = re.compile(
-    r"(?<=[?&;])([^=&;]*(?:password|secret|token|signature)[^=&;]*=)[^&;\"']*", re.IGNORECASE
+    r"(?<=[?&;])([^=&;]*(?:password|secret|token|signature)[^=&;]*=)[^&;\"']+", re.IGNORECASE
 )
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)")
 MASKED: Final = "…"

@@ -452,6 +452,13 @@ def test_inline_secrets_are_refused_and_not_repeated(
     assert f"{key} = …" in rendered
 
 
+def test_an_empty_password_is_none(tmp_path: Path) -> None:
+    changed = document()
+    changed["store"]["database"] = "postgresql://ap:@/ap?host=/run/postgresql&sslpassword="
+    path = write(tmp_path, text=write_toml(changed))
+    assert load(path, {}).store.database == changed["store"]["database"]
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "mysql"])
 def test_a_password_is_not_repeated_where_the_address_is_wrong(tmp_path: Path, scheme: str) -> None:
     changed = document()
