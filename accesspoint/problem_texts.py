@@ -397,6 +397,12 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the issuer's list could not be fetched, or the last one has run out.",
             (_NOTHING, "curl -v with the address of the revocation list"),
         ),
+        "key-unavailable": ProblemText(
+            "The key in the hardware module is not available",
+            "The module that holds our key did not do what {message} needs.",
+            "the module or its token was taken out or reset, is not reached, or its PIN was changed.",
+            (_NOTHING, "see what the module's own tool says of it, and bring it back"),
+        ),
         "decryption-failed": ProblemText(
             "The message could not be decrypted",
             "{message} could not be decrypted with our keys.",
@@ -449,9 +455,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "Another process has the store",
             "The database was not opened; nothing was started.",
             "an access point or a network already runs with this directory.",
-            (
-                "end the process that has it, or use another --directory (for one node: another [store] directory)",
-            ),
+            ("end the process that has it, or use another --directory (for one node: [store])",),
         ),
         "token-refused": ProblemText(
             "No token was given",
@@ -478,9 +482,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The delivery status component did not answer",
             "{endpoint} could not be reached with delivery events.",
             "it is down, or a firewall is in between.",
-            (
-                "nothing; {pending} delivery events are kept and sent in their order when it answers",
-            ),
+            ("nothing; {pending} delivery events are kept and sent in order when it answers",),
         ),
         "event-missing": ProblemText(
             "A delivery event is missing",
@@ -516,10 +518,7 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The document register has no whole copy",
             "{message} was acknowledged by its receiver; the document register has no copy of it, or another one.",
             "the access point of the register is away or refuses the copy.",
-            (
-                "accesspoint watch",
-                "see the copy in the journal: it is sent by itself as soon as it can be",
-            ),
+            (_WATCH, "see the copy in the journal: it is sent by itself as soon as it can be"),
         ),
         "sharing-not-built": ProblemText(
             "A message could not be shared",

@@ -341,6 +341,7 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("certificate-revoked", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         Problem("certificate-other-party", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         Problem("revocation-unknown", _N, _L.SECURITY, _X.TRUST, 503, "EBMS:0101"),
+        Problem("key-unavailable", _O, _L.SECURITY, _X.TRUST, 503),
         Problem("decryption-failed", _U, _L.SECURITY, _X.TRUST, 502, "EBMS:0102"),
         Problem("payload-changed", _T, _L.SECURITY, _X.TRUST, 502, "EBMS:0101"),
         # message content, as received

@@ -421,7 +421,12 @@ class Receiver:
     ) -> Answer:
         """G11: one commit, then the receipt."""
         message = verified.user_message
-        receipt = self._build_receipt(verified, signer := self._signer_for(verified))
+        try:
+            receipt = self._build_receipt(verified, signer := self._signer_for(verified))
+        except BaseException:
+            # No row will name it: with a key that is away each repetition would leave one more.
+            await self._payloads.aside(partial(self._payloads.delete, payload.payload))
+            raise
         new = NewMessage(
             id=self._ids.ulid(),
             direction="in",

@@ -10,6 +10,7 @@ Spec: eDelivery AS4 1.15: compress, sign, encrypt.
 """
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -20,7 +21,7 @@ from accesspoint.identity import Identity
 from accesspoint.ids import Ids
 from accesspoint.store.database import Row
 from accesspoint.store.evidence import Wire
-from accesspoint.store.payloads import PayloadReader, PayloadStore
+from accesspoint.store.payloads import PayloadReader, PayloadStore, PayloadWriter
 from envelope.messaging import (
     AgreementRef,
     CollaborationInfo,
@@ -79,66 +80,66 @@ def build_wire(
         mime_type=PAYLOAD_TYPE,
         compress=mode.compress,
     )
-    with payloads.open(message["payload"], sha256=message["payload_sha256"]) as reader:
-        octets: bytes | None = None
-        part: str | None = None
-        if reader.size <= CHUNK_BYTES:
-            first = sealer.update(reader.read(CHUNK_BYTES))
-            last, sealed = sealer.finish()
-            octets = first + last
-        else:
-            part, sealed = _seal_to_file(sealer, reader, payloads)
-    user_message = UserMessage(
-        message_id=message["message_id"],
-        timestamp=signed_at,
-        from_party=identity.from_party(mode),
-        to_party=identity.to_party(mode, partner),
-        collaboration_info=CollaborationInfo(
-            service=Service(message["process_id"], mode.service_type),
-            action=message["document_id"],
-            conversation_id=message["conversation_id"],
-            agreement_ref=None
-            if mode.agreement is None
-            else AgreementRef(mode.agreement, mode.agreement_type),
-        ),
-        message_properties=(
-            Property("originalSender", message["original_sender"], ISO6523_ACTORID),
-            Property("finalRecipient", message["final_recipient"], ISO6523_ACTORID),
-        ),
-        parts=(PartInfo(content_id, _COMPRESSED if mode.compress else _PLAIN),),
-        ref_to_message_id=message["ref_to_message_id"] if mode.mep is Mep.TWO_WAY else None,
-    )
-    signed = build_user_message(
-        user_message,
-        [sealed],
-        signer=identity.signer_for(mode.suite),
-        suite=mode.suite,
-        recipient=recipient if mode.encrypt else None,
-        content_key=content_key,
-        ids=WireIds.new(message["id"].lower()),
-    )
-    return Wire(
-        url=endpoint.url,
-        certificate=endpoint.certificate,
-        signed_at=signed_at,
-        soap=signed.data,
-        part=part,
-        part_content_id=content_id,
-        part_bytes=sealed.wire_bytes,
-        references=signed.references,
-        part_octets=octets,
-    )
+    with ExitStack() as unpublished:
+        with payloads.open(message["payload"], sha256=message["payload_sha256"]) as reader:
+            octets: bytes | None = None
+            part: PayloadWriter | None = None
+            if reader.size <= CHUNK_BYTES:
+                first = sealer.update(reader.read(CHUNK_BYTES))
+                last, sealed = sealer.finish()
+                octets = first + last
+            else:
+                part = unpublished.enter_context(payloads.create())
+                sealed = _seal_to_file(sealer, reader, part)
+        user_message = UserMessage(
+            message_id=message["message_id"],
+            timestamp=signed_at,
+            from_party=identity.from_party(mode),
+            to_party=identity.to_party(mode, partner),
+            collaboration_info=CollaborationInfo(
+                service=Service(message["process_id"], mode.service_type),
+                action=message["document_id"],
+                conversation_id=message["conversation_id"],
+                agreement_ref=None
+                if mode.agreement is None
+                else AgreementRef(mode.agreement, mode.agreement_type),
+            ),
+            message_properties=(
+                Property("originalSender", message["original_sender"], ISO6523_ACTORID),
+                Property("finalRecipient", message["final_recipient"], ISO6523_ACTORID),
+            ),
+            parts=(PartInfo(content_id, _COMPRESSED if mode.compress else _PLAIN),),
+            ref_to_message_id=message["ref_to_message_id"] if mode.mep is Mep.TWO_WAY else None,
+        )
+        signed = build_user_message(
+            user_message,
+            [sealed],
+            signer=identity.signer_for(mode.suite),
+            suite=mode.suite,
+            recipient=recipient if mode.encrypt else None,
+            content_key=content_key,
+            ids=WireIds.new(message["id"].lower()),
+        )
+        return Wire(
+            url=endpoint.url,
+            certificate=endpoint.certificate,
+            signed_at=signed_at,
+            soap=signed.data,
+            # Published when it is signed: a key that is away leaves no part behind, however often it is asked.
+            part=None if part is None else part.finish().id,
+            part_content_id=content_id,
+            part_bytes=sealed.wire_bytes,
+            references=signed.references,
+            part_octets=octets,
+        )
 
 
-def _seal_to_file(
-    sealer: PartSealer, reader: PayloadReader, payloads: PayloadStore
-) -> tuple[str, SealedPart]:
-    with payloads.create() as writer:
-        while chunk := reader.read(CHUNK_BYTES):
-            writer.write(sealer.update(chunk))
-        last, sealed = sealer.finish()
-        writer.write(last)
-        return writer.finish().id, sealed
+def _seal_to_file(sealer: PartSealer, reader: PayloadReader, writer: PayloadWriter) -> SealedPart:
+    while chunk := reader.read(CHUNK_BYTES):
+        writer.write(sealer.update(chunk))
+    last, sealed = sealer.finish()
+    writer.write(last)
+    return sealed
 
 
 def build_request(message: Row, wire: Wire, payloads: PayloadStore) -> Request:

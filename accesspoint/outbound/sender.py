@@ -67,6 +67,7 @@ from envelope.errors import CertificateRefused
 from envelope.pmode import PMode
 from envelope.sending import State
 from keys.certificate import agrees_only, fingerprint, load_certificate
+from keys.errors import KeyUnavailable
 
 _DESTINATION: Final = frozenset(
     {
@@ -179,6 +180,11 @@ class Sender:
                 )
         except StorageFailure:
             raise
+        except KeyUnavailable as error:
+            # The hardware module comes back, or somebody brings it back: it waits as it does for room.
+            _log.error("outbound_key_unavailable", message=row["id"], detail=str(error))
+            with contextlib.suppress(StateMoved):
+                await self._set_aside(row, error.detail, "key-unavailable")
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
             _log.error("outbound_internal", message=row["id"], error=type(error).__name__)
             with contextlib.suppress(StateMoved):

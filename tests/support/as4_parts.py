@@ -1,6 +1,7 @@
 """What the sending and the receiving side of an access point are made from: identity, trust, agreements."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,11 +17,23 @@ from accesspoint.trust import MessageTrust
 from keys.certificate import der
 from keys.crl import CrlStore
 from keys.devca import IssuedCertificate
+from keys.errors import KeyUnavailable
 from keys.path import Validator
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.trust import Purpose, TrustStore
 
 UNCHECKED = RevocationPolicy(RevocationMode.OFF, "no lists in this test")
+
+
+@dataclass(frozen=True)
+class GoneSigner:
+    """The signer of a key whose hardware module was taken out."""
+
+    certificate: x509.Certificate
+    chain: Sequence[x509.Certificate] = ()
+
+    def sign(self, data: bytes, algorithm: str) -> bytes:
+        raise KeyUnavailable("the token ap does not answer: DeviceRemoved")
 
 
 def identity_of(issued: IssuedCertificate) -> Identity:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import structlog
 from aiohttp import web
-from as4_parts import directory_of, trust_in
+from as4_parts import GoneSigner, directory_of, trust_in
 from as4_peer import Arrived, Behaviour, answered
 from cryptography import x509
 from outbound_steps import pass_time, until_given_up, until_state
@@ -478,6 +478,28 @@ async def test_a_message_whose_payload_is_gone_does_not_stop_the_others(
         "payload-damaged",
         None,
     )
+
+
+@pytest.mark.parametrize("attachment", [b"", b" " * LARGE_BYTES], ids=["small", "large"])
+async def test_a_key_that_is_away_lets_the_message_wait_and_leaves_nothing_behind(
+    outbound: "Outbound", attachment: bytes
+) -> None:
+    id_ = await outbound.accept(attachment=attachment)
+    before, signer = outbound.parts.files(), outbound.identity.signer
+    outbound.identity.signer = GoneSigner(signer.certificate)
+    async with outbound.running():
+        for attempt, seconds in ((1, 0), (2, 10)):
+            await pass_time(outbound, seconds)
+            async with asyncio.timeout(10):
+                while (row := await outbound.row(id_))["attempt"] < attempt:
+                    await outbound.parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
+            assert (row["state"], row["problem"]) == ("ACCEPTED", "key-unavailable")
+            assert (outbound.parts.files(), outbound.parts.unpublished()) == (before, 0)
+        assert outbound.server.arrived == []
+        outbound.identity.signer = signer
+        await pass_time(outbound, 20)
+        await until_state(outbound, id_, "ACKNOWLEDGED")
+    assert outbound.parts.files() == before + bool(attachment)
 
 
 async def test_an_error_in_the_middle_of_an_attempt_is_tried_again(outbound: "Outbound") -> None:
