@@ -14,8 +14,10 @@ one failure with one text, and only partners that were authenticated get that fa
 turns, since a session of a module is not made for several threads.
 
 A module that was taken out, reset or interrupted fails whatever it is asked, and what was asked is not at fault: the
-session is opened anew, once for each call, and where that does not help either the failure is told as our own. A PIN
-that a token refused is not tried on it again, since tokens lock themselves after a few wrong ones.
+session is opened anew, once for each call, and where that does not help either the failure is told as our own, and
+for a second nothing else is tried. What the module does not open while it opens what was made for its key is at fault
+itself: a partner that sends such things restarts no module. A PIN that a token refused is not tried on it again, since
+tokens lock themselves after a few wrong ones.
 
 TLS keys stay in files: the `ssl` module reads nothing else. Needs the extra `pkcs11`.
 
@@ -26,6 +28,7 @@ import contextlib
 import hashlib
 import hmac
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +55,9 @@ _DIGEST_INFO: Final[dict[str, bytes]] = {
 _ALONE: Final = threading.Lock()
 _sessions: Final[dict[tuple[Path, str], Any]] = {}
 _refused_pins: Final[dict[tuple[Path, str], str]] = {}
+_PAUSE_SECONDS: Final = 1.0
+_away: Final[dict[tuple[Path, str], tuple[float, str]]] = {}
+"""Until when (monotonic) a token that did not do its work is not looked for again, and what it said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +144,7 @@ def _find(uri: KeyUri, pin: str) -> _Found:
         int.from_bytes(handle[name], "big")
         for name in (pkcs11.Attribute.MODULUS, pkcs11.Attribute.PUBLIC_EXPONENT)
     )
+    _away.pop(where, None)
     return _Found(session, handle, rsa.RSAPublicNumbers(exponent, modulus).public_key())
 
 
@@ -219,54 +226,62 @@ class ModuleKey(rsa.RSAPrivateKey):
         if (
             not isinstance(padding, paddings.OAEP)
             or len(octets) != (self.key_size + 7) // 8
-            # RFC 8017 5.1.2; modules differ in how they say this.
-            or int.from_bytes(octets, "big") >= self._public_key.public_numbers().n
+            # RFC 8017 5.1.2, and 0 and 1, which encrypt to themselves; modules differ in how they say this.
+            or not 1 < int.from_bytes(octets, "big") < self._public_key.public_numbers().n
         ):
             raise ValueError(_FAILED)
-        import pkcs11
-
-        try:
-            block = self._ask(
-                lambda handle: handle.decrypt(octets, mechanism=pkcs11.Mechanism.RSA_X_509)
-            )
-        except _about_data():
-            raise ValueError(_FAILED) from None
+        block = self._ask(lambda handle: self._open(handle, octets))
         # The mask's digest has no public name in the library.
         mask = padding.mgf._algorithm  # noqa: SLF001
         return _without_oaep(
             block.rjust((self.key_size + 7) // 8, b"\x00"), padding.algorithm.name, mask.name
         )
 
-    def _ask(self, work: Callable[[Any], bytes]) -> bytes:
-        """Do this with the key, where need be in a new session; what is wrong with the data goes through as it is.
+    def _open(self, handle: Any, octets: bytes) -> bytes:
+        """Do the RSA operation; ValueError where only these octets fail, PKCS11Error where others do as well."""
+        from pkcs11 import Mechanism, PKCS11Error
 
-        Raises: KeyUnavailable.
-        """
+        def decrypt(one: bytes) -> bytes:
+            return bytes(handle.decrypt(one, mechanism=Mechanism.RSA_X_509))
+
+        try:
+            return decrypt(octets)
+        except PKCS11Error:
+            numbers = self._public_key.public_numbers()
+            decrypt(pow(numbers.n // 2, numbers.e, numbers.n).to_bytes(len(octets), "big"))
+        try:
+            # The module may have stumbled just once, and nobody gets a second chance after a ValueError.
+            return decrypt(octets)
+        except PKCS11Error:
+            raise ValueError(_FAILED) from None
+
+    def _ask(self, work: Callable[[Any], bytes]) -> bytes:
+        """Do this with the key, where need be in a new session; raises KeyUnavailable, and what is not the module's."""
         import pkcs11
 
-        about_data = _about_data()
         with _ALONE:
             where = self._uri.module, self._uri.token
             # In another session than its own the number of a key may be that of another key.
             if _sessions.get(where) is self._found.session:
                 try:
                     return work(self._found.handle)
-                except about_data:
-                    raise
                 except pkcs11.PKCS11Error:
                     del _sessions[where]
+            until, said = _away.get(where, (0.0, ""))
+            if time.monotonic() < until:
+                raise KeyUnavailable(said)
             try:
                 found = _find_again(self._uri, self._pin)
                 if found.public_key != self._public_key:
                     raise KeyUnavailable(f"the token {self._uri.token} holds another key now")
                 self._found = found
                 return work(found.handle)
-            except about_data:
-                raise
             except (pkcs11.PKCS11Error, RuntimeError) as error:
-                raise KeyUnavailable(
-                    f"the token {self._uri.token} does not answer: {type(error).__name__}"
-                ) from error
+                said = f"the token {self._uri.token} does not answer: {type(error).__name__}"
+                # A key that is not in its token costs one question, and says nothing about the other keys there.
+                if not isinstance(error, pkcs11.NoSuchKey):
+                    _away[where] = time.monotonic() + _PAUSE_SECONDS, said
+                raise KeyUnavailable(said) from error
 
     def private_numbers(self) -> NoReturn:
         """Refused; raises UnsupportedAlgorithm."""
@@ -284,18 +299,6 @@ class ModuleKey(rsa.RSAPrivateKey):
 
     def __repr__(self) -> str:
         return f"ModuleKey({self.key_size})"
-
-
-def _about_data() -> tuple[type[Exception], ...]:
-    """What a module answers when the octets that it was given are at fault, and it is not."""
-    import pkcs11
-
-    return (
-        pkcs11.EncryptedDataInvalid,
-        pkcs11.EncryptedDataLenRange,
-        pkcs11.DataInvalid,
-        pkcs11.DataLenRange,
-    )
 
 
 def _without_oaep(block: bytes, digest: str, mask: str) -> bytes:

@@ -3,7 +3,9 @@
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from bundle_parts import bundle_of
@@ -123,10 +125,14 @@ def test_a_key_directory_signs_and_opens_with_a_key_that_is_not_in_it(directory)
         assert decrypter.unwrap(Wrapped(decrypter.certificate, content_key)) == content_key
     damaged = Wrapped(decrypter.certificate, b"k" * 16)
     damaged.cipher_value = bytes(256)
-    for value in (bytes(256), b"\xff" * 256, b"short"):
+    opposite = decrypter.certificate.public_key().public_numbers().n - 1
+    one = (1).to_bytes(256, "big")
+    (session,) = pkcs11_keys._sessions.values()
+    for value in (bytes(256), one, opposite.to_bytes(256, "big"), b"\xff" * 256, b"short"):
         damaged.cipher_value = value
         with pytest.raises(ValueError, match=r"^the wrapped content key cannot be opened$"):
             decrypter.unwrap(damaged)
+    assert list(pkcs11_keys._sessions.values()) == [session]
 
 
 def test_a_session_that_was_lost_is_opened_anew(directory):
@@ -141,12 +147,14 @@ def test_a_session_that_was_lost_is_opened_anew(directory):
         assert store.signing.sign(b"text", RSA_SHA256) == signed
     (session,) = pkcs11_keys._sessions.values()
     session.close()
-    wrapped.cipher_value = bytes(256)
+    wrapped.cipher_value = b"\x01" * 256
     with pytest.raises(ValueError, match="cannot be opened"):
         decrypter.unwrap(wrapped)
 
 
-def test_a_token_that_is_gone_is_no_fault_of_the_message(directory, token):
+def test_a_token_that_is_gone_is_no_fault_of_the_message(directory, token, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(pkcs11_keys, "time", SimpleNamespace(monotonic=lambda: now))
     store = KeyStore.load(directory)
     (decrypter,) = store.decryption.decrypters
     wrapped = Wrapped(decrypter.certificate, b"k" * 16)
@@ -161,8 +169,71 @@ def test_a_token_that_is_gone_is_no_fault_of_the_message(directory, token):
                 store.signing.sign(b"text", RSA_SHA256)
     finally:
         token.put_back()
+    # Who asks again at once does not have the module started anew each time.
+    now += 0.99
+    with pytest.raises(KeyUnavailable, match="the token ap does not answer: NoSuchToken"):
+        decrypter.unwrap(wrapped)
+    assert pkcs11_keys._sessions == {}
+    now += 0.02
     assert decrypter.unwrap(wrapped) == b"k" * 16
     store.signing.sign(b"text", RSA_SHA256)
+
+
+class Stumbling:
+    """A key whose module fails at these ciphertexts, or at all, so many times."""
+
+    def __init__(self, handle, *, times: int, only: bytes | None = None) -> None:
+        self._handle, self._times, self._only = handle, times, only
+
+    def decrypt(self, octets: bytes, **how):
+        import pkcs11
+
+        if self._times > 0 and self._only in (None, octets):
+            self._times -= 1
+            raise pkcs11.FunctionFailed
+        return self._handle.decrypt(octets, **how)
+
+
+def test_what_the_module_fails_at_is_at_fault_only_where_the_module_opens_something_else(token):
+    key = token.key
+    found = key._found
+    ciphertext = key.public_key().encrypt(b"k" * 16, OAEP)
+    # The data is at fault: the session stays, so nobody else notices.
+    key._found = replace(found, handle=Stumbling(found.handle, times=9, only=ciphertext))
+    with pytest.raises(ValueError, match="cannot be opened"):
+        key.decrypt(ciphertext, OAEP)
+    assert list(pkcs11_keys._sessions.values()) == [found.session]
+    # It stumbled once.
+    key._found = replace(found, handle=Stumbling(found.handle, times=1))
+    assert key.decrypt(ciphertext, OAEP) == b"k" * 16
+    assert list(pkcs11_keys._sessions.values()) == [found.session]
+    # It opens nothing: the session is at fault.
+    key._found = replace(found, handle=Stumbling(found.handle, times=9))
+    assert key.decrypt(ciphertext, OAEP) == b"k" * 16
+    assert list(pkcs11_keys._sessions.values()) == [key._found.session] != [found.session]
+
+
+def test_a_module_that_gives_its_key_and_opens_nothing_is_not_started_for_each_message(
+    token, monkeypatch
+):
+    key, find, given = token.key, pkcs11_keys._find, []
+
+    def find_broken(uri, pin):
+        given.append(find(uri, pin))
+        return replace(given[-1], handle=Stumbling(given[-1].handle, times=99))
+
+    ciphertext = key.public_key().encrypt(b"k" * 16, OAEP)
+    now = 1000.0
+    monkeypatch.setattr(pkcs11_keys, "time", SimpleNamespace(monotonic=lambda: now))
+    with monkeypatch.context() as broken:
+        broken.setattr(pkcs11_keys, "_find", find_broken)
+        pkcs11_keys._sessions.clear()
+        for _ in range(3):
+            with pytest.raises(KeyUnavailable, match="FunctionFailed"):
+                key.decrypt(ciphertext, OAEP)
+        assert len(given) == 1
+    now += 1.01
+    assert key.decrypt(ciphertext, OAEP) == b"k" * 16
 
 
 def test_a_pin_that_was_refused_is_not_tried_again(token):
