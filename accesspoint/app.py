@@ -37,7 +37,6 @@ from accesspoint.delivery.outbox import Outbox
 from accesspoint.discovery.configured import build_directory
 from accesspoint.discovery.directory import Directory
 from accesspoint.discovery.static import StaticDirectory
-from accesspoint.entrances import open_doors
 from accesspoint.evidence.gather import Bundles
 from accesspoint.failpoints import failpoint
 from accesspoint.ids import Ids, SystemIds, random_fraction
@@ -46,6 +45,7 @@ from accesspoint.inbound.dispatch import Dispatcher
 from accesspoint.inbound.receiver import Receiver
 from accesspoint.inbound.refusal import Refuser
 from accesspoint.key_watch import KeyWatch, Loaded, load_keys
+from accesspoint.node_doors import open_doors
 from accesspoint.outbound.lanes import Lanes
 from accesspoint.outbound.late_receipts import LateReceipts
 from accesspoint.outbound.sender import Sender

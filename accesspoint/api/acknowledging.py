@@ -17,7 +17,7 @@ from aiohttp import web
 from accesspoint.api.answers import problem, read_reason
 from accesspoint.api.exchanges import Elsewhere, NotPossible
 from accesspoint.api.queries import Json, describe_message, time_text
-from accesspoint.api.rights import IDENTITY
+from accesspoint.api.rights import CALLER
 from accesspoint.clock import Clock
 from accesspoint.stations import Bells, Commit
 from accesspoint.stations.answering import NotAnswerable, UnknownMessage, Verdict
@@ -170,7 +170,7 @@ class Acknowledging:
 
     def _audited(self, request: web.Request, action: str, object_: str, reason: str) -> Commit:
         """The part of a commit that says in whose name and why it is done."""
-        actor, at = request[IDENTITY].actor, self._clock.now()
+        actor, at = request[CALLER].actor, self._clock.now()
 
         async def work(tx: Transaction) -> None:
             await record_audit(tx, actor=actor, action=action, object=object_, reason=reason, at=at)

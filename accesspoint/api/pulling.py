@@ -20,9 +20,9 @@ from typing import Final
 
 from aiohttp import web
 
-from accesspoint.access.identity import OWNER, Identity
+from accesspoint.access.caller import OWNER, Caller
 from accesspoint.api.answers import problem, whole
-from accesspoint.api.rights import IDENTITY
+from accesspoint.api.rights import CALLER
 from accesspoint.backends.pull import (
     Confirmed,
     Kind,
@@ -137,8 +137,8 @@ class Pulling:
         self, desk: PullDesk, request: web.Request, target: str, name: str
     ) -> web.StreamResponse:
         row = await desk.find(target, request.match_info["id"])
-        if request[IDENTITY] is not OWNER:
-            await self._fetched(request[IDENTITY], row["id"])
+        if request[CALLER] is not OWNER:
+            await self._fetched(request[CALLER], row["id"])
         response = web.StreamResponse(
             headers={
                 "Content-Type": row["media_type"],
@@ -153,7 +153,7 @@ class Pulling:
         await response.write_eof()
         return response
 
-    async def _fetched(self, who: Identity, id_: str) -> None:
+    async def _fetched(self, who: Caller, id_: str) -> None:
         """Write down who fetches a payload, where that is not the backend on this machine: it may be a person."""
 
         async def work(tx: Transaction) -> None:

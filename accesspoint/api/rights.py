@@ -1,6 +1,6 @@
 """The table of rights: what each route of the interface wants of who asks, and whether it is served over the network.
 
-A route that is not in the table is not served: a node that has one does not start. An identity that is limited to
+A route that is not in the table is not served: a node that has one does not start. A caller that is limited to
 some organisations of the node gets only routes that look at their rows one by one.
 
 Spec: hostile ADM-01, ADM-02, ADM-08.
@@ -15,10 +15,10 @@ from typing import Final
 from aiohttp import web
 from aiohttp.web_urldispatcher import SystemRoute
 
-from accesspoint.access.identity import Identity, NotAllowed
+from accesspoint.access.caller import Caller, NotAllowed
 from accesspoint.config_access import Scope
 
-IDENTITY: Final = web.RequestKey("identity", Identity)
+CALLER: Final = web.RequestKey("caller", Caller)
 HEALTH: Final = frozenset({"/livez", "/readyz"})
 """Asked by whatever watches the process, and telling nothing but that it lives."""
 
@@ -76,7 +76,7 @@ def check_table(routes: Iterable[web.AbstractRoute]) -> None:
             raise LookupError(f"{method} {path} has no right in the table")
 
 
-def require(identity: Identity, route: web.AbstractRoute, door: Door) -> None:
+def require(caller: Caller, route: web.AbstractRoute, door: Door) -> None:
     """Raise NotAllowed unless somebody has the right that a route wants; HTTPNotFound where it is not served at a door."""
     if isinstance(route, SystemRoute):
         # No such path or method, as the router will say.
@@ -84,9 +84,9 @@ def require(identity: Identity, route: web.AbstractRoute, door: Door) -> None:
     right = RIGHTS.get(_name_of(route))
     if right is None or (door is Door.SUBMISSION and not right.for_systems):
         raise web.HTTPNotFound
-    if right.scope not in identity.scopes:
+    if right.scope not in caller.scopes:
         raise NotAllowed(f"The scope {right.scope} is needed.")
-    if identity.glns is not None and not right.for_systems:
+    if caller.glns is not None and not right.for_systems:
         raise NotAllowed("This is only for who acts for every organisation of this node.")
 
 

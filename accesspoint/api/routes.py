@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 from aiohttp import hdrs, web
 
-from accesspoint.access.gate import Gate
-from accesspoint.access.identity import NotAllowed, Unidentified
+from accesspoint.access.caller import NotAllowed, Unidentified
+from accesspoint.access.identification import Identification
 from accesspoint.access.issuer import Issuer
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.acknowledging import Acknowledging
@@ -21,7 +21,7 @@ from accesspoint.api.exchanges import Elsewhere, Exchanges, NotPossible, Unknown
 from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling
 from accesspoint.api.queries import Json, describe_message, find_position, list_audit, list_journal
-from accesspoint.api.rights import HEALTH, IDENTITY, Door, check_table, require
+from accesspoint.api.rights import CALLER, HEALTH, Door, check_table, require
 from accesspoint.api.submitting import Submitting
 from accesspoint.backends.pull import PullDesk
 from accesspoint.clock import Clock, SystemClock
@@ -73,7 +73,7 @@ class Api:
         clock = clock or SystemClock()
         self._database = database
         self._bells = bells
-        self._gate = Gate(token, access or Access(), issuer)
+        self._identification = Identification(token, access or Access(), issuer)
         self._about = about
         self._exchanges = exchanges
         self._limits = limits
@@ -128,8 +128,8 @@ class Api:
 
         async def answer(request: web.Request) -> web.StreamResponse:
             if request.path not in HEALTH:
-                request[IDENTITY] = identity = await self._gate.identify(request)
-                require(identity, request.match_info.route, door)
+                request[CALLER] = caller = await self._identification.identify(request)
+                require(caller, request.match_info.route, door)
             return await handler(request)
 
         return await self._answer(request, answer)
@@ -143,7 +143,7 @@ class Api:
             refused.headers[hdrs.WWW_AUTHENTICATE] = "Bearer"
             return refused
         except NotAllowed as lacking:
-            _log.info("api_not_allowed", named=request[IDENTITY].actor)
+            _log.info("api_not_allowed", named=request[CALLER].actor)
             return problem(403, "not-allowed", str(lacking), whose="ours")
         except web.HTTPRequestEntityTooLarge:
             return problem(
@@ -204,7 +204,7 @@ class Api:
 
     async def _describe(self, request: web.Request) -> web.Response:
         identifier = request.match_info["message_identifier"]
-        acts_for = request[IDENTITY].acts_for
+        acts_for = request[CALLER].acts_for
         found = await self._database.read(
             lambda tx: describe_message(tx, identifier, acts_for=acts_for)
         )
@@ -225,7 +225,7 @@ class Api:
     async def _export_evidence(self, request: web.Request) -> web.Response:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
         bundle = await self._exchanges.evidence(
-            request.match_info["id"], actor=request[IDENTITY].actor
+            request.match_info["id"], actor=request[CALLER].actor
         )
         return web.Response(body=bundle, content_type="application/zip")
 
@@ -234,7 +234,7 @@ class Api:
         assert self._exchanges is not None  # noqa: S101 - the route exists only then
         bundle = await self._exchanges.evidence(
             request.match_info["id"],
-            actor=request[IDENTITY].actor,
+            actor=request[CALLER].actor,
             reason=await read_reason(request),
         )
         return web.Response(
@@ -248,7 +248,7 @@ class Api:
         done = await self._exchanges.act(
             request.match_info["id"],
             request.match_info["act"],
-            actor=request[IDENTITY].actor,
+            actor=request[CALLER].actor,
             reason=await read_reason(request),
         )
         return web.json_response(done)

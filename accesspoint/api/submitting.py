@@ -20,13 +20,13 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from accesspoint.access.identity import OWNER
+from accesspoint.access.caller import OWNER
 from accesspoint.addressing.client import AddressingFailed
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.answers import problem
 from accesspoint.api.queries import Json
 from accesspoint.api.recipients import Recipients
-from accesspoint.api.rights import IDENTITY
+from accesspoint.api.rights import CALLER
 from accesspoint.aside import aside
 from accesspoint.clock import Clock
 from accesspoint.failpoints import failpoint
@@ -77,10 +77,10 @@ class Submitting:
         key = read_key(request.headers.get(HEADER))
         if key == "":
             return problem(400, "bad-parameter", f"{HEADER} has 1 to 255 visible ASCII characters.")
-        identity = request[IDENTITY]
-        if key is not None and identity is not OWNER:
+        caller = request[CALLER]
+        if key is not None and caller is not OWNER:
             # Keys are names that a submitter gives; those of two systems have nothing to do with each other.
-            key = f"{identity.actor} {key}"
+            key = f"{caller.actor} {key}"
         to, data = request.query.get("to"), await request.read()
         digest = await aside(partial(_digest, to or "", data), len(data))
         if key is not None and (known := await self._find(key)) is not None:
@@ -107,7 +107,7 @@ class Submitting:
             entry = PROBLEMS.get(refused.rule)
             status = 422 if entry is None else entry.http_status
             return problem(status, refused.rule, refused.detail, whose="ours", findings=findings)
-        if not identity.acts_for(submission.document.sender.gln):
+        if not caller.acts_for(submission.document.sender.gln):
             commit.withdraw()
             return problem(403, "not-allowed", "The sender of the message is not one that this system acts for.")  # fmt: skip
         answer = _answer(submission)

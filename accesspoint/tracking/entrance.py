@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from yarl import URL
 
-from accesspoint.access.gate import words_of
+from accesspoint.access.identification import words_of
 from accesspoint.access.issuer import IssuerUnreachable
 from accesspoint.access.sign_on import LONGEST, SignOn, SignOnRefused
 from accesspoint.clock import Clock
@@ -22,9 +22,9 @@ from accesspoint.config_pages import PeopleSignOn, PublishedPages
 from accesspoint.tracking.door import SESSION_COOKIE, TEXTS, Door, see_other
 from accesspoint.tracking.sessions import Person, Role, Sessions
 from accesspoint.tracking.sign_in import (
-    Brake,
     SignIn,
     TooManyTries,
+    TryCounter,
     WrongCode,
     read_cpr,
     read_gln,
@@ -114,7 +114,7 @@ class IssuerEntrance(Entrance):
         )
         self._published = published
         self._sign_on = sign_on
-        self._brake = Brake(clock.now)
+        self._tries = TryCounter(clock.now)
 
     def ways(self) -> list[web.RouteDef]:
         """The offer, the way to the issuer, and the way back from it."""
@@ -145,7 +145,7 @@ class IssuerEntrance(Entrance):
     async def _finish(self, request: web.Request) -> web.StreamResponse:
         asker, text = self._asker(request), request[TEXTS]
         try:
-            self._brake.require_open(asker)
+            self._tries.require_open(asker)
             claims = await self._sign_on.finish(
                 request.cookies.get(self.door.cookie(ATTEMPT_COOKIE)), dict(request.query)
             )
@@ -153,12 +153,12 @@ class IssuerEntrance(Entrance):
         except TooManyTries as error:
             return self._tell(request, text("sign_in.slow", seconds=error.seconds), 429)
         except SignOnRefused as refused:
-            self._brake.count(asker, right=False)
+            self._tries.count(asker, right=False)
             _log.warning("sign_on_refused", reason=refused.reason)
             return self._tell(request, text("sign_in.refused"), 403)
         except IssuerUnreachable as error:
             return self._unreachable(request, error)
-        self._brake.count(asker, right=True)
+        self._tries.count(asker, right=True)
         answer = self.door.page(request, "sign_on.html", wrong="", onward="/")
         answer.del_cookie(self.door.cookie(ATTEMPT_COOKIE), secure=self.door.is_secure)
         self.begin(request, answer, person)

@@ -37,7 +37,7 @@ class TooManyTries(Exception):
         self.seconds = seconds
 
 
-class Brake:
+class TryCounter:
     """Counts wrong tries by who tries: after some of them nothing is looked at for a while."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
@@ -71,17 +71,17 @@ class SignIn:
     def __init__(self, now: Callable[[], datetime]) -> None:
         letters = [secrets.choice(_ALPHABET) for _ in range(_CODE_LENGTH)]
         self.code = "-".join("".join(letters[n : n + 4]) for n in range(0, _CODE_LENGTH, 4))
-        self._brake = Brake(now)
+        self._tries = TryCounter(now)
 
     def check(self, code: str) -> None:
         """Compare a code with that of this start; everybody who tries is one, since they all sit at this machine.
 
         Raises: WrongCode, TooManyTries.
         """
-        self._brake.require_open("")
+        self._tries.require_open("")
         given = re.sub(r"[^0-9A-Z]", "", code.upper()).encode()
         is_right = hmac.compare_digest(given, self.code.replace("-", "").encode())
-        self._brake.count("", right=is_right)
+        self._tries.count("", right=is_right)
         if not is_right:
             raise WrongCode("the code is not that of this start")
 

@@ -26,7 +26,7 @@ KNOWN_BY = {
     "conformance/interceptor.py": "a test tool on loopback",
     "conformance/ourselves.py": "a test tool on loopback",
     "conformance/test_service.py": "a test tool on loopback",
-    "entrances.py": "AS4 by the signature of the message, stations by certificate and sealed manifest",
+    "node_doors.py": "AS4 by the signature of the message, stations by certificate and sealed manifest",
     "network/addressing_service.py": "certificate and token, see below",
     "network/authorization.py": "certificate, see below",
     "network/document_sharing.py": "a stand-in on loopback, in the demo only",

@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 
 import accesspoint.app
-from accesspoint.access.identity import OWNER, Identity
+from accesspoint.access.caller import OWNER, Caller
 from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.drill.redirected import Outside
@@ -248,7 +248,7 @@ class Simulation:
 class Submission(SimpleNamespace):
     """A request to submit as a route sees it, of the holder of the node's own token."""
 
-    def __getitem__(self, _key: Any) -> Identity:
+    def __getitem__(self, _key: Any) -> Caller:
         return OWNER
 
 

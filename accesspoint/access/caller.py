@@ -7,7 +7,7 @@ from accesspoint.config_access import Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class Caller:
     """`actor` is the name in the audit log; `glns` are the organisations it acts for, None for all of the node."""
 
     actor: str
@@ -19,7 +19,7 @@ class Identity:
         return self.glns is None or gln.rpartition(":")[2] in self.glns
 
 
-OWNER: Final = Identity("token-file", frozenset(Scope))
+OWNER: Final = Caller("token-file", frozenset(Scope))
 """Whoever holds the token of the node's own file: its command line, and systems on the same machine."""
 
 

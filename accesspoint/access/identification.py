@@ -1,7 +1,7 @@
 """Who stands behind a request to the interface: the node's own token, a token of the issuer, or a certificate.
 
 A secret is looked at in a time that does not depend on it. A token that is bound to a certificate is only good over
-a connection with that certificate. The gate says who it is; what that one may do is the table of the interface.
+a connection with that certificate. Identification says who it is; what that one may do is the table of the interface.
 
 Spec: hostile ADM-01, SID-01; RFC 6750; RFC 8705 section 3; RFC 9068 section 4.
 """
@@ -14,7 +14,7 @@ from aiohttp import hdrs, web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from accesspoint.access.identity import OWNER, Identity, Unidentified
+from accesspoint.access.caller import OWNER, Caller, Unidentified
 from accesspoint.access.issuer import Issuer, IssuerUnreachable
 from accesspoint.config_access import Access, Scope
 from accesspoint.identity import holder_certificates
@@ -26,8 +26,8 @@ from keys.tls import peer_certificate
 _OWN: Final = frozenset(scope.value for scope in Scope)
 
 
-class Gate:
-    """Knows the identities of one node; `issuer` is None where only certificates and the token file count."""
+class Identification:
+    """Knows the callers of one node; `issuer` is None where only certificates and the token file count."""
 
     def __init__(self, token: str, access: Access, issuer: Issuer | None) -> None:
         """Raises ValueError for an empty token, which every request would match; KeyStoreError for an unreadable file, or a certificate
@@ -38,20 +38,20 @@ class Gate:
         self._token = token.encode()
         self._access = access
         self._issuer = issuer
-        self._by_certificate: dict[str, Identity] = {}
+        self._by_certificate: dict[str, Caller] = {}
         for one in access.certificates:
-            identity = Identity(
+            caller = Caller(
                 f"certificate:{one.name}", frozenset(one.scopes), frozenset(one.glns) or None
             )
             for certificate in holder_certificates(one.certificate):
-                known = self._by_certificate.setdefault(fingerprint(certificate), identity)
-                if known is not identity:
+                known = self._by_certificate.setdefault(fingerprint(certificate), caller)
+                if known is not caller:
                     raise KeyStoreError(
                         f"{one.certificate}: {known.actor} has this certificate too, and who comes with it"
                         f" can be one only: {describe(certificate)}"
                     )
 
-    async def identify(self, request: web.Request) -> Identity:
+    async def identify(self, request: web.Request) -> Caller:
         """Tell who asks over this connection; the token of the node's own file is good on this machine only.
 
         Raises: Unidentified.
@@ -71,13 +71,13 @@ class Gate:
             return self._known(certificate)
         return await self._issued(given.strip(), certificate)
 
-    def _known(self, certificate: x509.Certificate | None) -> Identity:
+    def _known(self, certificate: x509.Certificate | None) -> Caller:
         known = None if certificate is None else self._by_certificate.get(fingerprint(certificate))
         if known is None:
             raise Unidentified("no identity is known for this connection")
         return known
 
-    async def _issued(self, token: str, certificate: x509.Certificate | None) -> Identity:
+    async def _issued(self, token: str, certificate: x509.Certificate | None) -> Caller:
         settings = self._access.issuer
         if self._issuer is None or settings is None:
             raise Unidentified("not the token of this node")
@@ -99,7 +99,7 @@ class Gate:
         glns = None
         if settings.glns_claim is not None:
             glns = frozenset(words_of(claims.get(settings.glns_claim)))
-        return Identity(f"token:{subject[:200]}", frozenset(scopes), glns)
+        return Caller(f"token:{subject[:200]}", frozenset(scopes), glns)
 
 
 def words_of(claim: object) -> list[str]:
