@@ -22,8 +22,10 @@ from keys.certificate import (
     describe,
     describe_key,
     fingerprint,
+    is_authority,
     subject_facts,
 )
+from keys.crl import distribution_points
 from keys.errors import KeysError, UnknownIssuer
 from keys.expiry import Life, remaining
 from keys.ocsp import addresses as ocsp_addresses
@@ -106,7 +108,7 @@ def describe_whole(certificate: x509.Certificate, at: datetime) -> Json:
         "may_not": {str(usage): plain(why) for usage, why in refusals.items() if why is not None},
         "policies": list(certificate_policies(certificate)),
         "names": [plain(name) for name in _alternative_names(certificate)],
-        "crl": list(_crl_addresses(certificate)),
+        "crl": [plain(address) for address in distribution_points(certificate)],
         "ocsp": [plain(address) for address in ocsp_addresses(certificate)],
         "sha256": fingerprint(certificate),
     }
@@ -215,8 +217,8 @@ def tls_trust(configuration: Configuration) -> TrustStore:
     if settings is None:
         return TrustStore(Purpose.TLS)
     anchors = load_certificate_files(settings.anchors)
-    authorities = tuple(one for one in anchors if _is_authority(one))
-    pins = frozenset(fingerprint(one) for one in anchors if not _is_authority(one))
+    authorities = tuple(one for one in anchors if is_authority(one))
+    pins = frozenset(fingerprint(one) for one in anchors if not is_authority(one))
     intermediates = load_certificate_files(settings.intermediates) if authorities else ()
     return TrustStore(Purpose.TLS, authorities, intermediates, pins)
 
@@ -253,30 +255,12 @@ def tls_validator(configuration: Configuration) -> Validator:
     return Validator(tls_trust(configuration), revocation=_TLS_UNASKED)
 
 
-def _crl_addresses(certificate: x509.Certificate) -> Iterator[str]:
-    try:
-        points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
-    except x509.ExtensionNotFound:
-        return
-    for point in points:
-        for name in point.full_name or ():
-            if isinstance(name, x509.UniformResourceIdentifier):
-                yield plain(name.value)
-
-
 def _alternative_names(certificate: x509.Certificate) -> Iterator[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return
     yield from (str(getattr(name, "value", name)) for name in names)
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
 
 
 def _short(certificate: x509.Certificate) -> str:

@@ -254,6 +254,14 @@ def agrees_only(certificate: x509.Certificate) -> bool:
     return isinstance(key, x25519.X25519PublicKey)
 
 
+def is_authority(certificate: x509.Certificate) -> bool:
+    """Whether basicConstraints calls it a certificate authority, which says nothing about who believes it."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
 def check_key(certificate: x509.Certificate) -> None:
     """Refuse keys that are broken, too weak, or so large that checking them is an attack.
 

@@ -19,7 +19,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from keys.certificate import check_key
+from keys.certificate import check_key, is_authority
 from keys.errors import CrlRefused, WeakKey
 
 MAX_CRL_BYTES: Final = 32 * 1024 * 1024
@@ -68,6 +68,7 @@ class CrlStore:
 
     Lists of an authority that is only met in a message's chain are not taken: configure it as an
     intermediate. `generation` counts accepted lists, so that cached decisions know when to ask again.
+    One thread may add while others ask: what is held is replaced, never changed.
     """
 
     def __init__(self, authorities: Iterable[x509.Certificate]) -> None:
@@ -99,7 +100,8 @@ class CrlStore:
             raise CrlRefused(
                 f"the list of {facts.issuer} ran out at {facts.next_update}", reason="crl.stale"
             )
-        of_authority = self._held.setdefault(_authority_key(authority), {})
+        key = _authority_key(authority)
+        of_authority = self._held.get(key, {})
         held = of_authority.get(scope)
         if held is not None:
             if held.facts == facts:
@@ -109,11 +111,12 @@ class CrlStore:
                     f"the list of {facts.issuer} from {facts.this_update} is older than the one at hand",
                     reason="crl.older",
                 )
-        of_authority[scope] = _Held(
+        taken = _Held(
             facts,
             crl.public_bytes(Encoding.DER),
             {entry.serial_number: entry.revocation_date_utc for entry in crl},
         )
+        self._held = {**self._held, key: {**of_authority, scope: taken}}
         self.generation += 1
         return facts
 
@@ -218,36 +221,25 @@ def _scope(crl: x509.CertificateRevocationList) -> _Scope:
 def _covers(scope: _Scope, certificate: x509.Certificate) -> bool:
     """Tell whether a list of this scope would name the certificate if it were revoked (RFC 5280 6.3.3 b)."""
     names, users_only, authorities_only = scope
-    if users_only or authorities_only:
-        try:
-            constraints = certificate.extensions.get_extension_for_class(
-                x509.BasicConstraints
-            ).value
-            is_authority = constraints.ca
-        except x509.ExtensionNotFound:
-            is_authority = False
-        if (users_only and is_authority) or (authorities_only and not is_authority):
-            return False
-    return not names or bool(names & _distribution_points(certificate))
+    if (users_only and is_authority(certificate)) or (
+        authorities_only and not is_authority(certificate)
+    ):
+        return False
+    return not names or not names.isdisjoint(distribution_points(certificate))
 
 
-def _distribution_points(certificate: x509.Certificate) -> frozenset[str]:
+def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Return the addresses where the issuer says its list is found, of whatever scheme, in its order."""
     try:
         points = certificate.extensions.get_extension_for_class(x509.CRLDistributionPoints).value
     except x509.ExtensionNotFound:
-        return frozenset()
-    return frozenset(
+        return ()
+    return tuple(
         name.value
         for point in points
         for name in point.full_name or ()
         if isinstance(name, x509.UniformResourceIdentifier)
     )
-
-
-def distribution_points(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Return the http addresses where the issuer says its list is found, sorted; others cannot be fetched."""
-    found = _distribution_points(certificate)
-    return tuple(sorted(url for url in found if url.startswith(("http://", "https://"))))
 
 
 def _signed_by(crl: x509.CertificateRevocationList, authority: x509.Certificate) -> bool:

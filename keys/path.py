@@ -48,6 +48,7 @@ from keys.certificate import (
     check_key,
     describe,
     fingerprint,
+    is_authority,
     require_readable,
 )
 from keys.crl import CrlStore
@@ -196,7 +197,7 @@ def validate(
     path = _build_path(certificate, chain, trust, at)
     if trust.is_anchor(certificate):
         raise UnknownIssuer(f"an anchor does not speak for a party: {describe(certificate)}")
-    if _is_authority(certificate):
+    if is_authority(certificate):
         raise BadPath(
             f"a certificate authority does not speak for a party: {describe(certificate)}"
         )
@@ -471,10 +472,3 @@ def _check_critical(certificate: x509.Certificate) -> None:
             raise UnknownExtension(
                 f"critical extension {extension.oid.dotted_string}: {describe(certificate)}"
             )
-
-
-def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False

@@ -128,7 +128,7 @@ def check_revocation_of_pinned(
     There is nobody who could publish a list, so the policy cannot ask for one.
     """
     reason = policy.why_off or "trusted by its pin alone; revoked by removing the pin"
-    return (_not_checked(certificate, reason),)
+    return (_evidence(certificate, RevocationStatus.NOT_CHECKED, reason),)
 
 
 def _check(
@@ -140,20 +140,13 @@ def _check(
     at: datetime,
 ) -> RevocationEvidence:
     if policy.mode is RevocationMode.OFF:
-        return _not_checked(certificate, policy.why_off or "")
+        return _evidence(certificate, RevocationStatus.NOT_CHECKED, policy.why_off or "")
     facts = _asked(certificate, issuer, crls, ocsp)
     if facts is None:
         missing = f"no revocation list of the issuer is at hand: {describe(certificate)}"
         if policy.mode is RevocationMode.REQUIRE:
             raise RevocationUnknown(missing)
-        return RevocationEvidence(
-            certificate.subject.rfc4514_string(),
-            certificate.serial_number,
-            RevocationStatus.UNKNOWN,
-            None,
-            None,
-            missing,
-        )
+        return _evidence(certificate, RevocationStatus.UNKNOWN, missing)
     valid_until = facts.next_update + policy.grace
     if at > valid_until:
         stale = (
@@ -161,24 +154,13 @@ def _check(
         )
         if policy.mode is RevocationMode.REQUIRE:
             raise RevocationUnknown(stale)
-        return RevocationEvidence(
-            certificate.subject.rfc4514_string(),
-            certificate.serial_number,
-            RevocationStatus.UNKNOWN,
-            facts.this_update,
-            None,
-            stale,
-        )
-    return RevocationEvidence(
-        certificate.subject.rfc4514_string(),
-        certificate.serial_number,
-        RevocationStatus.GOOD,
-        facts.this_update,
-        valid_until,
+        return _evidence(certificate, RevocationStatus.UNKNOWN, stale, facts.this_update)
+    why = (
         f"not on the list of {facts.this_update} with {facts.entries} entries"
         if isinstance(facts, CrlFacts)
-        else f"the responder said good at {facts.this_update}",
+        else f"the responder said good at {facts.this_update}"
     )
+    return _evidence(certificate, RevocationStatus.GOOD, why, facts.this_update, valid_until)
 
 
 def _asked(
@@ -204,12 +186,18 @@ def _named(facts: CrlFacts | OcspFacts) -> str:
     return "revocation list" if isinstance(facts, CrlFacts) else "OCSP answer"
 
 
-def _not_checked(certificate: x509.Certificate, why: str) -> RevocationEvidence:
+def _evidence(
+    certificate: x509.Certificate,
+    status: RevocationStatus,
+    why: str,
+    this_update: datetime | None = None,
+    valid_until: datetime | None = None,
+) -> RevocationEvidence:
     return RevocationEvidence(
         certificate.subject.rfc4514_string(),
         certificate.serial_number,
-        RevocationStatus.NOT_CHECKED,
-        None,
-        None,
+        status,
+        this_update,
+        valid_until,
         why,
     )

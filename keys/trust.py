@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from cryptography import x509
 
-from keys.certificate import check_key, describe, fingerprint, parse_fingerprint
+from keys.certificate import check_key, describe, fingerprint, is_authority, parse_fingerprint
 from keys.errors import BadPath, UnknownIssuer
 
 
@@ -101,11 +101,7 @@ def require_authority(certificate: x509.Certificate) -> None:
     Raises:
         BadPath: basicConstraints is absent or says CA:FALSE, or keyUsage lacks keyCertSign.
     """
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except x509.ExtensionNotFound:
-        constraints = x509.BasicConstraints(ca=False, path_length=None)
-    if not constraints.ca:
+    if not is_authority(certificate):
         raise BadPath(
             f"not a certificate authority: {describe(certificate)}; to trust a leaf, pin it"
         )

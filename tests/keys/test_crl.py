@@ -225,7 +225,7 @@ def test_oversized_list(pki, store):
     refused(store, bytes(MAX_CRL_BYTES + 1), pki.at, "crl.parse")
 
 
-def test_distribution_points_that_can_be_fetched(pki):
+def test_distribution_points(pki):
     assert distribution_points(pki.leaf().certificate) == (URL,)
     assert distribution_points(pki.authority.root) == ()
     ldap = x509.DistributionPoint(
@@ -240,7 +240,7 @@ def test_distribution_points_that_can_be_fetched(pki):
             (x509.CRLDistributionPoints([ldap]), False),
         ]
     )
-    assert distribution_points(issued.certificate) == (URL,)
+    assert distribution_points(issued.certificate) == ("ldap://x/y", URL)
 
 
 def test_list_that_never_ends_is_refused(pki, store):
