@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,19 +28,23 @@ from accesspoint.clock import Clock
 from accesspoint.networks import AllowedNetworks
 from keys import ocsp
 from keys.certificate import fingerprint
-from keys.crl import CrlStore
+from keys.crl import MAX_CRL_BYTES, CrlStore
 from keys.errors import CrlRefused, KeysError, OcspRefused
 from keys.ocsp import OcspStore, Watched
 
 REFRESH: Final = timedelta(minutes=10)
 RETRY: Final = timedelta(seconds=2)
-CRL_BYTES: Final = 16 * 1024 * 1024
+"""What failed is tried again after this, and files and certificates are looked at, whether there are new ones."""
 SECONDS: Final = 10.0
 AGAIN: Final = timedelta(minutes=1)
 """A responder that did not answer about a certificate is asked about it again after this."""
 _AHEAD: Final = timedelta(hours=1)
 """An answer that ends sooner than this is asked for again."""
+_UNASKED: Final = "ocsp.certificate"
+_NOTHING_NEW: Final = frozenset({"crl.older", "ocsp.older", _UNASKED})
+"""Refusals of what is older than what is at hand, or about a certificate that nobody asked about yet."""
 _ANYWHERE: Final = ("0.0.0.0/0", "::/0")
+_Stamp = tuple[int, ...]
 _log = structlog.get_logger("accesspoint.trust")
 
 
@@ -91,6 +95,8 @@ class RevocationRefresher:
         self._networks = AllowedNetworks([str(one) for one in networks] or _ANYWHERE)
         self._cache = cache
         self._tried: dict[x509.Certificate, float] = {}
+        self._failed: tuple[str, ...] = ()
+        self._seen: dict[Path, _Stamp | None] = {}
 
     def recall(self) -> None:
         """Take up the lists that were fetched before the node ended, stale ones too."""
@@ -102,22 +108,29 @@ class RevocationRefresher:
 
     async def refresh(self) -> bool:
         """Fetch everything once that is due; answers whether all lists and files are at hand."""
-        complete = self.read_files()
-        async with self._networks.open_session(seconds=SECONDS) as session:
-            for url in self._urls:
-                complete &= await self._list(session, url)
-            for watched in self._due():
-                await self._answer(session, watched)
-        return complete
+        complete = await self.read_files()
+        await self._fetch(self._urls, self._due())
+        return complete and not self._failed
 
     async def run(self) -> None:
-        """Refresh for ever: soon again while something is missing, else at the usual pace."""
+        """Refresh for ever at the usual pace; soon again what failed alone, and what is new."""
         while True:
-            complete = await self.refresh()
-            for _ in range(REFRESH // RETRY if complete else 1):
+            await self.refresh()
+            end = self._clock.monotonic() + REFRESH.total_seconds()
+            # By the clock: an address that does not answer takes its time, which is not that of the others.
+            while self._clock.monotonic() < end:
                 await asyncio.sleep(RETRY.total_seconds())
-                if any(self._due(new=True)):
-                    break
+                await self._take_files(self._changed())
+                await self._fetch(self._failed, self._due(new=True))
+
+    async def _fetch(self, urls: Sequence[str], due: Sequence[Watched]) -> None:
+        """Fetch lists, of which those that fail are kept for the next time, and ask about certificates."""
+        if not urls and not due:
+            return
+        async with self._networks.open_session(seconds=SECONDS) as session:
+            self._failed = tuple([url for url in urls if not await self._list(session, url)])
+            for watched in due:
+                await self._answer(session, watched)
 
     def known(self) -> Iterator[Known]:
         """Everything at hand."""
@@ -130,13 +143,14 @@ class RevocationRefresher:
         try:
             async with session.get(url, allow_redirects=False) as response:
                 response.raise_for_status()
-                data = await read_bounded(response, CRL_BYTES)
+                data = await read_bounded(response, MAX_CRL_BYTES)
             # A list of hundreds of thousands of entries takes seconds to read.
             await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
             self._keep(f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.crl", data)
         except (aiohttp.ClientError, TimeoutError, AnswerTooLong, CrlRefused, OSError) as error:
             _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
-            return False
+            # Of a list that is older than the one at hand nothing is missing.
+            return isinstance(error, CrlRefused) and error.reason in _NOTHING_NEW
         return True
 
     def _due(self, *, new: bool = False) -> list[Watched]:
@@ -154,7 +168,7 @@ class RevocationRefresher:
                 found.append(one)
         return found
 
-    async def _answer(self, session: aiohttp.ClientSession, watched: Watched) -> bool:
+    async def _answer(self, session: aiohttp.ClientSession, watched: Watched) -> None:
         self._tried[watched.certificate] = self._clock.monotonic()
         while len(self._tried) > ocsp.WATCHED:
             self._tried.pop(next(iter(self._tried)))
@@ -177,8 +191,7 @@ class RevocationRefresher:
             except OcspRefused as refused:
                 _log.warning("revocation_answer_missing", url=url, reason=refused.reason)
             else:
-                return True
-        return False
+                return
 
     def _responders_of(self, certificate: x509.Certificate) -> tuple[str, ...]:
         """The configured responders that the certificate names; all of them where it names none."""
@@ -187,25 +200,38 @@ class RevocationRefresher:
             self._responders if not named else ()
         )
 
-    def read_files(self) -> bool:
+    async def read_files(self) -> bool:
         """Take up the files that somebody brings; answers whether each could be used."""
+        return await self._take_files(self._files)
+
+    def _changed(self) -> list[Path]:
+        """The files that are others than when they were read, or that may be wanted by now."""
+        return [path for path in self._files if self._seen.get(path) != _stamp(path)]
+
+    async def _take_files(self, paths: Iterable[Path]) -> bool:
         complete = True
-        for path in self._files:
+        for path in paths:
+            self._seen[path] = _stamp(path)
             try:
-                with path.open("rb") as file:
-                    data = file.read(CRL_BYTES + 1)
-                self._take_either(data)
+                await self._take_either(path)
             except (OSError, KeysError) as error:
+                reason = error.reason if isinstance(error, KeysError) else ""
+                if reason == _UNASKED:
+                    self._seen[path] = None
+                if reason in _NOTHING_NEW:
+                    continue
                 complete = False
                 _log.warning("revocation_file_missing", path=path.name, error=type(error).__name__)
         return complete
 
-    def _take_either(self, data: bytes) -> None:
+    async def _take_either(self, path: Path) -> None:
+        data = await asyncio.to_thread(_read, path)
         try:
-            self._crls.add(data, at=self._clock.now())
+            await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
         except CrlRefused as refused:
             if refused.reason != "crl.parse" or self._answers is None:
                 raise
+            # Not in a thread: these are small, and whoever asks about a certificate writes here as well.
             self._answers.add(data, at=self._clock.now())
 
     def _keep(self, name: str, data: bytes) -> None:
@@ -245,6 +271,20 @@ def recall_answer(cache: Path, certificate: x509.Certificate) -> bytes | None:
 
 def _answer_name(certificate: x509.Certificate) -> str:
     return f"{fingerprint(certificate)[:32]}.ocsp"
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_CRL_BYTES + 1)
+
+
+def _stamp(path: Path) -> _Stamp:
+    """What changes whenever a file does, its mode included; the same for every file that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _span(time: timedelta) -> str:

@@ -1,5 +1,6 @@
 """`accesspoint cert list`: every certificate that this node works with, and what is due when."""
 
+import asyncio
 import json
 import sys
 from collections.abc import Iterator
@@ -76,7 +77,7 @@ def _revocation(configuration: Configuration) -> Iterator[Json]:
         if refresher is None:
             yield {"purpose": str(purpose), "age": f"checking is {settings.revocation}"}
             continue
-        refresher.read_files()
+        asyncio.run(refresher.read_files())
         found = [plain(one.sentence(clock.now())) for one in refresher.known()]
         for age in found or ["no list is at hand; the node fetches them while it runs"]:
             yield {"purpose": str(purpose), "age": age}

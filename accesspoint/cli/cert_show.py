@@ -137,12 +137,14 @@ async def _validator(
     validator, refresher = open_validator(
         purpose, settings, clock=clock, cache=configuration.store.directory / REVOCATION
     )
-    if refresher is not None and offline:
-        refresher.read_files()
-    elif refresher is not None:
-        # A responder is asked about certificates that came up before.
-        if validator.revocation.mode is not RevocationMode.OFF:
-            judge(shown, usage, validator=validator.under(PREFER), at=clock.now())
+    if refresher is None:
+        return validator
+    # Answers are asked for and taken up of certificates that came up before.
+    if validator.revocation.mode is not RevocationMode.OFF:
+        judge(shown, usage, validator=validator.under(PREFER), at=clock.now())
+    if offline:
+        await refresher.read_files()
+    else:
         await refresher.refresh()
     return validator
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 from aiohttp import web
 from as4_stage import Pki
 from cryptography import x509
@@ -18,7 +19,13 @@ from pydantic import ValidationError
 from accesspoint.clock import ManualClock
 from accesspoint.config_trust import MessageTrust, TrustPurpose
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import Known, RevocationRefresher, _answer_name, recall_answer
+from accesspoint.revocation import (
+    REFRESH,
+    Known,
+    RevocationRefresher,
+    _answer_name,
+    recall_answer,
+)
 from accesspoint.trust import open_validator
 from keys.crl import CrlStore
 from keys.devca import DevelopmentAuthority
@@ -35,10 +42,12 @@ class Responder:
         root, issuing = pki.authority.keys
         self.pki, self.authority = pki, DevelopmentAuthority(root, issuing)
         self.asked: list[str] = []
+        self.fetched = 0
         self.body: bytes | None = None
         self.url = ""
 
     async def list(self, _: web.Request) -> web.Response:
+        self.fetched += 1
         return web.Response(body=self.authority.crl(self.pki.now))
 
     async def root_list(self, _: web.Request) -> web.Response:
@@ -164,6 +173,55 @@ async def test_files_serve_where_there_is_no_network_and_are_told_when_missing(
     files[0].write_bytes(b"torn")
     assert not await refresher.refresh()
     assert len(crls.facts()) == 1
+
+
+async def test_a_file_that_is_not_taken_costs_no_fetching_and_is_read_again_when_it_changed(
+    pki: Pki,
+    clock: ManualClock,
+    responder: Responder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crls, answers = stores(pki)
+    stale, unasked = tmp_path / "root.crl", tmp_path / "clinic.ocsp"
+    day = timedelta(days=1)
+    stale.write_bytes(pki.authority.root_crl(pki.now - 9 * day, next_update=pki.now - day))
+    unasked.write_bytes(responder.authority.ocsp_answer(pki.clinic.certificate, pki.now))
+    refresher = RevocationRefresher(
+        crls, [f"{responder.url}/crl"], clock=clock, answers=answers, files=[stale, unasked]
+    )
+    monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
+    with structlog.testing.capture_logs() as told:
+        running = asyncio.create_task(refresher.run())
+        async with asyncio.timeout(5):
+            while not crls.facts():
+                await asyncio.sleep(0.005)
+            await asyncio.sleep(0.1)
+            assert responder.fetched == 1
+            assert [(one["event"], one["path"]) for one in told] == [
+                ("revocation_file_missing", "root.crl")
+            ]
+            stale.write_bytes(pki.authority.root_crl(pki.now))
+            answers.watch(pki.clinic.certificate, pki.authority.issuing)
+            while len(crls.facts()) < 2 or not answers.facts():
+                await asyncio.sleep(0.005)
+            assert responder.fetched == 1
+            clock.advance(REFRESH)
+            while responder.fetched < 2:
+                await asyncio.sleep(0.005)
+        running.cancel()
+
+
+async def test_a_file_older_than_what_was_fetched_is_nothing_new(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path
+) -> None:
+    crls, answers = stores(pki)
+    older = tmp_path / "issuing.crl"
+    older.write_bytes(pki.authority.crl(pki.now - timedelta(hours=1)))
+    crls.add(pki.authority.crl(pki.now), at=pki.now)
+    refresher = RevocationRefresher(crls, [], clock=clock, answers=answers, files=[older])
+    assert await refresher.refresh()
+    assert [one.this_update for one in crls.facts()] == [pki.now.replace(microsecond=0)]
 
 
 async def test_what_was_fetched_is_known_at_the_next_start_fresh_or_not(

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from accesspoint.clock import ManualClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import CRL_BYTES, RevocationRefresher
+from accesspoint.revocation import RevocationRefresher
 from accesspoint.trust import (
     MessageTrust,
     PinnedTrust,
@@ -28,7 +28,7 @@ from envelope.messaging import PartyId
 from envelope.pmode import TokenForm
 from envelope.security_token import TokenReference
 from keys.certificate import der, subject_key_identifier
-from keys.crl import CrlStore
+from keys.crl import MAX_CRL_BYTES, CrlStore
 from keys.devca import DevelopmentAuthority, IssuedCertificate
 from keys.path import ValidatedCertificate, Validator
 from keys.revocation import PREFER, RevocationMode, RevocationPolicy
@@ -301,7 +301,7 @@ async def test_every_list_is_fetched_from_its_configured_address(
         lambda: web.Response(status=404),
         lambda: web.Response(status=302, headers={"Location": "/root"}),
         lambda: web.Response(body=b"no list"),
-        lambda: web.Response(body=b"\x00" * (CRL_BYTES + 1)),
+        lambda: web.Response(body=b"\x00" * (MAX_CRL_BYTES + 1)),
     ],
     ids=["missing", "redirect", "no list", "endless"],
 )
@@ -319,25 +319,26 @@ async def test_a_list_that_does_not_come_is_missed_and_the_others_are_kept(
     assert len(crls.facts()) == 1
 
 
-async def test_lists_are_fetched_again_soon_while_one_is_missing(
-    pki: Pki, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+async def test_only_the_list_that_is_missing_is_fetched_again_soon(
+    pki: Pki, clock: ManualClock, point: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
-    fetched: list[float] = []
-    refresher = RevocationRefresher(store_of(pki), [], clock=clock)
-    complete = iter([False, True, True])
-
-    async def refresh() -> bool:
-        fetched.append(sum(waits))
-        return next(complete)
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-        if sum(waits) > 700:
-            raise asyncio.CancelledError
-
-    monkeypatch.setattr(refresher, "refresh", refresh)
-    monkeypatch.setattr("accesspoint.revocation.asyncio.sleep", sleep)
-    with pytest.raises(asyncio.CancelledError):
-        await refresher.run()
-    assert fetched == [0.0, 2.0, 602.0]
+    point.answers = {
+        "/issuing": lambda: web.Response(status=503),
+        "/root": lambda: web.Response(body=pki.authority.root_crl(pki.now)),
+    }
+    crls = store_of(pki)
+    urls = [f"{point.url}/issuing", f"{point.url}/root"]
+    monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
+    running = asyncio.create_task(RevocationRefresher(crls, urls, clock=clock).run())
+    async with asyncio.timeout(5):
+        while len(point.asked) < 5:
+            await asyncio.sleep(0.005)
+        point.answers["/issuing"] = lambda: web.Response(body=pki.authority.crl(pki.now))
+        while len(crls.facts()) < 2:
+            await asyncio.sleep(0.005)
+    asked = len(point.asked)
+    await asyncio.sleep(0.05)
+    running.cancel()
+    assert point.asked[:3] == ["/issuing", "/root", "/issuing"]
+    assert point.asked.count("/root") == 1
+    assert len(point.asked) == asked
