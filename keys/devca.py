@@ -14,7 +14,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Final, cast
 
 from cryptography import x509
@@ -43,11 +42,11 @@ from cryptography.x509.oid import (
 from keys.certificate import OCES_SYSTEM_POLICY, pem
 from keys.errors import UntrustedCertificate
 from keys.private import FileDecrypter, FileSigner
+from keys.request import RSA_BITS, general_name, key_usage
 
 OCES_POLICIES: Final = ("0.4.0.2042.1.1", OCES_SYSTEM_POLICY)
 """Certificate policies of an OCES3 system certificate: ETSI NCP and OCES itself."""
 
-RSA_BITS: Final = 3072
 PSS: Final = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 
 _AUTHORITY_LIFE: Final = timedelta(days=3652)
@@ -306,9 +305,7 @@ class DevelopmentAuthority:
             )
             found.append((x509.AuthorityInformationAccess([access]), False))
         if san:
-            found.append(
-                (x509.SubjectAlternativeName([_general_name(name) for name in san]), False)
-            )
+            found.append((x509.SubjectAlternativeName([general_name(name) for name in san]), False))
         return found
 
     def certify(
@@ -488,37 +485,8 @@ def authority_extensions(
     ]
 
 
-def key_usage(
-    *,
-    digital_signature: bool = False,
-    key_encipherment: bool = False,
-    key_agreement: bool = False,
-    key_cert_sign: bool = False,
-    crl_sign: bool = False,
-) -> x509.KeyUsage:
-    """Return a keyUsage extension with the bits named."""
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=False,
-        key_encipherment=key_encipherment,
-        data_encipherment=False,
-        key_agreement=key_agreement,
-        key_cert_sign=key_cert_sign,
-        crl_sign=crl_sign,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 def _name(*attributes: tuple[ObjectIdentifier, str]) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes])
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
 
 
 def _serial(

@@ -16,17 +16,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import (
-    CertificateIssuerPrivateKeyTypes,
-    PrivateKeyTypes,
-)
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -35,9 +29,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keys.bundle import Bundle, order_chain
 from keys.certificate import check_key, describe, pem, subject_facts
-from keys.devca import RSA_BITS, key_usage
 from keys.errors import BundleRefused, KeyStoreError, WrongUsage
 from keys.path import Usage, why_not
+from keys.request import build_request, new_key
 from keys.roles import Age, Role
 from keys.store import (
     has_key,
@@ -133,9 +127,9 @@ def request(
             raise KeyStoreError(
                 f"{key_file} waits for its certificate already; import that, or remove the file to begin anew"
             )
-        key = _new_key(role)
+        key = new_key(role)
         octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        signed = _request(key, role, wanted, names, present)
+        signed = build_request(key, USES[role], wanted, names, present)
         request_file = directory / file_name(role, Age.REQUESTED, "csr.pem")
         # Without its key it is worth nothing, so an earlier one is in nobody's way.
         request_file.unlink(missing_ok=True)
@@ -340,64 +334,6 @@ def _require_fit(directory: Path, role: Role, age: Age, leaf: x509.Certificate) 
                 f"the name in the active certificate is {ours}, and partners know us by it; this one is of {theirs}",
                 reason="import.name",
             )
-
-
-def _new_key(role: Role) -> PrivateKeyTypes:
-    if role is Role.SIGNING_ED25519:
-        return ed25519.Ed25519PrivateKey.generate()
-    if role is Role.DECRYPTION_X25519:
-        # An X25519 key cannot sign a request; authorities certify it by another way than PKCS #10.
-        raise KeyStoreError(
-            "a key for X25519 cannot sign a request; import key and certificate together"
-        )
-    if role in (Role.SIGNING_P256, Role.DECRYPTION_P256):
-        return ec.generate_private_key(ec.SECP256R1())
-    return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
-
-
-def _request(
-    key: PrivateKeyTypes,
-    role: Role,
-    subject: x509.Name,
-    names: Sequence[str] | None,
-    present: x509.Certificate | None,
-) -> x509.CertificateSigningRequest:
-    uses = USES[role]
-    encrypts = Usage.ENCRYPTION in uses
-    is_rsa = isinstance(key, rsa.RSAPrivateKey)
-    usage = key_usage(
-        digital_signature=uses != (Usage.ENCRYPTION,),
-        key_encipherment=encrypts and is_rsa,
-        key_agreement=encrypts and not is_rsa,
-    )
-    builder = x509.CertificateSigningRequestBuilder(subject).add_extension(usage, critical=True)
-    wanted = _wanted_names(names, present)
-    if wanted is not None:
-        builder = builder.add_extension(wanted, critical=False)
-    digest = None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
-    return builder.sign(cast(CertificateIssuerPrivateKeyTypes, key), digest)
-
-
-def _wanted_names(
-    names: Sequence[str] | None, present: x509.Certificate | None
-) -> x509.SubjectAlternativeName | None:
-    if names is not None:
-        return (
-            x509.SubjectAlternativeName([_general_name(name) for name in names]) if names else None
-        )
-    if present is None:
-        return None
-    try:
-        return present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(text))
-    except ValueError:
-        return x509.DNSName(text)
 
 
 def _sync(directory: Path) -> None:
