@@ -7,8 +7,9 @@ towards servers. While keys change it may also hold
 encrypt to either. `decryption.*` is a separate pair for the generation of AS4 that signs and decrypts with
 different keys. A node that serves partners of both generations holds the keys of the second one beside its
 `message.*`: `signing-ed25519.*` with `decryption-x25519.*`, `signing-p256.*` with `decryption-p256.*`. Every pair may
-have a `.next` and a `.previous` (`keys.rotation`), and a `.key.uri` instead of its `.key.pem` (`keys.pkcs11`); those that decrypt are used side by side. The directory is 0700 and every file 0600 or less, all ours; anything else is refused, and
-links are not followed.
+have a `.next` and a `.previous` (`keys.rotation`); those that decrypt are used side by side. `message` and `decryption`
+may have a `.key.uri` instead of their `.key.pem` (`keys.pkcs11`, RSA only); of any other pair it is refused. The
+directory is 0700 and every file 0600 or less, all ours; anything else is refused, and links are not followed.
 
 Spec: ehmi.md 3.6, as4.md 2.6; hostile.md 1.20, KEY-18; reliability.md 6.10.
 """
@@ -129,29 +130,30 @@ class KeyStore:
             KeyRing(decryption),
             tls or _load_tls(where),
             _load_others(where, signing),
-            None
-            if tls or not (where / "tls-client.key.pem").exists()
-            else _load_tls(where, "tls-client"),
+            None if tls or not has_key(where, "tls-client") else _load_tls(where, "tls-client"),
         )
 
 
 def _load_tls(where: Path, role: str = "tls") -> TlsFiles:
+    key_file = where / f"{role}.key.pem"
+    if has_key(where, role) and not key_file.exists():
+        raise KeyStoreError(
+            f"{where / role}.key.uri: keys for TLS stay in files, as {key_file.name}"
+        )
     _, found = load_pair(where, role)
-    return TlsFiles(
-        found[0], tuple(found[1:]), where / f"{role}.cert.pem", where / f"{role}.key.pem"
-    )
+    return TlsFiles(found[0], tuple(found[1:]), where / f"{role}.cert.pem", key_file)
 
 
 def _load_others(where: Path, first: FileSigner) -> tuple[FileSigner, ...]:
     """The signers beside the first one: of the kind their file names, and of nobody else than the first."""
     found: list[FileSigner] = []
     for role, kind in _SIGNING_ROLES.items():
-        if not (where / f"{role}.key.pem").exists():
+        if not has_key(where, role):
             continue
         key, certificates = load_pair(where, role)
         if not isinstance(key, kind) or isinstance(first.private_key, kind):
             raise KeyStoreError(
-                f"{where / role}.key.pem is of another kind than its name says, or of that of message.key.pem"
+                f"the key of {where / role} is of another kind than its name says, or of that of message"
             )
         name = subject_facts(certificates[0]).common_name
         if name != subject_facts(first.certificate).common_name:

@@ -193,6 +193,18 @@ def test_a_second_signing_key_of_the_wrong_kind_or_name_is_refused(directory, pk
     refused(directory, "is of somebody-else")
 
 
+@pytest.mark.parametrize("role", ["signing-ed25519", "signing-p256", "tls-client", "tls"])
+def test_a_key_in_a_module_is_refused_where_it_cannot_serve_and_never_passed_over(
+    directory, pki, role
+):
+    for suffix in ("key.pem", "cert.pem"):
+        (directory / f"{role}.{suffix}").unlink(missing_ok=True)
+    uri = directory / f"{role}.key.uri"
+    uri.touch(mode=0o600)
+    uri.write_text("pkcs11:token=accesspoint;object=other?module-path=/no.so")
+    refused(directory, f"{role}.key.uri")
+
+
 def test_public_certificates_are_read_from_any_file_in_any_form(tmp_path, pki):
     root, issuing = pki.authority.root, pki.authority.issuing
     bundle = write_certificates(tmp_path / "anchors.pem", [root])
