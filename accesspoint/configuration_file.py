@@ -79,10 +79,7 @@ def check_certificates(path: Path, configuration: Configuration) -> None:
 
     Raises: ConfigurationProblem.
     """
-    text = path.read_text(encoding="utf-8")
-    document = tomllib.loads(text)
-    reporter = _Reporter(path, locate(text))
-    reporter.override(document, os.environ)
+    reporter, _ = _reporter(path, os.environ)
     for name, partner in configuration.partners.items():
         if partner.certificate is None:
             continue
@@ -99,15 +96,16 @@ def check_key_files(path: Path, configuration: Configuration) -> None:
 
     Raises: ConfigurationProblem, at the line that names the directory, with what to type.
     """
-    reporter = _Reporter(path, locate(path.read_text(encoding="utf-8")))
-    places: list[tuple[str | int, ...]] = [("keys", "directory")]
-    directories = [configuration.keys.directory]
+    reporter, _ = _reporter(path, os.environ)
+    directories: list[tuple[Location, Path | None]] = [
+        (("keys", "directory"), configuration.keys.directory)
+    ]
+    if configuration.organisation is not None:
+        directories.append((("organisation", "keys"), configuration.organisation.keys))
     for number, one in enumerate(configuration.organisations):
-        if one.keys is not None:
-            places.append(("organisations", number, "keys"))
-            directories.append(one.keys)
-    for place, directory in zip(places, directories, strict=True):
-        for told in find_open(directory):
+        directories.append((("organisations", number, "keys"), one.keys))
+    for place, directory in directories:
+        for told in find_open(directory) if directory is not None else ():
             reporter.find(place, told)
     if reporter.findings:
         raise ConfigurationProblem(tuple(reporter.sorted_findings()))
@@ -115,11 +113,7 @@ def check_key_files(path: Path, configuration: Configuration) -> None:
 
 def find_origin(path: Path, environment: Mapping[str, str]) -> Callable[[Location], str]:
     """How a value of a file that has no problems came about: its line, its variable, or `DEFAULT`."""
-    text = path.read_text(encoding="utf-8")
-    document = tomllib.loads(text)
-    places = locate(text)
-    reporter = _Reporter(path, places)
-    reporter.override(document, environment)
+    reporter, document = _reporter(path, environment)
 
     def origin(location: Location) -> str:
         ways = [location[:end] for end in range(len(location), 0, -1)]
@@ -132,7 +126,7 @@ def find_origin(path: Path, environment: Mapping[str, str]) -> Callable[[Locatio
             except (KeyError, IndexError, TypeError):
                 return DEFAULT
         # A value in a list of several lines stands at the key of the list.
-        place = next((places[way] for way in ways if way in places), None)
+        place = next((reporter.places[way] for way in ways if way in reporter.places), None)
         return f"{path}:{place.line}" if place else str(path)
 
     return origin
@@ -151,12 +145,21 @@ def without_password(text: str) -> str:
     return _NAMED.sub(rf"\1{MASKED}", _USERINFO.sub(rf"\1:{MASKED}@", text))
 
 
+def _reporter(path: Path, environment: Mapping[str, str]) -> tuple["_Reporter", dict[str, Any]]:
+    """One for a file that was read without problems before, and its document with the variables put in."""
+    text = path.read_text(encoding="utf-8")
+    document = tomllib.loads(text)
+    reporter = _Reporter(path, locate(text))
+    reporter.override(document, environment)
+    return reporter, document
+
+
 class _Reporter:
     """Collects problems and knows where each key of the file came from."""
 
     def __init__(self, path: Path, places: Mapping[Location, Place]) -> None:
         self._path = path
-        self._places = places
+        self.places = places
         self.variables: dict[Location, str] = {}
         self.findings: list[tuple[int, Finding]] = []
 
@@ -230,7 +233,7 @@ class _Reporter:
         place: Place | None = None
         known = location
         while place is None and known:
-            place = self._places.get(known) or self._first_below(known)
+            place = self.places.get(known) or self._first_below(known)
             known = known if place else known[:-1]
         if place is None:
             name = ".".join(str(part) for part in location)
@@ -245,7 +248,7 @@ class _Reporter:
 
     def _first_below(self, location: Location) -> Place | None:
         """Where a table begins that only its own tables name, as `[a.b]` begins `a`."""
-        below = (place for at, place in self._places.items() if at[: len(location)] == location)
+        below = (place for at, place in self.places.items() if at[: len(location)] == location)
         return min(below, key=lambda place: place.line, default=None)
 
     def _shown(

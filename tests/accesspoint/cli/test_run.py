@@ -108,6 +108,25 @@ def test_keys_that_others_can_read(
     assert ready.err.endswith(f"  {told}")
 
 
+def test_a_key_directory_that_others_can_read_is_told_where_it_was_named(
+    invoke: Invoke, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = config.parent / "others"
+    others.mkdir(mode=0o755)
+    text = config.read_text()
+    lines = text.replace("[organisation]", f'[organisation]\nkeys = "{others}"').splitlines()
+    config.write_text("\n".join(lines))
+    line = 1 + lines.index(f'keys = "{others}"')
+    checked = invoke("config", "check", "--config", config)
+    assert checked.status == 3
+    assert checked.err.startswith(f"{config}:{line}  [organisation] keys =")
+    config.write_text(text)
+    monkeypatch.setenv("ACCESSPOINT__KEYS__DIRECTORY", str(others))
+    checked = invoke("config", "check", "--config", config)
+    assert checked.status == 3
+    assert checked.err.startswith("environment ACCESSPOINT__KEYS__DIRECTORY  ")
+
+
 def test_a_key_that_is_missing(invoke: Invoke, config: Path) -> None:
     (config.parent / "keys" / "tls.key.pem").unlink()
     ended = invoke("run", "--config", config)
