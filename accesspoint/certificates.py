@@ -156,7 +156,7 @@ def own_certificates(
     configuration: Configuration,
 ) -> Iterator[tuple[Path, Shown, Age, datetime | None]]:
     """Every pair of our key directories, those of organisations with keys of their own included; raises KeysError."""
-    for directory in key_directories(configuration):
+    for directory in key_holders(configuration):
         for pair in held(directory):
             uses = USES[pair.role]
             yield (
@@ -174,8 +174,8 @@ def due(configuration: Configuration, at: datetime) -> list[str]:
     """
     found: list[str] = []
     places = [
-        (str(role), directory / f"{role}.cert.pem")
-        for directory in key_directories(configuration)
+        (f"{role} of {holder}" if holder else str(role), directory / f"{role}.cert.pem")
+        for directory, holder in key_holders(configuration).items()
         for role in Role
     ]
     places += [
@@ -191,10 +191,13 @@ def due(configuration: Configuration, at: datetime) -> list[str]:
     return found
 
 
-def key_directories(configuration: Configuration) -> list[Path]:
-    """The node's key directory, and those of organisations with keys of their own."""
-    others = [one.keys for one in configuration.served if one.keys is not None]
-    return list(dict.fromkeys([configuration.keys.directory, *others]))
+def key_holders(configuration: Configuration) -> dict[Path, str]:
+    """The node's key directory, whose holder has no name, and those of organisations with keys of their own."""
+    found = {configuration.keys.directory: ""}
+    for one in configuration.served:
+        if one.keys is not None:
+            found.setdefault(one.keys, one.name)
+    return found
 
 
 def named(configuration: Configuration, name: str) -> Shown | None:

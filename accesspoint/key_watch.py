@@ -19,7 +19,7 @@ from typing import Final
 import structlog
 from cryptography import x509
 
-from accesspoint.certificates import due, key_directories
+from accesspoint.certificates import due, key_holders
 from accesspoint.clock import Clock
 from accesspoint.config import Configuration, ConfigurationProblem, Station
 from accesspoint.discovery.configured import static_partners
@@ -58,7 +58,7 @@ class Loaded:
 
 def load_keys(configuration: Configuration, clock: Clock) -> Loaded:
     """Read our keys, after every rotation that is due, and the certificates of partners; raises KeysError."""
-    for directory in key_directories(configuration):
+    for directory in key_holders(configuration):
         with locked(directory):
             promote_due(directory, clock.now())
     keystore = KeyStore.load(configuration.keys.directory)
@@ -160,7 +160,7 @@ class KeyWatch:
 
     def _promote(self) -> bool:
         done = False
-        for directory in key_directories(self._configuration):
+        for directory in key_holders(self._configuration):
             with locked(directory):
                 done |= bool(promote_due(directory, self._clock.now()))
         return done
@@ -234,7 +234,7 @@ class KeyWatch:
         links = (configuration.links.up, configuration.links.down)
         files = [one.certificate for one in configuration.partners.values() if one.certificate]
         files += [link.certificate for link in links if link is not None]
-        for directory in key_directories(configuration):
+        for directory in key_holders(configuration):
             with contextlib.suppress(OSError):
                 files += sorted(directory.iterdir())
         for path in files:

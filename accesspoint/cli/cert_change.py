@@ -5,6 +5,7 @@ commands work alike whether it runs or not, and nothing here needs the interface
 """
 
 import asyncio
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from cryptography import x509
 from accesspoint.certificates import PURPOSES, WORDS, Shown, describe_whole, named, plain
 from accesspoint.cli.cert_files import read_answer
 from accesspoint.cli.cert_show import judge_all
-from accesspoint.cli.current import as_option, find_config, load_given
+from accesspoint.cli.current import KEYS_DIRECTORY, as_option, find_config, load_given, with_keys
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.problems import ExitStatus, ProblemRaised
@@ -61,7 +62,7 @@ def request(
     sys.stdout.write(
         f"made a private key, which stays in {directory}, and a request for its certificate:\n  {out or made}\n"
         "send the request to your certificate authority, never the key; when the answer is here:\n"
-        f"  accesspoint cert import {role} FILE{as_option(config)}\n"
+        f"  {_before(directory)}accesspoint cert import {role} FILE{as_option(config)}\n"
     )
     return ExitStatus.OK
 
@@ -91,7 +92,7 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
     sys.stdout.write(
         f"  it is the next {role} certificate; {_OPENS if _decrypts(role) else _NOT_YET}\n"
         f"next: {_TELL_TLS if is_tls else _TELL}, then  "
-        f"accesspoint cert rotate {role}{as_option(config)}   (or --at TIME)\n"
+        f"{_before(configuration.keys.directory)}accesspoint cert rotate {role}{as_option(config)}   (or --at TIME)\n"
     )
     return ExitStatus.OK
 
@@ -125,7 +126,7 @@ def rotate(
         # Done here, or a moment earlier by the node that runs.
         sys.stdout.write(
             f"active: {name}\n  {_REMAINS if _decrypts(role) else _REMAINS_UNUSED}:\n"
-            f"  accesspoint cert rotate {role} --finish{as_option(config)}\n"
+            f"  {_before(directory)}accesspoint cert rotate {role} --finish{as_option(config)}\n"
         )
     else:
         sys.stdout.write(f"from {when.astimezone(UTC):%Y-%m-%d %H:%M} UTC on: {name}\n")
@@ -144,6 +145,11 @@ def _finish(directory: Path, role: Role, now: datetime, *, anyway: bool) -> int:
     if _decrypts(role):
         sys.stdout.write("  what is encrypted for it can be opened no more\n")
     return ExitStatus.OK
+
+
+def _before(directory: Path) -> str:
+    """What a further command needs before it, to be about the same directory as this one."""
+    return with_keys(directory) if KEYS_DIRECTORY in os.environ else ""
 
 
 def _decrypts(role: Role) -> bool:

@@ -7,14 +7,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from accesspoint.certificates import Json, describe_whole, own_certificates, plain
-from accesspoint.cli.current import find_config, load_given
+from accesspoint.certificates import (
+    Json,
+    Shown,
+    describe_whole,
+    judge,
+    key_holders,
+    own_certificates,
+    plain,
+)
+from accesspoint.cli.current import as_option, find_config, load_given, with_keys
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.identity import partner_certificates
 from accesspoint.problems import ExitStatus
 from accesspoint.trust import REVOCATION, open_validator
 from keys.expiry import Life
+from keys.revocation import PREFER
 from keys.store import load_certificate_files
 from keys.trust import Purpose
 
@@ -32,7 +41,7 @@ def run(config: Path | None, *, anchors: bool, as_json: bool) -> int:
         sys.stdout.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         for row in rows:
-            sys.stdout.write(_line(row))
+            sys.stdout.write(_line(row, config))
         for one in known:
             sys.stdout.write(f"{one['purpose']:18} {'revocation':12} {one['age']}\n")
     due = any(
@@ -43,6 +52,7 @@ def run(config: Path | None, *, anchors: bool, as_json: bool) -> int:
 
 def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
     now = SystemClock().now()
+    holders = key_holders(configuration)
     for directory, shown, age, since in own_certificates(configuration):
         told = describe_whole(shown.leaf, now) if shown.certificates else {}
         yield {
@@ -50,6 +60,7 @@ def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
             "age": str(age),
             "from": since.isoformat() if since else None,
             "directory": str(directory),
+            "organisation": plain(holders[directory]) or None,
             **told,
         }
     for name, partner in configuration.partners.items():
@@ -67,25 +78,37 @@ def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
 
 
 def _revocation(configuration: Configuration) -> Iterator[Json]:
-    """The lists that the node has, by what it kept of them, and the files that are brought to it."""
+    """The lists and answers that the node has, by what it kept of them, and the files that are brought to it."""
     clock, trust = SystemClock(), configuration.trust
+    known = [shown for _, shown, _, _ in own_certificates(configuration) if shown.certificates]
+    for name, partner in configuration.partners.items():
+        known += [Shown(name, (one,)) for one in partner_certificates(partner)]
     for purpose, settings in ((Purpose.MESSAGE, trust.message), (Purpose.SMP, trust.smp)):
         if settings is None:
             continue
         cache = configuration.store.directory / REVOCATION
-        _, refresher = open_validator(purpose, settings, clock=clock, cache=cache)
+        validator, refresher = open_validator(purpose, settings, clock=clock, cache=cache)
         if refresher is None:
             yield {"purpose": str(purpose), "age": f"checking is {settings.revocation}"}
             continue
+        # Answers are taken up only of certificates that came up.
+        for shown in known:
+            judge(shown, shown.uses[0], validator=validator.under(PREFER), at=clock.now())
         asyncio.run(refresher.read_files())
         found = [plain(one.sentence(clock.now())) for one in refresher.known()]
         for age in found or ["no list is at hand; the node fetches them while it runs"]:
             yield {"purpose": str(purpose), "age": age}
 
 
-def _line(row: Json) -> str:
+def _line(row: Json, config: Path | None) -> str:
+    label = row["name"]
+    command = f"accesspoint cert import {label} FILE{as_option(config)}"
+    if row.get("organisation"):
+        label = f"{label} of {row['organisation']}"
+        # The commands change the node's own key directory, whichever the configuration names.
+        command = with_keys(Path(row["directory"])) + command
     if "remaining" not in row:
-        return f"{row['name']:18} {row['age']:12} waits for its certificate: accesspoint cert import {row['name']} FILE\n"
+        return f"{label:18} {row['age']:12} waits for its certificate: {command}\n"
     mark = _MARKS.get(Life(row["life"]), "")
     since = f"  takes over {row['from'][:16]}" if row.get("from") else ""
-    return f"{row['name']:18} {row['age']:12} {row['remaining']}{since}{mark}\n{'':31} serial {row['serial']}, {row['key']}\n"
+    return f"{label:18} {row['age']:12} {row['remaining']}{since}{mark}\n{'':31} serial {row['serial']}, {row['key']}\n"

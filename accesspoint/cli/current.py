@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.config import Configuration, ConfigurationProblem, load
+from accesspoint.config import ENVIRONMENT_PREFIX, Configuration, ConfigurationProblem, load
 from accesspoint.configuration_file import check_certificates, check_key_files
 
 POINTER: Final = "current.json"
+KEYS_DIRECTORY: Final = f"{ENVIRONMENT_PREFIX}KEYS__DIRECTORY"
 Json = dict[str, Any]
 
 
@@ -45,6 +46,11 @@ def nodes_meant(config: Path | None) -> list[Path]:
     Raises `NodeUnreachable` when there is none.
     """
     return [config] if config is not None else current_nodes()
+
+
+def with_keys(directory: Path) -> str:
+    """What stands before a command that is to be pasted, where it is about another key directory than the file says."""
+    return f"{KEYS_DIRECTORY}={shlex.quote(str(directory))} "
 
 
 def as_option(config: Path | None) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.api.client import NodeAddress, NodeUnreachable
-from accesspoint.certificates import due, key_directories
+from accesspoint.certificates import due, key_holders
 from accesspoint.cli.current import load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
@@ -43,7 +43,7 @@ def run(config: Path, *, wait: bool, seconds: float) -> int:
 
 def _opened(configuration: Configuration) -> Iterator[str]:
     """What is open to others among our keys: the next start refuses it, and may be why there is no node."""
-    for directory in key_directories(configuration):
+    for directory in key_holders(configuration):
         yield from find_open(directory)
 
 

@@ -17,6 +17,7 @@ from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from keys import rotation
 from keys.certificate import der, fingerprint, pem
 from keys.roles import Role
+from keys.store import write_pair
 
 from .conftest import Ended
 
@@ -381,6 +382,58 @@ def test_what_ends_soon_is_forecast_without_opening_a_key(
     assert [one.partition(":")[0] for one in soon] == ["message", "tls", "partner clinic"]
     assert all("renewal is due since" in one for one in soon)
     assert "expired" in due(configuration, later + timedelta(days=2))[0]
+
+
+def test_keys_of_an_organisation_are_told_with_its_name_and_changed_in_their_directory(
+    invoke: Invoke,
+    config: Path,
+    keys: Path,
+    pki: Pki,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = tmp_path / "region-keys"
+    own.mkdir(mode=0o700)
+    write_pair(own, "message", pki.clinic)
+    with config.open("a") as file:
+        file.write(
+            '\n[[organisations]]\nname = "Region"\ngln = "5790000000036"\nsor = "900000000000032"\n'
+            f'keys = "{own}"\n'
+        )
+    later = pki.clinic.certificate.not_valid_after_utc - timedelta(days=20)
+    soon = [one.partition(":")[0] for one in due(load(config), later)]
+    assert soon == ["message", "tls", "message of Region", "partner clinic"]
+    variable = "ACCESSPOINT__KEYS__DIRECTORY"
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, str(own))
+        said = invoke("cert", "request", "message", "--config", config)
+        assert f"  {variable}={own} accesspoint cert import" in said.out
+    assert not list(keys.glob("*.request.*"))
+    listed = invoke("cert", "list", "--config", config).out
+    command = f"{variable}={own} accesspoint cert import message FILE --config {config}"
+    assert f"message of Region  request      waits for its certificate: {command}\n" in listed
+
+
+def test_answers_of_responders_are_listed_and_count_where_nothing_is_fetched(
+    invoke: Invoke, config: Path, pki: Pki, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    brought = {
+        "clinic.ocsp": pki.authority.ocsp_answer(pki.clinic.certificate, now),
+        "root.crl": pki.authority.root_crl(now),
+    }
+    for name, data in brought.items():
+        (tmp_path / name).write_bytes(data)
+    files = ", ".join(f'"{tmp_path / name}"' for name in brought)
+    text = config.read_text().replace(
+        'revocation = "off"', f'revocation = "prefer"\nrevocation_files = [{files}]'
+    )
+    config.write_text("\n".join(x for x in text.splitlines() if "revocation_reason" not in x))
+    listed = invoke("cert", "list", "--config", config).out
+    assert "OCSP answer of " in listed
+    assert "list of 0 entries of " in listed
+    verified = invoke("cert", "verify", "clinic", "--offline", "--config", config)
+    assert "the responder said good" in verified.out
 
 
 def test_no_option_takes_a_passphrase_and_usage_is_told(invoke: Invoke, config: Path) -> None:
