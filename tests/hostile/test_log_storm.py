@@ -1,4 +1,4 @@
-"""A storm of bad requests: the log tells of it in a few lines, and no refusal goes unrecorded."""
+"""A storm of bad requests: the log tells of it in a few lines, and each refusal that its allowance covers has a row."""
 
 import asyncio
 
