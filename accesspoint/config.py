@@ -36,6 +36,7 @@ from accesspoint.config_values import (
     Table,
     Text,
     Url,
+    is_this_machine,
 )
 from accesspoint.retry import RetrySchedule
 from envelope.ehmi import TIME_TO_ACKNOWLEDGE
@@ -186,7 +187,7 @@ class Store(Table):
     def _check(self) -> Self:
         if self.s3_endpoint is not None:
             parts = urlsplit(self.s3_endpoint)
-            if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+            if parts.scheme != "https" and not is_this_machine(parts.hostname):
                 raise ValueError("s3_endpoint must begin with https://, unless it is this machine")
         return self
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from accesspoint.config_values import FilePath, Gln, Table, Text, Url
+from accesspoint.config_values import FilePath, Gln, Table, Text, Url, is_this_machine
 
 
 class Scope(StrEnum):
@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 def _issuer_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1", "::1"}:
+    if parts.scheme != "https" and not is_this_machine(parts.hostname):
         raise ValueError("must begin with https://, unless the issuer runs on this machine")
     return value
 

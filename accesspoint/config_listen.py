@@ -1,23 +1,18 @@
 """Where a node listens, and within which limits it does: `[listen]` and `[listen.limits]`."""
 
-import ipaddress
 from datetime import timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
 from accesspoint.admission import EdgeLimits
-from accesspoint.config_values import Address, Duration, Endpoint, Size, Table
+from accesspoint.config_values import Address, Duration, Endpoint, Size, Table, is_this_machine
 
 _Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 def _loopback(value: Address) -> Address:
-    try:
-        here = value.host == "localhost" or ipaddress.ip_address(value.host).is_loopback
-    except ValueError:
-        here = False
-    if not here:
+    if not is_this_machine(value.host):
         raise ValueError(
             "the interface speaks plain HTTP, so it listens on this machine only: 127.0.0.1, [::1] or localhost"
         )

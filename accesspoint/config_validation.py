@@ -1,13 +1,12 @@
 """How messages are judged besides by the named rules: how strictly what was received, and by which other validator."""
 
-import ipaddress
 from datetime import timedelta
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
-from accesspoint.config_values import Duration, Network, Table, Url
+from accesspoint.config_values import Duration, Network, Table, Url, is_loopback
 
 
 class ExternalValidator(Table):
@@ -25,20 +24,13 @@ class ExternalValidator(Table):
     @model_validator(mode="after")
     def _check(self) -> Self:
         parts = urlsplit(self.url)
-        if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise ValueError(
                 "url must begin with https://, or name this machine by a loopback address: messages go there whole"
             )
         if self.timeout <= timedelta(0):
             raise ValueError('timeout must be longer than nothing, such as "10 s"')
         return self
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Validation(Table):

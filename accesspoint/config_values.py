@@ -31,6 +31,19 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def is_loopback(address: str) -> bool:
+    """Whether an address is this machine's loopback; a name or a path is none."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def is_this_machine(host: str | None) -> bool:
+    """Whether a host, as a URL or an address to listen on names it, is this machine itself."""
+    return host is not None and (host == "localhost" or is_loopback(host))
+
+
 def _address(value: object) -> object:
     if not isinstance(value, str):
         return value

@@ -9,7 +9,6 @@ Spec: experience section 5; Content Security Policy Level 3; RFC 6797; hostile A
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from aiohttp import hdrs, web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from yarl import URL
 
+from accesspoint.config_values import is_loopback, is_this_machine
 from accesspoint.shown import shown
 from accesspoint.tracking.sessions import Role, Session, Sessions
 from accesspoint.tracking.texts import LANGUAGES, Texts, choose_language, texts
@@ -25,7 +25,6 @@ SESSION_COOKIE: Final = "tracking"
 LANGUAGE_COOKIE: Final = "language"
 SESSION: Final = web.RequestKey("session", Session)
 TEXTS: Final = web.RequestKey("texts", Texts)
-_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _OPEN: Final = ("/sign-in", "/static/")
 _YEAR: Final = 365 * 86_400
 _READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
@@ -50,24 +49,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class NotForThisRole(Exception):
     """The page is not part of what the session may look at."""
-
-
-class NotOnLoopback(ValueError):
-    """The pages were to be served where others than this machine could reach them."""
-
-
-def require_loopback(host: str) -> None:
-    """Raise NotOnLoopback, with the reason, unless an address to listen on is this machine's own loopback."""
-    if not is_loopback(host):
-        raise NotOnLoopback(f"{host}: {texts('en')('refused.not_loopback')}")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's loopback; a name or a path is not."""
-    try:
-        return ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 class Door:
@@ -220,7 +201,7 @@ def _is_own(request: web.Request, published: URL | None) -> bool:
     """Whether the name it asks for is ours, and what it changes is asked for by our own pages."""
     try:
         asked = urlsplit(f"//{request.host}")
-        if published is None and asked.hostname not in _HOSTS:
+        if published is None and not is_this_machine(asked.hostname):
             return False
         if published is not None and request.host != published.authority:
             return False
