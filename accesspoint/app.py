@@ -479,8 +479,9 @@ class AccessPoint:
             self.configuration, self.client_tls, lambda: session, self.clock
         )
         self.issuer = build_issuer(
-            self.configuration.access.issuer, lambda: session, self.client_tls, self.clock
-        )
+            self.configuration.access.issuer, lambda: session, self.client_tls, self.clock,
+            self.configuration.tls.settings(),
+        )  # fmt: skip
         self.build_stations(stack)
         self.key_watch = KeyWatch(
             self.configuration, self.loaded, clock=self.clock, database=self.database,

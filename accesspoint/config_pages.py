@@ -4,7 +4,6 @@ Without this file the pages serve this machine only. Pages that others reach wan
 of assurance, which is how more than one factor is asked for.
 """
 
-import ipaddress
 import tomllib
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,15 @@ from pydantic import ValidationError, model_validator
 
 from accesspoint.config import ConfigurationProblem, Finding
 from accesspoint.config_access import IssuerUrl
-from accesspoint.config_values import Address, Duration, Endpoint, FilePath, Table, Text
+from accesspoint.config_values import (
+    Address,
+    Duration,
+    Endpoint,
+    FilePath,
+    Table,
+    Text,
+    is_this_machine,
+)
 
 
 class PeopleSignOn(Table):
@@ -24,7 +31,7 @@ class PeopleSignOn(Table):
     `acr_values` are the levels of assurance one of which a sign-in must have. A person is support, or looks for an
     organisation, by a value of `roles_claim`, for the organisation in `gln_claim`; a citizen by `cpr_claim`, where
     the issuer vouches for patient numbers. Whoever is none of these sees nothing. `anchors` are the authorities of
-    the issuer's TLS certificate; without them those of the system.
+    the issuer's TLS certificate: there are no others that could be meant.
     """
 
     issuer: IssuerUrl
@@ -38,6 +45,12 @@ class PeopleSignOn(Table):
     organisation: Text = "eds-organisation"
     gln_claim: Text = "gln"
     cpr_claim: Text | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if urlsplit(self.issuer).scheme == "https" and not self.anchors:
+            raise ValueError("an issuer with https:// needs anchors, who certified its TLS server")
+        return self
 
 
 class PublishedPages(Table):
@@ -70,12 +83,12 @@ class PublishedPages(Table):
     @property
     def is_local(self) -> bool:
         """Whether they listen on this machine only, as behind a proxy on it."""
-        return _is_here(self.listen.host)
+        return is_this_machine(self.listen.host)
 
     @property
     def reaches_here(self) -> bool:
         """Whether the address that people type is this machine itself."""
-        return _is_here(urlsplit(self.url).hostname or "")
+        return is_this_machine(urlsplit(self.url).hostname)
 
 
 def read_pages(path: Path) -> PublishedPages:
@@ -96,10 +109,3 @@ def read_pages(path: Path) -> PublishedPages:
     except ValueError as error:
         findings = [Finding(path.name, str(error))]
     raise ConfigurationProblem(tuple(findings), again="accesspoint network serve")
-
-
-def _is_here(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -23,10 +23,11 @@ import structlog
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
 from accesspoint.config_access import Issuer as Settings
+from accesspoint.config_values import is_this_machine
 from keys.errors import TokenRefused
 from keys.jwk import ISSUER_ALGORITHMS, verify_claims
 from keys.store import load_certificate_files
-from keys.tls import client_context
+from keys.tls import TlsSettings, client_context
 
 DISCOVERY_PATH: Final = "/.well-known/openid-configuration"
 FRESH: Final = timedelta(minutes=10)
@@ -34,7 +35,6 @@ LONGEST: Final = timedelta(hours=1)
 PAUSE: Final = timedelta(seconds=30)
 _LIMIT: Final = 256 * 1024
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _log = structlog.get_logger("accesspoint.access")
 
 
@@ -62,10 +62,11 @@ class Issuer:
         tls: ssl.SSLContext | None,
         clock: Clock,
     ) -> None:
-        """`tls` says whose TLS certificates are believed; None only for an issuer on this machine without TLS."""
+        """`tls` says whose TLS certificates are believed; with None, for an issuer on this machine without TLS, nobody's."""
         self.url = url
         self._session = session
-        self._tls = tls
+        # A new context has no anchors; without one aiohttp would take those of the system.
+        self._tls = tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._clock = clock
         self._lock = asyncio.Lock()
         self._endpoints: Endpoints | None = None
@@ -107,7 +108,7 @@ class Issuer:
         """Ask the issuer and return the JSON object it answers with 200. Raises: IssuerUnreachable."""
         try:
             async with self._session().request(
-                method, url, ssl=True if self._tls is None else self._tls, timeout=_TIMEOUT,
+                method, url, ssl=self._tls, timeout=_TIMEOUT,
                 allow_redirects=False, **more,
             ) as answer:  # fmt: skip
                 if answer.status != 200:
@@ -154,25 +155,36 @@ class Issuer:
 
     def _address(self, found: Mapping[str, Any], name: str) -> str:
         value = found.get(name)
-        parts = urlsplit(value) if isinstance(value, str) else None
-        is_own = parts is not None and (
-            parts.scheme == "https"
-            or (parts.hostname in _LOOPBACK and urlsplit(self.url).hostname in _LOOPBACK)
-        )
-        if not isinstance(value, str) or not is_own:
+        if not isinstance(value, str) or not self._is_safe(value):
             raise IssuerUnreachable(f"the discovery document has no usable {name}")
         return value
 
+    def _is_safe(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            # No URL at all, such as `https://[`.
+            return False
+        return parts.scheme == "https" or (
+            is_this_machine(parts.hostname) and is_this_machine(urlsplit(self.url).hostname)
+        )
+
 
 def build_issuer(
-    settings: Settings | None, session: Callable[[], aiohttp.ClientSession], tls: ssl.SSLContext, clock: Clock
-) -> Issuer | None:  # fmt: skip
+    settings: Settings | None,
+    session: Callable[[], aiohttp.ClientSession],
+    tls: ssl.SSLContext,
+    clock: Clock,
+    spoken: TlsSettings,
+) -> Issuer | None:
     """The issuer that the configuration names, if any; `tls` is used where it says nothing of anchors of its own.
+
+    With anchors of its own the TLS is `spoken` to it, as to everybody else.
 
     Raises: KeyStoreError where an anchor cannot be read.
     """
     if settings is None:
         return None
     if settings.anchors:
-        tls = client_context(anchors=load_certificate_files(settings.anchors))
+        tls = client_context(anchors=load_certificate_files(settings.anchors), settings=spoken)
     return Issuer(settings.url, session=session, tls=tls, clock=clock)

@@ -85,6 +85,7 @@ WRONG: dict[str, Any] = {
     "another issuer's": {"issuer": "https://elsewhere.example"},
     "with the keys in plain text elsewhere": {"jwks_uri": "http://elsewhere.example/jwks"},
     "with the keys in a file": {"jwks_uri": "file:///etc/passwd"},
+    "with the keys at no URL": {"jwks_uri": "https://["},
     "without a token endpoint": {"token_endpoint": None},
     "too long": {"filling": "x" * 300_000},
     "no object": [],

@@ -138,13 +138,14 @@ async def test_a_sign_in_with_one_factor_opens_nothing(visitor: Published, acr: 
         ({"url": "http://tracking.example.dk"}, "https"),
         ({"url": "https://tracking.example.dk/x"}, "no path"),
         ({"issuer": "http://login.example.dk"}, "https"),
+        ({"anchors": []}, "needs anchors"),
     ],
 )
 def test_pages_for_others_are_not_published_without_tls_and_a_level(
     tmp_path: Path, changed: dict[str, Any], said: str
 ) -> None:
     top = {"url": "https://tracking.example.dk", "listen": "127.0.0.1:0"}
-    sign_on = {"issuer": "https://login.example.dk", "client_id": "x", "acr_values": ["high"]}
+    sign_on = {"issuer": "https://login.example.dk", "anchors": ["root.pem"], "client_id": "x", "acr_values": ["high"]}  # fmt: skip
 
     def write(**changes: Any) -> Path:
         here = {key: changes.get(key, value) for key, value in top.items()}
