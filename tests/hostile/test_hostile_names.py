@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from urllib.parse import quote
 import pytest
 from as4_arena import Arena, Verdict
 from as4_peer import HttpAnswer
-from as4_wire import Tree, Wire
+from as4_wire import Tree, Wire, business_document
 from attack_rows import row
 
 from accesspoint.explain.page import render_html
@@ -115,8 +116,10 @@ async def test_a_message_identifier_that_would_be_a_path(arena: Arena, identifie
 @pytest.mark.attack("FIL-01")
 async def test_a_message_identifier_of_dots(arena: Arena) -> None:
     """A legal FHIR id: the name that is made of it leads nowhere else."""
-    for path in await new_paths(arena, arena.author.compose(header=identified_as(".."))):
-        assert path.parent == arena.node.home / "received"
+    document = business_document("..", str(uuid.uuid4()))
+    found = await new_paths(arena, arena.author.compose(document=lambda _: document))
+    assert found
+    assert {path.parent for path in found} == {arena.node.home / "received"}
 
 
 @pytest.mark.attack("FIL-03")
