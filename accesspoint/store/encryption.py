@@ -16,10 +16,8 @@ Spec: reliability section 6.10; decision "a data key per message, wrapped by a k
 """
 
 import hashlib
-import hmac
 import os
 import secrets
-import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,15 +30,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from accesspoint.store.database import StorageRefused
+from accesspoint.store.filesystem import fsync_directory, read_private
 from accesspoint.store.places import Closing, PayloadDamaged, PayloadUnreadable, Source
 
 CHUNK_BYTES: Final = 64 * 1024
 TAG_BYTES: Final = 16
 KEY_BYTES: Final = 32
-KEY_FILE_MODE: Final = 0o037
-"""What nobody may be granted on a key file: its group may read it, as systemd grants by an access list."""
-
-_PERSONS: Final = b"EHMI access point persons in the audit log"
+_PERSONS: Final = "EHMI access point persons in the audit log"
 _MAGIC: Final = b"EHMI-AP1"
 KEY_ID_BYTES: Final = 8
 _WRAPPED_BYTES: Final = KEY_BYTES + 8
@@ -171,14 +167,9 @@ class PayloadKeys:
         self.current_key_id = current.id
         self.key_ids = frozenset(self._by_id)
 
-    @property
-    def current_id(self) -> str:
-        """The id of the key that new payloads are sealed under, in hex."""
-        return self.current_key_id.hex()
-
     def persons(self) -> tuple[bytes, ...]:
         """The keys that the audit log's digests of persons are made with, one from each key; the current one first."""
-        return tuple(hmac.digest(key.octets, _PERSONS, "sha256") for key in self._all)
+        return tuple(self.derive(key.id, _PERSONS) for key in self._all)
 
     def derive(self, key_id: bytes, purpose: str) -> bytes:
         """Make the key for another purpose from the key with this id, by HKDF-SHA-256 (RFC 5869); KeyError for none."""
@@ -237,24 +228,11 @@ def create_payload_key(path: Path) -> None:
         file.flush()
         # A payload must not become durable before the key that opens it.
         os.fsync(descriptor)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    fsync_directory(path.parent)
 
 
 def _load_key(path: Path) -> PayloadKey:
-    try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            text = file.read(2 * KEY_BYTES + 3).strip()
-    except OSError as error:
-        raise StorageRefused(f"the payload key {path} cannot be read: {error.strerror}") from error
-    if mode & KEY_FILE_MODE:
-        raise StorageRefused(
-            f"the payload key {path} is open to others (mode {mode:04o}); use 0400"
-        )
+    text = read_private(path, remedy="use 0400", is_handed=True)
     try:
         octets = bytes.fromhex(text.decode("ascii"))
     except ValueError:

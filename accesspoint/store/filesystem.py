@@ -104,6 +104,35 @@ def make_directory(path: Path) -> None:
             fsync_directory(place.parent)
 
 
+def read_private(
+    path: Path,
+    *,
+    remedy: str = "put another secret into it and use mode 0600",
+    is_handed: bool = False,
+) -> bytes:
+    """Return the octets of a file that holds a secret and that nobody else can read, 4096 at most.
+
+    A file that `is_handed` over by systemd or an orchestrator may be root's, as root may read ours; it may be open to our
+    group, since an access list shows as that, and may stand behind a link. `remedy` is what to do about one that others can read.
+
+    Raises: StorageRefused when it is not such a file.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if is_handed else os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(path, flags)
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        facts = os.fstat(descriptor)
+        by_root = is_handed and 0 in {facts.st_uid, os.geteuid()}
+        if facts.st_uid != os.geteuid() and not by_root:
+            raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
+        _require_closed(path, facts, 0o037 if is_handed else 0o077, remedy)
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
+
+
 def private_file(path: Path) -> None:
     """Create `path` empty with mode 0600, or check that an existing one is a private regular file.
 
@@ -114,16 +143,18 @@ def private_file(path: Path) -> None:
     except OSError as error:
         raise StorageRefused(f"{path} cannot be opened: {error.strerror}") from error
     try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise StorageRefused(f"{path} is not a regular file")
-        if stat.S_IMODE(facts.st_mode) & 0o077:
-            raise StorageRefused(
-                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}); use 0600"
-            )
+        _require_closed(path, os.fstat(descriptor), 0o077, "use 0600")
     finally:
         os.close(descriptor)
     fsync_directory(path.parent)
+
+
+def _require_closed(path: Path, facts: os.stat_result, forbidden: int, remedy: str) -> None:
+    if not stat.S_ISREG(facts.st_mode):
+        raise StorageRefused(f"{path} is not a regular file")
+    mode = stat.S_IMODE(facts.st_mode)
+    if mode & forbidden:
+        raise StorageRefused(f"{path} is open to others (mode {mode:04o}); {remedy}")
 
 
 def fsync_directory(path: Path | str) -> None:

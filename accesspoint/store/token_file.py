@@ -11,13 +11,12 @@ import contextlib
 import os
 import re
 import secrets
-import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
 from accesspoint.store.database import StorageRefused
-from accesspoint.store.filesystem import fsync_directory
+from accesspoint.store.filesystem import fsync_directory, read_private
 
 SHORTEST: Final = 32
 """Characters; the tokens made here have 43, which is 256 bits."""
@@ -55,35 +54,7 @@ def _make(path: Path) -> None:
 
 
 def _read(path: Path) -> str:
-    token = read_private(path, remedy=_REMEDY)
+    token = read_private(path, remedy=_REMEDY).strip().decode("latin-1")
     if len(token) < SHORTEST or not _TOKEN.fullmatch(token):
         raise StorageRefused(f"{path} holds no token of at least {SHORTEST} characters; {_REMEDY}")
     return token
-
-
-def read_private(
-    path: Path, *, remedy: str = "put another secret into it and use mode 0600"
-) -> str:
-    """Return the text of a file that nobody else can read, without the blanks around it.
-
-    `remedy` is what to do about one that others can read.
-
-    Raises: StorageRefused when it is not such a file of ours.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise StorageRefused(f"{path} cannot be opened: {error.strerror}") from error
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise StorageRefused(f"{path} is not a regular file")
-        if facts.st_uid != os.geteuid():
-            raise StorageRefused(f"{path} belongs to user {facts.st_uid}, not to {os.geteuid()}")
-        if stat.S_IMODE(facts.st_mode) & 0o077:
-            raise StorageRefused(
-                f"{path} is open to others (mode {stat.S_IMODE(facts.st_mode):04o}), who may know it; {remedy}"
-            )
-        return os.read(descriptor, 4096).strip().decode("latin-1")
-    finally:
-        os.close(descriptor)

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 
@@ -10,7 +11,7 @@ from accesspoint.access.sign_on import SignOn
 from accesspoint.clock import Clock
 from accesspoint.config_pages import PublishedPages
 from accesspoint.status_component.store import EventStore
-from accesspoint.store.token_file import read_private
+from accesspoint.store.filesystem import read_private
 from accesspoint.tracking.entrance import DONE_PATH, IssuerEntrance
 from accesspoint.tracking.pages import Pages
 from keys.store import load_certificate_files
@@ -32,17 +33,20 @@ def build_pages(
     tls = None
     if settings.anchors:
         tls = client_context(anchors=load_certificate_files(settings.anchors))
-    file = settings.client_secret_file
     sign_on = SignOn(
         Issuer(settings.issuer, session=session, tls=tls, clock=clock),
         client_id=settings.client_id,
-        client_secret=None if file is None else read_private(file),
+        client_secret=_secret_in(settings.client_secret_file),
         redirect_uri=published.url.rstrip("/") + DONE_PATH,
         clock=clock,
         scope=settings.scope,
         acr_values=settings.acr_values,
     )
     return Pages(store, clock=clock, entrance=IssuerEntrance(clock, published, sign_on))
+
+
+def _secret_in(file: Path | None) -> str | None:
+    return None if file is None else read_private(file).strip().decode("latin-1")
 
 
 def server_tls(published: PublishedPages) -> ssl.SSLContext | None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_old_keys_and_what_was_written_without_any_stay_readable(tmp_path: Path)
     written: dict[str, bytes] = {}
     for keys in (None, PayloadKeys(old), PayloadKeys(new, [old])):
         store = PayloadStore(directory, keys=keys)
-        data = b"under " + (keys.current_id if keys else "none").encode()
+        data = b"under " + (keys.current_key_id.hex() if keys else "none").encode()
         written[publish(store, data)] = data
         for payload, expected in written.items():
             assert store.open(payload).read() == expected
@@ -307,7 +308,7 @@ def test_a_key_file_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     create_payload_key(path)
     assert path.read_text() == text
-    assert load_payload_keys(path).current_id == PayloadKey(bytes.fromhex(text)).id.hex()
+    assert load_payload_keys(path).current_key_id == PayloadKey(bytes.fromhex(text)).id
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o440])
@@ -315,7 +316,7 @@ def test_a_key_that_its_owner_and_group_may_read_is_taken(tmp_path: Path, mode: 
     path = tmp_path / "payload.key"
     path.write_text(KEY.hex())
     path.chmod(mode)
-    assert load_payload_keys(path).current_id == PayloadKey(KEY).id.hex()
+    assert load_payload_keys(path).current_key_id == PayloadKey(KEY).id
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o604, 0o660, 0o602])
@@ -337,6 +338,34 @@ def test_what_is_no_key_is_refused_and_not_shown(tmp_path: Path, text: str) -> N
     assert not text or text not in str(refused.value)
 
 
+def test_a_key_may_stand_behind_a_link_as_orchestrators_mount_it(tmp_path: Path) -> None:
+    create_payload_key(tmp_path / "made")
+    (tmp_path / "payload.key").symlink_to("made")
+    keys = load_payload_keys(tmp_path / "payload.key")
+    assert keys.current_key_id == load_payload_keys(tmp_path / "made").current_key_id
+
+
+def test_a_key_of_another_user_than_root_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "payload.key"
+    create_payload_key(path)
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: 4711)
+        load_payload_keys(path)
+        os.chown(path, 4712, -1)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(StorageRefused, match=f"belongs to user {owner}"):
+        load_payload_keys(path)
+
+
+def test_a_pipe_is_no_key_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "payload.key", 0o600)
+    with pytest.raises(StorageRefused, match="not a regular file"):
+        load_payload_keys(tmp_path / "payload.key")
+
+
 def test_a_missing_key_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageRefused, match="cannot be read: No such file"):
         load_payload_keys(tmp_path / "payload.key")
@@ -345,7 +374,7 @@ def test_a_missing_key_is_refused(tmp_path: Path) -> None:
 def test_the_header_names_the_key_and_nothing_of_it(tmp_path: Path, keys: PayloadKeys) -> None:
     header, _ = keys.seal(NAME)
     assert len(header) == HEADER_BYTES
-    assert header[8:16].hex() == keys.current_id
+    assert header[8:16] == keys.current_key_id
     assert KEY not in header
     assert keys.seal(NAME)[0] != header
     assert KEY.hex() not in repr(PayloadKey(KEY)) + repr(keys)
