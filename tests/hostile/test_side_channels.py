@@ -16,7 +16,7 @@ from envelope import names
 
 ROOT = Path(__file__).parents[2]
 PROOF = re.compile(
-    r"(?:^|_)(?:token|secret|password|passphrase|csrf|mac|hmac|verifier|thumbprint)$|digest_value$"
+    r"(?:^|_)(?<!without_)(?:token|secret|password|passphrase|csrf|mac|hmac|verifier|thumbprint)$|digest_value$"
 )
 WORDS = re.compile(r"token|secret|pass(?:word|phrase)|csrf|mac\b|verifier|thumbprint|digest_value")
 PUBLISHED = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d{4}-\d\d-\d\dT[0-9:.]+Z")
@@ -66,6 +66,7 @@ def test_what_proves_something_is_compared_in_constant_time() -> None:
 def test_a_planted_comparison_is_found(planted: str) -> None:
     assert list(compared_proofs(f"if {planted}:\n    pass\n")) == [f"1: {planted}"]
     assert list(compared_proofs("compare_digest(token, given) and token is given")) == []
+    assert list(compared_proofs("without_password(text) != text")) == []
 
 
 def _text(*change: str) -> Attack:
