@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from accesspoint.backends.base import manifest_of
 from accesspoint.clock import Clock, from_microseconds, to_microseconds
@@ -25,7 +26,8 @@ from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Document
 from accesspoint.stations.link import BACKEND
 from accesspoint.stations.reporting import Reporter
-from accesspoint.stations.settling import handover_of, settle
+from accesspoint.stations.settling import handover_of, set_aside, settle
+from accesspoint.store.columns import ColumnDamaged, fault_of
 from accesspoint.store.database import Database, Row, Transaction
 from accesspoint.store.outcomes import TARGET as SUBMITTER
 from accesspoint.store.payloads import PayloadStore
@@ -45,6 +47,7 @@ _RELEASE: Final = (
     "UPDATE handovers SET lease_owner = NULL, lease_until = NULL"
     " WHERE id = $1 AND target = $2 AND state = 'waiting' AND lease_owner = $3"
 )
+_log = structlog.get_logger("accesspoint.backends")
 
 
 class Kind(StrEnum):
@@ -120,7 +123,7 @@ class PullDesk:
             "SELECT * FROM handovers WHERE state = 'waiting' AND target = $1 ORDER BY created_at, id LIMIT $2",
             target, limit,
         )  # fmt: skip
-        return [_described(row) for row in rows]
+        return [_described(row) for row in rows if fault_of(row) is None]
 
     async def lease(self, target: str, *, limit: int, duration: timedelta) -> Leased:
         """Lease up to `limit` pieces that nobody holds, oldest first."""
@@ -133,14 +136,28 @@ class PullDesk:
         if free is None:
             # Looking is a read; a lease is a commit.
             return Leased(token, until, [])
-        rows = await self._database.run(
-            lambda tx: tx.fetch(
+
+        async def work(tx: Transaction) -> list[Row]:
+            rows = await tx.fetch(
                 _LEASE.format(skip_locked=tx.skip_locked), target, to_microseconds(now), token,
                 to_microseconds(until), min(limit, MOST),
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+            return [row for row in rows if await self._opens(tx, row)]
+
+        rows = await self._database.run(work)
         rows = sorted(rows, key=lambda row: (row["created_at"], row["id"]))
         return Leased(token, until, [_described(row) for row in rows])
+
+    async def _opens(self, tx: Transaction, row: Row) -> bool:
+        """Whether a piece can be handed out; a damaged one is set aside, and one without its key waits for the lease to end."""
+        fault = fault_of(row)
+        if fault is not None:
+            _log.error("payload_damaged", handover=row["id"], detail=str(fault))
+        if isinstance(fault, ColumnDamaged):
+            await set_aside(
+                tx, row, problem=fault.problem, why=type(fault).__name__, reporter=self._reporter
+            )
+        return fault is None
 
     async def find(self, target: str, id_: str) -> Row:
         """The row of what waits.

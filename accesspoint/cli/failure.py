@@ -12,6 +12,7 @@ from accesspoint.config import ConfigurationProblem
 from accesspoint.demo.processes import NotStarted
 from accesspoint.problems import ExitStatus, ProblemRaised, find_problem
 from accesspoint.process import ProcessUnsafe
+from accesspoint.store.columns import ColumnKeyMissing
 from accesspoint.store.database import StorageError, StorageRefused
 from keys.errors import KeysError
 
@@ -39,7 +40,8 @@ def _explain(error: BaseException) -> tuple[str, int]:
         case KeysError():
             return f"{error}\n  Nothing was started.", ExitStatus.TRUST
         case StorageError():
-            slug = "storage-refused" if isinstance(error, StorageRefused) else "storage-failed"
+            refused = isinstance(error, (StorageRefused, ColumnKeyMissing))
+            slug = "storage-refused" if refused else "storage-failed"
             in_use = slug == "storage-refused" and str(error).startswith("another process has ")
             return _problem("storage-in-use" if in_use else slug, str(error))
         case NodeUnreachable():

@@ -10,6 +10,7 @@ from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.problems import ExitStatus
 from accesspoint.retry import format_duration
+from accesspoint.store.columns import require_readable
 from accesspoint.store.configured import build_columns, build_payload_store, database_url
 from accesspoint.store.database import Database
 from accesspoint.store.housekeeping import Housekeeper
@@ -22,9 +23,15 @@ def run(config: Path, *, dry_run: bool) -> int:
 
 
 async def _run(configuration: Configuration, *, dry_run: bool) -> int:
-    columns = build_columns(configuration, to_read=dry_run)
+    # A key that is missing is not made anew here: it would open nothing of what stands.
+    columns = build_columns(configuration, to_read=True)
     database = await Database.open(database_url(configuration), read_only=dry_run, columns=columns)
-    payloads = build_payload_store(configuration, to_read=dry_run)
+    try:
+        await database.read(require_readable)
+        payloads = build_payload_store(configuration, to_read=dry_run, make_key=False)
+    except BaseException:
+        await database.close()
+        raise
     try:
         keeper = Housekeeper(
             database, payloads, clock=SystemClock(), periods=configuration.retention

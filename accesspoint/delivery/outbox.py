@@ -28,6 +28,7 @@ import structlog
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.auditevent import build_audit_event
 from accesspoint.delivery.events import DeliveryEvent, event_id
+from accesspoint.store.columns import ColumnDamaged, fault_of
 from accesspoint.store.database import Database, Dialect, Transaction
 
 _log = structlog.get_logger("accesspoint.delivery")
@@ -224,20 +225,30 @@ class Outbox:
             return []
         rows = await tx.fetch(_SELECT_DUE + tx.skip_locked, now, limit)
         until = now + self._lease // timedelta(microseconds=1)
+        claimed: list[ClaimedEvent] = []
         for row in rows:
             await tx.execute(_LEASE, row["seq"], until)
-        return [
-            ClaimedEvent(
-                seq=row["seq"],
-                event_id=row["event_id"],
-                device_id=row["device_id"],
-                sor=row["sor"],
-                gln=row["gln"],
-                body=row["body"].encode(),
-                attempts=row["attempts"] + 1,
-            )
-            for row in rows
-        ]
+            attempts = row["attempts"] + 1
+            if (fault := fault_of(row)) is None:
+                claimed.append(
+                    ClaimedEvent(
+                        seq=row["seq"],
+                        event_id=row["event_id"],
+                        device_id=row["device_id"],
+                        sor=row["sor"],
+                        gln=row["gln"],
+                        body=row["body"].encode(),
+                        attempts=attempts,
+                    )
+                )
+                continue
+            _log.error("delivery_event_unreadable", event_id=row["event_id"], detail=str(fault))
+            if isinstance(fault, ColumnDamaged):
+                await tx.execute(_PARK, row["seq"], fault.problem, attempts, str(fault))
+            else:
+                # Another node may have its key already.
+                await tx.execute(_POSTPONE, row["seq"], until, attempts, fault.problem, str(fault))
+        return claimed
 
     async def resume(self) -> None:
         """Make everything that waits due now: at the start of a node that has the table to itself.

@@ -14,7 +14,8 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.document import Envelope, Stored
 from accesspoint.stations.link import Link
-from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json, subject_of
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -104,8 +105,8 @@ class Dispatcher:
             _log.warning("inbound_fenced", message=row["id"], detail=str(moved))
         except RemoteProtocolError as error:
             await self._set_aside(row, State.QUARANTINED, error.reason)
-        except (PayloadDamaged, PayloadMissing) as error:
-            # What the row refers to is not there as it was written: a person may restore it and release the message.
+        except (PayloadDamaged, PayloadMissing, ColumnDamaged) as error:
+            # The row, or what it refers to, is not as it was written: a person may restore it and release the message.
             _log.error("payload_damaged", message=row["id"], detail=str(error))
             await self._set_aside(
                 row, State.QUARANTINED, type(error).__name__, problem="payload-damaged"
@@ -113,6 +114,8 @@ class Dispatcher:
         except StorageBusy as busy:
             # No room, or the object store is away: nothing was written, and that is nobody's attempt.
             await self._set_aside(row, State.DELIVERY_WAIT, str(busy), problem="storage-full")
+        except ColumnKeyMissing as missing:
+            await self._set_aside(row, State.DELIVERY_WAIT, str(missing), problem=missing.problem)
         except StorageFailure:
             raise
         except Exception as error:  # noqa: BLE001 - the seam of the worker: one message never stops the others
@@ -152,13 +155,12 @@ class Dispatcher:
                 columns={"attempt": attempt, "problem": problem,
                          "next_at": to_microseconds(now + self._schedule.ceiling(attempt))},
             )  # fmt: skip
-            facts = facts_from_json(row["facts"])
             await self._reporter.note(
                 tx,
                 "not-delivered",
                 station="AP",
                 message_identifier=row["message_identifier"],
-                subject=facts.orig_message_identifier or row["message_identifier"],
+                subject=subject_of(row),
                 standard=row["standard"],
                 problem=problem,
                 detail={"message": row["id"], "why": reason},

@@ -8,7 +8,7 @@ has one outcome and reports it once.
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.stations.reporting import Act, Reporter, facts_from_json, subject_of
 from accesspoint.store.database import Row, Transaction
 from accesspoint.store.evidence import record_receipt
 from accesspoint.store.messages import advance
@@ -59,13 +59,12 @@ async def note(
     problem: str | None = None,
 ) -> None:
     """Write one line about an outbound message into the journal."""
-    facts = facts_from_json(row["facts"])
     await reporter.note(
         tx,
         event,
         station="AP",
         message_identifier=row["message_identifier"],
-        subject=facts.orig_message_identifier or row["message_identifier"],
+        subject=subject_of(row),
         standard=row["standard"],
         problem=problem,
         detail={"message": row["id"], **detail},

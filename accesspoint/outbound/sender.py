@@ -44,11 +44,13 @@ from accesspoint.outbound.picking import Picking
 from accesspoint.problems import certificate_problem
 from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
-from accesspoint.stations.reporting import Act, Reporter, facts_from_json
+from accesspoint.stations.reporting import Act, Reporter, facts_in
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing, fault_of
 from accesspoint.store.database import (
     Database,
     Row,
     StorageBusy,
+    StorageError,
     StorageFailure,
     StorageInterrupted,
     Transaction,
@@ -167,17 +169,14 @@ class Sender:
                 await self._drive(row)
         except StateMoved as moved:
             _log.warning("outbound_fenced", message=row["id"], detail=str(moved))
+        except (PayloadUnreadable, ColumnDamaged, ColumnKeyMissing, StorageBusy) as error:
+            # A person may restore what is damaged, give the key, make room: until then it waits, and says why.
+            _log.error("outbound_payload", message=row["id"], detail=str(error))
+            with contextlib.suppress(StateMoved):
+                await self._set_aside(row, type(error).__name__, _problem_of(error))
         except StorageInterrupted as lost:
             # Stored or not: the row says, at the latest when its lease runs out.
             _log.warning("outbound_interrupted", message=row["id"], detail=str(lost))
-        except (PayloadUnreadable, StorageBusy) as error:
-            # A person may restore the payload, somebody may make room: until then it waits, and says why.
-            damaged = isinstance(error, PayloadUnreadable)
-            _log.error("outbound_payload", message=row["id"], detail=str(error))
-            with contextlib.suppress(StateMoved):
-                await self._set_aside(
-                    row, type(error).__name__, "payload-damaged" if damaged else "storage-full"
-                )
         except StorageFailure:
             raise
         except KeyUnavailable as error:
@@ -206,7 +205,9 @@ class Sender:
             await self._lookup_failed(now, slug, why, permanent=False)
 
     async def _drive(self, row: Row) -> None:
-        """One attempt with one message."""
+        """One attempt with one message; none with one whose row cannot be read to its end, as a receipt would need it."""
+        if (fault := fault_of(row)) is not None:
+            raise fault
         failpoint("S4")
         try:
             endpoint = await self._find_endpoint(row, afresh=row["problem"] in _OUT_OF_DATE)
@@ -543,9 +544,12 @@ class Sender:
         return Commit(work, frozenset({Bell.SENDER}))
 
     async def _report_failure(self, tx: Transaction, row: Row, end: State) -> None:
-        """Report that the message was not sent; an uncertain one is not called failed, it may have arrived."""
-        if end is not State.UNCERTAIN:
-            await self._reporter.report(tx, Act.AP_SENT, facts_from_json(row["facts"]), failed=True)
+        """Report that the message was not sent; an uncertain one is not called failed, it may have arrived.
+
+        Of one whose facts do not open nothing can be reported: its end stands, and `verify` names the row.
+        """
+        if end is not State.UNCERTAIN and (facts := facts_in(row)) is not None:
+            await self._reporter.report(tx, Act.AP_SENT, facts, failed=True)
 
     def _next_at(self, row: Row, attempt: int) -> datetime | None:
         """When the next attempt falls due, or None when the retries are spent."""
@@ -576,3 +580,9 @@ class Sender:
         problem: str | None = None,
     ) -> None:
         await note(tx, row, event, reporter=self._reporter, detail=detail, problem=problem)
+
+
+def _problem_of(error: StorageError) -> str:
+    if isinstance(error, (ColumnDamaged, ColumnKeyMissing)):
+        return error.problem
+    return "payload-damaged" if isinstance(error, PayloadUnreadable) else "storage-full"

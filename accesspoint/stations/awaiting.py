@@ -26,6 +26,7 @@ from accesspoint.problems import Occurrence
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.contents import ContentGone
 from accesspoint.stations.reporting import Reporter
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
 from accesspoint.store.database import Database, Row, StorageBusy, Transaction
 from accesspoint.store.outcomes import insert_outcome
 from envelope.ehmi import TIME_TO_ACKNOWLEDGE
@@ -160,11 +161,11 @@ class AcknowledgementWatch:
             return
         try:
             commit = await self._handler.resend(row, asked=False)
-        except (ContentGone, LocalProtocolError, SbdRefused) as error:
+        except (ContentGone, LocalProtocolError, SbdRefused, ColumnDamaged) as error:
             _log.error("resend_impossible", envelope=row["envelope_id"], error=type(error).__name__)
             await self._bells.run(self._database, self._step(row, None))
             return
-        except StorageBusy as busy:
+        except (StorageBusy, ColumnKeyMissing) as busy:
             _log.warning("resend_postponed", envelope=row["envelope_id"], detail=str(busy))
             later = self._clock.now() + LONGEST_NAP
             await self._bells.run(self._database, self._step(row, to_microseconds(later)))

@@ -19,7 +19,8 @@ from accesspoint.retry import RetrySchedule
 from accesspoint.stations import Bell, Bells, Commit
 from accesspoint.stations.link import Handover
 from accesspoint.stations.reporting import Reporter
-from accesspoint.stations.settling import handover_of, note, settle
+from accesspoint.stations.settling import handover_of, note_row, set_aside, settle
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
 from accesspoint.store.database import (
     Database,
     Dialect,
@@ -55,10 +56,6 @@ _LATER: Final = (
     " WHERE id = $4 AND state = 'waiting' AND lease_owner = $5 AND lease_epoch = $6"
 )
 DAMAGED: Final = "payload-damaged"
-_SET_ASIDE: Final = (
-    "UPDATE handovers SET state = 'set-aside', problem = $1, lease_owner = NULL, lease_until = NULL"
-    " WHERE id = $2 AND state = 'waiting' AND lease_owner = $3 AND lease_epoch = $4"
-)
 _log = structlog.get_logger("accesspoint.stations")
 
 Carrier = Callable[[Handover], Awaitable[None]]
@@ -156,14 +153,18 @@ class HandoverRelay:
             )
         except NotTaken as refused:
             await self._bells.run(self._database, self._later(row, refused))
-        except (PayloadDamaged, PayloadMissing) as error:
-            # What the row refers to is not there as it was written: kept for a person, and brought to nobody.
+        except (PayloadDamaged, PayloadMissing, ColumnDamaged) as error:
+            # The row, or what it refers to, is not as it was written: kept for a person, and brought to nobody.
             _log.error("payload_damaged", handover=row["id"], detail=str(error))
             await self._bells.run(self._database, self._set_aside(row, type(error).__name__))
         except StorageBusy as busy:
             # No room, or the object store is away: nothing was written, and it is tried again.
             await self._bells.run(
                 self._database, self._later(row, NotTaken("storage-full", str(busy)))
+            )
+        except ColumnKeyMissing as missing:
+            await self._bells.run(
+                self._database, self._later(row, NotTaken(missing.problem, str(missing)))
             )
         except StorageFailure:
             raise
@@ -180,13 +181,7 @@ class HandoverRelay:
 
     def _set_aside(self, row: Row, why: str, problem: str = DAMAGED) -> Commit:
         async def work(tx: Transaction) -> None:
-            touched = await tx.execute(
-                _SET_ASIDE, problem, row["id"], self._leases.owner, row["lease_epoch"]
-            )
-            if touched == 1:
-                await note(
-                    tx, handover_of(row), "set-aside", reporter=self._reporter, problem=problem, why=why
-                )  # fmt: skip
+            await set_aside(tx, row, problem=problem, why=why, reporter=self._reporter)
 
         return Commit(work)
 
@@ -207,8 +202,8 @@ class HandoverRelay:
             if touched != 1:
                 # Done, or in another's hands, since our lease ran out: that one's word counts.
                 return
-            await note(
-                tx, handover_of(row), "not-taken",
+            await note_row(
+                tx, row, "not-taken",
                 reporter=self._reporter, problem=refused.slug, why=refused.detail,
             )  # fmt: skip
 

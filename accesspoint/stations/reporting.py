@@ -21,7 +21,8 @@ import orjson
 from accesspoint.clock import Clock, to_microseconds
 from accesspoint.delivery.events import DeliveryEvent, DeliveryFacts, Station, SubType
 from accesspoint.delivery.outbox import Outbox
-from accesspoint.store.database import Transaction
+from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
+from accesspoint.store.database import Row, Transaction
 
 ACKNOWLEDGEMENT_STANDARD: Final = "ehmisbdh-acknowledgement"
 
@@ -133,6 +134,21 @@ def facts_to_json(facts: DeliveryFacts) -> str:
 def facts_from_json(text: str) -> DeliveryFacts:
     """The facts that `facts_to_json` wrote; each step of a message asks for them again."""
     return DeliveryFacts(**orjson.loads(text))
+
+
+def facts_in(message: Row) -> DeliveryFacts | None:
+    """The facts in the row of a message, or None where they do not open: what else the row says can still be told."""
+    try:
+        return facts_from_json(message["facts"])
+    except (ColumnDamaged, ColumnKeyMissing):
+        return None
+
+
+def subject_of(message: Row) -> str:
+    """The message that a line in the journal is about, from the row of an AS4 message: the one that it answers, or itself."""
+    facts = facts_in(message)
+    answered = None if facts is None else facts.orig_message_identifier
+    return answered or str(message["message_identifier"])
 
 
 class Reporter:

@@ -15,6 +15,7 @@ from accesspoint.clock import to_microseconds
 from accesspoint.stations.document import Stored
 from accesspoint.stations.link import BACKEND, Handover, is_backend
 from accesspoint.stations.reporting import Act, Reporter, facts_from_json, station_of
+from accesspoint.store.columns import fault_of
 from accesspoint.store.database import Row, Transaction
 from accesspoint.store.messages import advance
 from accesspoint.store.outcomes import KIND as OUTCOME
@@ -24,6 +25,10 @@ SHARING: Final = "sharing"
 _DONE: Final = (
     "UPDATE handovers SET state = 'done', done_at = $1, problem = NULL, lease_owner = NULL, lease_until = NULL"
     " WHERE id = $2 AND state = 'waiting'"
+)
+_SET_ASIDE: Final = (
+    "UPDATE handovers SET state = 'set-aside', problem = $1, lease_owner = NULL, lease_until = NULL"
+    " WHERE id = $2 AND state = 'waiting' AND lease_owner = $3 AND lease_epoch = $4"
 )
 
 
@@ -52,6 +57,15 @@ async def settle(tx: Transaction, handover: Handover, *, reporter: Reporter, at:
             )  # fmt: skip
     await note(tx, handover, "delivered" if to_backend else "handed-over", reporter=reporter)
     return True
+
+
+async def set_aside(
+    tx: Transaction, row: Row, *, problem: str, why: str, reporter: Reporter
+) -> None:
+    """Keep a hand-over for a person, and bring it to nobody; `row` is as it was leased, and changes only by that lease."""
+    held_by = row["lease_owner"], row["lease_epoch"]
+    if await tx.execute(_SET_ASIDE, problem, row["id"], *held_by) == 1:
+        await note_row(tx, row, "set-aside", reporter=reporter, problem=problem, why=why)
 
 
 async def _is_last(tx: Transaction, handover: Handover) -> bool:
@@ -96,8 +110,31 @@ async def note(
         subject=subject,
         standard=standard,
         problem=problem,
-        detail={"target": handover.target, **({"attempt_why": why} if why else {})},
+        detail=_detail(handover.target, why),
     )
+
+
+async def note_row(
+    tx: Transaction, row: Row, event: str, *, reporter: Reporter, problem: str, why: str
+) -> None:
+    """The same of a row of the table, which may be one that does not open: then less is told, and it is told."""
+    if fault_of(row) is None:
+        await note(tx, handover_of(row), event, reporter=reporter, problem=problem, why=why)
+        return
+    await reporter.note(
+        tx,
+        event,
+        station="AP" if row["kind"] == OUTCOME else station_of(Act(row["act"])),
+        message_identifier=row["message_identifier"],
+        subject=row["message_identifier"],
+        standard="",
+        problem=problem,
+        detail=_detail(row["target"], why),
+    )
+
+
+def _detail(target: str, why: str) -> dict[str, object]:
+    return {"target": target, **({"attempt_why": why} if why else {})}
 
 
 async def _notify(tx: Transaction, handover: Handover, *, at: datetime) -> None:

@@ -32,15 +32,17 @@ def build_columns(configuration: Configuration, *, to_read: bool = False) -> Col
     return Columns(keys, seal=configuration.store.encryption == "on")
 
 
-def build_payload_store(configuration: Configuration, *, to_read: bool = False) -> PayloadStore:
-    """Open the payload store of a node; `to_read`, beside it and changing nothing.
+def build_payload_store(
+    configuration: Configuration, *, to_read: bool = False, make_key: bool = True
+) -> PayloadStore:
+    """Open the payload store of a node; `to_read`, beside it and changing nothing. A key is made for none but a node.
 
     Raises: StorageRefused when the place or a key cannot be used as it is.
     """
     place = build_payload_place(configuration, to_read=to_read)
     return PayloadStore(
         PlaceToRead(place) if to_read else place,
-        keys=_load_keys(configuration, make=not to_read),
+        keys=_load_keys(configuration, make=make_key and not to_read),
         encrypt=configuration.store.encryption == "on",
     )
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 Octets = TypeVar("Octets", str, bytes)
 
 Row: TypeAlias = Mapping[str, Any]
-"""One row by column name; a plain dict in both dialects."""
+"""One row by column name: a plain dict in both dialects, or `columns.PartlyOpened`."""
 
 Value: TypeAlias = str | bytes | int | float | None
 """What may be bound to `$n`; times are microseconds since the epoch as int."""
@@ -125,7 +125,7 @@ class Transaction(ABC):
     async def fetch(self, sql: str, *values: Value) -> list[Row]:
         """Run one SELECT or a statement with RETURNING; return all its rows, with what was sealed in the clear.
 
-        Raises: ColumnDamaged, ColumnKeyMissing.
+        A value that does not open raises ColumnDamaged or ColumnKeyMissing when it is asked for.
         """
 
     async def fetch_one(self, sql: str, *values: Value) -> Row | None:

@@ -185,6 +185,12 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
             "a stored note holds what looks like a patient number", _OURS, _REPORT
         ),
         # I10, I13: tables
+        "row-damaged": Fault("a sealed value is not what was written there", _OURS, _RESTORE),
+        "row-key-missing": Fault(
+            "a value is sealed under a key that is not configured",
+            _OURS,
+            "put the key that is named into [store] previous_keys",
+        ),
         "unreadable": Fault(
             "the store could not be read far enough to tell", _OURS, _RESTORE
         ),

@@ -3,20 +3,38 @@
 from dataclasses import dataclass
 from typing import Final
 
+from accesspoint.store.columns import ColumnDamaged, fault_of
 from accesspoint.store.database import Dialect, StorageFailure
 from accesspoint.verification.evidence import Evidence, Tally
 
 _BROKEN_KEYS: Final = 100
+_SEALED: Final = (
+    ("messages", "id", "facts", ""),
+    ("handovers", "id", "item, facts", ""),
+    ("envelopes", "envelope_id", "header", "direction = 'in' AND "),
+    ("envelopes", "envelope_id", "header", "direction = 'out' AND "),
+    ("outbox", "event_id", "body", ""),
+)
+"""What is sealed: table, id, columns, and a condition under which the id is one."""
 _ONE_COMMIT: Final = 60_000_000
 """Microseconds between two readings of the clock that may belong to one commit."""
 
 
 async def check_integrity(evidence: Evidence, tally: Tally) -> None:
-    """I10: the product finds its own files sound, and no row refers to one that is not there."""
+    """I10: the product finds its own files sound, no row refers to one that is not there, and what is sealed opens."""
     if evidence.tx.dialect is Dialect.SQLITE:
         await _check_sqlite(evidence, tally)
     else:
         await _check_postgresql(evidence, tally)
+    for table, key, columns, condition in _SEALED:
+        async for row in evidence.rows(
+            f"SELECT {key}, {columns} FROM {table} WHERE {condition}{key} > $1 ORDER BY {key} LIMIT $2",  # noqa: S608 (the table above)
+            key=key,
+        ):
+            tally.count()
+            if (fault := fault_of(row)) is not None:
+                slug = "row-damaged" if isinstance(fault, ColumnDamaged) else "row-key-missing"
+                tally.find(slug, table=table, row=row[key], said=fault)
 
 
 async def _check_sqlite(evidence: Evidence, tally: Tally) -> None:

@@ -15,8 +15,10 @@ from postgresql_server import running
 from status_parts import STATUS_AWAY
 
 from accesspoint.cli import backup as backup_verb
-from accesspoint.store.columns import ColumnDamaged, ColumnKeyMissing
+from accesspoint.cli import retention as retention_verb
+from accesspoint.config import load
 from accesspoint.store.configured import KEY_FILE
+from accesspoint.store.database import StorageRefused
 from accesspoint.store.encryption import create_payload_key
 from accesspoint.verification import verify_directory, verify_node
 from envelope.fhir.synthetic import TEST_CPR
@@ -131,11 +133,17 @@ async def without_its_key(stage: Stage, config: Path) -> None:
     key = config.parent / "keys" / KEY_FILE
     aside = key.rename(key.with_suffix(".aside"))
     create_payload_key(key)
-    with pytest.raises(
-        ColumnKeyMissing, match=r"needs the key [0-9a-f]{16}, which is not configured"
-    ):
+    missing = r"needs the key [0-9a-f]{16}, which is not configured"
+    with pytest.raises(StorageRefused, match=missing):
         async with stage.run(config):
             pass
+    # Nor does the node's data go under a configuration that cannot be its own; a key that is not there stays away.
+    for _ in range(2):
+        with pytest.raises(StorageRefused, match=missing):
+            await retention_verb._run(load(config, {}), dry_run=False)
+        key.rename(key.with_suffix(".other")) if key.exists() else None
+    assert not key.exists()
+    key.with_suffix(".other").rename(key)
     text = config.read_text()
     config.write_text(text.replace("[store]\n", f'[store]\nprevious_keys = ["{aside}"]\n'))
     async with stage.run(config) as node:
@@ -143,16 +151,34 @@ async def without_its_key(stage: Stage, config: Path) -> None:
 
 
 async def exchanged(stage: Stage, config: Path) -> None:
-    """A node that meets a value of another row stops, and names the row; nothing of it goes anywhere."""
-    connection = apsw.Connection(str(config.parent / "store" / "accesspoint.db"))
-    connection.execute(
-        "UPDATE outbox SET body = (SELECT body FROM outbox AS o WHERE o.seq <> outbox.seq LIMIT 1)"
-        " WHERE state = 'waiting'"
-    )
-    connection.close()
-    with pytest.raises(ColumnDamaged, match=r"^body of [0-9a-f-]{36} is not what was written"):
-        async with stage.run(config) as node, asyncio.timeout(20):
-            await node.point.workers.wait()
+    """A running node that meets a value of another row keeps it for a person, and nothing of it goes anywhere."""
+    async with stage.run(config) as node:
+        before = await node.rows("SELECT event_id FROM outbox WHERE state = 'waiting' ORDER BY seq")
+        spoiled = before[0]["event_id"]
+        # What the relay meets, and not what waits for the component to come back.
+        connection = apsw.Connection(str(config.parent / "store" / "accesspoint.db"))
+        connection.set_busy_timeout(5_000)
+        connection.execute(
+            "UPDATE outbox SET next_at = 0, body = (SELECT body FROM outbox AS o WHERE o.seq <> outbox.seq LIMIT 1)"
+            " WHERE event_id = ?",
+            (spoiled,),
+        )
+        connection.close()
+        assert node.point.outbox is not None
+        look = "SELECT event_id, problem FROM outbox WHERE state = 'parked'"
+        async with asyncio.timeout(20):
+            while not (parked := await node.rows(look)):
+                node.point.outbox.woken.set()
+                await asyncio.sleep(0.05)
+        assert [(row["event_id"], row["problem"]) for row in parked] == [
+            (spoiled, "payload-damaged")
+        ]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await node.point.workers.wait()
+        report = await verify_node(node.point.configuration)
+    told = [(fault.slug, fault.ids.get("row")) for one in report.results for fault in one.findings]
+    assert ("row-damaged", spoiled) in told
 
 
 def planted(path: Path) -> None:

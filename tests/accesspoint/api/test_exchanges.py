@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from unreadable_rows import HOWEVER, spoil
 
 import envelope.receiving
 import envelope.sending
@@ -175,3 +176,19 @@ async def test_another_act_is_none(interface: "Interface") -> None:
     assert status == 404
     status, _, _ = await interface.call("POST", "/api/v1/exchanges/M1/release", token="wrong")
     assert status == 401
+
+
+@HOWEVER
+async def test_a_row_that_does_not_open_is_listed_and_what_needs_it_is_no_error_of_the_program(
+    interface: "Interface", fault: str
+) -> None:
+    await place(interface, "QUARANTINED")
+    await place(interface, "ACCEPTED", id_="M2")
+    await spoil(interface.node.point.database, "messages", "facts", "M1", fault)
+    await spoil(interface.node.point.database, "messages", "facts", "M2", fault)
+    assert await ids(interface) == ["M1"]
+    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M1/release", WHY)
+    assert (status, body["state"]) == (200, "DELIVERY_WAIT")
+    # To withdraw it is an event, which needs the facts.
+    status, body, _ = await interface.call("POST", "/api/v1/exchanges/M2/cancel", WHY)
+    assert (status, body["title"]) == (503, "storage-failed")

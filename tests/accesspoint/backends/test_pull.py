@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import orjson
 import pytest
+from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.backends.pull import (
     LONGEST,
@@ -59,6 +60,19 @@ async def test_looking_leases_nothing(owed: Owed) -> None:
     for _ in range(2):
         assert [item["id"] for item in await owed.desk.list(Kind.DELIVERY, limit=9)] == [id_]
     assert await ids(owed) == [id_]
+
+
+@HOWEVER
+async def test_what_does_not_open_stands_in_nobodys_way(owed: Owed, fault: str) -> None:
+    poisoned = await owed.message("a")
+    good = await owed.message("b")
+    await spoil(owed.parts.database, "handovers", "item", poisoned, fault)
+    assert [item["id"] for item in await owed.desk.list(Kind.DELIVERY, limit=9)] == [good]
+    assert await ids(owed) == [good]
+    row = await owed.parts.one("SELECT * FROM handovers WHERE id = $1", poisoned)
+    assert (row["state"], row["problem"]) == (
+        ("set-aside", "payload-damaged") if fault == DAMAGED else ("waiting", None)
+    )
 
 
 async def test_a_lease_that_runs_out_hands_the_same_delivery_out_again(owed: Owed) -> None:

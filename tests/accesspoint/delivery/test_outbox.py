@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.clock import ManualClock
 from accesspoint.delivery.auditevent import build_audit_event
@@ -75,6 +76,25 @@ async def test_an_event_of_organisations_no_longer_served_is_parked_and_its_caus
     again = Outbox(database, clock=clock, glns=[row["gln"]])
     assert await again.release_parked() == 1
     assert len(await claim(again)) == 1
+
+
+@HOWEVER
+async def test_an_event_that_does_not_open_stands_in_no_other_ones_way(
+    database: Database, clock: ManualClock, outbox: Outbox, event_of: Make, fault: str
+) -> None:
+    first, other = event_of(), event_of(facts=replace(event_of().facts, message_identifier="x"))
+    await record(database, outbox, first, other)
+    await spoil(database, "outbox", "body", str(event_id(first)), fault)
+    assert [one.event_id for one in await claim(outbox)] == [str(event_id(other))]
+    row = await database.fetch_one("SELECT * FROM outbox WHERE event_id = $1", str(event_id(first)))
+    assert row is not None
+    assert (row["state"], row["problem"]) == (
+        ("parked", "payload-damaged") if fault == DAMAGED else ("waiting", "storage-refused")
+    )
+    # Where another node would have the key it is claimed when its time has come again.
+    clock.advance(LEASE)
+    again = [one.event_id for one in await claim(outbox)]
+    assert str(event_id(first)) not in again
 
 
 async def test_an_event_goes_back_with_its_cause(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from background import background
 from station_parts import MESSAGE, Neighbour, Parts, envelope, header_for
+from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.clock import to_microseconds
 from accesspoint.delivery.events import DeliveryFacts
@@ -182,6 +183,24 @@ async def test_a_message_whose_payload_is_damaged_is_kept_for_a_person(
         row = await received.until("QUARANTINED", "M1")
         assert not task.done()
     assert (row["problem"], row["payload"] is not None) == ("payload-damaged", True)
+
+
+@HOWEVER
+async def test_a_row_that_does_not_open_stops_neither_the_others_nor_the_dispatcher(
+    received: Received, fault: str
+) -> None:
+    await received.message()
+    await received.message("M2")
+    await spoil(received.parts.database, "messages", "facts", "M1", fault)
+    async with received.dispatching() as task:
+        await received.until("DELIVERED", "M2")
+        damaged = fault == DAMAGED
+        row = await received.until("QUARANTINED" if damaged else "DELIVERY_WAIT", "M1")
+        assert not task.done()
+    problem = "payload-damaged" if damaged else "storage-refused"
+    assert row["problem"] == problem
+    noted = await received.parts.one("SELECT * FROM journal WHERE problem = $1", problem)
+    assert (noted["event"], noted["subject"]) == ("not-delivered", MESSAGE)
 
 
 async def test_a_store_without_room_is_tried_again_and_held_by_nobody(received: Received) -> None:

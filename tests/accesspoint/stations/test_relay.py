@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 from background import background
 from station_parts import AT, MESSAGE, RECEIVER, SENDER, Parts, document
+from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.clock import to_microseconds
 from accesspoint.delivery.outbox import Outbox
@@ -191,6 +192,27 @@ async def test_a_hand_over_whose_payload_is_damaged_is_kept_and_brought_to_nobod
         "payload-damaged",
         True,
     )
+
+
+@HOWEVER
+@pytest.mark.parametrize("column", ["item", "facts"])
+async def test_a_hand_over_that_does_not_open_stops_neither_the_others_nor_the_relay(
+    apart: Parts, target: Target, fault: str, column: str
+) -> None:
+    poisoned = await hand_over(apart)
+    other = await hand_over(apart, message="other")
+    await spoil(apart.database, "handovers", column, poisoned, fault)
+    async with running(relay_of(apart, down=target)) as task:
+        await until(apart, "handed-over")
+        await until(apart, "set-aside" if fault == DAMAGED else "not-taken")
+        assert not task.done()
+    row = await apart.one("SELECT * FROM handovers WHERE id = $1", poisoned)
+    assert (row["state"], row["problem"], row["lease_owner"]) == (
+        ("set-aside", "payload-damaged", None)
+        if fault == DAMAGED
+        else ("waiting", "storage-refused", None)
+    )
+    assert target.seen == [other]
 
 
 async def test_a_hand_over_that_finds_no_room_waits(apart: Parts) -> None:

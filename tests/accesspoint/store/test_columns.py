@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -10,9 +11,10 @@ from accesspoint.store.columns import (
     ColumnDamaged,
     ColumnKeyMissing,
     Columns,
+    fault_of,
     require_readable,
 )
-from accesspoint.store.database import Database, Row, Transaction
+from accesspoint.store.database import Database, Row, StorageRefused, Transaction
 from accesspoint.store.encryption import PayloadKey, PayloadKeys
 from accesspoint.store.messages import NewMessage, insert_message
 
@@ -58,6 +60,10 @@ async def stands(database: Database, id_: str) -> str:
     return str(row["raw"])
 
 
+async def fetched(tx: Transaction, *, sql: str) -> list[Row]:
+    return await tx.fetch(sql)
+
+
 async def update(database: Database, sql: str, *values: str) -> None:
     await database.run(lambda tx: tx.execute(sql, *values))
 
@@ -87,9 +93,30 @@ async def test_a_value_that_was_moved_or_changed_is_refused(store: Database) -> 
     await update(store, sql, other)
     with pytest.raises(ColumnDamaged, match=r"^facts of a is not what was written there$"):
         await read(store, "a")
-    with pytest.raises(ColumnDamaged):
-        await store.run(lambda tx: tx.fetch("SELECT id, facts FROM messages"))
     assert await read(store, "b") == FACTS
+    # Among others it is read and claimed as they are, and is refused where it is asked for.
+    for claim in (
+        "SELECT id, facts, state FROM messages",
+        "UPDATE messages SET attempt = 1 RETURNING *",
+    ):
+        rows = {row["id"]: row for row in await store.run(partial(fetched, sql=claim))}
+        assert (rows["a"]["state"], rows["b"]["facts"], fault_of(rows["b"])) == (
+            "RECEIVED",
+            FACTS,
+            None,
+        )
+        assert isinstance(fault_of(rows["a"]), ColumnDamaged)
+        for look in (
+            lambda row: row["facts"],
+            lambda row: row.get("facts"),
+            dict,
+            lambda row: {**row},
+        ):
+            with pytest.raises(ColumnDamaged, match=r"^facts of a is not"):
+                look(rows["a"])
+        assert "facts" in list(rows["a"])
+        with pytest.raises(KeyError):
+            rows["a"]["patient"]
     for broken in (
         other[:-8],
         other + "AAAA",
@@ -101,7 +128,8 @@ async def test_a_value_that_was_moved_or_changed_is_refused(store: Database) -> 
         await update(store, sql, broken)
         with pytest.raises(ColumnDamaged):
             await read(store, "a")
-    # The database itself is not broken: what else it holds goes on being read.
+    # A damaged row keeps no node from starting. The database itself is not broken: what else it holds goes on being read.
+    await store.read(require_readable)
     assert store.failure is None
 
 
@@ -127,9 +155,13 @@ async def test_a_new_key_seals_and_the_old_one_still_opens(url: str) -> None:
     assert await use(Columns(PayloadKeys(NEW, [OLD])), "b") == [FACTS] * 2
     for columns in (Columns(PayloadKeys(OLD)), Columns()):
         with pytest.raises(
-            ColumnKeyMissing, match=f"^facts of b needs the key {NEW.id.hex()}, which"
+            StorageRefused, match=f"^facts of b needs the key {NEW.id.hex()}, which"
         ):
             await use(columns)
+        database = await Database.open(url, columns=columns)
+        with pytest.raises(ColumnKeyMissing):
+            await read(database, "b")
+        await database.close()
     assert await use(Columns(PayloadKeys(NEW), skip_unknown=True)) == [None, FACTS]
     # Turned off, the keys open what there is, and what comes is as safe as the disk.
     off = Columns(PayloadKeys(NEW, [OLD]), seal=False)
@@ -145,16 +177,51 @@ def test_no_value_opens_in_another_column_or_under_another_key() -> None:
     assert columns.opened({"envelope_id": "x", "header": header})["header"].startswith(b"<Standard")
     for column, key in SEALED_COLUMNS.items():
         if column != "header":
-            with pytest.raises(ColumnDamaged):
-                columns.opened({key: "x", column: header})
-    with pytest.raises(ColumnDamaged):
-        columns.opened({"envelope_id": "y", "header": header})
+            assert_damaged(columns.opened({key: "x", column: header}))
+    assert_damaged(columns.opened({"envelope_id": "y", "header": header}))
     forged = Columns(PayloadKeys(NEW)).seal("header", "x", b"<a/>")
     start = len(MARK)
-    with pytest.raises(ColumnDamaged):
+    assert_damaged(
         columns.opened(
             {"envelope_id": "x", "header": forged[:start] + OLD.id + forged[start + 8 :]}
         )
+    )
+
+
+def assert_damaged(row: Row) -> None:
+    assert isinstance(fault_of(row), ColumnDamaged)
+
+
+async def test_the_newest_rows_are_those_of_the_time_and_not_of_the_id(url: str) -> None:
+    """Hand-overs have random ids, outcomes among them are never sealed, and envelopes have a table of their own."""
+    insert_handover = (
+        "INSERT INTO handovers (id, target, kind, message_identifier, item, act, facts, media_type, payload,"
+        " payload_bytes, payload_sha256, state, next_at, created_at)"
+        " VALUES ($1,'up',$2,'m',$3,'','{}','',$4,0,'','waiting',0,$5)"
+    )
+    insert_envelope = (
+        "INSERT INTO envelopes (direction, envelope_id, message_identifier, standard, sender, receiver, header,"
+        " payload_sha256, repetition, acknowledgement, created_at) VALUES ('in',$1,'m','','','',$2,'',0,'none',$3)"
+    )
+
+    async def work(tx: Transaction) -> None:
+        for id_, keys, at in (("9", OLD, 1), ("1", NEW, 2)):
+            columns = Columns(PayloadKeys(keys))
+            sealed = columns.seal("item", id_, "{}")
+            await tx.execute(insert_handover, id_, "document", sealed, "", at)
+        await tx.execute(insert_handover, "5", "outcome", "{}", None, 3)
+
+    async def more(tx: Transaction) -> None:
+        await tx.execute("DELETE FROM handovers")
+        sealed = Columns(PayloadKeys(NEW)).seal("header", "e", b"<a/>")
+        await tx.execute(insert_envelope, "e", sealed, 1)
+
+    database = await Database.open(url, columns=Columns(PayloadKeys(OLD)))
+    for plant, named in ((work, "item of 1"), (more, "header of e")):
+        await database.run(plant)
+        with pytest.raises(StorageRefused, match=f"^{named} needs the key {NEW.id.hex()}, which"):
+            await database.read(require_readable)
+    await database.close()
 
 
 def test_what_is_selected_without_its_id_is_a_mistake_of_ours() -> None:
