@@ -12,7 +12,6 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
-from as4_parts import GoneSigner
 from as4_stage import Node, Pki, Stage
 from as4_wire import Author
 
@@ -174,21 +173,6 @@ async def test_a_key_that_is_gone_lets_the_sender_try_again(endpoint: Endpoint, 
     assert await endpoint.refusals() == []
     assert endpoint.node.files() == set()
     identity.decrypter = keys
-    status, text, _ = await endpoint.post(wire.body, wire.content_type)
-    assert (status, "Receipt" in text) == (200, True)
-
-
-async def test_a_key_that_cannot_sign_the_receipt_leaves_no_payload_behind(
-    endpoint: Endpoint, pki: Pki
-) -> None:
-    identity = endpoint.node.point.identity
-    wire = Author(pki.municipality.signer(), pki.clinic.certificate).compose()
-    signer, identity.signer = identity.signer, GoneSigner(identity.signer.certificate)
-    for _ in range(2):
-        status, text, closed = await endpoint.post(wire.body, wire.content_type)
-        assert (status, text, closed) == (503, "Not available.\n", True)
-    assert endpoint.node.files() == set()
-    identity.signer = signer
     status, text, _ = await endpoint.post(wire.body, wire.content_type)
     assert (status, "Receipt" in text) == (200, True)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import structlog
+from as4_parts import GoneSigner
 from as4_peer import HttpAnswer, verify_receipt
 from as4_wire import Wire, gzip
 from loop_calls import called_on_the_loop
@@ -39,6 +40,7 @@ from envelope.errors import (
 from envelope.limits import Limits
 from envelope.messaging import Party, PartyId, Service, UserMessage
 from envelope.pmode import PRESETS
+from keys.errors import KeyUnavailable
 
 if TYPE_CHECKING:
     from inbound_parts import Inbound
@@ -250,6 +252,20 @@ async def test_an_accepted_message_without_its_receipt_is_a_failure_of_ours(
     with pytest.raises(DeliveryFailure) as refused:
         await inbound.receive(wire)
     assert refused.value.reason == "store.receipt"
+
+
+async def test_a_key_that_cannot_sign_the_receipt_leaves_no_payload_behind(
+    inbound: "Inbound", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire, identity = inbound.author.compose(), inbound.identity
+    with monkeypatch.context() as gone:
+        gone.setattr(identity, "signer", GoneSigner(identity.signer.certificate))
+        for _ in range(2):
+            with pytest.raises(KeyUnavailable):
+                await inbound.receive(wire)
+        assert await inbound.stored_nothing()
+    assert (await inbound.receive(wire)).status == 200
+    assert inbound.parts.files() == 1
 
 
 # The test service
