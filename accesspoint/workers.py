@@ -69,6 +69,8 @@ class Workers:
             _log.error("worker_ended", error=type(ended).__name__)
             if not self._ended.done():
                 self._ended.set_exception(ended)
+                # It is told by now; that nobody waits for it, as while the node stops, is nothing to tell again.
+                self._ended.exception()
             return
 
 

@@ -1,5 +1,6 @@
 """The command line in processes of its own, and one miniature network with two access points that it started."""
 
+import gc
 import io
 import logging
 import os
@@ -96,7 +97,10 @@ def invoke(
         assert "Traceback" not in out + err
         return Ended(status, out, err)
 
+    # What earlier tests left to be collected does not speak through the log of this command.
+    gc.freeze()
     yield run
+    gc.unfreeze()
     structlog.reset_defaults()
     root.handlers[:] = handlers
     root.setLevel(level)
