@@ -144,7 +144,7 @@ async def test_works_that_lock_each_other_out_are_done_again(
         await database.run(work)
 
     await asyncio.gather(crosswise("a", "b"), crosswise("b", "a"))
-    assert begun == 3
+    assert begun >= 3
     rows = await database.fetch("SELECT state FROM parcels")
     assert [row["state"] for row in rows] == ["sent", "sent"]
     await database.close()
