@@ -20,10 +20,6 @@ pytest.register_assert_rewrite(
 
 from in_memory import place  # noqa: E402 (it stands where the line above looks)
 
-# Read by pytest's own fixtures of temporary directories, in the workers too.
-if (memory := place()) is not None:
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
-
 # A busy machine is no counter-example: no deadline. CI repeats the same examples each time.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -33,6 +29,13 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 # What runs in the background of a shell ignores Ctrl-C, and so would every program that a test starts and interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep what tests write in memory, except in the slow suites: some of those write more than a machine has."""
+    if config.option.markexpr == "not slow" and (memory := place()) is not None:
+        # Read by pytest's own fixtures of temporary directories, in the workers too.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(memory))
 
 
 class NetworkForbidden(RuntimeError):
