@@ -50,6 +50,7 @@ async def test_a_cancellation_from_within_ends_a_worker_and_one_from_outside_is_
     with pytest.raises(RuntimeError, match="cancelled from within"):
         await workers.wait()
     await workers.stop()
+    assert [task.cancelled() for task in workers._running] == [False, True]
 
 
 async def test_what_nobody_waited_for_is_not_told_by_the_loop() -> None:

@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-PLENTY: Final = 6 << 30
+_PLENTY: Final = 6 << 30
 """Octets of free memory from which on the files of a run stand there."""
 _MEMORY: Final = Path("/dev/shm")
 
 
 def place() -> Path | None:
     """The directory for what tests write; None for the system's own choice."""
-    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= PLENTY else None
+    return _MEMORY if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _PLENTY else None
