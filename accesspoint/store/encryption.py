@@ -16,7 +16,6 @@ Spec: reliability section 6.10; decision "a data key per message, wrapped by a k
 """
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
 
 from accesspoint.store.database import StorageRefused
-from accesspoint.store.filesystem import fsync_directory, read_private
+from accesspoint.store.filesystem import read_private, write_once
 from accesspoint.store.places import Closing, PayloadDamaged, PayloadUnreadable, Source
 
 CHUNK_BYTES: Final = 64 * 1024
@@ -215,20 +214,11 @@ def load_payload_keys(current: Path, previous: Iterable[Path] = ()) -> PayloadKe
 def create_payload_key(path: Path) -> None:
     """Make a new random key file that only we can read, unless there is one.
 
+    It is durable before this returns, as it must be before any payload that it opens.
+
     Raises: StorageRefused when it cannot be made.
     """
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise StorageRefused(f"the payload key {path} cannot be made: {error.strerror}") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        file.flush()
-        # A payload must not become durable before the key that opens it.
-        os.fsync(descriptor)
-    fsync_directory(path.parent)
+    write_once(path, secrets.token_hex(KEY_BYTES) + "\n")
 
 
 def _load_key(path: Path) -> PayloadKey:

@@ -7,6 +7,7 @@ import ctypes
 import os
 import stat
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -155,6 +156,32 @@ def _require_closed(path: Path, facts: os.stat_result, forbidden: int, remedy: s
     mode = stat.S_IMODE(facts.st_mode)
     if mode & forbidden:
         raise StorageRefused(f"{path} is open to others (mode {mode:04o}); {remedy}")
+
+
+def write_once(path: Path, text: str) -> None:
+    """Make a file with `text` that only we can read, unless there is one: whole and durable, or not at all.
+
+    Nobody finds less than the whole text under the name, be it a process that starts beside this one or one that
+    starts after this one was killed. Of two that write, the first one's text stays, and both go on.
+
+    Raises: StorageRefused when it cannot be made.
+    """
+    if os.path.lexists(path):
+        return
+    try:
+        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            with suppress(FileExistsError):
+                os.link(beside, path)
+        finally:
+            os.unlink(beside)
+        fsync_directory(path.parent)
+    except OSError as error:
+        raise StorageRefused(f"{path} cannot be made: {error.strerror}") from error
 
 
 def fsync_directory(path: Path | str) -> None:

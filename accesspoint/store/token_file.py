@@ -7,16 +7,13 @@ repaired silently, since programs of the organisation may still hold the old tok
 Spec: hostile 1.20 (SEC-01).
 """
 
-import contextlib
-import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from accesspoint.store.database import StorageRefused
-from accesspoint.store.filesystem import fsync_directory, read_private
+from accesspoint.store.filesystem import read_private, write_once
 
 SHORTEST: Final = 32
 """Characters; the tokens made here have 43, which is 256 bits."""
@@ -29,28 +26,8 @@ def load_token(path: Path) -> str:
 
     Raises: StorageRefused when the file is not a private one of ours, or holds no token of full length.
     """
-    if not os.path.lexists(path):
-        _make(path)
+    write_once(path, secrets.token_urlsafe(32))
     return _read(path)
-
-
-def _make(path: Path) -> None:
-    """Write a new token beside its place and link it there: the name never leads to less than a whole token."""
-    try:
-        descriptor, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_urlsafe(32))
-                file.flush()
-                os.fsync(descriptor)
-            # Another process that shares the directory may have been first: then its token is ours.
-            with contextlib.suppress(FileExistsError):
-                os.link(beside, path)
-        finally:
-            os.unlink(beside)
-        fsync_directory(path.parent)
-    except OSError as error:
-        raise StorageRefused(f"{path} cannot be made: {error.strerror}") from error
 
 
 def _read(path: Path) -> str:

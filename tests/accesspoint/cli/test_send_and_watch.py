@@ -134,9 +134,13 @@ async def test_what_stands_in_the_way_is_repeated_when_nobody_waits_any_longer(
         sending={"retry": {"first": "200 ms", "give_up_after": "1 h"}},
     )
     (tmp_path / "message.json").write_bytes(sample_message(SystemClock()))
-    arguments = ("send", tmp_path / "message.json", "--config", path, "--timeout", "1")
-    async with stage.run(path):
-        ended = await asyncio.to_thread(command.run, *arguments)
+    arguments = ("send", tmp_path / "message.json", "--config", path)
+    failed = "SELECT * FROM history WHERE to_state = 'RETRY_WAIT'"
+    async with stage.run(path) as node:
+        sent = await asyncio.to_thread(command.run, *arguments, "--no-watch")
+        assert sent.status == 0
+        await node.until(lambda: node.rows(failed), "no attempt has failed")
+        ended = await asyncio.to_thread(command.run, *arguments, "--timeout", "1")
     assert ended.status == 6
     assert "not acknowledged after 1 s: " in ended.err
     assert "[peer-unreachable]" in ended.err

@@ -1,5 +1,6 @@
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from accesspoint.store.filesystem import (
     private_directory,
     private_file,
     refuse_network,
+    write_once,
 )
 
 
@@ -65,3 +67,45 @@ def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     with pytest.raises(StorageRefused, match="not a regular file"):
         private_file(tmp_path / "pipe")
+
+
+# -- a file that is made once ---------------------------------------------------------------
+
+
+def test_a_file_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    write_once(path, "first")
+    write_once(path, "second")
+    assert path.read_text() == "first"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_nobody_finds_half_a_file_that_is_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secret"
+    begun, go_on = threading.Event(), threading.Event()
+    fsync = os.fsync
+
+    def hold(descriptor: int) -> None:
+        if threading.current_thread() is slow:
+            begun.set()
+            assert go_on.wait(20)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", hold)
+    slow = threading.Thread(target=write_once, args=(path, "of the slow one"))
+    slow.start()
+    assert begun.wait(20)
+    write_once(path, "of the quick one")
+    assert path.read_text() == "of the quick one"
+    go_on.set()
+    slow.join(20)
+    assert path.read_text() == "of the quick one"
+    assert os.listdir(tmp_path) == ["secret"]
+
+
+def test_a_file_that_cannot_be_made_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(StorageRefused, match="missing/secret cannot be made: No such file"):
+        write_once(tmp_path / "missing" / "secret", "text")
