@@ -7,12 +7,14 @@ ledger; what each store holds by itself is the business of `accesspoint verify`,
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 
+from accesspoint.config import load
+from accesspoint.store.configured import build_columns
 from tests.soak.ledger import short_digest
 from tests.soak.pair import DATABASE, SOURCE, Pair
 from tests.soak.scene import RECEIVER, SENDER
@@ -143,7 +145,9 @@ def check(pair: Pair) -> Report:
     for name, alias in stores.items():
         path = pair.nodes[name].plan.store / DATABASE
         database.execute(f"ATTACH 'file:{path}?mode=ro' AS {alias}")
-    _collect(database)
+    _collect(
+        database, {alias: _opener(pair.nodes[name].plan.config) for name, alias in stores.items()}
+    )
     for title, sql in _CHECKS.items():
         _find(report, title, database, [sql])
     names = {alias: name for name, alias in stores.items()}
@@ -161,7 +165,15 @@ def check(pair: Pair) -> Report:
     return report
 
 
-def _collect(database: apsw.Connection) -> None:
+def _opener(config: Path) -> Callable[[str, bytes], bytes]:
+    """What opens the body of an event, which is sealed for the row that it stands in."""
+    columns = build_columns(load(config, {}), to_read=True)
+    return lambda event_id, body: columns.opened({"event_id": event_id, "body": body})["body"]
+
+
+def _collect(
+    database: apsw.Connection, openers: Mapping[str, Callable[[str, bytes], bytes]]
+) -> None:
     """Both outboxes by the octets that the status component was sent, and what arrived by its MessageId: the stores
     have no index for such questions, and need none."""
     database.create_scalar_function("short_digest", short_digest, 1)
@@ -171,9 +183,10 @@ def _collect(database: apsw.Connection) -> None:
     database.execute(
         "CREATE TABLE temp.arrived (side TEXT, message_id TEXT, payload_sha256 TEXT, receipt BLOB)"
     )
-    for alias in ("s", "r"):
+    for alias, opener in openers.items():
+        database.create_scalar_function(f"opened_{alias}", opener, 2)
         database.execute(
-            f"INSERT INTO temp.owed SELECT short_digest(body), '{alias}', seq, aggregate,"
+            f"INSERT INTO temp.owed SELECT short_digest(opened_{alias}(event_id, body)), '{alias}', seq, aggregate,"
             f" station || ' ' || subtype || ' ' || aggregate FROM {alias}.outbox"
         )
         database.execute(
