@@ -11,7 +11,6 @@ Spec: hostile.md 1.7 (KEY-05), 1.16 (DSC-03, DSC-09, DSC-10).
 
 import asyncio
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -145,8 +144,9 @@ class RevocationRefresher:
                 response.raise_for_status()
                 data = await read_bounded(response, MAX_CRL_BYTES)
             # A list of hundreds of thousands of entries takes seconds to read.
-            await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
-            self._keep(f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.crl", data)
+            facts = await asyncio.to_thread(self._crls.add, data, at=self._clock.now())
+            # By what it is and not by where it came from: whoever stands between may send another authority's list.
+            self._keep(f"{facts.place}.crl", data)
         except (aiohttp.ClientError, TimeoutError, AnswerTooLong, CrlRefused, OSError) as error:
             _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
             # Of a list that is older than the one at hand nothing is missing.
@@ -184,7 +184,7 @@ class RevocationRefresher:
                     response.raise_for_status()
                     data = await read_bounded(response, ocsp.MAX_ANSWER_BYTES)
                 if self._answers is not None:
-                    self._answers.add(data, at=self._clock.now())
+                    self._answers.add(data, at=self._clock.now(), about=watched.certificate)
                     self._keep_answer(watched.certificate, data)
             except (aiohttp.ClientError, TimeoutError, AnswerTooLong, OSError) as error:
                 _log.warning("revocation_answer_missing", url=url, error=type(error).__name__)

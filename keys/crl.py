@@ -9,6 +9,7 @@ stale answers; what it names as revoked stays revoked.
 Spec: RFC 5280 5, 6.3; hostile.md 1.7 (KEY-04, KEY-05); reliability.md 6.5.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,13 +35,18 @@ _Scope = tuple[frozenset[str], bool, bool]
 
 @dataclass(frozen=True, slots=True)
 class CrlFacts:
-    """What a list in the store says about itself."""
+    """What a list in the store says about itself.
+
+    `place` tells by 32 hexadecimal digits whose list it is and about what: a newer one takes the place of this one
+    only where they are the same.
+    """
 
     issuer: str
     number: int | None
     this_update: datetime
     next_update: datetime
     entries: int
+    place: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +95,8 @@ class CrlStore:
         """
         crl = _load(der)
         authority = self._signer(crl)
-        facts = _facts(crl)
-        scope = _scope(crl)
+        key, scope = _authority_key(authority), _scope(crl)
+        facts = _facts(crl, _place(key, scope))
         if at is not None and facts.this_update > at + CLOCK_SKEW:
             raise CrlRefused(
                 f"the list of {facts.issuer} is from the future: {facts.this_update}",
@@ -100,7 +106,6 @@ class CrlStore:
             raise CrlRefused(
                 f"the list of {facts.issuer} ran out at {facts.next_update}", reason="crl.stale"
             )
-        key = _authority_key(authority)
         of_authority = self._held.get(key, {})
         held = of_authority.get(scope)
         if held is not None:
@@ -173,7 +178,7 @@ def _load(data: bytes) -> x509.CertificateRevocationList:
     return crl
 
 
-def _facts(crl: x509.CertificateRevocationList) -> CrlFacts:
+def _facts(crl: x509.CertificateRevocationList, place: str) -> CrlFacts:
     issuer = crl.issuer.rfc4514_string()
     next_update = crl.next_update_utc
     if next_update is None:
@@ -189,7 +194,7 @@ def _facts(crl: x509.CertificateRevocationList) -> CrlFacts:
                 f"the list of {issuer} has the unknown critical extension {extension.oid.dotted_string}",
                 reason="crl.extension",
             )
-    return CrlFacts(issuer, number, crl.last_update_utc, next_update, len(crl))
+    return CrlFacts(issuer, number, crl.last_update_utc, next_update, len(crl), place)
 
 
 def _scope(crl: x509.CertificateRevocationList) -> _Scope:
@@ -262,6 +267,13 @@ def _authority_key(authority: x509.Certificate) -> _Authority:
     """Name and key together: two authorities of the same name never answer for each other."""
     spki = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return authority.subject.public_bytes(), spki
+
+
+def _place(authority: _Authority, scope: _Scope) -> str:
+    """The same in every process, so that a file may be named by it."""
+    names, users_only, authorities_only = scope
+    told = repr((authority, sorted(names), users_only, authorities_only))
+    return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def _older(new: CrlFacts, held: CrlFacts) -> bool:

@@ -106,7 +106,7 @@ class OcspStore:
         self.watch(certificate, issuer)
         if is_new and self._recall is not None and (kept := self._recall(certificate)) is not None:
             with contextlib.suppress(OcspRefused):
-                self.add(kept, at=None)
+                self.add(kept, at=None, about=certificate)
         return self._held.get(key)
 
     def end_of(self, certificate: x509.Certificate) -> datetime | None:
@@ -114,20 +114,24 @@ class OcspStore:
         answer = self._held.get(fingerprint(certificate))
         return None if answer is None else answer.facts.next_update
 
-    def add(self, data: bytes, *, at: datetime | None) -> OcspFacts:
+    def add(
+        self, data: bytes, *, at: datetime | None, about: x509.Certificate | None = None
+    ) -> OcspFacts:
         """Check an answer (DER) and take it in place of an older one.
 
         Args:
             data: the answer.
             at: the time now, aware; None for one that was taken before and kept, which may be stale, and whose
                 signer had to be good when it was made.
+            about: the certificate that the question was about; None takes an answer about any that is wanted.
 
         Raises:
             OcspRefused: ocsp.parse, ocsp.status (the responder would not say), ocsp.certificate (nobody asked about
-                it), ocsp.signature, ocsp.responder, ocsp.unknown, ocsp.future, ocsp.stale or ocsp.older.
+                it, or the question was about another), ocsp.signature, ocsp.responder, ocsp.unknown, ocsp.future,
+                ocsp.stale or ocsp.older.
         """
         response = _load(data)
-        watched = self._meant(response)
+        watched = self._meant(response, about)
         _check_signature(response, watched.issuer, at or response.this_update_utc)
         facts = _facts(response, watched)
         if at is not None and facts.this_update > at + CLOCK_SKEW:
@@ -154,10 +158,12 @@ class OcspStore:
         """List what is held, for people and gauges, the oldest first."""
         return sorted((one.facts for one in self._held.values()), key=lambda one: one.this_update)
 
-    def _meant(self, response: ocsp.OCSPResponse) -> Watched:
+    def _meant(self, response: ocsp.OCSPResponse, about: x509.Certificate | None) -> Watched:
         for watched in self._watched.values():
-            if watched.certificate.serial_number == response.serial_number and _names_issuer(
-                response, watched.issuer
+            if (
+                watched.certificate.serial_number == response.serial_number
+                and about in (None, watched.certificate)
+                and _names_issuer(response, watched.issuer)
             ):
                 return watched
         raise OcspRefused(

@@ -48,7 +48,7 @@ class Responder:
 
     async def list(self, _: web.Request) -> web.Response:
         self.fetched += 1
-        return web.Response(body=self.authority.crl(self.pki.now))
+        return web.Response(body=self.body or self.authority.crl(self.pki.now))
 
     async def root_list(self, _: web.Request) -> web.Response:
         return web.Response(body=self.authority.root_crl(self.pki.now))
@@ -274,6 +274,37 @@ async def test_what_was_revoked_stays_revoked_for_the_first_message_after_a_rest
         validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
     # The issuer and its responder are away for longer than what they said counts.
     clock.advance(timedelta(days=8))
+    validator, _ = start()
+    with pytest.raises(Revoked):
+        validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())
+
+
+@pytest.mark.parametrize("source", ["crl", "ocsp"])
+async def test_what_is_about_another_takes_no_place_of_what_was_kept(
+    pki: Pki, clock: ManualClock, responder: Responder, tmp_path: Path, source: str
+) -> None:
+    clinic, municipality = pki.clinic.certificate, pki.municipality.certificate
+    responder.authority.revoke(clinic, at=pki.now - timedelta(minutes=30))
+    url = f"{responder.url}/{source}"
+    start = partial(
+        started, pki, clock, tmp_path, revocation="prefer", **{f"{source}_urls": [url, f"{url}?2"]}
+    )
+    validator, refresher = start()
+    for one in (clinic, municipality):
+        validator.validate(one, usage=Usage.SIGNING, at=clock.now())
+    await refresher.refresh()
+    # Somebody between us sends good and fresh answers, about others than was asked for.
+    clock.advance(timedelta(hours=23, minutes=30))
+    responder.body = {
+        "crl": responder.authority.root_crl(clock.now()),
+        "ocsp": responder.authority.ocsp_answer(municipality, clock.now()),
+    }[source]
+    responder.asked.clear()
+    await refresher.refresh()
+    if source == "ocsp":
+        # That was no answer, so the other responder was asked as well.
+        assert responder.asked.count(f"{clinic.serial_number:x}") == 2
+        assert responder.asked.count(f"{municipality.serial_number:x}") == 1
     validator, _ = start()
     with pytest.raises(Revoked):
         validator.validate(clinic, usage=Usage.SIGNING, at=clock.now())

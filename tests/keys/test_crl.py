@@ -184,6 +184,18 @@ def test_partition_answers_only_for_its_own_certificates(pki, authority, store):
     assert len(store.facts()) == 2
 
 
+def test_a_newer_list_has_the_place_of_an_older_one_and_every_other_list_its_own(
+    pki, authority, store
+):
+    users = point(only_contains_user_certs=True)
+    older = store.add(authority.crl(pki.at - HOUR, extensions=users), at=pki.at)
+    newer = store.add(authority.crl(pki.at, extensions=users), at=pki.at)
+    assert newer.place == older.place
+    store.add(authority.crl(pki.at), at=pki.at)
+    store.add(authority.root_crl(pki.at), at=pki.at)
+    assert len({one.place for one in store.facts()}) == len(store.facts()) == 3
+
+
 def test_list_about_authorities_does_not_answer_for_leaves(pki, authority, store):
     leaf = pki.leaf().certificate
     store.add(authority.crl(pki.at, extensions=point(only_contains_ca_certs=True)), at=pki.at)

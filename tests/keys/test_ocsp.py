@@ -187,6 +187,17 @@ def test_answers_alone_are_enough_and_stale_ones_are_not(pki, leaf, fresh):
         validator.validate(leaf, usage=Usage.SIGNING, at=AT + 2 * HOUR)
 
 
+def test_an_answer_about_another_certificate_than_was_asked_about_is_none(pki, store, leaf, fresh):
+    other = pki.leaf(name="other").certificate
+    store.watch(other, pki.authority.issuing)
+    with pytest.raises(OcspRefused) as caught:
+        store.add(fresh.ocsp_answer(other, AT), at=AT, about=leaf)
+    assert caught.value.reason == "ocsp.certificate"
+    assert store.facts() == []
+    store.add(fresh.ocsp_answer(other, AT), at=AT, about=other)
+    assert store.end_of(other) == AT + dt.timedelta(days=1)
+
+
 def test_only_so_many_are_watched_and_the_one_used_last_stays(pki):
     made = OcspStore(capacity=2)
     leaves = [pki.leaf(name=f"ap-{number}").certificate for number in range(3)]
