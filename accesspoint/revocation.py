@@ -36,7 +36,7 @@ RETRY: Final = timedelta(seconds=2)
 """What failed is tried again after this, and files and certificates are looked at, whether there are new ones."""
 SECONDS: Final = 10.0
 AGAIN: Final = timedelta(minutes=1)
-"""A responder that did not answer about a certificate is asked about it again after this."""
+"""What was refused is fetched again after this, and a certificate asked about again that has no answer."""
 _AHEAD: Final = timedelta(hours=1)
 """An answer that ends sooner than this is asked for again."""
 _UNASKED: Final = "ocsp.certificate"
@@ -94,7 +94,8 @@ class RevocationRefresher:
         self._networks = AllowedNetworks([str(one) for one in networks] or _ANYWHERE)
         self._cache = cache
         self._tried: dict[x509.Certificate, float] = {}
-        self._failed: tuple[str, ...] = ()
+        # The lists that are not at hand, and from when on each is fetched again, by the monotonic clock.
+        self._missing: dict[str, float] = {}
         self._seen: dict[Path, _Stamp | None] = {}
 
     def recall(self) -> None:
@@ -108,11 +109,11 @@ class RevocationRefresher:
     async def refresh(self) -> bool:
         """Fetch everything once that is due; answers whether all lists and files are at hand."""
         complete = await self.read_files()
-        await self._fetch(self._urls, self._due())
-        return complete and not self._failed
+        await self._fetch(self._urls, self._due(_AHEAD))
+        return complete and not self._missing
 
     async def run(self) -> None:
-        """Refresh for ever at the usual pace; soon again what failed alone, and what is new."""
+        """Refresh for ever at the usual pace; soon again what failed alone, what ends, and what is new."""
         while True:
             await self.refresh()
             end = self._clock.monotonic() + REFRESH.total_seconds()
@@ -120,14 +121,20 @@ class RevocationRefresher:
             while self._clock.monotonic() < end:
                 await asyncio.sleep(RETRY.total_seconds())
                 await self._take_files(self._changed())
-                await self._fetch(self._failed, self._due(new=True))
+                now = self._clock.monotonic()
+                again = [url for url, at in self._missing.items() if at <= now]
+                await self._fetch(again, self._due(AGAIN))
 
     async def _fetch(self, urls: Sequence[str], due: Sequence[Watched]) -> None:
-        """Fetch lists, of which those that fail are kept for the next time, and ask about certificates."""
+        """Fetch lists, of which those that fail are noted for the next time, and ask about certificates."""
         if not urls and not due:
             return
         async with self._networks.open_session(seconds=SECONDS) as session:
-            self._failed = tuple([url for url in urls if not await self._list(session, url)])
+            for url in urls:
+                pause = await self._list(session, url)
+                self._missing.pop(url, None)
+                if pause is not None:
+                    self._missing[url] = self._clock.monotonic() + pause
             for watched in due:
                 await self._answer(session, watched)
 
@@ -138,7 +145,8 @@ class RevocationRefresher:
         for one in self._answers.facts() if self._answers else ():
             yield Known("ocsp", one.issuer, one.this_update, one.next_update)
 
-    async def _list(self, session: aiohttp.ClientSession, url: str) -> bool:
+    async def _list(self, session: aiohttp.ClientSession, url: str) -> float | None:
+        """Fetch one list; None where nothing is missing, else for how many seconds it is not asked for again."""
         try:
             async with session.get(url, allow_redirects=False) as response:
                 response.raise_for_status()
@@ -149,20 +157,23 @@ class RevocationRefresher:
             self._keep(f"{facts.place}.crl", data)
         except (aiohttp.ClientError, TimeoutError, AnswerTooLong, CrlRefused, OSError) as error:
             _log.warning("revocation_list_missing", url=url, error=type(error).__name__)
-            # Of a list that is older than the one at hand nothing is missing.
-            return isinstance(error, CrlRefused) and error.reason in _NOTHING_NEW
-        return True
+            if isinstance(error, CrlRefused) and error.reason in _NOTHING_NEW:
+                # Of a list that is older than the one at hand nothing is missing.
+                return None
+            # What did not come may come at any time; what is no good is likely to be so again, and may be long.
+            is_refused = isinstance(error, CrlRefused | AnswerTooLong)
+            return AGAIN.total_seconds() if is_refused else 0.0
+        return None
 
-    def _due(self, *, new: bool = False) -> list[Watched]:
-        """The certificates whose answer is missing or ends soon; with `new` those that nobody was asked about yet."""
+    def _due(self, ahead: timedelta) -> list[Watched]:
+        """The certificates that nobody was asked about lately and whose answer is missing, or ends before `ahead` is over."""
         if self._answers is None or not self._responders:
             return []
-        soon, found = self._clock.now() + _AHEAD, []
+        soon, found = self._clock.now() + ahead, []
         for one in self._answers.watched:
             end, tried = self._answers.end_of(one.certificate), self._tried.get(one.certificate)
             if tried is None or (
-                not new
-                and (end is None or end < soon)
+                (end is None or end < soon)
                 and self._clock.monotonic() - tried >= AGAIN.total_seconds()
             ):
                 found.append(one)

@@ -12,6 +12,7 @@ import pytest_asyncio
 import structlog
 from aiohttp import web
 from as4_stage import Pki
+from background import background
 from cryptography import x509
 from cryptography.x509 import ocsp
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from accesspoint.clock import ManualClock
 from accesspoint.config_trust import MessageTrust, TrustPurpose
 from accesspoint.network.listening import Listeners
 from accesspoint.revocation import (
+    AGAIN,
     REFRESH,
     Known,
     RevocationRefresher,
@@ -409,6 +411,32 @@ async def test_a_certificate_that_is_new_is_asked_about_within_seconds(
         while not answers.facts():
             await asyncio.sleep(0.005)
     running.cancel()
+
+
+async def test_what_has_no_answer_or_one_that_ends_is_asked_about_again_within_a_minute(
+    pki: Pki, clock: ManualClock, responder: Responder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crls, answers = stores(pki)
+    clinic = pki.clinic.certificate
+    answers.watch(clinic, pki.authority.issuing)
+    refresher = RevocationRefresher(
+        crls, [], clock=clock, answers=answers, responders=[f"{responder.url}/ocsp"]
+    )
+    monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
+    responder.body = b"the responder is away"
+    async with background(refresher.run()), asyncio.timeout(5):
+        while len(responder.asked) < 1:
+            await asyncio.sleep(0.005)
+        # An answer that lives shorter than the time between two refreshments of everything.
+        end = pki.now + AGAIN + REFRESH / 2
+        responder.body = responder.authority.ocsp_answer(clinic, pki.now, next_update=end)
+        clock.advance(AGAIN)
+        while not answers.facts():
+            await asyncio.sleep(0.005)
+        clock.advance(REFRESH / 2 - AGAIN / 2)
+        while len(responder.asked) < 3:
+            await asyncio.sleep(0.005)
+    assert len(responder.asked) == 3
 
 
 def test_the_configuration_says_how_certain_we_must_be(pki: Pki, tmp_path: Path) -> None:

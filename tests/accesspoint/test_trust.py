@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 from as4_parts import trust_in
 from as4_stage import Pki
+from background import background
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
@@ -16,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from accesspoint.clock import ManualClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import RevocationRefresher
+from accesspoint.revocation import AGAIN, RevocationRefresher
 from accesspoint.trust import (
     MessageTrust,
     PinnedTrust,
@@ -317,6 +318,35 @@ async def test_a_list_that_does_not_come_is_missed_and_the_others_are_kept(
     assert not await RevocationRefresher(crls, urls, clock=clock).refresh()
     assert point.asked == ["/issuing", "/root"]
     assert len(crls.facts()) == 1
+
+
+@pytest.mark.parametrize("is_stale", [True, False], ids=["run out", "endless"])
+async def test_a_list_that_came_and_is_no_good_is_fetched_again_after_a_minute(
+    pki: Pki, clock: ManualClock, point: Any, monkeypatch: pytest.MonkeyPatch, is_stale: bool
+) -> None:
+    past = pki.now - timedelta(days=1)
+    stale = pki.authority.crl(past - timedelta(days=7), next_update=past)
+    refused = stale if is_stale else b"\x00" * (MAX_CRL_BYTES + 1)
+    point.answers = {
+        "/issuing": lambda: web.Response(body=refused),
+        "/root": lambda: web.Response(status=503),
+    }
+    crls = store_of(pki)
+    urls = [f"{point.url}/issuing", f"{point.url}/root"]
+    monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
+    async with (
+        background(RevocationRefresher(crls, urls, clock=clock).run()),
+        asyncio.timeout(5),
+    ):
+        # The other one does not come at all, and is what shows that it was looked at what is missing.
+        while point.asked.count("/root") < 4:
+            await asyncio.sleep(0.005)
+        assert point.asked.count("/issuing") == 1
+        point.answers["/issuing"] = lambda: web.Response(body=pki.authority.crl(pki.now))
+        clock.advance(AGAIN)
+        while not crls.facts():
+            await asyncio.sleep(0.005)
+    assert point.asked.count("/issuing") == 2
 
 
 async def test_only_the_list_that_is_missing_is_fetched_again_soon(
