@@ -94,8 +94,12 @@ _log = structlog.get_logger("accesspoint")
 class AccessPoint:
     """One running node; made by `start`, which is the only way to get one."""
 
-    def __init__(self, configuration: Configuration, *, clock: Clock, ids: Ids) -> None:
+    def __init__(
+        self, configuration: Configuration, *, clock: Clock, ids: Ids, keeps: bool = True
+    ) -> None:
+        """`keeps` says whether fetched revocation data is written to the store, which is the running node's alone."""
         self.configuration = configuration
+        self._keeps = keeps
         self.clock = clock
         self.ids = ids
         self.as4_client: As4Client
@@ -185,7 +189,9 @@ class AccessPoint:
     def build_validator(self, purpose: Purpose, settings: TrustPurpose | None) -> Validator:
         """The certificate rules for one purpose, with its revocation lists kept fresh in the background."""
         cache = self.configuration.store.directory / REVOCATION
-        validator, refresher = open_validator(purpose, settings, clock=self.clock, cache=cache)
+        validator, refresher = open_validator(
+            purpose, settings, clock=self.clock, cache=cache, keep=self._keeps
+        )
         self._refreshers += [refresher] if refresher else []
         return validator
 

@@ -83,8 +83,12 @@ class RevocationRefresher:
         files: Iterable[Path] = (),
         networks: Iterable[object] = (),
         cache: Path | None = None,
+        keep: bool = True,
     ) -> None:
-        """`answers` are kept fresh by `responders`; `networks` is where all addresses may be, none for anywhere."""
+        """`answers` are kept fresh by `responders`; `networks` is where all addresses may be, none for anywhere.
+
+        What is in `cache` is recalled; without `keep` nothing is written there, as for a command beside a node.
+        """
         self._crls = crls
         self._urls = tuple(urls)
         self._clock = clock
@@ -93,6 +97,7 @@ class RevocationRefresher:
         self._files = tuple(files)
         self._networks = AllowedNetworks([str(one) for one in networks] or _ANYWHERE)
         self._cache = cache
+        self._kept_in = cache if keep else None
         self._tried: dict[x509.Certificate, float] = {}
         # The lists that are not at hand, and from when on each is fetched again, by the monotonic clock.
         self._missing: dict[str, float] = {}
@@ -247,12 +252,12 @@ class RevocationRefresher:
 
     def _keep(self, name: str, data: bytes) -> None:
         """Keep a list or an answer for the next start; a disk that is full is told elsewhere."""
-        if self._cache is None:
+        if self._kept_in is None:
             return
-        path = self._cache / name
+        path = self._kept_in / name
         beside = path.with_suffix(".new")
         with contextlib.suppress(OSError):
-            self._cache.mkdir(mode=0o700, exist_ok=True)
+            self._kept_in.mkdir(mode=0o700, exist_ok=True)
             descriptor = os.open(
                 beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600
             )
@@ -263,10 +268,10 @@ class RevocationRefresher:
     def _keep_answer(self, certificate: x509.Certificate, data: bytes) -> None:
         """Keep an answer for the next start, and of all no more than are held."""
         self._keep(_answer_name(certificate), data)
-        if self._cache is None:
+        if self._kept_in is None:
             return
         with contextlib.suppress(OSError):
-            kept = sorted(self._cache.glob("*.ocsp"), key=lambda path: path.stat().st_mtime)
+            kept = sorted(self._kept_in.glob("*.ocsp"), key=lambda path: path.stat().st_mtime)
             for path in kept[: -ocsp.WATCHED]:
                 path.unlink()
 

@@ -269,11 +269,16 @@ class PinnedTrust:
 
 
 def open_validator(
-    purpose: Purpose, settings: TrustPurpose | None, *, clock: Clock, cache: Path | None = None
+    purpose: Purpose,
+    settings: TrustPurpose | None,
+    *,
+    clock: Clock,
+    cache: Path | None = None,
+    keep: bool = True,
 ) -> tuple[Validator, RevocationRefresher | None]:
     """The certificate rules for one purpose, and what keeps its revocation lists fresh where there are any.
 
-    `cache` is a directory where what is fetched is kept for the next start.
+    `cache` is a directory where what is fetched is kept for the next start; without `keep` it is only read.
     Raises: KeysError for a certificate that cannot be read, or is no authority.
     """
     if settings is None:
@@ -293,6 +298,7 @@ def open_validator(
         refresher = RevocationRefresher(
             crls, settings.crl_urls, clock=clock, answers=answers, responders=settings.ocsp_urls,
             files=settings.revocation_files, networks=settings.revocation_networks, cache=cache,
+            keep=keep,
         )  # fmt: skip
         refresher.recall()
     asked = answers if settings.ocsp_urls or settings.revocation_files else None

@@ -134,9 +134,9 @@ async def _validator(
         return tls_validator(configuration)
     trust = configuration.trust
     settings = trust.smp if purpose is Purpose.SMP else trust.message
-    validator, refresher = open_validator(
-        purpose, settings, clock=clock, cache=configuration.store.directory / REVOCATION
-    )
+    cache = configuration.store.directory / REVOCATION
+    # The files there are the node's own: of another user, or from a writer beside it, they would be of no use to it.
+    validator, refresher = open_validator(purpose, settings, clock=clock, cache=cache, keep=False)
     if refresher is None:
         return validator
     # Answers are asked for and taken up of certificates that came up before.

@@ -17,7 +17,7 @@ def build_speaker(configuration: Configuration) -> tuple[AccessPoint, MessageTru
     Raises what loading the keys raises.
     """
     clock = SystemClock()
-    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock))
+    node = AccessPoint(configuration, clock=clock, ids=SystemIds(clock), keeps=False)
     node.load_keys()
     trust = MessageTrust(
         node.build_validator(Purpose.MESSAGE, configuration.trust.message),

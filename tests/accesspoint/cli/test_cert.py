@@ -11,13 +11,20 @@ from bundle_parts import bundle_of
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
 
-from accesspoint.certificates import due
+from accesspoint.certificates import Shown, due
+from accesspoint.cli.cert_show import judge_all
+from accesspoint.cli.speaker import build_speaker
+from accesspoint.clock import SystemClock
 from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from accesspoint.store.filesystem import make_directory
+from accesspoint.trust import REVOCATION, open_validator
 from keys import rotation
 from keys.certificate import der, fingerprint, pem
+from keys.path import Usage
 from keys.roles import Role
 from keys.store import write_pair
+from keys.trust import Purpose
 
 from .conftest import Ended
 
@@ -434,6 +441,35 @@ def test_answers_of_responders_are_listed_and_count_where_nothing_is_fetched(
     assert "list of 0 entries of " in listed
     verified = invoke("cert", "verify", "clinic", "--offline", "--config", config)
     assert "the responder said good" in verified.out
+
+
+async def test_a_command_recalls_what_the_node_kept_and_keeps_nothing_beside_it(
+    pki: Pki, tmp_path: Path
+) -> None:
+    async with pki.revocation_point() as urls:
+        written = Stage(pki, tmp_path).write_node(
+            MUNICIPALITY, pki.municipality, partners={}, crl_urls=urls
+        )
+        configuration = load(written)
+        make_directory(configuration.store.directory)
+        kept = configuration.store.directory / REVOCATION
+        shown = Shown("clinic", (pki.clinic.certificate,))
+        (verdict,) = await judge_all(configuration, shown, (Usage.SIGNING,))
+        assert verdict.trusted, verdict.why
+        speaker, trust = build_speaker(configuration)
+        await speaker.refresh_revocation()
+        assert trust.revocation_lists(pki.authority.issuing)
+        assert not kept.exists()
+        _, of_node = open_validator(
+            Purpose.MESSAGE, configuration.trust.message, clock=SystemClock(), cache=kept
+        )
+        assert of_node is not None
+        assert await of_node.refresh()
+    # The issuer is away by now.
+    (verdict,) = await judge_all(configuration, shown, (Usage.SIGNING,))
+    assert verdict.trusted, verdict.why
+    _, trust = build_speaker(configuration)
+    assert trust.revocation_lists(pki.authority.issuing)
 
 
 def test_no_option_takes_a_passphrase_and_usage_is_told(invoke: Invoke, config: Path) -> None:
