@@ -3,7 +3,8 @@
 Only the configured issuer is asked, at addresses that its own discovery document names and that are as safe as its
 own: https, or this machine where the issuer itself is there. Redirections are not followed and answers are bounded.
 Keys are kept for a while; an unknown key has them fetched again, but not more often than every half minute, so that
-tokens made up by somebody cannot make us ask all the time. Without keys of at most an hour nothing is believed.
+tokens made up by somebody cannot make us ask all the time. Without keys of at most an hour nothing is believed, an
+hour that no wall clock which is set back makes longer.
 
 Spec: OpenID Connect Discovery 1.0, sections 3 and 4; RFC 8414; RFC 7517.
 """
@@ -13,7 +14,7 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -71,8 +72,9 @@ class Issuer:
         self._lock = asyncio.Lock()
         self._endpoints: Endpoints | None = None
         self._keys: Mapping[str, Any] = {"keys": []}
-        self._keys_at: datetime | None = None
-        self._asked_at: datetime | None = None
+        # Both by the monotonic clock.
+        self._keys_at: float | None = None
+        self._asked_at: float | None = None
 
     async def endpoints(self) -> Endpoints:
         """What the discovery document says, fetched once. Raises: IssuerUnreachable."""
@@ -137,13 +139,15 @@ class Issuer:
         return self._keys
 
     def _age(self) -> timedelta:
-        return timedelta.max if self._keys_at is None else self._clock.now() - self._keys_at
+        if self._keys_at is None:
+            return timedelta.max
+        return timedelta(seconds=self._clock.monotonic() - self._keys_at)
 
     async def _refresh(self) -> None:
         """Fetch the keys, unless that was done a moment ago, perhaps by somebody who waits with us."""
         async with self._lock:
-            now = self._clock.now()
-            if self._asked_at is not None and now - self._asked_at < PAUSE:
+            now = self._clock.monotonic()
+            if self._asked_at is not None and now - self._asked_at < PAUSE.total_seconds():
                 return
             self._asked_at = now
             try:

@@ -81,6 +81,19 @@ async def test_an_issuer_that_is_gone_is_believed_for_an_hour(stage: Stage) -> N
         await stage.verify()
 
 
+async def test_a_clock_that_is_set_back_makes_no_key_younger(stage: Stage) -> None:
+    await stage.verify()
+    stage.clock.set_wall(stage.clock.now() - timedelta(hours=2))
+    stage.signer.keys = [RSAKey.import_key(rsa.generate_private_key(65537, 2048))]
+    stage.clock.advance(timedelta(seconds=31))
+    assert (await stage.verify())["sub"] == "somebody"
+    await stage.listeners.stop()
+    stage.clock.set_wall(stage.clock.now() - timedelta(hours=2))
+    stage.clock.advance(timedelta(minutes=61))
+    with pytest.raises(IssuerUnreachable):
+        await stage.verify()
+
+
 WRONG: dict[str, Any] = {
     "another issuer's": {"issuer": "https://elsewhere.example"},
     "with the keys in plain text elsewhere": {"jwks_uri": "http://elsewhere.example/jwks"},
