@@ -3,7 +3,10 @@
 Key directories and certificate files are looked at every second, and at once on SIGHUP. What changed is read in a
 thread, checked as at the start, and only then put in place, all of it between two steps of the event loop. A message
 that is under way keeps the key it began with; an open connection keeps its certificate; nothing waits and nothing is
-turned away. What was put in place stands in the audit log, later where the store does not take it at once. What cannot be used changes nothing: it is told once, and looked at again when it changes.
+turned away. What was put in place stands in the audit log, later where the store does not take it at once.
+
+What cannot be used changes nothing. It is told once, and read again when it changes, and every few seconds besides: a
+disk that failed, or a hardware module that was away, comes back without any file looking different.
 
 Spec: hostile KEY-18; reliability M4.
 """
@@ -38,6 +41,8 @@ from keys.store import KeyStore, TlsFiles, locked
 from keys.tls import check_pair, renew_pair
 
 LOOK_SECONDS: Final = 1.0
+AGAIN_SECONDS: Final = 10.0
+"""What could not be used is read again after this, though nothing looks different: each time all keys are checked."""
 DAY_SECONDS: Final = 86_400.0
 _log = structlog.get_logger("accesspoint.keys")
 _Signature = tuple[tuple[str, int, int, int], ...]
@@ -102,6 +107,8 @@ class KeyWatch:
         self._looking = asyncio.Lock()
         self._unsaid: list[tuple[datetime, str]] = []
         self._seen = self._signature()
+        self._refused: str | None = None
+        self._again_at = 0.0
 
     def look_now(self) -> None:
         """Read everything anew at once, whether it looks changed or not."""
@@ -134,12 +141,14 @@ class KeyWatch:
     async def _look(self, *, asked: bool) -> bool:
         seen = self._signature()
         is_set = any(name.endswith(".at") for name, *_ in seen)
-        if seen == self._seen and not is_set and not asked:
-            return False
+        changed, self._seen = asked or seen != self._seen, seen
+        again = self._refused is not None and self._clock.monotonic() >= self._again_at
         try:
-            if seen == self._seen and not asked and not await asyncio.to_thread(self._promote):
+            switched = is_set and await asyncio.to_thread(self._promote)
+            if not (changed or again or switched):
                 return False
-            self._seen = self._signature()
+            if switched:
+                self._seen = self._signature()
             loaded = await asyncio.to_thread(load_keys, self._configuration, self._clock)
             self._require_kinds(loaded.keystore)
             self._require_names(loaded)
@@ -147,16 +156,24 @@ class KeyWatch:
             if changes:
                 self._take(loaded)
         except ConfigurationProblem as problem:
-            _log.error("keys_not_taken", detail="; ".join(one.text for one in problem.findings))
+            self._refuse("; ".join(one.text for one in problem.findings), tell=changed)
             return False
         except (KeysError, EnvelopeError, ValueError, OSError) as error:
-            _log.error("keys_not_taken", detail=str(error))
+            self._refuse(str(error), tell=changed)
             return False
+        self._refused = None
         if changes:
             _log.info("keys_changed", detail="; ".join(changes))
             now = self._clock.now()
             self._unsaid += [(now, change) for change in changes]
         return bool(changes)
+
+    def _refuse(self, why: str, *, tell: bool) -> None:
+        """Leave everything as it is for now; said with `tell`, and where it is not what was said last."""
+        if tell or why != self._refused:
+            _log.error("keys_not_taken", detail=why)
+        self._refused = why
+        self._again_at = self._clock.monotonic() + AGAIN_SECONDS
 
     def _promote(self) -> bool:
         done = False

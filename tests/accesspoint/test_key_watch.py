@@ -1,8 +1,11 @@
 """A node takes up new keys while it runs: what changes at once, what stays, and what it does not take."""
 
 import asyncio
+import contextlib
+import errno
+import os
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -225,6 +228,73 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(node: Node, pki: 
         "open to others",
     ):
         assert why in reasons(said)
+
+
+class Later(SystemClock):
+    """The clock of this machine, with as many seconds more as a test lets pass."""
+
+    passed = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.passed
+
+
+@contextlib.contextmanager
+def unreadable(broken: Path) -> Iterator[None]:
+    """Let the disk fail at each reading of this file; what can be seen of it stays the same."""
+    really = os.open
+
+    def fail(path: Any, *arguments: Any, **more: Any) -> int:
+        if path == broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return really(path, *arguments, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        yield
+
+
+async def test_a_fault_that_passes_is_told_once_and_keeps_no_key_away(node: Node, pki: Pki) -> None:
+    watch, signer = node.point.key_watch, node.point.identity.signer
+    watch._clock = clock = Later()
+    following = pki.certify(MUNICIPALITY.access_point)
+    keys = bring(node, Role.MESSAGE, following)
+    rotation.schedule(keys, Role.MESSAGE, clock.now())
+    with structlog.testing.capture_logs() as said, unreadable(keys / "message.key.pem"):
+        for _ in range(3):
+            assert await watch.look() is False
+            clock.passed += key_watch.AGAIN_SECONDS
+    assert not (keys / "message.next.at").exists(), "the switch itself is done"
+    assert node.point.identity.signer is signer
+    assert reasons(said).count(os.strerror(errno.EIO)) == 1
+    assert await watch.look() is True
+    assert node.point.identity.signer.certificate == following.certificate
+
+
+async def test_what_failed_is_not_read_at_every_look(node: Node, pki: Pki) -> None:
+    watch = node.point.key_watch
+    watch._clock = clock = Later()
+    keys = bring(node, Role.MESSAGE, pki.certify(MUNICIPALITY.access_point))
+    with unreadable(keys / "message.next.key.pem"):
+        assert await watch.look() is False
+    assert await watch.look() is False
+    clock.passed += key_watch.AGAIN_SECONDS
+    assert await watch.look() is True
+
+
+async def test_a_time_of_rotation_that_cannot_be_read_is_told_once(node: Node, pki: Pki) -> None:
+    watch = node.point.key_watch
+    watch._clock = clock = Later()
+    keys = bring(node, Role.MESSAGE, pki.certify(MUNICIPALITY.access_point))
+    rotation.schedule(keys, Role.MESSAGE, clock.now() + timedelta(hours=1))
+    assert await watch.look() is True
+    with structlog.testing.capture_logs() as said, unreadable(keys / "message.next.at"):
+        for _ in range(3):
+            assert await watch.look() is False
+            clock.passed += key_watch.AGAIN_SECONDS
+        assert reasons(said).count(os.strerror(errno.EIO)) == 1
+        assert await watch.look(asked=True) is False
+        assert reasons(said).count(os.strerror(errno.EIO)) == 2
 
 
 class Full:
