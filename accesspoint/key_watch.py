@@ -17,6 +17,7 @@ import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -27,6 +28,7 @@ from accesspoint.clock import Clock
 from accesspoint.config import Configuration, ConfigurationProblem, Station
 from accesspoint.discovery.configured import static_partners
 from accesspoint.discovery.static import StaticPartner
+from accesspoint.file_stamp import Stamp, stamp_of
 from accesspoint.generation import agreements_of
 from accesspoint.identity import Agreements, Identity, holder_certificates, load_identity
 from accesspoint.store.audit import record_audit
@@ -45,7 +47,7 @@ AGAIN_SECONDS: Final = 10.0
 """What could not be used is read again after this, though nothing looks different: each time all keys are checked."""
 DAY_SECONDS: Final = 86_400.0
 _log = structlog.get_logger("accesspoint.keys")
-_Signature = tuple[tuple[str, int, int, int], ...]
+_Signature = tuple[tuple[Path, Stamp], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class KeyWatch:
 
     async def _look(self, *, asked: bool) -> bool:
         seen = self._signature()
-        is_set = any(name.endswith(".at") for name, *_ in seen)
+        is_set = any(path.suffix == ".at" for path, _ in seen)
         changed, self._seen = asked or seen != self._seen, seen
         again = self._refused is not None and self._clock.monotonic() >= self._again_at
         try:
@@ -244,20 +246,18 @@ class KeyWatch:
 
     def _signature(self) -> _Signature:
         """What can be seen of all files without reading them."""
-        return tuple(sorted(self._files()))
+        return tuple((path, stamp_of(path)) for path in sorted(self._files()))
 
-    def _files(self) -> Iterator[tuple[str, int, int, int]]:
+    def _files(self) -> Iterator[Path]:
+        """Key directories with all that is in them, and the certificates of partners and neighbours."""
         configuration = self._configuration
         links = (configuration.links.up, configuration.links.down)
-        files = [one.certificate for one in configuration.partners.values() if one.certificate]
-        files += [link.certificate for link in links if link is not None]
+        yield from (one.certificate for one in configuration.partners.values() if one.certificate)
+        yield from (link.certificate for link in links if link is not None)
         for directory in key_holders(configuration):
+            yield directory
             with contextlib.suppress(OSError):
-                files += sorted(directory.iterdir())
-        for path in files:
-            with contextlib.suppress(OSError):
-                status = path.stat()
-                yield str(path), status.st_mtime_ns, status.st_ino, status.st_size
+                yield from directory.iterdir()
 
 
 def _changes(before: Loaded, after: Loaded) -> Iterator[str]:

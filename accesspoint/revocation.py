@@ -24,6 +24,7 @@ from cryptography import x509
 
 from accesspoint.bounded import AnswerTooLong, read_bounded
 from accesspoint.clock import Clock
+from accesspoint.file_stamp import Stamp, stamp_of
 from accesspoint.networks import AllowedNetworks
 from keys import ocsp
 from keys.certificate import fingerprint
@@ -43,7 +44,6 @@ _UNASKED: Final = "ocsp.certificate"
 _NOTHING_NEW: Final = frozenset({"crl.older", "ocsp.older", _UNASKED})
 """Refusals of what is older than what is at hand, or about a certificate that nobody asked about yet."""
 _ANYWHERE: Final = ("0.0.0.0/0", "::/0")
-_Stamp = tuple[int, ...]
 _log = structlog.get_logger("accesspoint.trust")
 
 
@@ -101,7 +101,7 @@ class RevocationRefresher:
         self._tried: dict[x509.Certificate, float] = {}
         # The lists that are not at hand, and from when on each is fetched again, by the monotonic clock.
         self._missing: dict[str, float] = {}
-        self._seen: dict[Path, _Stamp | None] = {}
+        self._seen: dict[Path, Stamp | None] = {}
 
     def recall(self) -> None:
         """Take up the lists that were fetched before the node ended, stale ones too."""
@@ -222,12 +222,12 @@ class RevocationRefresher:
 
     def _changed(self) -> list[Path]:
         """The files that are others than when they were read, or that may be wanted by now."""
-        return [path for path in self._files if self._seen.get(path) != _stamp(path)]
+        return [path for path in self._files if self._seen.get(path) != stamp_of(path)]
 
     async def _take_files(self, paths: Iterable[Path]) -> bool:
         complete = True
         for path in paths:
-            self._seen[path] = _stamp(path)
+            self._seen[path] = stamp_of(path)
             try:
                 await self._take_either(path)
             except (OSError, KeysError) as error:
@@ -292,15 +292,6 @@ def _answer_name(certificate: x509.Certificate) -> str:
 def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(MAX_CRL_BYTES + 1)
-
-
-def _stamp(path: Path) -> _Stamp:
-    """What changes whenever a file does, its mode included; the same for every file that is not there."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _span(time: timedelta) -> str:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from accesspoint.clock import Clock
 from accesspoint.config_pages import PublishedPages
 from accesspoint.demo.scenery import ORGANISATIONS, NodePlan, Organisation, Scenery, device_ids
+from accesspoint.file_stamp import Stamp, stamp_of
 from accesspoint.generation import transport_profile_of
 from accesspoint.ids import Ids
 from accesspoint.key_watch import LOOK_SECONDS
@@ -25,7 +26,6 @@ from keys.jwk import OrganisationContext
 from keys.store import load_certificate_files
 
 T = TypeVar("T")
-_Mark = tuple[int, int, int] | None
 
 
 class Surroundings:
@@ -37,7 +37,7 @@ class Surroundings:
         self.plans = tuple(plans)
         self.scenery = scenery
         self.network = network
-        self._published: dict[NodePlan, tuple[str, _Mark]] = {}
+        self._published: dict[NodePlan, tuple[str, Stamp]] = {}
 
     @classmethod
     async def start(
@@ -113,7 +113,7 @@ class Surroundings:
 
     def publish(self, plan: NodePlan, access_point: str) -> None:
         """Tell the network that the organisation of this access point receives what it receives at `host:port`."""
-        mark = _mark_of(plan.published_certificate)
+        stamp = stamp_of(plan.published_certificate)
         self.network.register(
             f"0088:{plan.organisation.address.gln}",
             plan.organisation.documents,
@@ -121,7 +121,7 @@ class Surroundings:
             load_certificate_files([plan.published_certificate])[0],
             transport_profile=transport_profile_of(plan.generation),
         )
-        self._published[plan] = access_point, mark
+        self._published[plan] = access_point, stamp
 
     def follow_keys(self, stack: AsyncExitStack) -> None:
         """Publish what an access point has now, until `stack` ends: after a rotation that is another certificate."""
@@ -131,9 +131,9 @@ class Surroundings:
     async def _follow_keys(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            for plan, (access_point, mark) in list(self._published.items()):
+            for plan, (access_point, stamp) in list(self._published.items()):
                 # In the middle of a switch there may be none, or an old one: the next look finds it.
-                if _mark_of(plan.published_certificate) not in (mark, None):
+                if stamp_of(plan.published_certificate) not in (stamp, ()):
                     with contextlib.suppress(KeysError):
                         self.publish(plan, access_point)
 
@@ -144,14 +144,6 @@ class Surroundings:
             for plan in self.plans
             if plan.organisation is organisation and station in plan.stations
         )
-
-
-def _mark_of(file: Path) -> _Mark:
-    """What can be seen of a file without reading it, None where it is not there."""
-    with contextlib.suppress(OSError):
-        status = file.stat()
-        return status.st_mtime_ns, status.st_ino, status.st_size
-    return None
 
 
 async def _end(task: "asyncio.Task[None]") -> None:

@@ -230,6 +230,22 @@ async def test_what_cannot_be_used_changes_nothing_and_is_told(node: Node, pki: 
         assert why in reasons(said)
 
 
+@pytest.mark.parametrize(
+    ("name", "opened", "closed"), [("message.next.cert.pem", 0o644, 0o600), (".", 0o755, 0o700)]
+)
+async def test_what_is_closed_as_it_was_told_is_taken(
+    node: Node, pki: Pki, name: str, opened: int, closed: int
+) -> None:
+    watch = node.point.key_watch
+    keys = bring(node, Role.MESSAGE, pki.certify(MUNICIPALITY.access_point))
+    (keys / name).chmod(opened)
+    with structlog.testing.capture_logs() as said:
+        assert await watch.look() is False
+    assert f"chmod {closed:o} {keys / name}" in reasons(said)
+    (keys / name).chmod(closed)
+    assert await watch.look() is True
+
+
 class Later(SystemClock):
     """The clock of this machine, with as many seconds more as a test lets pass."""
 
