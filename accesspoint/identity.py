@@ -84,12 +84,16 @@ class Identity:
         return self.acting_for(named.value).party == message.from_party.party_id.value
 
     @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Everything that something of ours may be signed with."""
+        return tuple(
+            one for each in (self, *self.hosted.values()) for one in (each.signer, *each.others)
+        )
+
+    @property
     def certificates(self) -> tuple[x509.Certificate, ...]:
         """Every certificate that something of ours may be signed with."""
-        signers = [
-            one for each in (self, *self.hosted.values()) for one in (each.signer, *each.others)
-        ]
-        return tuple(signer.certificate for signer in signers)
+        return tuple(signer.certificate for signer in self.signers)
 
     def signer_for(self, suite: SecuritySuite) -> Signer:
         """The signer whose key fits; without one our first, which will say that it does not."""

@@ -35,6 +35,7 @@ from accesspoint.store.audit import record_audit
 from accesspoint.store.database import Database, StorageBusy, StorageInterrupted, Transaction
 from accesspoint.trust import common_name
 from envelope.errors import EnvelopeError
+from envelope.wsse import Signer
 from keys.certificate import describe_key, fingerprint
 from keys.errors import KeysError, KeyStoreError
 from keys.private import KeyRing
@@ -261,20 +262,12 @@ class KeyWatch:
 
 
 def _changes(before: Loaded, after: Loaded) -> Iterator[str]:
-    """What is another certificate now, in words for the log: roles and beginnings of fingerprints."""
+    """What is another certificate now, or comes with others, in words for the log: roles, beginnings of fingerprints."""
     for role, old, new in (
-        ("sign", _marks(before.identity.certificates), _marks(after.identity.certificates)),
+        ("sign", _shown(*before.identity.signers), _shown(*after.identity.signers)),
         ("decrypt", _decrypting(before.identity), _decrypting(after.identity)),
-        (
-            "tls server",
-            _marks([before.keystore.tls.certificate]),
-            _marks([after.keystore.tls.certificate]),
-        ),
-        (
-            "tls client",
-            _marks([before.keystore.tls_client.certificate]),
-            _marks([after.keystore.tls_client.certificate]),
-        ),
+        ("tls server", _shown(before.keystore.tls), _shown(after.keystore.tls)),
+        ("tls client", _shown(before.keystore.tls_client), _shown(after.keystore.tls_client)),
     ):
         if old != new:
             yield f"{role}: {new}"
@@ -290,6 +283,14 @@ def _changes(before: Loaded, after: Loaded) -> Iterator[str]:
 def _decrypting(identity: Identity) -> str:
     rings = [one.decrypter for one in (identity, *identity.hosted.values())]
     return _marks([one for ring in rings if isinstance(ring, KeyRing) for one in ring.certificates])
+
+
+def _shown(*pairs: Signer | TlsFiles) -> str:
+    """The certificates of pairs, each with those above it that go along: without these, partners may find no path."""
+    return " ".join(
+        _marks([one.certificate]) + (f" with {_marks(one.chain)}" if one.chain else "")
+        for one in pairs
+    )
 
 
 def _marks(certificates: Sequence[x509.Certificate]) -> str:

@@ -6,6 +6,7 @@ import errno
 import os
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -25,7 +26,7 @@ from accesspoint.demo.scenery import CLINIC, LOOPBACK_NAMES, MUNICIPALITY
 from accesspoint.key_watch import load_keys
 from accesspoint.store.database import Database, StorageFull, Work
 from keys import rotation
-from keys.certificate import der, load_certificate, pem
+from keys.certificate import der, fingerprint, load_certificate, pem
 from keys.devca import DevelopmentAuthority, IssuedCertificate, system_name
 from keys.errors import KeyStoreError
 from keys.roles import Role
@@ -54,10 +55,16 @@ def bring(node: Node, role: Role, issued: IssuedCertificate) -> Path:
     return keys
 
 
-async def shown(node: Node) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
-    """The certificate that the node shows at its door, and the connection, left open."""
+async def shown(
+    node: Node, *trusted: x509.Certificate
+) -> tuple[bytes, asyncio.StreamReader, asyncio.StreamWriter]:
+    """The certificate that the node shows at its door, and the connection, left open; none `trusted` is any."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.check_hostname = False
+    if trusted:
+        context.load_verify_locations(cadata=pem(*trusted).decode())
+    else:
+        context.verify_mode = ssl.CERT_NONE
     keys = node.home / "keys"
     context.load_cert_chain(keys / "tls.cert.pem", keys / "tls.key.pem")
     host, _, port = node.point.addresses["as4"].rpartition(":")
@@ -107,6 +114,41 @@ async def test_the_door_shows_the_new_certificate_and_keeps_open_connections(
     assert b"404" in await reader.readline()
     for one in (writer, other):
         one.close()
+
+
+async def test_an_authority_that_was_forgotten_in_a_chain_is_shown_once_it_is_there(
+    node: Node, pki: Pki
+) -> None:
+    watch, keys = node.point.key_watch, node.home / "keys"
+    # Of an authority that the node does not know: what it knows, OpenSSL sends of its own accord.
+    issued = pki.tls_authority.issue_tls_certificate(
+        "new", san=LOOPBACK_NAMES, not_before=pki.now - timedelta(hours=1)
+    )
+    for path in keys.glob("tls.*"):
+        path.unlink()
+    write_pair(keys, "tls", replace(issued, chain=()))
+    assert await watch.look() is True
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await shown(node, pki.tls_authority.root)
+    (keys / "tls.cert.pem").write_bytes(issued.certificate_pem)
+    assert await watch.look() is True
+    certificate, _, writer = await shown(node, pki.tls_authority.root)
+    writer.close()
+    assert certificate == der(issued.certificate)
+
+
+async def test_a_signature_comes_with_the_chain_that_is_there_now(node: Node) -> None:
+    watch, file = node.point.key_watch, node.home / "keys" / "message.cert.pem"
+    whole, chain = file.read_bytes(), node.point.identity.signer.chain
+    assert chain
+    for written, expected in ((pem(node.certificate), ()), (whole, chain)):
+        file.write_bytes(written)
+        assert await watch.look() is True
+        assert node.point.identity.signer.chain == expected
+    rows = await node.rows("SELECT object FROM audit WHERE action = 'keys.changed' ORDER BY seq")
+    mark = fingerprint(node.certificate)[:16]
+    above = " ".join(fingerprint(one)[:16] for one in chain)
+    assert [row["object"] for row in rows] == [f"sign: {mark}", f"sign: {mark} with {above}"]
 
 
 async def test_a_partner_may_have_two_certificates_while_it_changes(node: Node, pki: Pki) -> None:
