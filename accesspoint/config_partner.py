@@ -56,7 +56,8 @@ class Partner(BusinessValues):
     `speaks_for` are the organisations whose messages it brings, by GLN: then it may bring those of nobody else, and no
     other access point theirs, unless its own table names them too. Without it this is left open.
 
-    `binary_content` says in which namespace the content of envelopes for its receiver stands. With `pmodes` only messages of one of them are exchanged with it; each takes over what the partner's table says.
+    `binary_content` says in which namespace the content of envelopes for its receiver stands. With `pmodes` only
+    messages of one of them are exchanged with it; each takes over what the partner's table says.
 
     `generations` are those of eDelivery AS4 that are agreed, the preferred one first; unsaid it is 1.15 for a
     configured certificate, else what the directory looks for. For 2.0 the certificate file holds two, one that signs

@@ -5,7 +5,8 @@ P-256. An agreement names those that it knows; a message is held to the one whos
 message can mix them, and one of another generation is refused. No conformance with 2.0 is claimed (decision D15).
 
 The eDelivery common profile is the default; EHMI publishes no business values, so they are configuration
-with a preset for each product or network that is known. A quirk names one form that a partner really sends although the profile refuses it (decision D9).
+with a preset for each product or network that is known. A quirk names one form that a partner really sends although the
+profile refuses it (decision D9).
 
 Spec: AS4 Profile 1.0 section 4; eDelivery AS4 1.15 common profile.
 """

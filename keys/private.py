@@ -5,8 +5,9 @@ header structurally; this package does not import them. A hardware module is ano
 the same two shapes.
 
 A content key comes wrapped with RSA-OAEP (eDelivery AS4 1.15) or under a key agreed with X25519 or ECDH
-(2.0). Whatever fails in opening it, an invalid point included, is one failure with one text. RSA 1.5 key transport is not offered: its implicit rejection hands out random
-octets for a damaged ciphertext, and its oracle attacks are older than this profile.
+(2.0). Whatever fails in opening it, an invalid point included, is one failure with one text. RSA 1.5 key transport is
+not offered: its implicit rejection hands out random octets for a damaged ciphertext, and its oracle attacks are older
+than this profile.
 
 Spec: as4.md 0.3, 2.4; ehmi.md 3.3; hostile.md 1.6 (ALG-10, ALG-12).
 """

@@ -6,8 +6,8 @@ signs, `message.previous.*` still opens what was encrypted before partners knew 
 at different times, so decryption holds all of them and signing exactly one.
 
 `message.next.at` holds the moment from which the next pair is the active one. A switch is several renames; each
-is done only where it still has to be, and the moment is renamed last, to `message.previous.since`, so a switch that was interrupted is
-finished by whoever looks next. A lock on the directory keeps readers and writers of one pair apart.
+is done only where it still has to be, and the moment is renamed last, to `message.previous.since`, so a switch that was
+interrupted is finished by whoever looks next. A lock on the directory keeps readers and writers of one pair apart.
 
 Spec: hostile.md KEY-18; ehmi.md 3.6.
 """

@@ -6,9 +6,10 @@
     POST /api/v1/deliveries/{id}/confirm       it is yours for good; may be repeated
     POST /api/v1/deliveries/{id}/release       give it back, with `lease` from the answer that leased it
 
-each with `?system=NAME` where one address has several systems; and the same under `/api/v1/outcomes`, where the outcome itself stands in the answer that leases it. The id of a
-delivery or an outcome never changes. What was not confirmed when its lease ran out is handed out again, under
-the same id (`handed_out` counts how often); what was confirmed never is (410 for who asks for it).
+each with `?system=NAME` where one address has several systems; and the same under `/api/v1/outcomes`, where the
+outcome itself stands in the answer that leases it. The id of a delivery or an outcome never changes. What was not
+confirmed when its lease ran out is handed out again, under the same id (`handed_out` counts how often); what was
+confirmed never is (410 for who asks for it).
 
 Spec: reliability section 2.2 (idempotent consumers), points D7, D8, S15 and S16.
 """

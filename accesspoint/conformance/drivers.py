@@ -9,7 +9,8 @@ configuration of a node in operation leads here.
 
 A message is given to the test service before its receipt goes out; if that fails its sender is told 503 and
 tries again. It is given before it is stored, so what was given is remembered: should storing fail, a repetition
-is not given again. That memory ends with the process. Actions name the modes: `ONEWAY_ONLY_SIGN` is not encrypted, `PING` goes to the test service of ebMS.
+is not given again. That memory ends with the process. Actions name the modes: `ONEWAY_ONLY_SIGN` is not encrypted,
+`PING` goes to the test service of ebMS.
 
 Spec: eDelivery AS4 conformance testing, user guide; ebMS 3.0 Core.
 """

@@ -1,9 +1,9 @@
 """Access tokens for the central services: one per scope, bound to our TLS certificate.
 
-For the status component a token is good for one (SOR, GLN) pair, which the scope names. It is kept until 30 seconds before it expires; many callers
-waiting for the same token share one request. A refusal is remembered for a short while, so that a
-backlog of events does not hammer the authorization server. A token never enters a log line, an
-exception or a `repr`.
+For the status component a token is good for one (SOR, GLN) pair, which the scope names. It is kept until 30 seconds
+before it expires; many callers waiting for the same token share one request. A refusal is remembered for a short while,
+so that a backlog of events does not hammer the authorization server. A token never enters a log line, an exception or a
+`repr`.
 
 Spec: EHMI security architecture 0.98: client_credentials with tls_client_auth, RFC 8705; one token per
 SOR and GLN context.

@@ -2,11 +2,12 @@
 
 Registered participants have U-NAPTR records that lead to the publisher, or are aliases of its host, or both: under
 different names. Names that are not registered do not exist (NXDOMAIN); other zones are refused. As long as not
-everybody is registered, a name that is not is no proof of anything: it is answered as a failure of ours (SERVFAIL), after
-which who asks asks again, while a name that does not exist would end its message. Real DNS packets, so that any
+everybody is registered, a name that is not is no proof of anything: it is answered as a failure of ours (SERVFAIL),
+after which who asks asks again, while a name that does not exist would end its message. Real DNS packets, so that any
 resolver can ask.
 
-Spec: BDXL 1.0; Busdox service metadata locator 1.0; RFC 1035, RFC 2308 (the SOA in negative answers), RFC 4848 (U-NAPTR), RFC 7766 (TCP).
+Spec: BDXL 1.0; Busdox service metadata locator 1.0; RFC 1035, RFC 2308 (the SOA in negative answers), RFC 4848
+(U-NAPTR), RFC 7766 (TCP).
 """
 
 import asyncio

@@ -3,8 +3,9 @@
 Below `bdxr-smp-2/` it speaks SMP 2.0, and to who comes by a participant's Busdox name it speaks Busdox; everybody else
 is answered as SMP 1.0 by OASIS.
 
-Spec: OASIS SMP 2.0; Busdox service metadata publishing 1.0; OASIS SMP 1.0 (GET of ServiceGroup and SignedServiceMetadata, 404 for what is not known; identifiers
-compared ignoring case unless their scheme says otherwise).
+Spec: OASIS SMP 2.0; Busdox service metadata publishing 1.0; OASIS SMP 1.0 (GET of ServiceGroup and
+SignedServiceMetadata, 404 for what is not known; identifiers compared ignoring case unless their scheme says
+otherwise).
 """
 
 import re

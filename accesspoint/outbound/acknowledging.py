@@ -30,7 +30,8 @@ async def acknowledge(
     """Take a message along `path` to ACKNOWLEDGED, store the receipt that proves it, report and show it.
 
     Without a path the message stays where it is, since its submitter was told another end; the receipt is kept with it
-    and the submitter is told of it. A receipt that is `late` counts whoever holds the message meanwhile; else the caller must still hold it.
+    and the submitter is told of it. A receipt that is `late` counts whoever holds the message meanwhile; else the
+    caller must still hold it.
 
     Raises: StateMoved when somebody else was first.
     """

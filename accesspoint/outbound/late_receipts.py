@@ -10,7 +10,8 @@ the one for a message that never was.
 A verified receipt wins over everything that is not yet settled: an attempt in the air, a wait, and
 UNCERTAIN. From RETRY_WAIT the way leads over UNCERTAIN in the same commit, because the attempts end here
 and the arrival is what the receipt then proves. Where C1 was told meanwhile that it is uncertain, the receipt is
-kept and shown, and C1 is told of it by an outcome of its own. An outcome that says the contrary stays: C1 never hears a positive after a negative.
+kept and shown, and C1 is told of it by an outcome of its own. An outcome that says the contrary stays: C1 never hears a
+positive after a negative.
 
 Spec: reliability section 2.2 (UNCERTAIN), point S18; decisions D1 and D4.
 """

@@ -1,9 +1,9 @@
 """Walks the way to a partner hop by hop, as a message would go, and stops at the first that does not hold.
 
 The hops are those of a message: look-up (the name server of the SML, the publisher, its signature), name, TCP, TLS
-in both directions, the certificate to encrypt for, the agreement, and a ping of the test service whose receipt must verify. Each says
-what it found and how long it took. The one that fails carries a problem of the catalogue, whose it is, and the
-sentence to write to the partner; what lies behind it is not tried, since it would fail for the same cause.
+in both directions, the certificate to encrypt for, the agreement, and a ping of the test service whose receipt must
+verify. Each says what it found and how long it took. The one that fails carries a problem of the catalogue, whose it
+is, and the sentence to write to the partner; what lies behind it is not tried, since it would fail for the same cause.
 
 Nothing is stored and nothing that a partner could take for business is sent.
 

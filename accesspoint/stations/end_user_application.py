@@ -317,8 +317,8 @@ class EndUserApplication:
     ) -> Commit | None:
         """Answer a received message as somebody decided; None when it was answered so before, which changes nothing.
 
-        `sender` and `receiver` are the GLNs it came from and was for, needed where the identifier is used twice. Raises `UnknownMessage`, and
-        `NotAnswerable` with the reason.
+        `sender` and `receiver` are the GLNs it came from and was for, needed where the identifier is used twice. Raises
+        `UnknownMessage`, and `NotAnswerable` with the reason.
         """
         row, document = await find_received(self._database, message_identifier, sender, receiver)
         if is_answered_so(row, verdict.code):

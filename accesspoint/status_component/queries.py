@@ -143,7 +143,8 @@ class Filters:
     """Which messages are listed; what is None does not matter.
 
     `sender`, `receiver` and `party` (either) are a SOR id, a GLN or a name's beginning. `patient` is the whole
-    number. `whereabouts` needs `silent_since`: what reported nothing since then has stopped. `after` is (`first_at`, `position`) of the last message of the page before.
+    number. `whereabouts` needs `silent_since`: what reported nothing since then has stopped. `after` is (`first_at`,
+    `position`) of the last message of the page before.
     """
 
     start: datetime | None = None

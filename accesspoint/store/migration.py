@@ -3,8 +3,8 @@
 A file is called `NNNN_name.sql`; numbers start at 1 without gaps. One text serves both dialects through
 the tokens `{serial}` and `{blob}`; a line `-- only: sqlite` or `-- only: postgresql` before a statement
 leaves it to that dialect, for triggers, which the two write differently. A statement ends with `;` at the
-end of a line, or, once it has a line `BEGIN`, with a line `END;` (`END $$;`). A first line `-- compatible: N` says that programs which know only the schema N can still work with this one; without
-it older programs are refused.
+end of a line, or, once it has a line `BEGIN`, with a line `END;` (`END $$;`). A first line `-- compatible: N` says that
+programs which know only the schema N can still work with this one; without it older programs are refused.
 
 `schema_version` holds one row for each applied file with the SHA-256 of its text, so that a file that
 was edited after it was applied is found out. What the old and the new program both see is either the

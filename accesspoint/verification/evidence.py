@@ -33,8 +33,9 @@ class Setting:
 
     `running` is whether a node has the store open; `party` is our party id; `reports` whether delivery events are
     owed, and `together` whether message service handler and access point report as one (None: what the events
-    say); `lease` is how long a node holds a row without a heartbeat; `temporary` and `logs` are directories and files in which nothing personal may stand; a file without a
-    row is a finding when it is older than `orphan_grace`: the sweeper's day, and its two looks.
+    say); `lease` is how long a node holds a row without a heartbeat; `temporary` and `logs` are directories and files
+    in which nothing personal may stand; a file without a row is a finding when it is older than `orphan_grace`: the
+    sweeper's day, and its two looks.
     """
 
     running: bool = False

@@ -27,7 +27,8 @@ class Mark(StrEnum):
 class Node:
     """One thing in the bytes, with what is inside it.
 
-    `refusal` is what a gate raised about it, `hint` what most likely happened to it after it was signed; `octets` is content that may be about a patient.
+    `refusal` is what a gate raised about it, `hint` what most likely happened to it after it was signed; `octets` is
+    content that may be about a patient.
     """
 
     label: str
