@@ -35,10 +35,17 @@ from keys.store import KeyStore, write_pair
 T = TypeVar("T")
 
 
+@pytest.fixture
+def look_seconds() -> float:
+    """The watch looks when it is told to: by itself it could be before a test that says when."""
+    return 3_600.0
+
+
 @pytest_asyncio.fixture
-async def node(pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Node]:
-    """A node whose watch looks when it is told to: by itself it could be before a test that says when."""
-    monkeypatch.setattr(key_watch, "LOOK_SECONDS", 3_600.0)
+async def node(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look_seconds: float
+) -> AsyncIterator[Node]:
+    monkeypatch.setattr(key_watch, "LOOK_SECONDS", look_seconds)
     stage = Stage(pki, tmp_path)
     # A file of its own, since other tests share those of the stage.
     file = tmp_path / "clinic.pem"
@@ -375,10 +382,14 @@ async def test_what_changed_is_said_once_the_store_takes_it(node: Node, pki: Pki
     assert [row["object"].partition(":")[0] for row in rows] == ["decrypt"]
 
 
-async def test_the_watch_looks_by_itself_and_at_once_when_asked(node: Node, pki: Pki) -> None:
+@pytest.mark.parametrize(("look_seconds", "asks"), [(0.01, False), (3_600.0, True)])
+async def test_the_watch_looks_by_itself_and_at_once_when_asked(
+    node: Node, pki: Pki, asks: bool
+) -> None:
     following = pki.certify(MUNICIPALITY.access_point)
     bring(node, Role.MESSAGE, following)
-    node.point.key_watch.look_now()
+    if asks:
+        node.point.key_watch.look_now()
 
     async def taken() -> bool:
         return following.certificate in node.point.identity.decrypter.certificates

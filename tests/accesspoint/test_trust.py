@@ -17,7 +17,7 @@ from cryptography.x509.oid import NameOID
 from accesspoint.clock import ManualClock
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.network.listening import Listeners
-from accesspoint.revocation import AGAIN, RevocationRefresher
+from accesspoint.revocation import AGAIN, REFRESH, RETRY, RevocationRefresher
 from accesspoint.trust import (
     MessageTrust,
     PinnedTrust,
@@ -358,6 +358,7 @@ async def test_only_the_list_that_is_missing_is_fetched_again_soon(
     }
     crls = store_of(pki)
     urls = [f"{point.url}/issuing", f"{point.url}/root"]
+    assert (RETRY.total_seconds(), REFRESH.total_seconds()) == (2.0, 600.0)
     monkeypatch.setattr("accesspoint.revocation.RETRY", timedelta(milliseconds=10))
     running = asyncio.create_task(RevocationRefresher(crls, urls, clock=clock).run())
     async with asyncio.timeout(5):

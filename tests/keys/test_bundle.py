@@ -1,10 +1,10 @@
 """Certificates and keys in every form that authorities send them in, and what is said of files that are none."""
 
 import pytest
+from bundle_parts import PHRASE, as_pkcs12
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
-    NoEncryption,
     PrivateFormat,
     pkcs7,
     pkcs12,
@@ -20,19 +20,10 @@ from keys.bundle import (
 from keys.certificate import MAX_BUNDLE_BYTES, der, pem
 from keys.errors import BundleRefused, UnreadableCertificate
 
-PHRASE = b"correct horse"
-
 
 @pytest.fixture(scope="module")
 def issued(pki):
     return pki.leaf()
-
-
-def as_pkcs12(issued, phrase=PHRASE, key=True):
-    protection = NoEncryption() if phrase is None else BestAvailableEncryption(phrase)
-    return pkcs12.serialize_key_and_certificates(
-        b"ap", issued.private_key if key else None, issued.certificate, issued.chain, protection
-    )
 
 
 def test_every_form_gives_the_same_certificate(issued):
