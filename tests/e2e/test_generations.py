@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from as4_generations import NEW, KeySet, key_set
 from as4_peer import Client, HttpAnswer
-from as4_stage import Node, Partner, Pki, Stage, free_ports
+from as4_stage import Node, Partner, Pki, Stage
 from as4_wire import Author, Wire
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from exchange import exchange
+from held_ports import free_ports
 
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.verification import verify_node

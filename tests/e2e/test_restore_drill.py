@@ -102,6 +102,8 @@ async def test_the_tail_after_a_backup_is_replayed_and_nothing_is_lost(
         for identifier in (waiting, later):
             await answered(network, "municipality", identifier)
 
+        # An answer is told of once it is stored, and is written into the backend's folder after that.
+        await network.until_delivered("municipality", 2)
         answers = [name.removesuffix(".json") for name in network.delivered("municipality")]
         assert len(answers) == 2
         await lose_and_restore(network, "municipality", tmp_path / "municipality")

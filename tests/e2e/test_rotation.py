@@ -125,6 +125,9 @@ async def test_both_sides_rotate_under_load_and_nothing_is_lost(
         assert last is not None
         (out,) = last["exchanges"]
         assert out["state"] in {"ACKNOWLEDGED", "NOTIFIED"}, (identifier, out)
+        # What is acknowledged is stored on both sides; their backends' folders are written after that.
+        for side in sides:
+            await network.until_delivered(side.name, len(sent))
         delivered = network.delivered("clinic")
         assert delivered == {f"{identifier}.json": data for identifier, data in sent.items()}
         assert len(network.delivered("municipality")) == len(sent)

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from as4_stage import free_ports
+from held_ports import free_ports
 from interop_process import PeerProcess
 from journeys import HAVNEGADE, samples
 from yarl import URL

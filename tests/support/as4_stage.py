@@ -7,7 +7,6 @@ bits, the least that is accepted, because a run makes several.
 import asyncio
 import json
 import os
-import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -21,6 +20,7 @@ from typing import Any
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from held_ports import free_ports
 
 from accesspoint.app import AccessPoint, start
 from accesspoint.backends.folder import MANIFEST, OUTCOMES
@@ -339,15 +339,6 @@ class Stage:
         ]
         async with self.run(files[0]) as municipality, self.run(files[1]) as clinic:
             yield municipality, clinic
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listened on a moment ago: partners have to know each other's before they start."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass

@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line import SOURCE
+from held_ports import HOST, bound
 
 from accesspoint.api.client import ApiProblem, NodeAddress, NodeClient
 from accesspoint.backends.folder import MANIFEST
@@ -26,7 +26,6 @@ from accesspoint.demo.scenery import NodePlan, plan_nodes
 from accesspoint.demo.surroundings import Surroundings
 from accesspoint.ids import SystemIds
 
-HOST = "127.0.0.1"
 CLIENT_HANDSHAKE_BYTES = 2048
 """A client that has sent more than this has answered the server's part of a TLS 1.3 handshake.
 
@@ -58,14 +57,6 @@ async def troubles(stores: Iterable[Path]) -> list[str]:
     return found
 
 
-def _bound(address: tuple[str, int]) -> socket.socket:
-    """A socket that has an address and does not listen: who connects is refused."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(address)
-    return made
-
-
 class Doorway:
     """A TCP address that passes octets on to `target`; until it is opened, connections to it are refused."""
 
@@ -74,7 +65,7 @@ class Doorway:
         self.keeps_answers = False
         self.cuts_answer_after: int | None = None
         """After so many octets of the next answer everything is cut, and this is None again."""
-        self._socket = _bound((HOST, 0))
+        self._socket = bound((HOST, 0))
         self.address = f"{HOST}:{self._socket.getsockname()[1]}"
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -96,7 +87,7 @@ class Doorway:
             place = self._socket.getsockname()
             self._server.close()
             self._server = None
-            self._socket = _bound(place)
+            self._socket = bound(place)
 
     def leave(self) -> None:
         """Be gone for good."""
@@ -236,6 +227,14 @@ class TwoOrganisations:
         found = self.plans[name].inbox.glob(pattern + MANIFEST)
         paths = [path.with_name(path.name.removesuffix(MANIFEST)) for path in found]
         return {path.name: path.read_bytes() for path in paths}
+
+    async def until_delivered(self, name: str, count: int) -> None:
+        """Wait until the backend of a node holds so many messages, or more."""
+
+        async def stand() -> bool:
+            return len(self.delivered(name)) >= count
+
+        await until(stand, f"{count} messages at the backend of {name}")
 
     def log(self, name: str) -> str:
         """What a node has logged in all its lives."""

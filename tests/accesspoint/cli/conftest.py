@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+from held_ports import free_ports
 
 from accesspoint.cli.main import run_tree
 from accesspoint.clock import SystemClock
@@ -130,14 +130,6 @@ class Network:
         path = self.command.home / name
         path.write_bytes(sample_message(SystemClock()))
         return path
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from as4_stage import Partner, Pki, Stage
+from held_ports import free_ports
 
 from accesspoint.cli.current import current
 from accesspoint.clock import SystemClock
@@ -16,7 +17,7 @@ from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from accesspoint.docs import read_page
 from accesspoint.evidence import verify
 
-from .conftest import Command, Ended, Network, free_ports, interrupt
+from .conftest import Command, Ended, Network, interrupt
 
 Invoke = Callable[..., Ended]
 

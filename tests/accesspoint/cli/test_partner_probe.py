@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from as4_peer import Answers, Arrived, Server, answered
-from as4_stage import Pki, Stage, free_ports
+from as4_stage import Pki, Stage
+from held_ports import free_ports
 
 from accesspoint.cli import partner_probe as verb
 from accesspoint.cli.partner_probe import DOCUMENT, build_probe

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from as4_stage import Partner, Pki, Stage
+from held_ports import free_ports
 
 from accesspoint.cli.current import current
 from accesspoint.cli.send import MOST_FINDINGS, list_findings
@@ -17,7 +18,7 @@ from accesspoint.demo.play import sample_message, spoil
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 from envelope import fhir
 
-from .conftest import Command, Ended, Network, free_ports, interrupt
+from .conftest import Command, Ended, Network, interrupt
 
 Invoke = Callable[..., Ended]
 ReadUntil = Callable[[subprocess.Popen[str], str, int], list[str]]

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from as4_stage import free_ports
 from cryptography import x509
+from held_ports import free_ports
 from issuer_parts import Signer
 
 from accesspoint.clock import SystemClock

@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from as4_stage import free_ports
 from cryptography.fernet import Fernet
+from held_ports import free_ports
 from issuer_parts import Signer
 from journeys import ANNA, BO, HAVNEGADE, samples
 from tracking_parts import Served, Visitor
