@@ -189,18 +189,22 @@ async def test_what_the_header_says_is_stored(inbound: "Inbound") -> None:
     assert all(row[name] for name in ("conversation_id", "envelope_id", "process_id", "facts"))
 
 
+def _sent_later(tree: Any) -> None:
+    tree.find(names.EB, "Timestamp").text = "2026-11-21T09:31:00Z"
+
+
+@pytest.mark.parametrize("kind", ["business", "test"])
 @pytest.mark.parametrize("anew", [False, True])
-async def test_two_copies_that_race_are_one_message(inbound: "Inbound", anew: bool) -> None:
-    """Both pass the look-up before either is stored; they meet at the unique key. Each gets a receipt that fits it."""
-    first, again = (
-        inbound.author.test_message(
-            message_id="same@a.example",
-            unique="one",
-            message=lambda message, time=time: replace(message, timestamp=time),
-        )
-        for time in ("2026-11-21T09:30:00Z", "2026-11-21T09:31:00Z")
-    )
-    second = again if anew else first
+async def test_two_copies_that_race_are_one_message(
+    inbound: "Inbound", anew: bool, kind: str
+) -> None:
+    """Both pass the look-up before either is stored; they meet at the unique key. Each gets a receipt that fits it.
+
+    Who comes second takes back the payload that it has published.
+    """
+    author = inbound.author
+    first = author.compose() if kind == "business" else author.test_message()
+    second = author.resigned(first, _sent_later) if anew else first
     receiver = inbound.receiver()
     original, both = receiver._commit, asyncio.Barrier(2)
 
@@ -216,6 +220,7 @@ async def test_two_copies_that_race_are_one_message(inbound: "Inbound", anew: bo
         verify_receipt(http(answer), wire, inbound.pki.clinic.certificate)
     assert (one.body == two.body) is not anew
     assert len(await inbound.messages()) == 1
+    assert inbound.parts.files() == (1 if kind == "business" else 0)
 
 
 async def test_a_violation_that_is_no_repetition_is_told(inbound: "Inbound") -> None:
