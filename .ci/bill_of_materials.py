@@ -10,7 +10,6 @@ import re
 import sys
 import tomllib
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +20,11 @@ from cyclonedx.model.license import LicenseExpression
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation import make_schemabased_validator
+from locked import locked
 from packageurl import PackageURL
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "compose" / "requirements.lock"
-_ENTRY = re.compile(r"^([a-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
-_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
-
-
-def locked(text: str) -> Iterator[tuple[str, str, list[str]]]:
-    """Name, version and the SHA-256 of every file that may be installed, for each entry of a lock."""
-    for entry in re.split(r"\n(?=\S)", text.strip()):
-        found = _ENTRY.match(entry)
-        if found is None:
-            raise SystemExit(f"not an entry of a lock: {entry.splitlines()[0]}")
-        yield found[1], found[2], _HASH.findall(entry)
 
 
 def _component(name: str, version: str, **more: Any) -> Component:

@@ -6,11 +6,11 @@ import ssl
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
 import pytest
+from locked import locked
 from lxml import etree
 from packaging.version import Version
 
@@ -53,11 +53,8 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def locked(lock: Path) -> Iterator[tuple[str, Version]]:
-    for name, version in re.findall(
-        r"^([a-z0-9._-]+)==([^\s;\\]+)", lock.read_text("utf-8"), re.MULTILINE
-    ):
-        yield name, Version(version)
+def entries(lock: Path) -> list[tuple[str, Version]]:
+    return [(name, Version(version)) for name, version, _ in locked(lock.read_text("utf-8"))]
 
 
 @pytest.mark.attack("SUP-01")
@@ -93,7 +90,7 @@ def test_ci_and_image_install_from_a_lock_by_hash_only(name):
 def test_nothing_is_locked_below_its_floor(lock):
     below = {
         name: str(version)
-        for name, version in locked(lock)
+        for name, version in entries(lock)
         if name in FLOORS and version < Version(FLOORS[name][0])
     }
     assert below == {}
@@ -101,7 +98,7 @@ def test_nothing_is_locked_below_its_floor(lock):
 
 @pytest.mark.attack("SUP-02")
 def test_every_floor_is_for_a_package_and_holds_in_this_environment():
-    names = {name for lock in LOCKS for name, _ in locked(lock)}
+    names = {name for lock in LOCKS for name, _ in entries(lock)}
     assert FLOORS.keys() <= names
     below = {}
     for name, (floor, _) in FLOORS.items():
@@ -129,14 +126,18 @@ def test_native_libraries_are_not_below_their_floor_and_libxml2_is_one():
     assert tuple(map(int, apsw.sqlite_lib_version().split("."))) >= SQLITE_FLOOR
     assert ssl.OPENSSL_VERSION_INFO[:3] >= OPENSSL_FLOOR
     assert etree.LIBXML_VERSION == etree.LIBXML_COMPILED_VERSION
-    xmlsec = pytest.importorskip("xmlsec")
+
+
+@pytest.mark.attack("SUP-02", "SUP-05")
+def test_what_else_signs_in_the_tests_uses_the_same_libxml2():
+    xmlsec = pytest.importorskip("xmlsec", reason="needs the test extra: xmlsec")
     assert xmlsec.get_libxml_version() == etree.LIBXML_VERSION
     assert xmlsec.get_libxml_compiled_version() == etree.LIBXML_VERSION
 
 
 @pytest.mark.attack("SUP-05")
 def test_native_code_comes_from_the_packages_on_the_list_only():
-    running = {name for name, _ in locked(ROOT / "compose" / "requirements.lock")}
+    running = {name for name, _ in entries(ROOT / "compose" / "requirements.lock")}
     native = set()
     for name in running:
         try:
@@ -161,7 +162,7 @@ def test_the_audit_is_strict_and_over_what_is_installed():
 
 @pytest.mark.attack("SUP-06")
 def test_every_name_in_a_lock_was_looked_at():
-    names = {name for lock in LOCKS for name, _ in locked(lock)}
+    names = {name for lock in LOCKS for name, _ in entries(lock)}
     assert names - ALLOWED == set(), (
         "new names: look at them, then write them into allowed_names.txt"
     )

@@ -1,6 +1,7 @@
 """What a release is: the same octets from the same source, with a bill of what is in it, and no call home at start."""
 
 import hashlib
+import importlib
 import importlib.util
 import ipaddress
 import json
@@ -15,6 +16,8 @@ import pytest
 from as4_stage import Partner, Stage
 from lxml import etree
 
+from accesspoint.app import start
+from accesspoint.config import load
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +27,7 @@ _LISTENING: list[list[str]] = []
 
 def bill_of_materials():
     pytest.importorskip("cyclonedx", reason="needs the test extra: cyclonedx-python-lib")
-    path = ROOT / ".ci" / "bill_of_materials.py"
-    spec = importlib.util.spec_from_file_location("bill_of_materials", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("bill_of_materials")
 
 
 @pytest.mark.attack("SUP-04")
@@ -130,18 +127,24 @@ def _heard(event, arguments):
 
 @pytest.mark.attack("SUP-08")
 async def test_a_node_that_starts_calls_nobody(pki, tmp_path):
-    """It has a partner and lists nobody serves; nothing of either is asked for, and nobody else is."""
-    stage = Stage(pki, tmp_path)
-    partner = Partner(MUNICIPALITY, pki.municipality, "https://127.0.0.1:9/as4")
-    configuration = stage.write_node(CLINIC, pki.clinic, partners={"municipality": partner})
+    """Nobody but the address of its lists, which nobody serves; its partner neither."""
+    partner = Partner(MUNICIPALITY, pki.municipality, "https://127.0.0.2:9/as4")
+    configuration = Stage(pki, tmp_path).write_node(
+        CLINIC,
+        pki.clinic,
+        partners={"municipality": partner},
+        crl_urls=["http://127.0.0.3:9/issuing.crl"],
+    )
     heard: list[str] = []
     sys.addaudithook(_heard)
     _LISTENING.append(heard)
     try:
-        async with stage.run(configuration) as node:
-            assert node.url
+        async with start(load(configuration, {})) as running:
+            assert running.addresses["as4"]
     finally:
         _LISTENING.pop()
+    assert "127.0.0.3" in heard
+    assert "127.0.0.2" not in heard
     assert [host for host in heard if not _is_here(host)] == []
 
 
