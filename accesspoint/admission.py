@@ -42,7 +42,7 @@ class EdgeLimits:
     A header has to be complete `header_seconds` after its first octet. For a body the peer may be waited for
     `body_seconds`, or longer as long as it sends at least `body_rate`. A connection that asks nothing is closed
     after `idle_seconds`, and any after `requests_per_connection`; an address opens `openings_per_address` in
-    `OPENING_SECONDS`. Requests under way get `drain_seconds` at the end.
+    `OPENING_SECONDS`. Requests under way get `drain_seconds` at the end. `doors` is how many doors the process has.
     """
 
     header_seconds: float = 10.0
@@ -56,12 +56,17 @@ class EdgeLimits:
     requests: int = 1_024
     requests_per_address: int = 256
     requests_per_connection: int = 1_000
+    doors: int = 1
 
     @property
     def affordable_connections(self) -> int:
-        """As many as are allowed, but no more than half of the files that this process may open."""
+        """As many as are allowed, but at all doors together no more than half of the files that this process may open.
+
+        Each door has its part, so that nobody shuts one by filling another.
+        """
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return self.connections if files < 0 else min(self.connections, max(1, files // 2))
+        part = max(1, files // 2 // self.doors)
+        return self.connections if files < 0 else min(self.connections, part)
 
     def for_one_address(self) -> Self:
         """The same for a door to this machine only, where everybody has the same address."""

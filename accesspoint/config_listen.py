@@ -25,8 +25,9 @@ class HttpLimits(Table):
     `header` is how long a header may take, `body` how long a body, or longer where it comes with at least `body_rate` a
     second. A connection is closed when nothing was asked for `idle`, and after `requests_per_connection`; an address
     opens no more than `openings_per_address` in ten seconds; behind a balancer that hides addresses all callers share
-    these. At the end requests under way have `drain` to be answered. `spool` is how much of received messages may wait
-    on disk to be verified; who brings more is told to come again.
+    these. However many `connections` are allowed, all doors together let in half as many as the process may open files,
+    each an equal part. At the end requests under way have `drain` to be answered. `spool` is how much of received
+    messages may wait on disk to be verified; who brings more is told to come again.
     """
 
     header: Duration = timedelta(seconds=10)

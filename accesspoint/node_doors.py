@@ -8,6 +8,7 @@ Spec: reliability section 6.6; hostile input: HTTP.
 
 import ssl
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 from aiohttp import web
 
@@ -34,7 +35,8 @@ async def open_doors(
 
     Raises: ProblemRaised `port-taken`.
     """
-    limits = listen.limits.edge()
+    others = (listen.submission, as4, listen.stations)
+    limits = replace(listen.limits.edge(), doors=1 + sum(door is not None for door in others))
     opened = {
         "api": await open_door(stack, api.build(), listen.api, limits=limits.for_one_address())
     }

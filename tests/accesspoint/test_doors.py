@@ -7,17 +7,20 @@ import asyncio
 import contextlib
 import gc
 import logging
+import resource
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from aiohttp import web
-from as4_stage import Pki
+from as4_stage import Pki, Stage
 
 from accesspoint.admission import OPENING_SECONDS, Admission, EdgeLimits
 from accesspoint.config_values import Address
+from accesspoint.demo.scenery import MUNICIPALITY
 from accesspoint.doors import open_door
 from accesspoint.problems import ProblemRaised
 
@@ -225,6 +228,32 @@ async def test_an_address_opens_so_many_connections_in_a_while(pki: Pki) -> None
     assert opened.handled == []
 
 
+async def test_all_doors_together_take_half_of_the_files_and_each_its_part(
+    pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, parts = 24, {"api": 4, "as4": 4, "submission": 4}
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    stage = Stage(pki, tmp_path)
+    listen = {**dict.fromkeys(parts, "127.0.0.1:0"), "limits": {"header": "5 min"}}
+    system = {
+        "name": "journal",
+        "certificate": pki.file_of(pki.tls("door")),
+        "scopes": ["messages:read"],
+    }
+    path = stage.write_node(
+        MUNICIPALITY, pki.municipality, partners={}, listen=listen, access={"certificates": [system]}
+    )  # fmt: skip
+    inside: dict[str, list[Peer]] = {}
+    async with stage.run(path) as node:
+        for name in parts:
+            host, port = node.point.addresses[name].rsplit(":", 1)
+            hello = GET if name == "api" else _hello()
+            inside[name] = await _fill(Door(host, int(port)), hello)
+        for peer in (peer for peers in inside.values() for peer in peers):
+            peer.writer.transport.abort()
+    assert {name: len(peers) for name, peers in inside.items()} == parts
+
+
 def test_after_a_while_an_address_may_open_connections_again() -> None:
     now = [100.0]
     admission = Admission(EdgeLimits(openings_per_address=2), monotonic=lambda: now[0])
@@ -305,14 +334,33 @@ async def test_a_port_that_is_taken() -> None:
             await open_door(stack, web.Application(), Address("127.0.0.1", opened.port))
 
 
-async def _begin_tls(peer: Peer) -> bytes:
-    """Say hello, and leave it at what the door begins its answer with."""
+async def _fill(door: Door, octets: bytes) -> list[Peer]:
+    """Connect until one is turned away; those that were let in, which stay open."""
+    inside: list[Peer] = []
+    async with asyncio.timeout(30):
+        while True:
+            peer = await door.connect()
+            with contextlib.suppress(ConnectionError):
+                peer.writer.write(octets)
+                if await peer.reader.read(1):
+                    inside.append(peer)
+                    continue
+            return inside
+
+
+def _hello() -> bytes:
+    """What a client of TLS begins with."""
     hello = ssl.MemoryBIO()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     with contextlib.suppress(ssl.SSLWantReadError):
         context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="x").do_handshake()
+    return hello.read()
+
+
+async def _begin_tls(peer: Peer) -> bytes:
+    """Say hello, and leave it at what the door begins its answer with."""
     try:
-        peer.writer.write(hello.read())
+        peer.writer.write(_hello())
         return await peer.reader.read(1)
     except ConnectionError:
         return b""
