@@ -41,7 +41,7 @@ async def _run(pool: Executor, work: Callable[[], T]) -> T:
 class Room:
     """How many octets of large documents one node holds in memory at a time; whoever comes first is let in first.
 
-    A small document needs none of it, so it never waits for large ones. Whoever is inside must not ask for more: two
+    A small document needs none of it, so it never waits for large ones. Whoever is inside must not ask it for more: two
     that did could wait for each other for ever.
     """
 

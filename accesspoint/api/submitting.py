@@ -7,6 +7,10 @@ stored answer again, across restarts and for at least a week; another request un
 alarmed. Without a key the message's own identifier does the same: the same bytes are answered as the first
 time, other content under a used identifier is refused (409) and alarmed.
 
+Large messages are read only while there is room for them. That room is for this alone: in the one of the node, who
+sends slowly would hold up what others sent us. Whoever is inside goes on to ask for that one, and nobody the other way
+round.
+
 Spec: reliability section 2.2 (ACCEPTED), points S1 to S3; the Idempotency-Key draft of the HTTP API group.
 """
 
@@ -14,6 +18,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -27,7 +32,7 @@ from accesspoint.api.answers import problem
 from accesspoint.api.queries import Json
 from accesspoint.api.recipients import Recipients
 from accesspoint.api.rights import CALLER
-from accesspoint.aside import aside
+from accesspoint.aside import LARGE_BYTES, Room, aside
 from accesspoint.clock import Clock
 from accesspoint.failpoints import failpoint
 from accesspoint.problems import PROBLEMS, find_problem
@@ -65,6 +70,7 @@ class Submitting:
         self._clock = clock
         self._application = application
         self._admit = admit
+        self._room = Room()
         self._recipients = None if application is None else Recipients(application, addressing)
 
     async def submit(self, request: web.Request) -> web.Response:
@@ -81,13 +87,42 @@ class Submitting:
         if key is not None and caller is not OWNER:
             # Keys are names that a submitter gives; those of two systems have nothing to do with each other.
             key = f"{caller.actor} {key}"
-        to, data = request.query.get("to"), await request.read()
+        async with AsyncExitStack() as room:
+            data = await self._read(request, room)
+            return await self._submit(self._application, self._recipients, request, key, data)
+
+    async def _read(self, request: web.Request, room: AsyncExitStack) -> bytes:
+        """The whole body, in `room` from where it shows to be large.
+
+        A body that does not say how long it is may become as long as is allowed.
+        """
+        body = bytearray()
+        async for piece in request.content.iter_any():
+            was_small = len(body) <= LARGE_BYTES
+            body += piece
+            if len(body) > request.client_max_size:
+                raise web.HTTPRequestEntityTooLarge(request.client_max_size)
+            if was_small and len(body) > LARGE_BYTES:
+                octets = request.content_length or request.client_max_size
+                await room.enter_async_context(self._room.of(octets))
+        return bytes(body)
+
+    async def _submit(
+        self,
+        application: EndUserApplication,
+        recipients: Recipients,
+        request: web.Request,
+        key: str | None,
+        data: bytes,
+    ) -> web.Response:
+        """Accept the message `data`, which is in memory as a whole."""
+        caller, to = request[CALLER], request.query.get("to")
         digest = await aside(partial(_digest, to or "", data), len(data))
         if key is not None and (known := await self._find(key)) is not None:
-            return await self._answer_again(self._application, known, digest)
+            return await self._answer_again(application, known, digest)
         try:
-            receiver = None if to is None else await self._recipients.resolve(to, data)
-            submission, commit = await self._application.submit(data, to=receiver)
+            receiver = None if to is None else await recipients.resolve(to, data)
+            submission, commit = await application.submit(data, to=receiver)
         except AddressingFailed as failed:
             status = find_problem(failed.slug).http_status
             return problem(status, failed.slug, "; ".join((failed.detail, *failed.outcomes)))
@@ -117,7 +152,7 @@ class Submitting:
             await self._bells.run(self._database, commit.then(kept))
         except IntegrityViolation:
             return await self._answer_conflict(
-                self._application, submission.document, key, digest, answer
+                application, submission.document, key, digest, answer
             )
         failpoint("S3")
         return _accepted(answer)

@@ -1,18 +1,22 @@
 """One request, one message: what an Idempotency-Key promises, over real connections, at the same moment and after a restart."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 import pytest
 from as4_stage import Pki, Stage
 
+from accesspoint.api import submitting
 from accesspoint.api.client import NodeAddress
 from accesspoint.api.submitting import read_key
+from accesspoint.aside import LARGE_BYTES, Room
 from accesspoint.clock import SystemClock
 from accesspoint.demo.play import sample_message, spoil
 from accesspoint.demo.scenery import CLINIC, MUNICIPALITY
+from envelope.limits import DEFAULT_LIMITS
 
 from .conftest import Interface
 
@@ -26,7 +30,11 @@ def message() -> bytes:
 
 
 async def submit(
-    interface: Interface, data: bytes, key: str | None = KEY, *, query: str = ""
+    interface: Interface,
+    data: bytes | AsyncIterator[bytes],
+    key: str | None = KEY,
+    *,
+    query: str = "",
 ) -> tuple[int, Mapping[str, Any]]:
     headers = {"Authorization": f"Bearer {interface.address.token}"}
     if key is not None:
@@ -143,3 +151,62 @@ async def test_other_content_under_a_used_identifier_is_alarmed(
     assert (status, body["title"]) == (409, "message-already-submitted")
     [noted] = await interface.node.rows("SELECT * FROM journal WHERE event = 'submission-refused'")
     assert noted["problem"] == "message-already-submitted"
+
+
+class Narrow(Room):
+    """Room for one large message at a time, which tells who asks."""
+
+    def __init__(self) -> None:
+        super().__init__(LARGE_BYTES + 1)
+        self.asked: asyncio.Queue[int] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def of(self, octets: int) -> AsyncIterator[None]:
+        self.asked.put_nowait(octets)
+        async with super().of(octets):
+            yield
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> Narrow:
+    """The room of a node that is started afterwards."""
+    room = Narrow()
+    monkeypatch.setattr(submitting, "Room", lambda: room)
+    return room
+
+
+async def in_pieces(data: bytes, rest: asyncio.Event) -> AsyncIterator[bytes]:
+    """All but the last octet, and that one when `rest` is set: a body that does not say how long it is."""
+    yield data[:-1]
+    await rest.wait()
+    yield data[-1:]
+
+
+async def test_large_messages_are_read_one_after_the_other_and_small_ones_meanwhile(
+    narrow: Narrow, interface: Interface
+) -> None:
+    small, large, late = (sample_message(SystemClock()) for _ in range(3))
+    large, late = large + b" " * LARGE_BYTES, late + b" " * LARGE_BYTES
+    rest, nothing_more = asyncio.Event(), asyncio.Event()
+    nothing_more.set()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        lost = group.create_task(submit(interface, in_pieces(large, rest), None))
+        assert await narrow.asked.get() == DEFAULT_LIMITS.fhir_bytes + 1
+        lost.cancel()  # who goes away gives the room back
+        slow = group.create_task(submit(interface, in_pieces(large, rest), None))
+        assert await narrow.asked.get() == DEFAULT_LIMITS.fhir_bytes + 1
+        waiting = group.create_task(submit(interface, late, None))
+        assert await narrow.asked.get() == len(late)
+        for body in (small, in_pieces(small, nothing_more)):
+            status, taken = await submit(interface, body, None)
+            assert status in (200, 202)
+        assert not slow.done()
+        assert not waiting.done()
+        rest.set()
+    assert [slow.result()[0], waiting.result()[0], narrow.asked.qsize()] == [202, 202, 0]
+    created = await interface.node.rows(
+        "SELECT message_identifier FROM journal WHERE event = 'created' ORDER BY seq"
+    )
+    assert [row["message_identifier"] for row in created] == [
+        one["message_identifier"] for one in (taken, slow.result()[1], waiting.result()[1])
+    ]
