@@ -28,6 +28,9 @@ TEXTS: Final = web.RequestKey("texts", Texts)
 _OPEN: Final = ("/sign-in", "/static/")
 _YEAR: Final = 365 * 86_400
 _READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+LIVE: Final = "live"
+RELOADED: Final = "again"
+"""What a page that follows a message asks for when it reloads itself, with nobody there perhaps."""
 FORM_TOKEN: Final = "token"  # noqa: S105 - the name of a field
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
@@ -118,7 +121,9 @@ class Door:
             answer = see_other(_here(request.rel_url.with_query(query)))
             self.set_cookie(answer, LANGUAGE_COOKIE, wish, seconds=_YEAR)
             return answer
-        session = self.sessions.find(self.secret_of(request))
+        session = self.sessions.find(
+            self.secret_of(request), prolong=not _is_of_the_browser(request)
+        )
         if session is not None:
             request[SESSION] = session
             if request.method not in _READING and request.path not in _OPEN:
@@ -190,6 +195,11 @@ def _who(session: Session, text: Texts) -> str:
     if session.role is Role.ORGANISATION:
         return f"GLN {session.gln}"
     return text(f"sign_in.{session.role}")
+
+
+def _is_of_the_browser(request: web.Request) -> bool:
+    """Whether a browser asks this by itself: a page that it shows anew, or what belongs to one."""
+    return request.query.get(LIVE) == RELOADED or request.path.startswith("/static/")
 
 
 def _is_local(request: web.Request) -> bool:

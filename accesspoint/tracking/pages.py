@@ -22,7 +22,7 @@ from accesspoint.store.audit import expire_audit, person_digest, record_audit
 from accesspoint.store.database import Transaction
 from accesspoint.tracking import charts, overview, permissions, words
 from accesspoint.tracking.asking import PAGE, Asked, Found, Reader, read_asked
-from accesspoint.tracking.door import SESSION, TEXTS, NotForThisRole, see_other
+from accesspoint.tracking.door import LIVE, RELOADED, SESSION, TEXTS, NotForThisRole, see_other
 from accesspoint.tracking.entrance import Entrance, read_form
 from accesspoint.tracking.export import write_csv
 from accesspoint.tracking.journey import Kind
@@ -167,9 +167,10 @@ class Pages:
         reader, _, text = self._reader(request, *_EMPLOYEES)
         found = await self._one(request, reader)
         exchange, finding = found.exchange, found.finding
-        is_live = "live" in request.query
+        is_live = LIVE in request.query
         sentence = found.sentence(reader.now, text)
         here = URL.build(path=request.path)
+        again = f"{_LIVE_SECONDS}; url={here.with_query({LIVE: RELOADED})}"
         return self._door.page(
             request,
             "message.html",
@@ -186,8 +187,8 @@ class Pages:
             slowest=words.slowest(exchange, finding, reader.now, text),
             remarks=list(words.remark_lines(exchange, text)),
             steps=_steps(found, text),
-            refresh=_LIVE_SECONDS if is_live else None,
-            follow=str(here if is_live else here.with_query(live="1")),
+            refresh=again if is_live else None,
+            follow=str(here if is_live else here.with_query({LIVE: "1"})),
             export=f"{request.path}/steps.csv",
         )
 

@@ -108,13 +108,17 @@ class Sessions:
         self._sessions[_digest(secret)] = Session(person, now + self._lifetime, now + self._idle)
         return secret
 
-    def find(self, secret: str | None) -> Session | None:
-        """The session of a cookie, while it lasts; looking at it makes it last on, but not past its longest time."""
+    def find(self, secret: str | None, *, prolong: bool = True) -> Session | None:
+        """The session of a cookie, while it lasts; who asks makes it last on, but not past its longest time.
+
+        Without `prolong` nobody asked: a browser did by itself.
+        """
         session = self._sessions.get(_digest(secret or ""))
         now = self._now()
         if session is None or _is_over(session, now):
             return None
-        session.idle_at = now + self._idle
+        if prolong:
+            session.idle_at = now + self._idle
         return session
 
     def close(self, secret: str | None) -> None:

@@ -256,6 +256,28 @@ async def test_a_session_ends_when_idle_when_old_and_when_left(visitor: Publishe
     assert not await is_in()
 
 
+@pytest.mark.attack("ADM-04")
+async def test_a_page_that_reloads_itself_does_not_keep_its_session(visitor: Published) -> None:
+    """Nor does what it loads with it; whoever asks for something does, for the same page too."""
+    story = samples(visitor.clock.now())["good"]
+    await visitor.served.store.add_all(story.reports, received_at=story.now)
+    page = f"/messages/{story.message}"
+    await visitor.enter(**SUPPORT)
+    for _ in range(2):
+        visitor.clock.advance(timedelta(minutes=29))
+        _, text, shown = await visitor.get(f"{page}?live=1")
+        assert shown.url.path == page, "somebody followed it anew within half an hour"
+    for _ in range(2):
+        again = re.search(r'http-equiv="refresh" content="5(?:; url=([^"]+))?"', text)
+        assert again is not None
+        visitor.clock.advance(timedelta(minutes=14))
+        await visitor.get("/static/style.css")
+        _, text, shown = await visitor.get(again[1] or shown.url.path_qs)
+        assert shown.url.path == page
+    visitor.clock.advance(timedelta(minutes=3))
+    assert (await visitor.get(shown.url.path_qs))[2].url.path == "/sign-in"
+
+
 @pytest.mark.attack("ADM-03")
 @pytest.mark.parametrize("path", FORMS)
 async def test_a_form_of_a_foreign_page_changes_nothing(visitor: Published, path: str) -> None:
