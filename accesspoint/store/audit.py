@@ -36,6 +36,9 @@ EXPIRED: Final = "audit.expired"
 """The action of a line that says which lines were over."""
 DELETED: Final = "retention.deleted"
 """The action of a line that proves what retention let go of: by id and digest in its detail, never by content."""
+OVER: Final = "seq < COALESCE((SELECT MIN(seq) FROM audit WHERE at > $1), 9223372036854775807)"
+"""Which lines are over when those until the time $1 are: up to the first young one, so that a clock that was set back
+leaves no gap and takes no young line along."""
 _BATCH: Final = 500
 _PERSON: Final = re.compile(r"[0-9a-f]{64}")
 

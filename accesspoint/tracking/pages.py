@@ -16,9 +16,10 @@ from aiohttp import hdrs, web
 from yarl import URL
 
 from accesspoint.clock import Clock, to_microseconds
+from accesspoint.config import Retention
 from accesspoint.status_component.queries import Step, Whereabouts
 from accesspoint.status_component.store import EventStore
-from accesspoint.store.audit import expire_audit, person_digest, record_audit
+from accesspoint.store.audit import OVER, expire_audit, person_digest, record_audit
 from accesspoint.store.database import Transaction
 from accesspoint.tracking import charts, overview, permissions, words
 from accesspoint.tracking.asking import PAGE, Asked, Found, Reader, read_asked
@@ -43,7 +44,7 @@ _SPANS: Final = {Step.DAY: 13, Step.WEEK: 7 * 7, Step.MONTH: 5 * 31}
 """How many days back an overview goes when nothing is said."""
 _MOST_PERIODS: Final = 400
 _YEAR: Final = timedelta(days=366)
-_AUDIT_KEPT: Final = timedelta(days=183)
+_AUDIT_KEPT: Final = Retention().audit
 _LIVE_SECONDS: Final = 5
 _BODY_LIMIT: Final = 16 * 1024
 _STATIC: Final = {"style.css": "text/css", "icon.svg": "image/svg+xml"}
@@ -219,7 +220,7 @@ class Pages:
 
         async def work(tx: Transaction) -> None:
             over = await tx.fetch_one(
-                "SELECT MAX(seq) AS seq FROM audit WHERE at <= $1",
+                f"SELECT MAX(seq) AS seq FROM audit WHERE {OVER}",  # noqa: S608 (a condition of ours)
                 to_microseconds(at - _AUDIT_KEPT),
             )
             if over is not None and over["seq"] is not None:

@@ -395,6 +395,22 @@ async def test_a_search_for_a_patient_is_written_down_before_it_is_answered(
     await database.read(verify_audit)
 
 
+@pytest.mark.attack("LOG-07")
+async def test_a_search_while_the_clock_was_wrong_lets_go_of_no_young_line(
+    visitor: Published,
+) -> None:
+    right = visitor.clock.now()
+    for at in (right, right - timedelta(days=210), right + timedelta(minutes=1)):
+        visitor.clock.set_wall(at)
+        await visitor.enter(**SUPPORT)
+        await visitor.get("/patient")
+        await visitor.post("/patient", {"cpr": ANNA})
+    database = visitor.served.store.database
+    lines = await database.read(lambda tx: _all(tx))
+    assert [(one.seq, one.action) for one in lines] == [(n, "patient.searched") for n in (1, 2, 3)]
+    await database.read(verify_audit)
+
+
 async def _all(tx: Any) -> list[Any]:
     return [line async for line in read_audit(tx)]
 
