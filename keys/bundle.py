@@ -23,10 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keys.certificate import MAX_BUNDLE_BYTES, load_certificates, require_readable
 from keys.errors import BundleRefused, UnreadableCertificate
+from keys.path import find_issuer
 
 _PEM_KEY: Final = re.compile(
     rb"-----BEGIN ((?:ENCRYPTED |RSA |EC )?PRIVATE KEY)-----.+?-----END \1-----\s*", re.DOTALL
 )
+_ENCRYPTED: Final = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
+"""What stands in an encrypted PEM key: of PKCS #8, and of the older form (RFC 1421)."""
 _PKCS12: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x80|[\x81-\x84].{1,4}?)\x02\x01\x03", re.DOTALL)
 
 
@@ -45,7 +48,7 @@ def is_pkcs12(data: bytes) -> bool:
 
 def needs_passphrase(data: bytes) -> bool:
     """Tell whether somebody has to be asked for a passphrase before this can be read with its key."""
-    return is_pkcs12(data) or b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in data
+    return is_pkcs12(data) or any(mark in data for mark in _ENCRYPTED)
 
 
 def read_bundle(data: bytes, passphrase: bytes | None = None) -> Bundle:
@@ -98,16 +101,10 @@ def order_chain(
             "no certificate of the file was issued for the key", reason="import.key"
         )
     found = [leaf]
-    while True:
-        below = found[-1]
-        above = [
-            one
-            for one in certificates
-            if one.subject == below.issuer and one not in found and one.subject != one.issuer
-        ]
-        if not above:
-            return tuple(found)
-        found.append(above[0])
+    above = [one for one in certificates if one.subject != one.issuer]
+    while issuer := find_issuer(found[-1], [one for one in above if one not in found]):
+        found.append(issuer)
+    return tuple(found)
 
 
 def public_octets(key: object) -> bytes:

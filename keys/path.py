@@ -386,7 +386,7 @@ def _diagnose(
         for below in range(MAX_AUTHORITIES + 2):
             if below and trust.is_anchor(current):
                 break
-            parent = _parent(current, [*trust.anchors, *candidates])
+            parent = find_issuer(current, [*trust.anchors, *candidates])
             if parent is None:
                 return UnknownIssuer(f"no trusted issuer for {trust.purpose}: {describe(current)}")
             require_authority(parent)
@@ -400,9 +400,13 @@ def _diagnose(
     return BadPath(f"{describe(certificate)}: {error}")
 
 
-def _parent(
+def find_issuer(
     certificate: x509.Certificate, candidates: Sequence[x509.Certificate]
 ) -> x509.Certificate | None:
+    """Return the first of the candidates whose key signed the certificate, None where there is none.
+
+    A name is not enough: an authority that changed its key has several certificates of one name.
+    """
     for candidate in candidates:
         if candidate.subject != certificate.issuer or candidate == certificate:
             continue

@@ -46,10 +46,14 @@ def test_the_key_comes_from_pkcs12_and_from_pem(issued):
     encrypted = issued.private_key.private_bytes(
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PHRASE)
     )
+    older = issued.private_key.private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(PHRASE)
+    )
     for form, asked in (
         (as_pkcs12(issued), True),
         (issued.certificate_pem + issued.key_pem, False),
         (encrypted + issued.certificate_pem, True),
+        (older + issued.certificate_pem, True),
     ):
         found = read_bundle(form, PHRASE)
         assert found.private_key.private_numbers() == issued.private_key.private_numbers()
@@ -98,6 +102,16 @@ def test_the_chain_is_put_in_order_without_the_root_and_without_strangers(pki, i
     leaf, issuing, root = issued.certificate, pki.authority.issuing, pki.authority.root
     shuffled = [root, pki.stranger.issuing, issuing, leaf]
     assert order_chain(shuffled, issued.private_key) == (leaf, issuing)
+
+
+def test_of_two_authorities_of_one_name_the_chain_has_the_one_whose_key_signed(pki):
+    before = pki.intermediate(key=pki.stranger.keys[1].private_key)
+    issuing = pki.intermediate()
+    leaf = pki.below(issuing).certificate
+    assert before.certificate.subject == issuing.certificate.subject
+    given = [leaf, before.certificate, issuing.certificate, pki.authority.root]
+    assert order_chain(given, pki.leaf_key) == (leaf, issuing.certificate)
+    assert order_chain(given[:2], pki.leaf_key) == (leaf,)
 
 
 def test_a_file_without_the_certificate_of_the_key_is_refused(pki, issued):
