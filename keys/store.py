@@ -44,8 +44,8 @@ _SIGNING_ROLES: Final[dict[str, type[SigningKey]]] = {
     "signing-ed25519": ed25519.Ed25519PrivateKey,
     "signing-p256": ec.EllipticCurvePrivateKey,
 }
-_PRIVATE: Final = (".key.pem", ".key.uri", ".cert.pem")
-"""The ends of the names of files that are read only while they are closed to others."""
+_PRIVATE: Final = (".key.pem", ".key.uri", ".cert.pem", ".next.at")
+"""The ends of the names of files that a node reads at its start, and only while they are closed to others."""
 _DECRYPTION_ROLES: Final = tuple(
     f"{role}{age}"
     for role in ("decryption", "message", "decryption-x25519", "decryption-p256")

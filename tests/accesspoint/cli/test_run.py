@@ -85,6 +85,7 @@ def test_a_taken_port_is_named(invoke: Invoke, config: Path) -> None:
     [
         ("message.key.pem", 0o644, "is open to others (0644); make it 0600: chmod 600"),
         ("tls.key.pem", 0o640, "is open to others (0640); make it 0600: chmod 600"),
+        ("message.next.at", 0o644, "is open to others (0644); make it 0600: chmod 600"),
         (".", 0o755, "is open to others (0755); make it 0700: chmod 700"),
     ],
 )
@@ -93,6 +94,7 @@ def test_keys_that_others_can_read(
 ) -> None:
     """The same words and a line to paste wherever it is noticed: at the start, before it, and by who waits for it."""
     key = config.parent / "keys" / name
+    key.touch()
     key.chmod(mode)
     told = f"{key} {told} {key}\n"
     ended = invoke("run", "--config", config)
