@@ -153,11 +153,11 @@ def plain(text: str) -> str:
 
 
 def own_certificates(
-    configuration: Configuration,
+    configuration: Configuration, at: datetime
 ) -> Iterator[tuple[Path, Shown, Age, datetime | None]]:
     """Every pair of our key directories, those of organisations with keys of their own included; raises KeysError."""
     for directory in key_holders(configuration):
-        for pair in held(directory):
+        for pair in held(directory, at):
             uses = USES[pair.role]
             yield (
                 directory,
@@ -200,7 +200,7 @@ def key_holders(configuration: Configuration) -> dict[Path, str]:
     return found
 
 
-def named(configuration: Configuration, name: str) -> Shown | None:
+def named(configuration: Configuration, name: str, at: datetime) -> Shown | None:
     """The certificate of a partner, or of a role of ours, such as `message` or `message.next`; raises KeysError."""
     if name in configuration.partners:
         found = partner_certificates(configuration.partners[name])
@@ -208,7 +208,7 @@ def named(configuration: Configuration, name: str) -> Shown | None:
     role, _, age = name.partition(".")
     if role not in set(Role):
         return None
-    for pair in held(configuration.keys.directory):
+    for pair in held(configuration.keys.directory, at):
         if pair.role == role and pair.age == (age or Age.ACTIVE) and pair.certificates:
             return Shown(f"our {name}", pair.certificates, USES[pair.role], ours=True)
     return None

@@ -12,8 +12,9 @@ interrupted is finished by whoever looks next. A lock on the directory keeps rea
 Spec: hostile.md KEY-18; ehmi.md 3.6.
 """
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,13 +29,14 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from keys.bundle import Bundle, order_chain
-from keys.certificate import check_key, describe, pem, subject_facts
+from keys.certificate import check_key, describe, describe_key, pem, subject_facts
 from keys.errors import BundleRefused, KeyStoreError, WrongUsage
 from keys.path import Usage, why_not
 from keys.request import build_request, new_key
 from keys.roles import Age, Role
 from keys.store import (
     has_key,
+    load_chain,
     load_key,
     load_pair,
     locked,
@@ -53,6 +55,16 @@ USES: Final[Mapping[Role, tuple[Usage, ...]]] = {
     Role.SIGNING_P256: (Usage.SIGNING,),
     Role.DECRYPTION_P256: (Usage.ENCRYPTION,),
 }
+_KINDS: Final[Mapping[Role, str]] = {
+    Role.MESSAGE: "RSA",
+    Role.SIGNING_ED25519: "Ed25519",
+    Role.DECRYPTION_X25519: "X25519",
+    Role.SIGNING_P256: "EC secp256r1",
+    Role.DECRYPTION_P256: "EC secp256r1",
+}
+"""How the kind of key begins its description where a role has only one; message has where no other pair decrypts."""
+_DECRYPT: Final = (Role.DECRYPTION, Role.DECRYPTION_X25519, Role.DECRYPTION_P256)
+_SIGN: Final = (Role.MESSAGE, Role.SIGNING_ED25519, Role.SIGNING_P256)
 _KEY_SUFFIXES: Final = ("key.pem", "key.uri")
 _SUFFIXES: Final = (*_KEY_SUFFIXES, "cert.pem")
 _SINCE: Final = "since"
@@ -77,24 +89,33 @@ def file_name(role: Role, age: Age, suffix: str) -> str:
     return f"{role}.{suffix}" if age is Age.ACTIVE else f"{role}.{age}.{suffix}"
 
 
-def held(directory: Path) -> list[Held]:
-    """List the pairs of a directory, by role and then by age.
+def held(directory: Path, at: datetime) -> list[Held]:
+    """List the pairs of a directory, by role and then by age, after every switch that is due at this time.
 
     Raises:
-        KeyStoreError: as `KeyStore.load`.
+        KeyStoreError: as `KeyStore.load`, but for keys in a hardware module: none of them is looked for.
     """
-    found: list[Held] = []
-    for role in Role:
-        for age in (Age.ACTIVE, Age.NEXT, Age.REQUESTED, Age.PREVIOUS):
-            if not has_key(directory, _stem(role, age)):
-                continue
-            if age is Age.REQUESTED:
-                found.append(Held(role, age, ()))
-                continue
-            _, certificates = load_pair(directory, _stem(role, age))
-            since = scheduled(directory, role) if age is Age.NEXT else None
-            found.append(Held(role, age, tuple(certificates), since))
-    return found
+    if not directory.exists():
+        return []
+    with locked(directory):
+        promote_due(directory, at)
+        return [
+            _held(directory, role, age)
+            for role in Role
+            for age in (Age.ACTIVE, Age.NEXT, Age.REQUESTED, Age.PREVIOUS)
+            if has_key(directory, _stem(role, age))
+        ]
+
+
+def _held(directory: Path, role: Role, age: Age) -> Held:
+    if age is Age.REQUESTED:
+        return Held(role, age, ())
+    stem = _stem(role, age)
+    # A module may be away, and counts the wrong PINs of those who only look.
+    in_file = (directory / file_name(role, age, "key.pem")).exists()
+    certificates = load_pair(directory, stem)[1] if in_file else load_chain(directory, stem)
+    since = scheduled(directory, role) if age is Age.NEXT else None
+    return Held(role, age, tuple(certificates), since)
 
 
 def request(
@@ -116,7 +137,7 @@ def request(
         KeyStoreError: a request waits already, there is no subject, or the files cannot be written.
     """
     make_directory(directory)
-    with locked(directory):
+    with _changing(directory):
         active = directory / file_name(role, Age.ACTIVE, "cert.pem")
         present = load_pair(directory, role)[1][0] if active.exists() else None
         wanted = subject if subject is not None or present is None else present.subject
@@ -158,18 +179,19 @@ def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
 
     Raises:
         BundleRefused: `import.key` when the certificate is not of the key, `import.waiting` when no key waits,
-            `import.next` when another pair is next already, `import.name` when the party would get another name.
+            `import.next` when another pair is next already, `import.name` when the party would get another name,
+            `import.kind` when the key is not of the kind that the role has.
         WrongUsage: the certificate may not do what the role does.
         WeakKey: its key is refused everywhere.
         KeyStoreError: the files cannot be read or written.
     """
     make_directory(directory)
-    with locked(directory):
+    with _changing(directory):
         waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
         key = _key_for(directory, role, bundle)
         chain = order_chain(bundle.certificates, key)
         age = Age.NEXT if has_key(directory, str(role)) else Age.ACTIVE
-        _require_fit(directory, role, age, chain[0])
+        _require_fit(directory, role, chain[0])
         if has_key(directory, _stem(role, age)):
             raise BundleRefused(
                 f"a next {role} pair is here already: rotate to it first", reason="import.next"
@@ -198,7 +220,7 @@ def schedule(directory: Path, role: Role, at: datetime) -> Held:
             `rotate.time` when the next certificate is not valid at that time.
         KeyStoreError: the files cannot be read or written.
     """
-    with locked(directory):
+    with _changing(directory):
         if not has_key(directory, _stem(role, Age.NEXT)):
             raise BundleRefused(
                 f"there is no next {role} pair to rotate to", reason="rotate.nothing"
@@ -272,14 +294,25 @@ def promote_due(directory: Path, at: datetime) -> list[Role]:
     return done
 
 
+def finish_due(directory: Path, at: datetime) -> None:
+    """Do what `promote_due` does, with the lock, where a moment was said at all.
+
+    Raises:
+        KeyStoreError: as `promote_due`.
+    """
+    if any((directory / file_name(role, Age.NEXT, "at")).exists() for role in Role):
+        with locked(directory):
+            promote_due(directory, at)
+
+
 def finish(directory: Path, role: Role) -> Held:
     """Remove the previous pair: what is still encrypted for it cannot be opened any more.
 
     Raises:
         BundleRefused: `rotate.nothing`, there is none.
-        KeyStoreError: the files cannot be read.
+        KeyStoreError: the files cannot be read or removed.
     """
-    with locked(directory):
+    with _changing(directory):
         if not has_key(directory, _stem(role, Age.PREVIOUS)):
             raise BundleRefused(f"there is no previous {role} pair", reason="rotate.nothing")
         certificates = load_pair(directory, _stem(role, Age.PREVIOUS))[1]
@@ -317,7 +350,7 @@ def _stem(role: Role, age: Age) -> str:
     return str(role) if age is Age.ACTIVE else f"{role}.{age}"
 
 
-def _require_fit(directory: Path, role: Role, age: Age, leaf: x509.Certificate) -> None:
+def _require_fit(directory: Path, role: Role, leaf: x509.Certificate) -> None:
     """Refuse a certificate that could not do the work of its role, or would rename the party."""
     check_key(leaf)
     uses = USES[role]
@@ -326,14 +359,51 @@ def _require_fit(directory: Path, role: Role, age: Age, leaf: x509.Certificate) 
     for usage in uses:
         if (reason := why_not(leaf, usage)) is not None:
             raise WrongUsage(f"{role} certificates are for {usage}, but {reason}: {describe(leaf)}")
-    if age is Age.NEXT and role not in (Role.TLS, Role.TLS_CLIENT):
-        present = load_pair(directory, role)[1][0]
-        ours, theirs = (subject_facts(one).common_name for one in (present, leaf))
+    _require_kind(directory, role, leaf)
+    if role in (Role.TLS, Role.TLS_CLIENT):
+        return
+    for one in (role, *_SIGN):
+        if not has_key(directory, one):
+            continue
+        present = _held(directory, one, Age.ACTIVE).certificates[0]
+        ours, theirs = (subject_facts(each).common_name for each in (present, leaf))
         if ours != theirs:
             raise BundleRefused(
                 f"the name in the active certificate is {ours}, and partners know us by it; this one is of {theirs}",
                 reason="import.name",
             )
+        return
+
+
+def _require_kind(directory: Path, role: Role, leaf: x509.Certificate) -> None:
+    """Refuse a key with which `KeyStore.load` would refuse the whole directory, now or once it is the active one."""
+    kind, wanted = describe_key(leaf), _KINDS.get(role, "")
+    if role is Role.MESSAGE and any(has_key(directory, one) for one in _DECRYPT):
+        wanted = ""
+    if not kind.startswith(wanted):
+        raise BundleRefused(
+            f"the key of a {role} pair is {wanted} here, and this one is {kind}",
+            reason="import.kind",
+        )
+    for one in _SIGN if role in _SIGN else ():
+        if one is role or not has_key(directory, one):
+            continue
+        if describe_key(load_chain(directory, one)[0]).split()[0] == kind.split()[0]:
+            raise BundleRefused(
+                f"the {one} pair signs with a key of this kind already: {kind}",
+                reason="import.kind",
+            )
+
+
+@contextlib.contextmanager
+def _changing(directory: Path) -> Iterator[None]:
+    """Keep others away while pairs change; what the directory does not let be done is told as its fault."""
+    with locked(directory):
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or directory
+            raise KeyStoreError(f"{where} cannot be changed: {error.strerror}") from error
 
 
 def _sync(directory: Path) -> None:

@@ -279,20 +279,30 @@ def load_pair(directory: Path, role: str) -> tuple[PrivateKeyTypes, list[x509.Ce
     Raises:
         KeyStoreError: as `KeyStore.load`.
     """
-    certificate_file = directory / f"{role}.cert.pem"
     key = load_key(directory, role)
+    certificates = load_chain(directory, role)
+    require_pair(key, certificates[0])
+    return key, certificates
+
+
+def load_chain(directory: Path, role: str) -> list[x509.Certificate]:
+    """Read the certificates of one role, leaf first, then its chain; its key stays closed.
+
+    Raises:
+        KeyStoreError: as `KeyStore.load`.
+    """
+    certificate_file = directory / f"{role}.cert.pem"
     try:
         certificates = load_certificates(read_private(certificate_file))
         check_key(certificates[0])
     except UntrustedCertificate as error:
         raise KeyStoreError(f"{certificate_file}: {error.detail}") from error
-    require_pair(key, certificates[0])
     for below, above in itertools.pairwise(certificates):
         if below.issuer != above.subject:
             raise KeyStoreError(
                 f"{certificate_file}: not in order, {describe(below)} is not followed by its issuer"
             )
-    return key, certificates
+    return certificates
 
 
 def has_key(directory: Path, role: str) -> bool:

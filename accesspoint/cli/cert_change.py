@@ -35,6 +35,7 @@ from keys.trust import Purpose
 _SETTLED: Final = timedelta(days=2)
 """How long the previous pair is kept: a partner whose directory is away believes what it remembers for a day, and
 then repeats for a day what it encrypted by that (the defaults of `[directory.cache]` and `[retry]`)."""
+_REQUEST: Final = b"BEGIN CERTIFICATE REQUEST-----"
 _OPENS: Final = "what is encrypted for it can be opened from now on"
 _NOT_YET: Final = "it is used from the switch on"
 _TELL: Final = "give it to partners and directory"
@@ -53,7 +54,10 @@ def request(
 ) -> int:
     """Make key and request; the exit status."""
     directory = load_given(find_config(config)).keys.directory
+    if out is not None:
+        _require_free(out)
     try:
+        rotation.finish_due(directory, SystemClock().now())
         made = rotation.request(directory, role, subject=_subject(subject), names=names or None)
     except KeysError as error:
         raise _refused(error) from error
@@ -73,6 +77,7 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
     bundle = read_answer(file, passphrase_file)
     now = SystemClock().now()
     try:
+        rotation.finish_due(configuration.keys.directory, now)
         chain = rotation.chain_for(configuration.keys.directory, role, bundle)
         _require_trusted(
             configuration,
@@ -113,7 +118,7 @@ def rotate(
     try:
         # A moment that is over is this one: it is kept as that of the switch.
         when = now if at is None else max(now, _time(at))
-        if (waiting := named(configuration, f"{role}.{Age.NEXT}")) is not None:
+        if (waiting := named(configuration, f"{role}.{Age.NEXT}", now)) is not None:
             # What is known of revocation holds for today; a later day has its own.
             _require_trusted(configuration, waiting, when, may_be_unknown=when > now)
         following = rotation.schedule(directory, role, when)
@@ -136,6 +141,7 @@ def rotate(
 def _finish(directory: Path, role: Role, now: datetime, *, anyway: bool) -> int:
     """Remove the previous pair, when its time is over or anyway; the exit status."""
     try:
+        rotation.finish_due(directory, now)
         if not anyway:
             _require_settled(directory, role, now)
         gone = rotation.finish(directory, role)
@@ -194,6 +200,15 @@ def _require_trusted(
                 "certificate-import",
                 what=f"{plain(describe(shown.leaf))} is not trusted to {WORDS[one.usage]}: {one.why} ({one.problem})",
             )
+
+
+def _require_free(out: Path) -> None:
+    """Refuse to put a copy of the request where something else stands; an earlier request may go. Raises ProblemRaised."""
+    if out.is_file() and (found := out.read_bytes()) and _REQUEST not in found:
+        raise ProblemRaised(
+            "certificate-import",
+            what=f"{out} is something else than a request, and is not overwritten",
+        )
 
 
 def _refused(error: KeysError) -> ProblemRaised:

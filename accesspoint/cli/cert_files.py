@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from accesspoint.certificates import Shown, named
+from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.problems import ProblemRaised
 from keys.bundle import Bundle, is_pkcs12, needs_passphrase, read_bundle, read_certificates
@@ -28,7 +29,8 @@ _OTHERS: Final = (
 
 def find(what: str, configuration: Configuration | None, passphrase_file: Path | None) -> Shown:
     """The certificate that is meant; a partner or role goes before a file of that name. Raises ProblemRaised, KeysError."""
-    if configuration is not None and (found := named(configuration, what)) is not None:
+    now = SystemClock().now()
+    if configuration is not None and (found := named(configuration, what, now)) is not None:
         return found
     data = _read(what)
     try:

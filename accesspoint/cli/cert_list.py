@@ -53,7 +53,7 @@ def run(config: Path | None, *, anchors: bool, as_json: bool) -> int:
 def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
     now = SystemClock().now()
     holders = key_holders(configuration)
-    for directory, shown, age, since in own_certificates(configuration):
+    for directory, shown, age, since in own_certificates(configuration, now):
         told = describe_whole(shown.leaf, now) if shown.certificates else {}
         yield {
             "name": shown.label,
@@ -80,7 +80,8 @@ def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
 def _revocation(configuration: Configuration) -> Iterator[Json]:
     """The lists and answers that the node has, by what it kept of them, and the files that are brought to it."""
     clock, trust = SystemClock(), configuration.trust
-    known = [shown for _, shown, _, _ in own_certificates(configuration) if shown.certificates]
+    own = own_certificates(configuration, clock.now())
+    known = [shown for _, shown, _, _ in own if shown.certificates]
     for name, partner in configuration.partners.items():
         known += [Shown(name, (one,)) for one in partner_certificates(partner)]
     for purpose, settings in ((Purpose.MESSAGE, trust.message), (Purpose.SMP, trust.smp)):

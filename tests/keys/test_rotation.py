@@ -1,19 +1,22 @@
 """Requested, imported, next, active, previous, gone: each step, its refusals, and a switch that was cut short anywhere."""
 
 import datetime as dt
+import fcntl
+import os
 import threading
 
 import pytest
 from bundle_parts import bundle_of
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keys import rotation
 from keys.devca import system_name
 from keys.errors import BundleRefused, KeyStoreError, UntrustedCertificate, WrongUsage
+from keys.request import key_usage
 from keys.roles import Age, Role
-from keys.store import KeyStore, locked, write_keystore
+from keys.store import KeyStore, locked, write_keystore, write_private
 
 from .conftest import AT, UUID
 
@@ -41,6 +44,18 @@ def follow(directory, pki, **shape):
     return rotation.import_answer(directory, Role.MESSAGE, bundle_of(issued)), issued
 
 
+def of_kind(pki, key, name="ehmi-ap-test", **usage):
+    """A pair with any key, certified for what is asked."""
+    _, *others = pki.authority.system_extensions(key)
+    return pki.authority.issue(
+        system_name(name, "Testorganisation", "95474483", UUID),
+        key,
+        not_before=AT - dt.timedelta(days=10),
+        not_after=AT + dt.timedelta(days=100),
+        extensions=[(key_usage(**usage), True), *others],
+    )
+
+
 def test_a_request_has_a_new_private_key_and_the_subject_we_have(directory, pki):
     made = rotation.request(directory, Role.MESSAGE)
     wanted = x509.load_pem_x509_csr(made.read_bytes())
@@ -56,7 +71,7 @@ def test_a_request_has_a_new_private_key_and_the_subject_we_have(directory, pki)
     assert {path.stat().st_mode & 0o777 for path in directory.iterdir()} == {0o600}
     with pytest.raises(KeyStoreError, match="waits for its certificate already"):
         rotation.request(directory, Role.MESSAGE)
-    waiting = [pair for pair in rotation.held(directory) if pair.age is Age.REQUESTED]
+    waiting = [pair for pair in rotation.held(directory, AT) if pair.age is Age.REQUESTED]
     assert [(pair.role, pair.certificates) for pair in waiting] == [(Role.MESSAGE, ())]
 
 
@@ -135,6 +150,58 @@ def test_what_does_not_fit_is_not_imported(directory, pki):
     assert caught.value.reason == "import.next"
 
 
+@pytest.mark.parametrize(
+    ("role", "kind", "name", "usage", "reason"),
+    [
+        (Role.SIGNING_ED25519, "p256", "ehmi-ap-test", "digital_signature", "import.kind"),
+        (Role.SIGNING_P256, "p384", "ehmi-ap-test", "digital_signature", "import.kind"),
+        (Role.DECRYPTION_X25519, "p256", "ehmi-ap-test", "key_agreement", "import.kind"),
+        (Role.DECRYPTION_P256, "p384", "ehmi-ap-test", "key_agreement", "import.kind"),
+        (Role.MESSAGE, "p256", "ehmi-ap-test", "digital_signature key_agreement", "import.kind"),
+        (Role.SIGNING_P256, "p256", "somebody-else", "digital_signature", "import.name"),
+        (Role.DECRYPTION_P256, "p256", "somebody-else", "key_agreement", "import.name"),
+    ],
+)
+def test_a_pair_with_which_no_node_would_start_is_not_imported(
+    directory, pki, role, kind, name, usage, reason
+):
+    before = sorted(directory.iterdir())
+    key = pki.curve_key if kind == "p256" else ec.generate_private_key(ec.SECP384R1())
+    given = of_kind(pki, key, name, **dict.fromkeys(usage.split(), True))
+    with pytest.raises(BundleRefused) as caught:
+        rotation.import_answer(directory, role, bundle_of(given))
+    assert caught.value.reason == reason
+    assert sorted(directory.iterdir()) == before
+
+
+def test_the_pairs_of_one_party_have_one_name_whichever_comes_first(tmp_path, pki):
+    where = tmp_path / "fresh"
+    signing = of_kind(pki, ed25519.Ed25519PrivateKey.generate(), digital_signature=True)
+    taken = rotation.import_answer(where, Role.SIGNING_ED25519, bundle_of(signing))
+    assert taken.age is Age.ACTIVE
+    with pytest.raises(BundleRefused) as caught:
+        rotation.import_answer(where, Role.MESSAGE, bundle_of(pki.leaf(name="somebody-else")))
+    assert caught.value.reason == "import.name"
+    assert rotation.import_answer(where, Role.MESSAGE, bundle_of(pki.leaf())).age is Age.ACTIVE
+
+
+def test_message_keys_of_another_kind_need_a_pair_that_decrypts_and_a_kind_of_their_own(
+    directory, pki
+):
+    curve = of_kind(pki, pki.curve_key, digital_signature=True, key_agreement=True)
+    decrypts = of_kind(pki, pki.other_key, key_encipherment=True)
+    rotation.import_answer(directory, Role.DECRYPTION, bundle_of(decrypts))
+    rotation.import_answer(directory, Role.MESSAGE, bundle_of(curve))
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    rotation.promote_due(directory, AT)
+    rotation.finish(directory, Role.MESSAGE)
+    assert KeyStore.load(directory).signing.certificate == curve.certificate
+    signing = of_kind(pki, pki.curve_key, digital_signature=True)
+    with pytest.raises(BundleRefused, match="message pair signs with a key of this kind") as caught:
+        rotation.import_answer(directory, Role.SIGNING_P256, bundle_of(signing))
+    assert caught.value.reason == "import.kind"
+
+
 def test_a_tls_certificate_is_not_taken_for_the_server_without_its_purpose(directory, pki):
     with pytest.raises(WrongUsage, match="tls certificates are for tls-client"):
         rotation.import_answer(
@@ -160,7 +227,7 @@ def test_a_switch_now_signs_with_the_next_pair_and_still_opens_with_the_one_befo
     store = KeyStore.load(directory)
     assert store.signing.certificate == issued.certificate
     assert store.decryption.certificates == (issued.certificate, first.certificate)
-    ages = [(pair.role, pair.age) for pair in rotation.held(directory)]
+    ages = [(pair.role, pair.age) for pair in rotation.held(directory, AT)]
     assert ages[:2] == [(Role.MESSAGE, Age.ACTIVE), (Role.MESSAGE, Age.PREVIOUS)]
     gone = rotation.finish(directory, Role.MESSAGE)
     assert gone.certificates[0] == first.certificate
@@ -184,12 +251,30 @@ def test_who_reads_waits_for_a_switch_under_way(directory, pki):
     assert found[0].signing.certificate == issued.certificate
 
 
+def test_who_lists_keeps_switches_away_while_it_reads(directory, monkeypatch):
+    read, real = [], rotation.load_pair
+
+    def look(where, stem):
+        descriptor = os.open(where, os.O_RDONLY)
+        try:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.close(descriptor)
+        read.append(stem)
+        return real(where, stem)
+
+    monkeypatch.setattr(rotation, "load_pair", look)
+    rotation.held(directory, AT)
+    assert read == ["message", "tls"]
+
+
 def test_a_switch_waits_for_its_time(directory, pki):
     follow(directory, pki)
     later = AT + dt.timedelta(hours=2)
     assert rotation.schedule(directory, Role.MESSAGE, later).since == later
     assert rotation.promote_due(directory, AT) == []
-    (pair,) = [pair for pair in rotation.held(directory) if pair.age is Age.NEXT]
+    (pair,) = [pair for pair in rotation.held(directory, AT) if pair.age is Age.NEXT]
     assert pair.since == later
     assert rotation.promote_due(directory, later) == [Role.MESSAGE]
 
@@ -246,6 +331,58 @@ def test_a_switch_that_was_cut_short_is_finished_by_the_next_one_who_looks(
         "message.previous.cert.pem", "message.previous.key.pem", "message.previous.since",
     ]  # fmt: skip
     assert rotation.switched(directory, Role.MESSAGE) == AT
+
+
+def test_who_lists_finishes_a_switch_that_was_cut_short(directory, pki, first):
+    _, issued = follow(directory, pki)
+    rotation.schedule(directory, Role.MESSAGE, AT)
+    (directory / "message.key.pem").rename(directory / "message.previous.key.pem")
+    found = rotation.held(directory, AT)
+    assert [(pair.age, pair.certificates[0]) for pair in found[:2]] == [
+        (Age.ACTIVE, issued.certificate),
+        (Age.PREVIOUS, first.certificate),
+    ]
+
+
+def test_what_is_held_is_listed_while_the_module_of_a_key_is_away(directory, first):
+    (directory / "message.key.pem").unlink()
+    uri = b"pkcs11:token=ap;object=message?module-path=/absent.so&pin-source=file:/absent"
+    write_private(directory / "message.key.uri", uri)
+    with pytest.raises(KeyStoreError, match=r"message\.key\.uri"):
+        KeyStore.load(directory)
+    found = rotation.held(directory, AT)
+    assert [(pair.role, pair.age) for pair in found] == [
+        (Role.MESSAGE, Age.ACTIVE),
+        (Role.TLS, Age.ACTIVE),
+    ]
+    assert found[0].certificates == (first.certificate, *first.chain)
+
+
+def test_nothing_is_held_where_no_directory_is(tmp_path):
+    assert rotation.held(tmp_path / "absent", AT) == []
+
+
+@pytest.mark.parametrize(
+    ("blocked", "verb"),
+    [
+        ("message.request.csr.pem", lambda where, _: rotation.request(where, Role.MESSAGE)),
+        ("message.next.cert.pem", lambda where, pki: follow(where, pki)),
+        ("message.next.at", lambda where, _: rotation.schedule(where, Role.MESSAGE, AT)),
+        ("message.previous.since", lambda where, _: rotation.finish(where, Role.MESSAGE)),
+    ],
+)
+def test_what_the_directory_does_not_let_be_done_is_told_as_its_fault(
+    directory, pki, blocked, verb
+):
+    if not blocked.endswith(".pem"):
+        follow(directory, pki)
+    if blocked.endswith(".since"):
+        rotation.schedule(directory, Role.MESSAGE, AT)
+        rotation.promote_due(directory, AT)
+        (directory / blocked).unlink()
+    (directory / blocked).mkdir()
+    with pytest.raises(KeyStoreError, match=f"{blocked} cannot be changed: "):
+        verb(directory, pki)
 
 
 def test_a_directory_that_is_open_to_others_is_not_touched(directory):
