@@ -19,13 +19,12 @@ from accesspoint.admission import EdgeLimits
 from accesspoint.as4.server import As4Server
 from accesspoint.config_values import Address
 from accesspoint.demo.scenery import CLINIC
-from accesspoint.doors import open_door
+from accesspoint.doors import DEFAULT_EDGE, open_door
 from envelope.limits import Limits
 from keys.errors import KeyUnavailable
 from keys.private import AddressedKey, KeyRing
 
 LIMITS = Limits(sbd_bytes=60_000, soap_bytes=4_000)
-EDGE = EdgeLimits(body_seconds=0.2)
 MULTIPART = 'multipart/related; type="application/soap+xml"; boundary=b'
 CONSTANT = "The request is not accepted.\n"
 
@@ -53,7 +52,13 @@ class Endpoint:
 
 
 @pytest.fixture
-async def endpoint(pki: Pki, tmp_path: Path) -> AsyncIterator[Endpoint]:
+def edge() -> EdgeLimits:
+    """How long the door waits."""
+    return DEFAULT_EDGE
+
+
+@pytest.fixture
+async def endpoint(pki: Pki, tmp_path: Path, edge: EdgeLimits) -> AsyncIterator[Endpoint]:
     stage = Stage(pki, tmp_path)
     path = stage.write_node(CLINIC, pki.clinic, partners={})
     async with AsyncExitStack() as stack:
@@ -65,7 +70,7 @@ async def endpoint(pki: Pki, tmp_path: Path) -> AsyncIterator[Endpoint]:
         small.serve(application.router)
         stack.push_async_callback(small.settle)
         address = await open_door(
-            stack, application, Address("127.0.0.1", 0), limits=EDGE, tell=small.tell_refused
+            stack, application, Address("127.0.0.1", 0), limits=edge, tell=small.tell_refused
         )
         yield Endpoint(node, f"http://{address}/as4", session)
 
@@ -106,6 +111,7 @@ async def test_g1_more_than_the_limit_without_a_length(endpoint: Endpoint) -> No
     assert await endpoint.refusals() == [("G1", "http.size")]
 
 
+@pytest.mark.parametrize("edge", [EdgeLimits(body_seconds=0.2)], ids=["impatient"])
 async def test_g1_a_body_that_stalls(endpoint: Endpoint) -> None:
     async def stalled() -> AsyncIterator[bytes]:
         yield b"--b\r\n"
