@@ -153,13 +153,13 @@ async def test_a_name_that_changes_its_mind_leads_nowhere_else(
     forbidden = url.replace("127.0.0.1", "publisher.test")
     resolver = Resolver(["127.0.0.2"], [*beside, "127.0.0.1"])
     only = AllowedNetworks(["127.0.0.2/32", "10.20.0.0/16"])
-    async with only.open_session(seconds=0.5, resolver=resolver) as session:
+    async with only.open_session(seconds=5, resolver=resolver) as session:
         with pytest.raises(aiohttp.ClientConnectorError) as refused:
             await session.get(f"{forbidden}/a")
         assert not isinstance(refused.value.os_error, ForbiddenAddress)  # nobody listens there
         assert isinstance(session.connector, aiohttp.TCPConnector)
         session.connector.clear_dns_cache()
-        with pytest.raises((aiohttp.ClientConnectorError, TimeoutError)):
+        with pytest.raises(aiohttp.ClientConnectorError):
             await session.get(f"{forbidden}/a")
     assert resolver.asked == 2
     assert asked == []
