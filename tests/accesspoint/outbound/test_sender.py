@@ -13,7 +13,7 @@ from aiohttp import web
 from as4_parts import GoneSigner, directory_of, trust_in
 from as4_peer import Arrived, Behaviour, answered
 from cryptography import x509
-from outbound_steps import pass_time, until_given_up, until_state
+from outbound_steps import pass_time, until_attempt, until_given_up, until_state
 from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.as4.client import As4Client
@@ -491,9 +491,7 @@ async def test_a_key_that_is_away_lets_the_message_wait_and_leaves_nothing_behin
     async with outbound.running():
         for attempt, seconds in ((1, 0), (2, 10)):
             await pass_time(outbound, seconds)
-            async with asyncio.timeout(10):
-                while (row := await outbound.row(id_))["attempt"] < attempt:
-                    await outbound.parts.bells.wait(Bell.JOURNAL, at_most_seconds=0.05)
+            row = await until_attempt(outbound, id_, attempt)
             assert (row["state"], row["problem"]) == ("ACCEPTED", "key-unavailable")
             assert (outbound.parts.files(), outbound.parts.unpublished()) == (before, 0)
         assert outbound.server.arrived == []
@@ -516,11 +514,7 @@ async def test_a_row_that_does_not_open_is_not_sent_and_stops_neither_the_others
         row = await outbound.row(poisoned)
         problem = "payload-damaged" if fault == DAMAGED else "storage-refused"
         assert (row["state"], row["problem"]) == ("ACCEPTED", problem)
-        async with asyncio.timeout(20):
-            while (row := await outbound.row(poisoned))["state"] != "FAILED":
-                if row["lease_owner"] is None:
-                    await pass_time(outbound, 5)
-                await asyncio.sleep(0.002)
+        await until_given_up(outbound, poisoned, "FAILED")
         assert not task.done()
     assert len(outbound.server.arrived) == 1
 
