@@ -50,6 +50,12 @@ def verify(config: Path | None, exported: Path | None) -> int:
             found, _ = asyncio.run(verify_chain(_each(earlier)))
         else:
             found = asyncio.run(_verify_both(config, earlier))
+        if exported is not None and not earlier:
+            # An export that failed leaves such a file behind: holding a log against nothing finds nothing.
+            sys.stderr.write(
+                f"0 lines of the export were compared: {exported} holds none; write it again\n"
+            )
+            return ExitStatus.FAILED
     except AuditBroken as broken:
         sys.stderr.write(f"the audit log is broken: {broken}\n")
         return ExitStatus.FAILED

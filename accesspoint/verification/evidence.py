@@ -79,6 +79,7 @@ class Tally:
         self._findings: list[Finding] = []
         self._notes: list[str] = []
         self._checked = 0
+        self._unread = 0
         self._applies = True
 
     def count(self, several: int = 1) -> None:
@@ -86,6 +87,10 @@ class Tally:
         self._checked += several
         if self._progress is not None:
             self._progress(self._name, self._checked)
+
+    def miss(self) -> None:
+        """One more thing is there and could not be held against the invariant."""
+        self._unread += 1
 
     def find(self, slug: str, **ids: object) -> None:
         """Something is not as promised: the slug of its fault, and the ids that lead to it."""
@@ -113,6 +118,7 @@ class Tally:
             self._checked,
             tuple(self._notes),
             tuple(self._findings),
+            self._unread,
         )
 
 

@@ -88,6 +88,7 @@ async def check_files(evidence: Evidence, tally: Tally) -> None:
         return
     written = {entry.id: entry.modified_at for entry in evidence.payloads.entries()}
     read: dict[str, _Read] = {}
+    closed = 0
     for column in _COLUMNS:
         if column.owing is not None:
             async for row in evidence.rows(column.owing):
@@ -96,18 +97,19 @@ async def check_files(evidence: Evidence, tally: Tally) -> None:
             name = row["payload"]
             if not name:
                 continue
-            tally.count()
             if name not in read:
                 read[name] = _read(evidence.payloads, name)
             ids = {column.table: row["id"], "payload": name}
             found = read[name]
+            if found.sealed:
+                tally.miss()
+                closed += 1
+                continue
+            tally.count()
             if found.slug is not None:
                 tally.find(found.slug, **ids)
-            elif found.sealed:
-                continue
             elif found.octets != int(row["octets"]) or row["sha256"] not in (None, found.sha256):
                 tally.find("payload-differs", **ids)
-    closed = sum(1 for found in read.values() if found.sealed)
     if closed:
         tally.note(f"{closed} are encrypted under a key that was not given and could not be read")
     _find_orphans(evidence, tally, {n: at for n, at in written.items() if n not in read})

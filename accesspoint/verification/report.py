@@ -18,6 +18,10 @@ from accesspoint.problems import Whose
 
 FORMAT: Final = "accesspoint-verification/1"
 """What the JSON form calls itself; another number would be another form."""
+_GIVE_KEY: Final = (
+    "accesspoint verify --config FILE, with this store as [store] directory and its key as encryption_key or among"
+    " previous_keys: accesspoint docs care"
+)
 _MARKS: Final = {"held": "✓", "broken": "✗", "not-applicable": "–"}
 
 
@@ -66,7 +70,8 @@ class Finding:
 class Result:
     """What was found of one invariant.
 
-    `checked` is how many things were held against it; `notes` say what the verdict does not.
+    `checked` is how many things were held against it, `unread` how many could not be; `notes` say what the verdict
+    does not, these among it.
     """
 
     name: str
@@ -75,6 +80,7 @@ class Result:
     checked: int
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    unread: int = 0
 
     def render(self) -> str:
         """Return one line for a person, and one group of lines for each finding."""
@@ -125,6 +131,11 @@ class Report:
         return not self.broken
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """The names of the invariants of which a part could not be read, and so was not checked."""
+        return tuple(result.name for result in self.results if result.unread)
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """Every finding, in the order of the invariants."""
         return tuple(finding for result in self.results for finding in result.findings)
@@ -139,15 +150,22 @@ class Report:
             raise InvariantBroken("\n".join(["", self.render()]))
 
     def render(self) -> str:
-        """Return the text for a person: a line for each invariant, and a last line that says it all."""
+        """Return the text for a person: a line for each invariant, and last what it comes to."""
         count = len(self.findings)
         applicable = [r for r in self.results if r.verdict is not Verdict.NOT_APPLICABLE]
-        last = (
-            f"{len(applicable)} of {len(self.results)} invariants apply to {self.subject}; all of them hold"
+        good = "what could be read holds" if self.unread else "all of them hold"
+        last = [
+            f"{len(applicable)} of {len(self.results)} invariants apply to {self.subject}; {good}"
             if self.held
             else f"{', '.join(self.broken)} broken in {self.subject}: {count} finding{'' if count == 1 else 's'}"
-        )
-        return "\n".join([*(result.render() for result in self.results), last])
+        ]
+        if self.unread:
+            unread = sum(result.unread for result in self.results)
+            last.append(
+                f"not all was checked: {unread} of {', '.join(self.unread)} could not be read"
+            )
+            last.append(f"  do: {_GIVE_KEY}")
+        return "\n".join([*(result.render() for result in self.results), *last])
 
     def to_json(self) -> dict[str, Any]:
         """Return the form for machines."""

@@ -94,6 +94,11 @@ def test_an_export_is_verified_alone_and_against_the_log(
         assert invoke("audit", "verify", *given).status == 0
     file.write_text(file.read_text().replace("M1", "M7"))
     assert "line 2 was changed" in invoke("audit", "verify", "--export", file).err
+    file.write_text("")
+    for given in (["--export", file], ["--export", file, "--config", written]):
+        ended = invoke("audit", "verify", *given)
+        assert (ended.status, ended.out) == (1, "")
+        assert ended.err.startswith("0 lines of the export were compared")
     file.write_text("{}")
     assert "line 1 of audit.jsonl is none" in invoke("audit", "verify", "--export", file).err
     assert invoke("audit", "verify").status == 2

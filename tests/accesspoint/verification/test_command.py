@@ -76,6 +76,30 @@ def test_a_broken_store_is_told_with_ids_whose_it_is_and_what_to_do(home, sender
     assert "I4, I13 broken in municipality: 2 findings" in command.out
 
 
+def test_what_no_key_was_given_for_is_not_said_to_hold(home, sender):
+    stored = (
+        ("messages", "payload"),
+        ("documents", "payload"),
+        ("handovers", "payload"),
+        ("wires", "part"),
+    )
+    count = sum(
+        sender.one(f"SELECT COUNT(*) FROM {table} WHERE {column} <> ''") for table, column in stored
+    )
+    assert count
+    status, command = home.run("verify", sender.home / "store")
+    assert status == 1, command.err
+    assert "all of them hold" not in command.out
+    (files,) = (line for line in command.out.splitlines() if line.split()[1] == "I9")
+    assert f"(0 checked; {count} are encrypted" in files
+    assert (
+        f"\nnot all was checked: {count} of I9 could not be read\n  do: accesspoint verify --config "
+        in command.out
+    )
+    status, command = home.run("verify", "-c", sender.file)
+    assert (status, "; all of them hold" in command.out) == (0, True), command.out + command.err
+
+
 def test_a_log_is_searched(home, sender, tmp_path):
     log = tmp_path / "node.log"
     log.write_text('{"event": "x", "value": "GLN 5790009990010"}\n')
