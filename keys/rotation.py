@@ -179,8 +179,8 @@ def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
 
     Raises:
         BundleRefused: `import.key` when the certificate is not of the key, `import.waiting` when no key waits,
-            `import.next` when another pair is next already, `import.name` when the party would get another name,
-            `import.kind` when the key is not of the kind that the role has.
+            `import.next` when another pair is next already, `import.name` when the party would get another name or
+            be another organisation, `import.kind` when the key is not of the kind that the role has.
         WrongUsage: the certificate may not do what the role does.
         WeakKey: its key is refused everywhere.
         KeyStoreError: the files cannot be read or written.
@@ -351,7 +351,7 @@ def _stem(role: Role, age: Age) -> str:
 
 
 def _require_fit(directory: Path, role: Role, leaf: x509.Certificate) -> None:
-    """Refuse a certificate that could not do the work of its role, or would rename the party."""
+    """Refuse a certificate that could not do the work of its role, or would make another party of us."""
     check_key(leaf)
     uses = USES[role]
     if role is Role.MESSAGE and has_key(directory, Role.DECRYPTION):
@@ -366,12 +366,17 @@ def _require_fit(directory: Path, role: Role, leaf: x509.Certificate) -> None:
         if not has_key(directory, one):
             continue
         present = _held(directory, one, Age.ACTIVE).certificates[0]
-        ours, theirs = (subject_facts(each).common_name for each in (present, leaf))
-        if ours != theirs:
-            raise BundleRefused(
-                f"the name in the active certificate is {ours}, and partners know us by it; this one is of {theirs}",
-                reason="import.name",
-            )
+        ours, theirs = (subject_facts(each) for each in (present, leaf))
+        for what, known, other in (
+            ("name", ours.common_name, theirs.common_name),
+            ("organisation", ours.organization_identifier, theirs.organization_identifier),
+        ):
+            # Only OCES subjects carry the identifier of an organisation; a name they all have.
+            if known != other and (what == "name" or (known and other)):
+                raise BundleRefused(
+                    f"the {what} in the active certificate is {known}, and partners know us by it; this one is of {other}",
+                    reason="import.name",
+                )
         return
 
 

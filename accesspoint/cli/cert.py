@@ -196,7 +196,7 @@ def cert_import(
     """Take what an authority sent back.
 
     It must belong to the key that waits, or bring its key (PKCS #12, PEM), be trusted by our own rules, as
-    `cert verify` tells them, and keep our name; else nothing is changed. It becomes the next pair, which a running node decrypts with within seconds;
+    `cert verify` tells them, and keep our name and organisation; else nothing is changed. It becomes the next pair, which a running node decrypts with within seconds;
     `cert rotate` makes it the active one. The chain is put in order.
 
     \b

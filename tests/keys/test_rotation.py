@@ -128,6 +128,7 @@ def test_what_does_not_fit_is_not_imported(directory, pki):
     cases = [
         (bundle_of(pki.leaf(), key=False), "import.waiting"),
         (bundle_of(pki.leaf(key=pki.other_key, name="somebody-else")), "import.name"),
+        (bundle_of(pki.leaf(key=pki.other_key, cvr="20000008")), "import.name"),
         (
             bundle_of(pki.bent_leaf(lambda found: found[1:], key=pki.other_key)),
             "cert.usage",
@@ -183,6 +184,35 @@ def test_the_pairs_of_one_party_have_one_name_whichever_comes_first(tmp_path, pk
         rotation.import_answer(where, Role.MESSAGE, bundle_of(pki.leaf(name="somebody-else")))
     assert caught.value.reason == "import.name"
     assert rotation.import_answer(where, Role.MESSAGE, bundle_of(pki.leaf())).age is Age.ACTIVE
+
+
+def test_an_answer_for_another_organisation_of_our_name_is_told_with_both(directory, pki):
+    other = bundle_of(pki.leaf(key=pki.other_key, cvr="20000008"))
+    with pytest.raises(BundleRefused) as caught:
+        rotation.import_answer(directory, Role.MESSAGE, other)
+    assert (
+        "organisation in the active certificate is NTRDK-95474483, and partners know us by it;"
+        " this one is of NTRDK-20000008"
+    ) in caught.value.detail
+    decrypts = rotation.import_answer(directory, Role.DECRYPTION, bundle_of(pki.leaf()))
+    assert decrypts.age is Age.ACTIVE
+    with pytest.raises(BundleRefused) as caught:
+        rotation.import_answer(directory, Role.DECRYPTION, other)
+    assert caught.value.reason == "import.name"
+
+
+def test_who_became_another_organisation_begins_a_directory_and_still_opens_what_is_on_its_way(
+    directory, pki, first, tmp_path
+):
+    fresh = tmp_path / "fresh"
+    other = pki.leaf(key=pki.other_key, cvr="20000008")
+    assert rotation.import_answer(fresh, Role.MESSAGE, bundle_of(other)).age is Age.ACTIVE
+    for name in ("tls.key.pem", "tls.cert.pem", "message.key.pem", "message.cert.pem"):
+        there = name.replace("message.", "message.previous.")
+        write_private(fresh / there, (directory / name).read_bytes())
+    store = KeyStore.load(fresh)
+    assert store.signing.certificate == other.certificate
+    assert store.decryption.certificates == (other.certificate, first.certificate)
 
 
 def test_message_keys_of_another_kind_need_a_pair_that_decrypts_and_a_kind_of_their_own(
