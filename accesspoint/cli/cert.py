@@ -169,7 +169,7 @@ def cert_request(
     """Make a key, and ask for its certificate.
 
     The request is a file to send to a certificate authority. The key (RSA-3072; for the roles of AS4 2.0 what their name says) stays in our key directory and is never shown.
-    The request has the subject of the active certificate unless options say another one.
+    The request has the subject of the active certificate unless --common-name, --organisation and --cvr, given together, say another one.
 
     \b
     Examples:
@@ -182,7 +182,8 @@ def cert_request(
     """
     from accesspoint.cli import cert_change as verb
 
-    subject = None if common_name is None else (common_name, organisation, cvr, uuid)
+    given = (common_name, organisation, cvr, uuid)
+    subject = None if given == (None,) * len(given) else given
     raise typer.Exit(verb.request(role, config, subject=subject, names=name, out=out))
 
 
@@ -218,7 +219,10 @@ def cert_rotate(
     config: ConfigOption = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", help="From when on, such as 2026-12-01T06:00+01:00; default: now."),
+        typer.Option(
+            "--at",
+            help="From when on, such as 2026-12-01T06:00+01:00; without +01:00 it is the time of this machine. Default: now.",
+        ),
     ] = None,
     finish: Annotated[
         bool,

@@ -35,6 +35,10 @@ from keys.trust import Purpose
 _SETTLED: Final = timedelta(days=2)
 """How long the previous pair is kept: a partner whose directory is away believes what it remembers for a day, and
 then repeats for a day what it encrypted by that (the defaults of `[directory.cache]` and `[retry]`)."""
+_GRACE: Final = timedelta(minutes=5)
+"""How far a moment that somebody wrote down may be over: for clocks that differ, and for the time that typing takes."""
+_Subject = tuple[str | None, str | None, str | None, str | None]
+"""Common name, organisation, CVR and UUID, as far as they were given."""
 _REQUEST: Final = b"BEGIN CERTIFICATE REQUEST-----"
 _OPENS: Final = "what is encrypted for it can be opened from now on"
 _NOT_YET: Final = "it is used from the switch on"
@@ -48,7 +52,7 @@ def request(
     role: Role,
     config: Path | None,
     *,
-    subject: tuple[str, str | None, str | None, str | None] | None,
+    subject: _Subject | None,
     names: Sequence[str] | None,
     out: Path | None,
 ) -> int:
@@ -116,8 +120,8 @@ def rotate(
     if finish:
         return _finish(directory, role, now, anyway=anyway)
     try:
-        # A moment that is over is this one: it is kept as that of the switch.
-        when = now if at is None else max(now, _time(at))
+        # A moment that is just over is this one: it is kept as that of the switch.
+        when = now if at is None else max(now, _time(at, now))
         if (waiting := named(configuration, f"{role}.{Age.NEXT}", now)) is not None:
             # What is known of revocation holds for today; a later day has its own.
             _require_trusted(configuration, waiting, when, may_be_unknown=when > now)
@@ -215,30 +219,38 @@ def _refused(error: KeysError) -> ProblemRaised:
     return ProblemRaised("certificate-import", what=plain(error.detail))
 
 
-def _time(text: str) -> datetime:
+def _time(text: str, now: datetime) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
-    except ValueError as error:
+        # A time without an offset is one of this machine.
+        at = datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise ProblemRaised(
             "usage", detail="--at wants a time such as 2026-12-01T06:00+01:00"
         ) from error
-    # A time without an offset is one of this machine.
-    return at.astimezone(UTC)
+    if at < now - _GRACE:
+        # Most likely it is mistyped, and a switch has no way back.
+        raise ProblemRaised(
+            "usage",
+            detail=f"--at is {at:%Y-%m-%d %H:%M} UTC, which is over; leave --at out to switch now",
+        )
+    return at
 
 
-def _subject(given: tuple[str, str | None, str | None, str | None] | None) -> x509.Name | None:
+def _subject(given: _Subject | None) -> x509.Name | None:
     """The subject of an OCES system certificate; the authority may replace the UUID, and mostly does."""
     if given is None:
         return None
     name, organisation, cvr, uuid = given
     if (
-        organisation is None
+        not name
+        or not organisation
         or cvr is None
         or len(cvr) != 8
         or not (cvr.isascii() and cvr.isdigit())
     ):
         raise ProblemRaised(
             "usage",
-            detail="--common-name goes with --organisation and with the eight digits of --cvr",
+            detail="--common-name, --organisation and the eight digits of --cvr are given together, and --uuid only with"
+            " them; without any of them the subject is that of the active certificate",
         )
     return system_name(name, organisation, cvr, uuid or "00000000-0000-0000-0000-000000000000")

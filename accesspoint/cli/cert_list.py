@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 from typing import Final
 
@@ -58,7 +59,7 @@ def _rows(configuration: Configuration, *, anchors: bool) -> Iterator[Json]:
         yield {
             "name": shown.label,
             "age": str(age),
-            "from": since.isoformat() if since else None,
+            "from": since.astimezone(UTC).isoformat() if since else None,
             "directory": str(directory),
             "organisation": plain(holders[directory]) or None,
             **told,
@@ -111,5 +112,5 @@ def _line(row: Json, config: Path | None) -> str:
     if "remaining" not in row:
         return f"{label:18} {row['age']:12} waits for its certificate: {command}\n"
     mark = _MARKS.get(Life(row["life"]), "")
-    since = f"  takes over {row['from'][:16]}" if row.get("from") else ""
+    since = f"  takes over {row['from'][:16]} UTC" if row.get("from") else ""
     return f"{label:18} {row['age']:12} {row['remaining']}{since}{mark}\n{'':31} serial {row['serial']}, {row['key']}\n"

@@ -223,7 +223,7 @@ def test_a_key_walks_from_request_to_gone(
     at = at.astimezone(UTC)
     assert f"from {at:%Y-%m-%d %H:%M} UTC on" in later.out
     listed = invoke("cert", "list", "--config", config).out
-    assert f"takes over {at:%Y-%m-%dT%H:%M}" in listed
+    assert f"takes over {at:%Y-%m-%dT%H:%M} UTC" in listed
     now = invoke("cert", "rotate", "message", "--config", config)
     assert now.status == 0, now.text
     assert f"active: {MUNICIPALITY.access_point}" in now.out
@@ -552,6 +552,7 @@ def test_no_option_takes_a_passphrase_and_usage_is_told(invoke: Invoke, config: 
     for arguments in (
         ("rotate", "message", "--at", "soon"),
         ("rotate", "message", "--at", "2027-01-01T00:00", "--finish"),
+        ("rotate", "message", "--at", "0001-01-01T00:00+02:00"),
         ("request", "message", "--common-name", "ap", "--organisation", "E", "--cvr", "12"),
     ):
         assert invoke("cert", *arguments, "--config", config).status == 2
