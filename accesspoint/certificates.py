@@ -107,7 +107,7 @@ def describe_whole(certificate: x509.Certificate, at: datetime) -> Json:
         "may": [str(usage) for usage, refusal in refusals.items() if refusal is None],
         "may_not": {str(usage): plain(why) for usage, why in refusals.items() if why is not None},
         "policies": list(certificate_policies(certificate)),
-        "names": [plain(name) for name in _alternative_names(certificate)],
+        "names": [plain(name) for name in alternative_names(certificate)],
         "crl": [plain(address) for address in distribution_points(certificate)],
         "ocsp": [plain(address) for address in ocsp_addresses(certificate)],
         "sha256": fingerprint(certificate),
@@ -258,7 +258,10 @@ def tls_validator(configuration: Configuration) -> Validator:
     return Validator(tls_trust(configuration), revocation=_TLS_UNASKED)
 
 
-def _alternative_names(certificate: x509.Certificate) -> Iterator[str]:
+def alternative_names(
+    certificate: x509.Certificate | x509.CertificateSigningRequest,
+) -> Iterator[str]:
+    """The hosts and other names that a certificate is for, or is asked for."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

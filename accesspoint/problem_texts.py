@@ -1,64 +1,16 @@
 """The English words of the problem catalogue; another language is another table with the same slugs.
 
 Texts are in the past tense, name the values, blame nobody and never say "invalid input". Names in
-braces are facts; where a fact is not known its plain words from `FALLBACKS` stand.
+braces are facts; where a fact is not known its plain words from `problem_form` stand.
 
 Spec: experience section 7.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-
-@dataclass(frozen=True, slots=True)
-class ProblemText:
-    """The words of one problem: title, what happened, why most likely, and what to do.
-
-    `given_up` stands in place of a step that says that it is tried again, once nothing is tried any more;
-    `uncertain` does where the message may have arrived all the same.
-    """
-
-    title: str
-    what: str
-    why: str
-    do: tuple[str, ...]
-    given_up: str = "this message is not tried again; when the reason is gone, send its content as a new message"
-    uncertain: str = (
-        "it may have arrived: ask the receiver, or send the very same message again with `accesspoint messages retry`;"
-        " its content as a new message might arrive twice"
-    )
-
-
-FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "peer": "the receiving access point",
-        "address": "its address",
-        "participant": "the receiver",
-        "document": "this kind of document",
-        "smp": "the metadata publisher",
-        "next": "later, by itself",
-        "attempt": "This attempt",
-        "message": "the message",
-        "identifier": "ID",
-        "code": "it named no ebMS code",
-        "certificate": "the certificate",
-        "what": "something in it does not fit",
-        "subject": "another party",
-        "expected": "the expected one",
-        "status": "an error",
-        "endpoint": "the delivery status component",
-        "pending": "the",
-        "rules": "the MedCom rules",
-        "size": "more than is agreed",
-        "limit": "what is agreed",
-        "file": "the configuration file",
-        "backend": "the backend",
-        "station": "one of the stations",
-        "host": "the other side",
-    }
-)
+from accesspoint.problem_form import ProblemText
 
 TRIED_AGAIN: Final = "nothing; it is tried again {next}"
 BY_HAND: Final = "ask again when the reason is gone; nothing of yours was sent"
@@ -99,8 +51,43 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
         "certificate-unreadable": ProblemText(
             "The file holds no certificate that can be read",
             "{file} cannot be read: {what}.",
-            "it is of another kind than PEM, DER, PKCS #7 or PKCS #12, damaged, or its passphrase is another one.",
-            ("openssl x509 -in FILE -noout -text   (or: openssl pkcs12 -in FILE -info -nokeys)",),
+            "it is of another kind than PEM, DER, PKCS #7 or PKCS #12, or damaged.",
+            (
+                "openssl x509 -in {file} -noout -text   (or: openssl pkcs12 -in {file} -info -nokeys)",
+            ),
+        ),
+        "certificate-unreadable-key": ProblemText(
+            "The file holds a private key, and no certificate",
+            "{file} cannot be read: {what}.",
+            "a key says nothing of whose it is; its certificate does, which is a file of its own.",
+            ("give the certificate; the key is to be seen by nobody, and was not looked at",),
+        ),
+        "certificate-unreadable-request": ProblemText(
+            "The file holds a request, and no certificate",
+            "{file} cannot be read: {what}.",
+            "a request goes to an authority, and is trusted by nobody; a certificate is what comes back.",
+            ("openssl req -in {file} -noout -text", "give the file that the authority sent back"),
+        ),
+        "certificate-unreadable-passphrase": ProblemText(
+            "The passphrase does not open the file",
+            "{file} cannot be read: {what}.",
+            "the passphrase is another one or was not given, or the file is damaged.",
+            (
+                "give it in a file: --passphrase-file, with nothing else in it",
+                "openssl pkcs12 -in {file} -info -nokeys   asks for it, too",
+            ),
+        ),
+        "request-unreadable": ProblemText(
+            "The file holds no request that can be used",
+            "{file} cannot be used: {what}.",
+            "it is something else than a request for a certificate (PKCS #10, PEM), or was changed after it was signed.",
+            ("openssl req -in {file} -noout -text -verify",),
+        ),
+        "keys-unusable": ProblemText(
+            "A file of keys or certificates cannot be used",
+            "A file of keys or certificates cannot be used: {what}.",
+            "it is open to others, of another user, missing or damaged, or does not belong to the one beside it.",
+            ("ls -la with the directory of [keys]; the directory has 0700, what is in it 0600",),
         ),
         "file-unreadable": ProblemText(
             "The file cannot be read",
@@ -450,6 +437,18 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "The database, the payload directory or a row was not opened.",
             "it is open to others, on a network disk, made by a newer program, or sealed under a key that is not configured.",
             ("ls -ld with the directory of [store]",),
+        ),
+        "backup-place-used": ProblemText(
+            "The directory for the backup is not empty",
+            "{file} is not empty; no backup was made.",
+            "an earlier backup or something else is in it, and nothing is ever written over that.",
+            ("ls -la {file}", "name a directory that is new or empty"),
+        ),
+        "backup-elsewhere": ProblemText(
+            "This store is not backed up from here",
+            "The database is PostgreSQL; no backup was made.",
+            "PostgreSQL is backed up by its own tools.",
+            ("back up the database with pg_dump, and the payloads after it",),
         ),
         "storage-in-use": ProblemText(
             "Another process has the store",

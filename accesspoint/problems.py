@@ -14,12 +14,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import PurePath
 from string import Formatter
 from types import MappingProxyType
 from typing import Final
 
 from accesspoint.log import scrub
-from accesspoint.problem_texts import BY_HAND, ENGLISH, FALLBACKS, TRIED_AGAIN, ProblemText
+from accesspoint.problem_form import FALLBACKS, ProblemText
+from accesspoint.problem_texts import BY_HAND, ENGLISH, TRIED_AGAIN
 
 
 class Whose(StrEnum):
@@ -273,7 +275,11 @@ def _fact(name: str, facts: Mapping[str, object]) -> str:
 
 
 def _scrubbed(value: object) -> str:
-    return scrub(str(value)) if isinstance(value, (str, int, float)) else type(value).__name__
+    return (
+        scrub(str(value))
+        if isinstance(value, (str, int, float, PurePath))
+        else type(value).__name__
+    )
 
 
 def _table(problems: Iterable[Problem]) -> Mapping[str, Problem]:
@@ -291,6 +297,11 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("failpoints-armed", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("certificate-import", _O, _L.SETUP, _X.TRUST),
         Problem("certificate-unreadable", _O, _L.SETUP, _X.USAGE),
+        Problem("certificate-unreadable-key", _O, _L.SETUP, _X.USAGE),
+        Problem("certificate-unreadable-request", _O, _L.SETUP, _X.USAGE),
+        Problem("certificate-unreadable-passphrase", _O, _L.SETUP, _X.USAGE),
+        Problem("request-unreadable", _O, _L.SETUP, _X.USAGE),
+        Problem("keys-unusable", _O, _L.SETUP, _X.TRUST),
         Problem("file-unreadable", _O, _L.SETUP, _X.USAGE),
         Problem("not-ready", _O, _L.SETUP, _X.NOT_READY, 503),
         Problem("usage", _O, _L.SETUP, _X.USAGE, 400),
@@ -352,6 +363,8 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("storage-full", _O, _L.STORE, _X.STORAGE, 507, "EBMS:0202"),
         Problem("payload-damaged", _O, _L.STORE, _X.STORAGE, 500, "EBMS:0202"),
         Problem("storage-refused", _O, _L.STORE, _X.CONFIGURATION, 503),
+        Problem("backup-place-used", _O, _L.STORE, _X.CONFIGURATION),
+        Problem("backup-elsewhere", _O, _L.STORE, _X.CONFIGURATION),
         Problem("storage-in-use", _O, _L.STORE, _X.CONFIGURATION, 503),
         # delivery status
         Problem("token-refused", _O, _L.DELIVERY_STATUS, _X.TRUST, 502),

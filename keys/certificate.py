@@ -224,7 +224,7 @@ def describe(certificate: x509.Certificate) -> str:
     )
 
 
-def describe_key(certificate: x509.Certificate) -> str:
+def describe_key(certificate: x509.Certificate | x509.CertificateSigningRequest) -> str:
     """Name the public key: `RSA 3072`, `EC secp256r1`, `Ed25519`."""
     try:
         key = certificate.public_key()

@@ -7,10 +7,10 @@ from pathlib import Path
 from accesspoint import log
 from accesspoint.cli.current import load_given
 from accesspoint.clock import SystemClock
-from accesspoint.problems import ExitStatus
-from accesspoint.store.backup import back_up
+from accesspoint.problems import ExitStatus, ProblemRaised
+from accesspoint.store.backup import PlaceUsed, back_up
 from accesspoint.store.configured import build_payload_place, database_url
-from accesspoint.store.database import StorageRefused, sqlite_path
+from accesspoint.store.database import sqlite_path
 
 
 def run(config: Path, directory: Path) -> int:
@@ -19,10 +19,12 @@ def run(config: Path, directory: Path) -> int:
     configuration = load_given(config)
     url = database_url(configuration)
     if not url.startswith("sqlite:"):
-        raise StorageRefused("PostgreSQL is backed up by its own tools, and payloads after it")
+        raise ProblemRaised("backup-elsewhere")
     place = build_payload_place(configuration)
     try:
         made = asyncio.run(back_up(sqlite_path(url), place, directory, at=SystemClock().now()))
+    except PlaceUsed as used:
+        raise ProblemRaised("backup-place-used", file=directory) from used
     finally:
         place.close()
     sys.stdout.write(

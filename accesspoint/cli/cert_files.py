@@ -6,8 +6,13 @@ everybody on the machine can read, has no option for one.
 
 import getpass
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from accesspoint.certificates import Shown, named
 from accesspoint.clock import SystemClock
@@ -15,29 +20,73 @@ from accesspoint.config import Configuration
 from accesspoint.problems import ProblemRaised
 from keys.bundle import Bundle, is_pkcs12, needs_passphrase, read_bundle, read_certificates
 from keys.certificate import MAX_BUNDLE_BYTES
-from keys.errors import BundleRefused, UnreadableCertificate
+from keys.errors import BundleRefused, KeysError, KeyStoreError, UnreadableCertificate
 from keys.path import Usage
 from keys.roles import Role
 from keys.rotation import USES
 
 _BEGINNING: Final = 64
+_REQUEST: Final = b"CERTIFICATE REQUEST-----"
+_MALFORMED: Final = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
+)  # fmt: skip
+_UNREADABLE: Final = "certificate-unreadable"
 _OTHERS: Final = (
-    (b"PRIVATE KEY-----", "it holds a private key; the certificate stands beside it, in .cert.pem"),
-    (b"CERTIFICATE REQUEST-----", "it is a request; what is wanted is the answer of the authority"),
+    (
+        b"PRIVATE KEY-----",
+        "key",
+        "it holds a private key; the certificate stands beside it, in .cert.pem",
+    ),
+    (_REQUEST, "request", "it is a request; what is wanted is the answer of the authority"),
 )
+
+
+@contextmanager
+def telling_of_keys() -> Iterator[None]:
+    """Tell of a file of our own that cannot be used as any other problem is told: nothing was to be started here."""
+    try:
+        yield
+    except KeyStoreError as error:
+        raise ProblemRaised("keys-unusable", what=error.detail) from error
 
 
 def find(what: str, configuration: Configuration | None, passphrase_file: Path | None) -> Shown:
     """The certificate that is meant; a partner or role goes before a file of that name. Raises ProblemRaised, KeysError."""
-    now = SystemClock().now()
-    if configuration is not None and (found := named(configuration, what, now)) is not None:
+    return _find_named(what, configuration) or _shown(what, _read(what), passphrase_file)
+
+
+def find_or_request(
+    what: str, configuration: Configuration | None, passphrase_file: Path | None
+) -> Shown | x509.CertificateSigningRequest:
+    """The same, or the request that the file holds, signed by the key that it is for; raises ProblemRaised, KeysError."""
+    if (found := _find_named(what, configuration)) is not None:
         return found
     data = _read(what)
+    if _REQUEST not in data[:_BEGINNING]:
+        return _shown(what, data, passphrase_file)
+    try:
+        request = x509.load_pem_x509_csr(data)
+        # They are read lazily: what is malformed in them would break later.
+        _ = request.subject, request.extensions
+        if request.is_signature_valid:
+            return request
+    except _MALFORMED as error:
+        raise _refused(what, data, error) from error
+    raise ProblemRaised(
+        "request-unreadable", file=what, what="it is not signed by the key that it is for"
+    )
+
+
+def _find_named(what: str, configuration: Configuration | None) -> Shown | None:
+    return None if configuration is None else named(configuration, what, SystemClock().now())
+
+
+def _shown(what: str, data: bytes, passphrase_file: Path | None) -> Shown:
     try:
         phrase = _passphrase(passphrase_file, what) if is_pkcs12(data) else None
         return Shown(what, read_certificates(data, phrase), _uses(what))
     except (UnreadableCertificate, BundleRefused) as error:
-        raise ProblemRaised("certificate-unreadable", file=what, what=_why(data, error)) from error
+        raise _refused(what, data, error) from error
 
 
 def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
@@ -47,17 +96,18 @@ def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
         phrase = _passphrase(passphrase_file, str(file)) if needs_passphrase(data) else None
         return read_bundle(data, phrase)
     except (UnreadableCertificate, BundleRefused) as error:
-        raise ProblemRaised(
-            "certificate-unreadable", file=str(file), what=_why(data, error)
-        ) from error
+        raise _refused(str(file), data, error) from error
 
 
-def _why(data: bytes, error: UnreadableCertificate | BundleRefused) -> str:
+def _refused(what: str, data: bytes, error: Exception) -> ProblemRaised:
     """What the file is instead, where its first line says it; else how reading it failed."""
-    for mark, said in _OTHERS:
+    if isinstance(error, BundleRefused):
+        return ProblemRaised(f"{_UNREADABLE}-passphrase", file=what, what=error.detail)
+    for mark, kind, said in _OTHERS:
         if mark in data[:_BEGINNING]:
-            return said
-    return error.detail
+            return ProblemRaised(f"{_UNREADABLE}-{kind}", file=what, what=said)
+    said = error.detail if isinstance(error, KeysError) else "it is damaged"
+    return ProblemRaised(_UNREADABLE, file=what, what=said)
 
 
 def _uses(what: str) -> tuple[Usage, ...]:

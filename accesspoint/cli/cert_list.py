@@ -17,6 +17,7 @@ from accesspoint.certificates import (
     own_certificates,
     plain,
 )
+from accesspoint.cli.cert_files import telling_of_keys
 from accesspoint.cli.current import as_option, find_config, load_given, with_keys
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
@@ -35,8 +36,9 @@ _MARKS: Final = {Life.RENEW: "  RENEW", Life.URGENT: "  RENEW TODAY", Life.EXPIR
 def run(config: Path | None, *, anchors: bool, as_json: bool) -> int:
     """List them; the exit status."""
     configuration = load_given(find_config(config))
-    rows = list(_rows(configuration, anchors=anchors))
-    known = list(_revocation(configuration))
+    with telling_of_keys():
+        rows = list(_rows(configuration, anchors=anchors))
+        known = list(_revocation(configuration))
     if as_json:
         told = {"certificates": rows, "revocation": known}
         sys.stdout.write(json.dumps(told, indent=2, ensure_ascii=False) + "\n")

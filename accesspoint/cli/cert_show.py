@@ -7,12 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from cryptography import x509
+
 from accesspoint.api.client import NodeUnreachable
 from accesspoint.certificates import (
     PURPOSES,
     WORDS,
     Shown,
     Verdict,
+    alternative_names,
     chain_lines,
     describe_whole,
     judge,
@@ -21,20 +24,21 @@ from accesspoint.certificates import (
     render,
     tls_validator,
 )
-from accesspoint.cli.cert_files import find
+from accesspoint.cli.cert_files import find, find_or_request, telling_of_keys
 from accesspoint.cli.current import find_config, load_given
 from accesspoint.clock import SystemClock
 from accesspoint.config import Configuration
 from accesspoint.identity import partner_certificates, party_of
 from accesspoint.problems import ExitStatus
 from accesspoint.trust import REVOCATION, open_validator
-from keys.certificate import describe
+from keys.certificate import describe, describe_key
 from keys.errors import KeysError
 from keys.identity import PartyIdentity, check_party
 from keys.path import Usage, Validator
 from keys.revocation import PREFER, RevocationMode
 from keys.trust import Purpose
 
+_SIGNED: Final = "with its own key: that proves who has the key, and nothing of who it is"
 _USES: Final = {
     "message": (Usage.SIGNING, Usage.ENCRYPTION),
     "sign": (Usage.SIGNING,),
@@ -47,13 +51,34 @@ _USES: Final = {
 
 def inspect(what: str, config: Path | None, *, passphrase_file: Path | None, as_json: bool) -> int:
     """Show it; the exit status."""
-    shown = find(what, _configuration(config), passphrase_file)
+    with telling_of_keys():
+        shown = find_or_request(what, _configuration(config), passphrase_file)
+    if isinstance(shown, x509.CertificateSigningRequest):
+        return _show_request(shown, as_json=as_json)
     told = describe_whole(shown.leaf, SystemClock().now())
     if as_json:
         told["chain"] = [plain(describe(one)) for one in shown.certificates[1:]]
         return _write_json(told)
     lines = [*render(told), *chain_lines(shown.certificates)]
     sys.stdout.write("\n".join(lines) + "\n")
+    return ExitStatus.OK
+
+
+def _show_request(request: x509.CertificateSigningRequest, *, as_json: bool) -> int:
+    """Whose certificate is asked for, with which key and names; whoever holds the key wrote it, and nobody vouches."""
+    told = {
+        "kind": "request",
+        "subject": plain(request.subject.rfc4514_string()),
+        "key": describe_key(request),
+        "names": [plain(name) for name in alternative_names(request)],
+    }
+    if as_json:
+        return _write_json(told)
+    sys.stdout.write("a request for a certificate (PKCS #10), and no certificate\n")
+    sys.stdout.write(f"subject    {told['subject']}\nkey        {told['key']}\n")
+    if told["names"]:
+        sys.stdout.write(f"names      {', '.join(told['names'])}\n")
+    sys.stdout.write(f"signed     {_SIGNED}\n")
     return ExitStatus.OK
 
 
@@ -68,10 +93,13 @@ def verify(
 ) -> int:
     """Judge it; the exit status."""
     configuration = load_given(find_config(config))
-    shown = find(what, configuration, passphrase_file)
-    uses = shown.uses if use is None else _USES[use]
-    verdicts = asyncio.run(judge_all(configuration, shown, uses, smp=use == "smp", offline=offline))
-    verdicts += _party(configuration, what, shown)
+    with telling_of_keys():
+        shown = find(what, configuration, passphrase_file)
+        uses = shown.uses if use is None else _USES[use]
+        verdicts = asyncio.run(
+            judge_all(configuration, shown, uses, smp=use == "smp", offline=offline)
+        )
+        verdicts += _party(configuration, what, shown)
     if as_json:
         found = [
             {"use": str(one.usage), "trusted": one.trusted, "problem": one.problem, "why": one.why}

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from accesspoint.api.answers import LONGEST_REASON
 from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
 from accesspoint.cli.current import address_of, as_option, nodes_meant
 from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell, tell_waiting
@@ -231,6 +232,11 @@ def _with_nodes(nodes: list[Path], ask: Callable[[NodeClient], Awaitable[None]])
         first = (refused or silent or failed)[0]
         if isinstance(first, NodeUnreachable):
             raise first
+        if first.body.get("title") == "reason-missing":
+            sys.stderr.write(
+                f"nothing was done: --reason, and --with-payload, say why, in 1 to {LONGEST_REASON} characters\n"
+            )
+            return ExitStatus.USAGE
         sys.stderr.write(f"{first}\n")
         for step in first.body.get("remedy", ()) if refused else ():
             sys.stderr.write(f"  do: {step}\n")

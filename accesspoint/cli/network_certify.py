@@ -37,13 +37,13 @@ def run(request: Path, *, out: Path, directory: Path | None) -> int:
         raise ProblemRaised("file-unreadable", file=request, what=error.strerror) from error
     except ValueError as error:
         raise ProblemRaised(
-            "certificate-unreadable", file=request, what="it is no request (PKCS #10, PEM)"
+            "request-unreadable", file=request, what="it is no request (PKCS #10, PEM)"
         ) from error
     authority = load_authority((directory or place_of(current_nodes())) / "authority")
     try:
         chain = authority.certify(asked, not_before=SystemClock().now() - BACKDATED)
     except (KeysError, ValueError) as error:
-        raise ProblemRaised("certificate-unreadable", file=request, what=str(error)) from error
+        raise ProblemRaised("request-unreadable", file=request, what=str(error)) from error
     write_certificates(out, chain)
     sys.stdout.write(f"{out}: {describe(chain[0])}\n  it counts in this network only\n")
     return ExitStatus.OK

@@ -35,10 +35,14 @@ PAGES_AT_ONCE: Final = 1024
 _CHUNK: Final = 256 * 1024
 
 
+class PlaceUsed(StorageRefused):
+    """There is something already where the backup was to go."""
+
+
 async def back_up(database: Path, place: Place, target: Path, *, at: datetime) -> dict[str, int]:
     """Write a backup into the empty or missing directory `target`; return how many payloads and octets it holds.
 
-    Raises: StorageRefused when there is something already, StorageFailure when it cannot be read or written.
+    Raises: PlaceUsed when there is something already, StorageRefused when there is no database, StorageFailure when it cannot be read or written.
     """
     return await asyncio.to_thread(_back_up, database, place, target, at)
 
@@ -47,9 +51,7 @@ def _back_up(database: Path, place: Place, target: Path, at: datetime) -> dict[s
     try:
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         if any(target.iterdir()):
-            raise StorageRefused(
-                f"{target} is not empty; a backup goes into a directory of its own"
-            )
+            raise PlaceUsed(f"{target} is not empty; a backup goes into a directory of its own")
         payloads = target / "payloads"
         payloads.mkdir(mode=0o700)
         copied = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accesspoint.discovery.directory import LookupProblem
-from accesspoint.problem_texts import FALLBACKS
+from accesspoint.problem_form import FALLBACKS
 from accesspoint.problems import (
     PROBLEMS,
     TEXTS,

@@ -9,6 +9,8 @@ import pytest
 from as4_stage import Partner, Pki, Stage
 from bundle_parts import PHRASE, as_pkcs12, bundle_of
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from accesspoint.certificates import Shown, due
 from accesspoint.cli.cert_show import judge_all
@@ -22,6 +24,7 @@ from keys import rotation
 from keys.certificate import der, fingerprint, pem
 from keys.devca import IssuedCertificate
 from keys.path import Usage
+from keys.request import build_request
 from keys.roles import Role
 from keys.store import KeyStore, write_pair
 from keys.trust import Purpose
@@ -132,6 +135,74 @@ def test_a_file_without_certificate_or_passphrase_is_told_in_words(
     assert f"do: ls -l {tmp_path / 'absent'}\n" in absent.err
     named = invoke("cert", "inspect", "message.next")
     assert "neither a partner nor a pair in our key directory is called so" in named.err
+
+
+def test_what_a_file_is_instead_of_a_certificate_has_its_own_why_and_what_to_do(
+    invoke: Invoke, pki: Pki, tmp_path: Path
+) -> None:
+    file, phrase = tmp_path / "some", tmp_path / "phrase"
+    phrase.write_text("another one")
+    asked = build_request(pki.spare_key, (Usage.SIGNING,), x509.Name([]), None, None)
+    for data, verb, slug, step in (
+        (b"no certificate", "inspect", "unreadable", f"openssl x509 -in {file} -noout"),
+        (pki.clinic.key_pem, "inspect", "unreadable-key", "give the certificate"),
+        (
+            asked.public_bytes(Encoding.PEM),
+            "verify",
+            "unreadable-request",
+            f"openssl req -in {file} -n",
+        ),
+        (
+            as_pkcs12(pki.clinic),
+            "inspect",
+            "unreadable-passphrase",
+            "give it in a file: --passphrase-file",
+        ),
+    ):
+        file.write_bytes(data)
+        config = (
+            "--config",
+            Stage(pki, tmp_path).write_node(MUNICIPALITY, pki.municipality, partners={}),
+        )
+        ended = invoke("cert", verb, file, "--passphrase-file", phrase, *config)
+        assert ended.status == 2
+        assert ended.err.startswith(f"certificate-{slug} ")
+        assert f"  do: {step}" in ended.err
+
+
+def test_inspect_shows_a_request_for_what_it_is(invoke: Invoke, pki: Pki, tmp_path: Path) -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "ny\x1b[2Jap")])
+    asked = build_request(pki.spare_key, (Usage.TLS_SERVER,), name, ["ap.example.dk"], None)
+    file = tmp_path / "ap.csr"
+    file.write_bytes(asked.public_bytes(Encoding.PEM))
+    ended = invoke("cert", "inspect", file)
+    assert (ended.status, ended.err) == (0, "")
+    first, subject, *_, names, signed = ended.out.splitlines()
+    assert first == "a request for a certificate (PKCS #10), and no certificate"
+    assert subject == "subject    CN=ny�[2Jap"
+    assert names == "names      ap.example.dk"
+    assert signed.endswith("that proves who has the key, and nothing of who it is")
+    told = json.loads(invoke("cert", "inspect", file, "--format", "json").out)
+    assert (told["kind"], told["key"]) == ("request", f"RSA {pki.spare_key.key_size}")
+    octets = bytearray(asked.public_bytes(Encoding.DER))
+    octets[-1] ^= 1
+    file.write_bytes(x509.load_der_x509_csr(bytes(octets)).public_bytes(Encoding.PEM))
+    ended = invoke("cert", "inspect", file)
+    assert (ended.status, ended.out) == (2, "")
+    assert "request-unreadable" in ended.err
+
+
+@pytest.mark.parametrize("verb", [("list",), ("inspect", "message"), ("verify", "message")])
+def test_a_key_that_is_open_to_others_is_told_as_ours_with_what_to_do(
+    invoke: Invoke, config: Path, keys: Path, verb: tuple[str, ...]
+) -> None:
+    (keys / "message.cert.pem").chmod(0o644)
+    ended = invoke("cert", *verb, "--config", config)
+    assert (ended.status, ended.out) == (7, "")
+    assert ended.err.splitlines()[0].split() == ["keys-unusable", "ours"]
+    assert f"chmod 600 {keys / 'message.cert.pem'}" in ended.err
+    assert "  do: ls -la" in ended.err
+    assert "Nothing was started" not in ended.err
 
 
 def test_verify_says_why_a_partner_and_why_we_are_trusted(

@@ -148,6 +148,19 @@ def test_a_message_that_is_not_here(network: Network, invoke: Invoke, verb: str)
     assert ended == Ended(1, "", "No exchange with this id is here.\n")
 
 
+@pytest.mark.parametrize(
+    "act", [("evidence", "--with-payload"), ("retry", "--reason"), ("cancel", "--reason")]
+)
+def test_a_reason_that_says_nothing_is_refused_in_words_of_the_command_line(
+    network: Network, invoke: Invoke, act: tuple[str, str]
+) -> None:
+    verb, option = act
+    ended = invoke("messages", verb, "nobody", option, "", "--config", network.config("clinic"))
+    assert (ended.status, ended.out) == (2, "")
+    assert option in ended.err
+    assert "JSON" not in ended.err
+
+
 def test_a_message_is_sent_again_in_another_envelope(network: Network, invoke: Invoke) -> None:
     node = ["--config", network.config("municipality")]
     file = network.message("again.json")

@@ -65,7 +65,9 @@ def test_what_is_no_request_is_told(pki: Pki, place: Path, invoke: Invoke) -> No
 
     assert "No such file" in certify().err
     file.write_bytes(pki.municipality.certificate_pem)
-    assert "it is no request (PKCS #10, PEM)" in certify().err
+    told = certify().err
+    assert f"{file} cannot be used: it is no request (PKCS #10, PEM)" in told
+    assert f"  do: openssl req -in {file} -noout" in told
     asked = x509.load_pem_x509_csr(request(pki, []))
     octets = bytearray(asked.public_bytes(Encoding.DER))
     octets[-1] ^= 1

@@ -17,6 +17,7 @@ from retention_stage import Kept
 from accesspoint import failpoints
 from accesspoint.cli import backup as verb
 from accesspoint.config import load
+from accesspoint.problems import ProblemRaised
 from accesspoint.store import backup
 from accesspoint.store.backup import DATABASE, MANIFEST, back_up
 from accesspoint.store.configured import build_columns, build_payload_store
@@ -173,3 +174,10 @@ def test_the_verb_makes_one(pki: Pki, tmp_path: Path, capsys: pytest.CaptureFixt
     assert verb.run(config, tmp_path / "copy") == 0
     assert "the database and 0 payloads" in capsys.readouterr().out
     assert (tmp_path / "copy" / MANIFEST).exists()
+    with pytest.raises(ProblemRaised) as refused:
+        verb.run(config, tmp_path / "copy")
+    assert refused.value.exit_status == 3
+    told = refused.value.render()
+    assert f"{tmp_path / 'copy'} is not empty" in told
+    assert "name a directory that is new or empty" in told
+    assert "network disk" not in told
