@@ -7,7 +7,7 @@ decides nothing. The same seed tells the same story in every process.
 import asyncio
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -23,6 +23,7 @@ from accesspoint.access.caller import OWNER, Caller
 from accesspoint.config import Retry
 from accesspoint.discovery.cache import CachedDirectory
 from accesspoint.drill.redirected import Outside
+from envelope.limits import DEFAULT_LIMITS
 from keys.certificate import der
 from tests.simulation.disk import Disk, simulated_fsync
 from tests.simulation.loop import LIFE, Standstill
@@ -217,10 +218,7 @@ class Simulation:
             await asyncio.sleep(chance.uniform(0.5, 20))
 
     async def _post(self, life: Life, data: bytes) -> int:
-        async def read() -> bytes:
-            return data
-
-        request: Any = Submission(headers={}, query={}, read=read)
+        request: Any = Request(headers={}, query={}, content=Body(data), content_length=len(data))
         assert life.api is not None
         response: Any = await life.api._answer(request, life.api._submitting.submit)
         return int(response.status)
@@ -245,8 +243,20 @@ class Simulation:
         machine.crash(Crash(name, at, None, None, power=False, down=1.0))
 
 
-class Submission(SimpleNamespace):
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a request brings, all of it at once."""
+
+    data: bytes
+
+    async def iter_any(self) -> AsyncIterator[bytes]:
+        yield self.data
+
+
+class Request(SimpleNamespace):
     """A request to submit as a route sees it, of the holder of the node's own token."""
+
+    client_max_size = DEFAULT_LIMITS.fhir_bytes
 
     def __getitem__(self, _key: Any) -> Caller:
         return OWNER
