@@ -26,10 +26,18 @@ from keys.certificate import (
     subject_facts,
 )
 from keys.crl import distribution_points
-from keys.errors import KeysError, UnknownIssuer
+from keys.errors import (
+    Expired,
+    KeysError,
+    NotYetValid,
+    UnknownIssuer,
+    WeakKey,
+    WrongPolicy,
+    WrongUsage,
+)
 from keys.expiry import Life, remaining
 from keys.ocsp import addresses as ocsp_addresses
-from keys.path import Usage, ValidatedCertificate, Validator, why_not
+from keys.path import Usage, ValidatedCertificate, Validator, find_issuer, why_not
 from keys.revocation import RevocationMode, RevocationPolicy
 from keys.roles import Age, Role
 from keys.rotation import USES, held
@@ -50,6 +58,8 @@ PURPOSES: Final = {
     Usage.TLS_CLIENT: Purpose.TLS,
 }
 _POLICIES: Final = {OCES_SYSTEM_POLICY: "OCES3 system certificate", "0.4.0.2042.1.1": "ETSI NCP"}
+_BEFORE_THE_PATH: Final = (Expired, NotYetValid, WeakKey, WrongUsage, WrongPolicy)
+"""What a certificate is refused for before anybody asks who issued it."""
 _TLS_UNASKED: Final = RevocationPolicy(RevocationMode.OFF, "revocation is not checked for TLS")
 
 
@@ -232,14 +242,31 @@ def judge(shown: Shown, usage: Usage, *, validator: Validator, at: datetime) -> 
         evidence = validator.validate(shown.leaf, shown.certificates[1:9], usage=usage, at=at)
     except KeysError as error:
         why = plain(error.detail)
-        if isinstance(error, UnknownIssuer):
-            trusted = [_short(anchor) for anchor in validator.trust.anchors]
-            why += f"; trusted for {validator.trust.purpose}: {', '.join(trusted) or 'nobody'}"
+        trust = validator.trust
+        unknown = isinstance(error, _BEFORE_THE_PATH) and _is_of_nobody(shown, trust)
+        if unknown:
+            why += f"; nor did anybody whom we trust for {trust.purpose} issue it"
+        if unknown or isinstance(error, UnknownIssuer):
+            trusted = [_short(anchor) for anchor in trust.anchors]
+            why += f"; trusted for {trust.purpose}: {', '.join(trusted) or 'nobody'}"
         return Verdict(usage, why, problem=certificate_problem(error.reason))
     proof = "; ".join(
         dict.fromkeys(f"revocation {entry.status}: {entry.why}" for entry in evidence.revocation)
     )
     return Verdict(usage, plain(f"{evidence.why}; {proof}"), evidence)
+
+
+def _is_of_nobody(shown: Shown, trust: TrustStore) -> bool:
+    """Whether neither pin nor anchor stands above a certificate; the rules stopped at something else before they asked."""
+    if not trust.anchors or trust.is_pinned(shown.leaf):
+        return not trust.is_pinned(shown.leaf)
+    current, above = shown.leaf, [*trust.anchors, *trust.intermediates, *shown.certificates[1:9]]
+    for _ in above:
+        parent = find_issuer(current, above)
+        if parent is None or trust.is_anchor(parent):
+            return parent is None
+        current = parent
+    return True
 
 
 def refusal_lines(shown: Shown, verdict: Verdict) -> str:

@@ -255,6 +255,30 @@ def test_verify_says_why_not_whose_it_is_and_what_to_do(
     assert (verdict["trusted"], verdict["problem"]) == (False, problem)
 
 
+@pytest.mark.parametrize("ours", [False, True], ids=["stranger", "of our authority"])
+def test_what_is_unsuitable_and_of_nobody_is_told_as_both(
+    invoke: Invoke, config: Path, pki: Pki, tmp_path: Path, ours: bool
+) -> None:
+    authority = pki.authority if ours else pki.untrusted_authority
+    issued = authority.issue(
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "somebody")]),
+        pki.spare_key,
+        not_before=pki.now,
+        not_after=pki.now + timedelta(days=30),
+        extensions=[],
+    )
+    file = tmp_path / "other.pem"
+    file.write_bytes(pem(issued.certificate, *issued.chain))
+    ended = invoke("cert", "verify", file, "--config", config, "--offline", "--for", "sign")
+    assert ended.status == 7
+    said = " ".join(ended.out.split())
+    assert "certificate-unsuitable" in said
+    assert "no keyUsage" in said
+    assert (
+        "nor did anybody whom we trust for message issue it; trusted for message: " in said
+    ) is not ours
+
+
 def test_a_name_with_control_characters_cannot_draw_on_the_terminal(
     invoke: Invoke, pki: Pki, tmp_path: Path
 ) -> None:
