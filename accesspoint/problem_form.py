@@ -56,5 +56,7 @@ FALLBACKS: Final[Mapping[str, str]] = MappingProxyType(
         "backend": "the backend",
         "station": "one of the stations",
         "host": "the other side",
+        "role": "ROLE",
+        "until": "two days after the switch",
     }
 )

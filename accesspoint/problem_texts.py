@@ -42,12 +42,6 @@ ENGLISH: Final[Mapping[str, ProblemText]] = MappingProxyType(
             "the environment of a test was taken over.",
             ("unset AP_FAILPOINTS",),
         ),
-        "certificate-import": ProblemText(
-            "The keys were not changed",
-            "{what}.",
-            "the file is not the answer to this request, its authority made another certificate than our own rules ask for, or the steps of the rotation were taken in another order.",
-            ("accesspoint cert list", "accesspoint docs certificates"),
-        ),
         "certificate-unreadable": ProblemText(
             "The file holds no certificate that can be read",
             "{file} cannot be read: {what}.",

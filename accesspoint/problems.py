@@ -3,7 +3,7 @@
 What happened (with the values), where, whose it is (ours, theirs, the network's, or unknown), why most
 likely, and what to do (a command). One entry serves the command line, the API, the timeline and the
 log, so that a slug in one of them can be looked up in all of them. The facts of an entry are here; its
-words are in one table for each language (`problem_texts`), and a text names its values in braces.
+words are in one table for each language (`problem_texts`, `rotation_texts`), and a text names its values in braces.
 
 Facts are scrubbed like log values before they are put into a text: a text never carries a patient.
 
@@ -22,6 +22,7 @@ from typing import Final
 from accesspoint.log import scrub
 from accesspoint.problem_form import FALLBACKS, ProblemText
 from accesspoint.problem_texts import BY_HAND, ENGLISH, TRIED_AGAIN
+from accesspoint.rotation_texts import ROTATION
 
 
 class Whose(StrEnum):
@@ -74,7 +75,7 @@ class Language(StrEnum):
 
 
 TEXTS: Final[Mapping[Language, Mapping[str, ProblemText]]] = MappingProxyType(
-    {Language.ENGLISH: ENGLISH}
+    {Language.ENGLISH: {**ENGLISH, **ROTATION}}
 )
 
 WIDTH: Final = 100
@@ -296,6 +297,14 @@ PROBLEMS: Final[Mapping[str, Problem]] = _table(
         Problem("port-taken", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("failpoints-armed", _O, _L.SETUP, _X.CONFIGURATION),
         Problem("certificate-import", _O, _L.SETUP, _X.TRUST),
+        Problem("certificate-of-another-key", _O, _L.SETUP, _X.TRUST),
+        Problem("answer-without-request", _O, _L.SETUP, _X.TRUST),
+        Problem("request-waits-already", _O, _L.SETUP, _X.TRUST),
+        Problem("next-pair-waits-already", _O, _L.SETUP, _X.TRUST),
+        Problem("rotation-without-next", _O, _L.SETUP, _X.TRUST),
+        Problem("rotation-without-previous", _O, _L.SETUP, _X.TRUST),
+        Problem("rotation-unfinished", _O, _L.SETUP, _X.TRUST),
+        Problem("rotation-finished-too-early", _O, _L.SETUP, _X.TRUST),
         Problem("certificate-unreadable", _O, _L.SETUP, _X.USAGE),
         Problem("certificate-unreadable-key", _O, _L.SETUP, _X.USAGE),
         Problem("certificate-unreadable-request", _O, _L.SETUP, _X.USAGE),

@@ -21,7 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from keys.certificate import MAX_BUNDLE_BYTES, load_certificates, require_readable
+from keys.certificate import (
+    MAX_BUNDLE_BYTES,
+    describe,
+    is_authority,
+    load_certificates,
+    require_readable,
+)
 from keys.errors import BundleRefused, UnreadableCertificate
 from keys.path import find_issuer
 
@@ -85,9 +91,14 @@ def read_certificates(data: bytes, passphrase: bytes | None = None) -> tuple[x50
 
 
 def order_chain(
-    certificates: Sequence[x509.Certificate], private_key: PrivateKeyTypes
+    certificates: Sequence[x509.Certificate], private_key: PrivateKeyTypes, called: str = "the key"
 ) -> tuple[x509.Certificate, ...]:
     """Return the certificate of this key and the authorities above it, without a root, whatever the order given.
+
+    Args:
+        certificates: at least one.
+        private_key: whose certificate is wanted.
+        called: how the key is called where it is told that none is.
 
     Raises:
         BundleRefused: `import.key`, none of the certificates belongs to the key.
@@ -97,8 +108,10 @@ def order_chain(
         if public_octets(leaf.public_key()) == wanted:
             break
     else:
+        told = next((one for one in certificates if not is_authority(one)), certificates[0])
         raise BundleRefused(
-            "no certificate of the file was issued for the key", reason="import.key"
+            f"no certificate of the file was issued for {called}; the file has that of {describe(told)}",
+            reason="import.key",
         )
     found = [leaf]
     above = [one for one in certificates if one.subject != one.issuer]

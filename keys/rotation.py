@@ -134,7 +134,7 @@ def request(
         names: DNS names and IP addresses; those of the active pair unless given.
 
     Raises:
-        KeyStoreError: a request waits already, there is no subject, or the files cannot be written.
+        KeyStoreError: a request waits already (`request.waiting`), there is no subject, or the files cannot be written.
     """
     make_directory(directory)
     with _changing(directory):
@@ -146,7 +146,8 @@ def request(
         key_file = directory / file_name(role, Age.REQUESTED, "key.pem")
         if key_file.exists():
             raise KeyStoreError(
-                f"{key_file} waits for its certificate already; import that, or remove the file to begin anew"
+                f"{key_file} waits for its certificate already; import that, or remove the file to begin anew",
+                reason="request.waiting",
             )
         key = new_key(role)
         octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -166,7 +167,10 @@ def chain_for(directory: Path, role: Role, bundle: Bundle) -> tuple[x509.Certifi
         BundleRefused: `import.key` or `import.waiting`, as `import_answer`.
         KeyStoreError: the waiting key cannot be read.
     """
-    return order_chain(bundle.certificates, _key_for(directory, role, bundle))
+    key = _key_for(directory, role, bundle)
+    waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
+    called = "its own key" if bundle.private_key is not None else f"the key that waits, {waiting}"
+    return order_chain(bundle.certificates, key, called)
 
 
 def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
@@ -189,7 +193,7 @@ def import_answer(directory: Path, role: Role, bundle: Bundle) -> Held:
     with _changing(directory):
         waiting = directory / file_name(role, Age.REQUESTED, "key.pem")
         key = _key_for(directory, role, bundle)
-        chain = order_chain(bundle.certificates, key)
+        chain = chain_for(directory, role, bundle)
         age = Age.NEXT if has_key(directory, str(role)) else Age.ACTIVE
         _require_fit(directory, role, chain[0])
         if has_key(directory, _stem(role, age)):
@@ -309,12 +313,12 @@ def finish(directory: Path, role: Role) -> Held:
     """Remove the previous pair: what is still encrypted for it cannot be opened any more.
 
     Raises:
-        BundleRefused: `rotate.nothing`, there is none.
+        BundleRefused: `finish.nothing`, there is none.
         KeyStoreError: the files cannot be read or removed.
     """
     with _changing(directory):
         if not has_key(directory, _stem(role, Age.PREVIOUS)):
-            raise BundleRefused(f"there is no previous {role} pair", reason="rotate.nothing")
+            raise BundleRefused(f"there is no previous {role} pair", reason="finish.nothing")
         certificates = load_pair(directory, _stem(role, Age.PREVIOUS))[1]
         for suffix in (*_SUFFIXES, _SINCE):
             (directory / file_name(role, Age.PREVIOUS, suffix)).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -44,6 +44,16 @@ _OPENS: Final = "what is encrypted for it can be opened from now on"
 _NOT_YET: Final = "it is used from the switch on"
 _TELL: Final = "give it to partners and directory"
 _TELL_TLS: Final = "give it to those who pinned the present one, if any"
+_CERTAIN: Final[Mapping[str, str]] = {
+    "import.key": "certificate-of-another-key",
+    "import.waiting": "answer-without-request",
+    "import.next": "next-pair-waits-already",
+    "request.waiting": "request-waits-already",
+    "rotate.nothing": "rotation-without-next",
+    "rotate.previous": "rotation-unfinished",
+    "finish.nothing": "rotation-without-previous",
+}
+"""The refusals after which it is certain what to do: their reason, and the problem that says it."""
 _REMAINS: Final = "the previous pair still decrypts; when nobody encrypts for it any more"
 _REMAINS_UNUSED: Final = "nothing new is done with the previous pair; to remove it"
 
@@ -64,7 +74,7 @@ def request(
         rotation.finish_due(directory, SystemClock().now())
         made = rotation.request(directory, role, subject=_subject(subject), names=names or None)
     except KeysError as error:
-        raise _refused(error) from error
+        raise _refused(error, role) from error
     if out is not None:
         shutil.copyfile(made, out)
     sys.stdout.write(
@@ -91,7 +101,7 @@ def import_(role: Role, file: Path, config: Path | None, *, passphrase_file: Pat
         )
         taken = rotation.import_answer(configuration.keys.directory, role, bundle)
     except KeysError as error:
-        raise _refused(error) from error
+        raise _refused(error, role) from error
     sys.stdout.write(f"{plain(describe(taken.certificates[0]))}\n")
     sys.stdout.write(f"  {describe_whole(taken.certificates[0], now)['remaining']}\n")
     if taken.age is Age.ACTIVE:
@@ -129,7 +139,7 @@ def rotate(
         with locked(directory):
             rotation.promote_due(directory, now)
     except KeysError as error:
-        raise _refused(error) from error
+        raise _refused(error, role) from error
     name = plain(describe(following.certificates[0]))
     if when <= now:
         # Done here, or a moment earlier by the node that runs.
@@ -150,7 +160,7 @@ def _finish(directory: Path, role: Role, now: datetime, *, anyway: bool) -> int:
             _require_settled(directory, role, now)
         gone = rotation.finish(directory, role)
     except KeysError as error:
-        raise _refused(error) from error
+        raise _refused(error, role) from error
     sys.stdout.write(f"removed: {plain(describe(gone.certificates[0]))}\n")
     if _decrypts(role):
         sys.stdout.write("  what is encrypted for it can be opened no more\n")
@@ -179,7 +189,10 @@ def _require_settled(directory: Path, role: Role, now: datetime) -> None:
         else f"the switch was {since:%Y-%m-%d %H:%M} UTC"
     )
     raise ProblemRaised(
-        "certificate-import",
+        # Where nobody noted the switch, no moment will come.
+        "certificate-import" if since is None else "rotation-finished-too-early",
+        role=role,
+        until=since and f"{since + _SETTLED:%Y-%m-%d %H:%M} UTC",
         what=f"The previous {role} pair is kept for two days, and {when}: partners and directories may still name"
         " its certificate, and what they encrypt for it could be opened no more; --anyway removes it nevertheless",
     )
@@ -215,8 +228,9 @@ def _require_free(out: Path) -> None:
         )
 
 
-def _refused(error: KeysError) -> ProblemRaised:
-    return ProblemRaised("certificate-import", what=plain(error.detail))
+def _refused(error: KeysError, role: Role) -> ProblemRaised:
+    slug = _CERTAIN.get(error.reason, "certificate-import")
+    return ProblemRaised(slug, what=plain(error.detail), role=role)
 
 
 def _time(text: str, now: datetime) -> datetime:

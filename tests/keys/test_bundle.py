@@ -17,7 +17,7 @@ from keys.bundle import (
     read_bundle,
     read_certificates,
 )
-from keys.certificate import MAX_BUNDLE_BYTES, der, pem
+from keys.certificate import MAX_BUNDLE_BYTES, der, describe, pem
 from keys.errors import BundleRefused, UnreadableCertificate
 
 
@@ -116,5 +116,8 @@ def test_of_two_authorities_of_one_name_the_chain_has_the_one_whose_key_signed(p
 
 def test_a_file_without_the_certificate_of_the_key_is_refused(pki, issued):
     with pytest.raises(BundleRefused) as caught:
-        order_chain([issued.certificate], pki.other_key)
+        order_chain([pki.authority.issuing, issued.certificate], pki.other_key)
     assert caught.value.reason == "import.key"
+    assert caught.value.detail.endswith(f"the file has that of {describe(issued.certificate)}")
+    with pytest.raises(BundleRefused, match=r"the file has that of .*, serial "):
+        order_chain([pki.authority.issuing], pki.other_key)

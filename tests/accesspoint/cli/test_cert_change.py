@@ -9,9 +9,11 @@ import pytest
 from as4_stage import Pki, Stage
 from bundle_parts import bundle_of
 
+from accesspoint.certificates import plain
 from accesspoint.config import load
 from accesspoint.demo.scenery import MUNICIPALITY
 from keys import rotation
+from keys.certificate import describe
 from keys.roles import Role
 from keys.store import KeyStore
 
@@ -81,3 +83,59 @@ def test_a_moment_without_an_offset_is_of_this_machine_and_told_with_its_zone(
     assert f"takes over {day}T03:00 UTC" in invoke("cert", "list", "--config", config).out
     help_text = " ".join(invoke("cert", "rotate", "--help").out.split())
     assert "without +01:00 it is the time of this machine" in help_text
+
+
+def test_a_refusal_with_one_way_out_says_that_one(
+    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
+) -> None:
+    own, other = (pki.certify(MUNICIPALITY.access_point) for _ in range(2))
+    file, pair = tmp_path / "other.pem", tmp_path / "pair.pem"
+    file.write_bytes(other.certificate_pem)
+    pair.write_bytes(own.key_pem + own.certificate_pem)
+    message = ("message", "--config", config)
+
+    def refused(*arguments: str | Path) -> tuple[str, str, str]:
+        """What the head, the sentence and the steps say, on one line each."""
+        ended = invoke("cert", *arguments)
+        assert ended.status == 7, ended.text
+        head, *rest = ended.err.splitlines()
+        whole = " ".join(" ".join(rest).split())
+        said, _, steps = whole.partition(" do: ")
+        return head.split()[0], said, steps
+
+    slug, _, steps = refused("import", "message", file, "--config", config)
+    assert slug == "answer-without-request"
+    assert "accesspoint cert request message " in steps
+    slug, _, steps = refused("rotate", *message)
+    assert slug == "rotation-without-next"
+    assert "accesspoint cert import message FILE" in steps
+    slug, _, steps = refused("rotate", *message, "--finish")
+    assert (slug, steps[:8]) == ("rotation-without-previous", "nothing;")
+
+    assert invoke("cert", "request", *message).status == 0
+    slug, _, steps = refused("request", *message)
+    assert slug == "request-waits-already"
+    assert steps == "accesspoint cert import message FILE with the answer to it"
+    slug, said, steps = refused("import", "message", file, "--config", config)
+    assert slug == "certificate-of-another-key"
+    assert f"the key that waits, {keys}/message.request.key.pem; the file has that of " in said
+    assert plain(describe(other.certificate)) in said
+    assert steps.startswith("accesspoint cert import message FILE with the answer to this request")
+
+    assert invoke("cert", "import", "message", pair, "--config", config).status == 0
+    slug, _, steps = refused("import", "message", pair, "--config", config)
+    assert slug == "next-pair-waits-already"
+    assert steps.startswith("accesspoint cert rotate message makes that one active")
+    assert invoke("cert", "rotate", *message).status == 0
+    since = rotation.switched(keys, Role.MESSAGE)
+    assert since is not None
+    slug, said, steps = refused("rotate", *message, "--finish")
+    assert (slug, steps) == (
+        "rotation-finished-too-early",
+        f"wait until {since + timedelta(days=2):%Y-%m-%d %H:%M} UTC, then accesspoint cert rotate message --finish",
+    )
+    assert "--anyway removes it nevertheless" in said
+    assert invoke("cert", "import", "message", pair, "--config", config).status == 0
+    slug, _, steps = refused("rotate", *message)
+    assert slug == "rotation-unfinished"
+    assert steps.startswith("accesspoint cert rotate message --finish ")
