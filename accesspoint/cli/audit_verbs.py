@@ -75,8 +75,8 @@ def audit_verify(
       accesspoint audit verify --export november.jsonl
 
     \b
-    Exit codes: 0 whole, 1 a line is missing or changed, or the export holds none, 2 usage, 3 configuration or
-      unusable store, 70 the database cannot be read.
+    Exit codes: 0 whole, 1 a line is missing or changed, or the export holds none, 2 usage,
+      3 configuration or unusable store, 70 the database cannot be read.
     """
     from accesspoint.cli import audit as verb
 
