@@ -105,6 +105,8 @@ class Columns:
         self._keys = keys
         self._seals = keys is not None and seal
         self._skips = skip_unknown
+        self.skipped = 0
+        """How many values were read as None for want of their key."""
         self._ciphers: dict[tuple[bytes, str], AESGCM] = {}
 
     def seal(self, column: str, id_: str, value: Octets) -> Octets:
@@ -154,6 +156,7 @@ class Columns:
         key_id = octets[:KEY_ID_BYTES]
         if self._keys is None or key_id not in self._keys.key_ids:
             if self._skips:
+                self.skipped += 1
                 return None
             raise ColumnKeyMissing(
                 f"{column} of {id_} needs the key {key_id.hex()}, which is not configured"

@@ -88,9 +88,9 @@ class Tally:
         if self._progress is not None:
             self._progress(self._name, self._checked)
 
-    def miss(self) -> None:
-        """One more thing is there and could not be held against the invariant."""
-        self._unread += 1
+    def miss(self, several: int = 1) -> None:
+        """So many more things are there and could not be held against the invariant."""
+        self._unread += several
 
     def find(self, slug: str, **ids: object) -> None:
         """Something is not as promised: the slug of its fault, and the ids that lead to it."""

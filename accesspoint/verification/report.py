@@ -92,8 +92,10 @@ class Result:
         if self.verdict is Verdict.NOT_APPLICABLE:
             said = []
         why = "; ".join([*said, *self.notes])
-        verdict = "not applicable" if self.verdict is Verdict.NOT_APPLICABLE else str(self.verdict)
-        line = f"{_MARKS[self.verdict]} {self.name:<4}{verdict:<15}{self.sentence} ({why})"
+        verdict, mark = str(self.verdict).replace("-", " "), _MARKS[self.verdict]
+        if self.unread and self.verdict is Verdict.HELD:
+            verdict, mark = "not all read", "–"
+        line = f"{mark} {self.name:<4}{verdict:<15}{self.sentence} ({why})"
         return "\n".join([line, *(finding.render() for finding in self.findings)])
 
     def to_json(self) -> dict[str, Any]:

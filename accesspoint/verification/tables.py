@@ -26,6 +26,7 @@ async def check_integrity(evidence: Evidence, tally: Tally) -> None:
         await _check_sqlite(evidence, tally)
     else:
         await _check_postgresql(evidence, tally)
+    skipped = evidence.tx.columns.skipped
     for table, key, columns, condition in _SEALED:
         async for row in evidence.rows(
             f"SELECT {key}, {columns} FROM {table} WHERE {condition}{key} > $1 ORDER BY {key} LIMIT $2",  # noqa: S608 (the table above)
@@ -35,6 +36,9 @@ async def check_integrity(evidence: Evidence, tally: Tally) -> None:
             if (fault := fault_of(row)) is not None:
                 slug = "row-damaged" if isinstance(fault, ColumnDamaged) else "row-key-missing"
                 tally.find(slug, table=table, row=row[key], said=fault)
+    if closed := evidence.tx.columns.skipped - skipped:
+        tally.miss(closed)
+        tally.note(f"{closed} values are sealed under a key that was not given and were not opened")
 
 
 async def _check_sqlite(evidence: Evidence, tally: Tally) -> None:

@@ -92,8 +92,24 @@ def test_what_no_key_was_given_for_is_not_said_to_hold(home, sender):
     assert "all of them hold" not in command.out
     (files,) = (line for line in command.out.splitlines() if line.split()[1] == "I9")
     assert f"(0 checked; {count} are encrypted" in files
+    assert files.startswith("– I9  not all read ")
+    values = (
+        ("messages", "facts"),
+        ("handovers", "item"),
+        ("handovers", "facts"),
+        ("envelopes", "header"),
+        ("outbox", "body"),
+    )
+    closed = sum(
+        sender.one(
+            f"SELECT COUNT(*) FROM {table} WHERE SUBSTR(CAST({column} AS TEXT), 1, 9) = 'sealed:1:'"
+        )
+        for table, column in values
+    )
+    assert closed
+    assert f"; {closed} values are sealed under a key that was not given" in command.out
     assert (
-        f"\nnot all was checked: {count} of I9 could not be read\n  do: accesspoint verify --config "
+        f"\nnot all was checked: {count + closed} of I9, I10 could not be read\n  do: accesspoint verify --config "
         in command.out
     )
     status, command = home.run("verify", "-c", sender.file)
