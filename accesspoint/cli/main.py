@@ -408,9 +408,9 @@ def verify(
       accesspoint verify -c accesspoint.toml --log node.log --json
 
     \b
-    Exit codes: 0 every invariant holds, 1 one is broken, or not all of it could be read without a key,
-      2 usage, 3 configuration or a store of another schema, 5 no network runs, 7 certificates,
-      70 the store cannot be read.
+    Exit codes: 0 every invariant holds, 1 one is broken, or not all of it could be read without
+      a key, 2 usage, 3 configuration or a store of another schema, 5 no network runs,
+      7 certificates, 70 the store cannot be read.
     """
     from accesspoint.cli import verify as verb
 
