@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import math
 import random
+import re
 import statistics
 import sys
 import time
@@ -31,6 +32,8 @@ from accesspoint.demo.scenery import MUNICIPALITY
 
 SEEN: Final = 4.5
 WARM_PAIRS: Final = 10
+_CIPHER: Final = re.compile(rb"<xenc:CipherValue>....")
+"""The beginning of the wrapped key, which names us all the same: for whom a key is wrapped is no secret of ours."""
 
 Kind = Callable[[], Wire]
 
@@ -44,7 +47,9 @@ def questions(arena: Arena) -> dict[str, tuple[Kind, Kind]]:
         return Author(stranger, arena.node.certificate, party=party).compose
 
     def bad_key() -> Wire:
-        return arena.author.compose(encrypted_for=arena.pki.third.certificate)
+        return arena.author.compose().with_soap(
+            lambda soap: _CIPHER.sub(b"<xenc:CipherValue>AAAA", soap)
+        )
 
     def bad_tag() -> Wire:
         return arena.author.compose().with_part(

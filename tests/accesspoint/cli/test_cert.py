@@ -22,11 +22,10 @@ from accesspoint.store.filesystem import make_directory
 from accesspoint.trust import REVOCATION, open_validator
 from keys import rotation
 from keys.certificate import der, fingerprint, pem
-from keys.devca import IssuedCertificate
 from keys.path import Usage
 from keys.request import build_request
 from keys.roles import Role
-from keys.store import KeyStore, write_pair
+from keys.store import write_pair
 from keys.trust import Purpose
 
 from .conftest import Ended
@@ -336,94 +335,6 @@ def test_a_key_walks_from_request_to_gone(
     nothing = invoke("cert", "rotate", "message", "--config", config)
     assert nothing.status == 7
     assert "there is no next message pair to rotate to" in " ".join(nothing.err.split())
-
-
-def test_a_switch_that_the_node_was_first_to_do_is_told_as_done(
-    invoke: Invoke, config: Path, keys: Path, pki: Pki, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answer = pki.certify(MUNICIPALITY.access_point)
-    rotation.import_answer(keys, Role.MESSAGE, bundle_of(answer))
-    schedule = rotation.schedule
-
-    def schedule_and_look(directory: Path, role: Role, at: datetime) -> rotation.Held:
-        told = schedule(directory, role, at)
-        assert rotation.promote_due(directory, at) == [role]
-        return told
-
-    monkeypatch.setattr(rotation, "schedule", schedule_and_look)
-    assert (
-        f"active: {MUNICIPALITY.access_point}"
-        in invoke("cert", "rotate", "message", "--config", config).out
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "said"),
-    [
-        (("list",), 0, "message previous"),
-        (("verify", "message", "--offline"), 0, "sign messages and receipts: trusted"),
-        (("request", "signing-p256", *SUBJECT), 0, "made a private key"),
-        (("rotate", "message"), 7, "there is no next message pair"),
-        (("rotate", "message", "--finish"), 7, "the switch was 20"),
-    ],
-)
-def test_each_verb_finishes_a_switch_that_was_cut_short(
-    invoke: Invoke,
-    config: Path,
-    keys: Path,
-    pki: Pki,
-    arguments: tuple[str, ...],
-    status: int,
-    said: str,
-) -> None:
-    answer = pki.certify(MUNICIPALITY.access_point)
-    _cut_short(keys, Role.MESSAGE, answer)
-    ended = invoke("cert", *arguments, "--config", config)
-    assert ended.status == status, ended.text
-    assert said in " ".join(ended.text.split())
-    assert KeyStore.load(keys).signing.certificate == answer.certificate
-
-
-def test_an_import_takes_nothing_from_a_switch_that_was_cut_short(
-    invoke: Invoke, config: Path, keys: Path, pki: Pki, tmp_path: Path
-) -> None:
-    second, third = (
-        pki.authority.issue_tls_certificate("ap", san=["127.0.0.1"], not_before=pki.now)
-        for _ in range(2)
-    )
-    _cut_short(keys, Role.TLS, second)
-    file = tmp_path / "third.pem"
-    file.write_bytes(third.key_pem + third.certificate_pem)
-    said = invoke("cert", "import", "tls", file, "--config", config)
-    assert said.status == 0, said.text
-    assert KeyStore.load(keys).tls.certificate == second.certificate
-    assert (keys / "tls.next.cert.pem").read_bytes() == third.certificate_pem
-
-
-def _cut_short(keys: Path, role: Role, answer: IssuedCertificate) -> None:
-    """A switch to this pair as a loss of power leaves it: the keys were moved, the certificates not."""
-    rotation.import_answer(keys, role, bundle_of(answer))
-    rotation.schedule(keys, role, datetime.now(UTC))
-    (keys / f"{role}.key.pem").rename(keys / f"{role}.previous.key.pem")
-    (keys / f"{role}.next.key.pem").rename(keys / f"{role}.key.pem")
-
-
-def test_a_request_is_copied_over_nothing_but_a_request(
-    invoke: Invoke, config: Path, keys: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "important"
-    out.write_text("important")
-    request = ("cert", "request", "signing-p256", *SUBJECT, "--config", config, "--out", out)
-    refused = invoke(*request)
-    assert refused.status == 7
-    assert "is something else than a request" in " ".join(refused.err.split())
-    assert out.read_text() == "important"
-    assert not list(keys.glob("*.request.*"))
-    for before in (b"", b"-----BEGIN CERTIFICATE REQUEST-----\nMA=="):
-        out.write_bytes(before)
-        assert invoke(*request).status == 0
-        assert out.read_bytes() == (keys / "signing-p256.request.csr.pem").read_bytes()
-        (keys / "signing-p256.request.key.pem").unlink()
 
 
 def test_import_refuses_what_leads_to_no_anchor(

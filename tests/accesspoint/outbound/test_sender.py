@@ -14,7 +14,6 @@ from as4_parts import GoneSigner, directory_of, trust_in
 from as4_peer import Arrived, Behaviour, answered
 from cryptography import x509
 from outbound_steps import pass_time, until_attempt, until_given_up, until_state
-from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.as4.client import As4Client
 from accesspoint.aside import LARGE_BYTES
@@ -499,24 +498,6 @@ async def test_a_key_that_is_away_lets_the_message_wait_and_leaves_nothing_behin
         await pass_time(outbound, 20)
         await until_state(outbound, id_, "ACKNOWLEDGED")
     assert outbound.parts.files() == before + bool(attachment)
-
-
-@HOWEVER
-async def test_a_row_that_does_not_open_is_not_sent_and_stops_neither_the_others_nor_the_sender(
-    outbound: "Outbound", fault: str
-) -> None:
-    poisoned, good = await outbound.accept(1), await outbound.accept(2)
-    await spoil(outbound.parts.database, "messages", "facts", poisoned, fault)
-    async with outbound.running() as task:
-        await until_state(outbound, good, "ACKNOWLEDGED")
-        await outbound.parts.until("waiting")
-        assert not task.done()
-        row = await outbound.row(poisoned)
-        problem = "payload-damaged" if fault == DAMAGED else "storage-refused"
-        assert (row["state"], row["problem"]) == ("ACCEPTED", problem)
-        await until_given_up(outbound, poisoned, "FAILED")
-        assert not task.done()
-    assert len(outbound.server.arrived) == 1
 
 
 async def test_an_error_in_the_middle_of_an_attempt_is_tried_again(outbound: "Outbound") -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 from as4_peer import Arrived, answered
+from outbound_steps import until_given_up, until_state
+from unreadable_rows import DAMAGED, HOWEVER, spoil
 
 from accesspoint.clock import to_microseconds
 from accesspoint.discovery.directory import Directory
@@ -252,3 +254,21 @@ async def test_an_uncertain_message_goes_out_once_more_when_asked_for_and_no_mor
     bodies = {arrived.body for arrived in outbound.server.arrived}
     assert len(bodies) == 1
     assert await outbound.parts.outcomes() == ["0", "0"]
+
+
+@HOWEVER
+async def test_a_row_that_does_not_open_is_not_sent_and_stops_neither_the_others_nor_the_sender(
+    outbound: "Outbound", fault: str
+) -> None:
+    poisoned, good = await outbound.accept(1), await outbound.accept(2)
+    await spoil(outbound.parts.database, "messages", "facts", poisoned, fault)
+    async with outbound.running() as task:
+        await until_state(outbound, good, "ACKNOWLEDGED")
+        await outbound.parts.until("waiting")
+        assert not task.done()
+        row = await outbound.row(poisoned)
+        problem = "payload-damaged" if fault == DAMAGED else "storage-refused"
+        assert (row["state"], row["problem"]) == ("ACCEPTED", problem)
+        await until_given_up(outbound, poisoned, "FAILED")
+        assert not task.done()
+    assert len(outbound.server.arrived) == 1
