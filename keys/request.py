@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final, cast
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import (
@@ -15,11 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.types import (
     PrivateKeyTypes,
 )
 
-from keys.errors import KeyStoreError
+from keys.errors import KeyStoreError, UnreadableCertificate, UntrustedCertificate
 from keys.path import Usage
 from keys.roles import Role
 
 RSA_BITS: Final = 3072
+_MALFORMED: Final = (
+    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
+)  # fmt: skip
 
 
 def new_key(role: Role) -> PrivateKeyTypes:
@@ -38,6 +42,25 @@ def new_key(role: Role) -> PrivateKeyTypes:
     if role in (Role.SIGNING_P256, Role.DECRYPTION_P256):
         return ec.generate_private_key(ec.SECP256R1())
     return rsa.generate_private_key(public_exponent=65537, key_size=RSA_BITS)
+
+
+def read_request(data: bytes) -> x509.CertificateSigningRequest:
+    """Read a request (PKCS #10, PEM) that is signed by the key that it is for.
+
+    Raises:
+        UnreadableCertificate: there is none, or it is malformed.
+        UntrustedCertificate: another key signed it, or it was changed after that.
+    """
+    try:
+        request = x509.load_pem_x509_csr(data)
+        # They are read lazily: what is malformed in them would break later.
+        _ = request.subject, request.extensions
+        is_signed = request.is_signature_valid
+    except _MALFORMED as error:
+        raise UnreadableCertificate("it is no request (PKCS #10, PEM)") from error
+    if not is_signed:
+        raise UntrustedCertificate("it is not signed by the key that it is for")
+    return request
 
 
 def build_request(

@@ -6,10 +6,10 @@ from typing import Final
 
 from aiohttp import web
 
+from accesspoint.api.client import LONGEST_REASON
 from accesspoint.log import without_patient_numbers
 from accesspoint.problems import PROBLEMS
 
-LONGEST_REASON: Final = 500
 _DIGITS: Final = 18
 
 

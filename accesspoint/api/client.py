@@ -13,6 +13,8 @@ import aiohttp
 Json = dict[str, Any]
 TOKEN_FILE: Final = "api.token"  # noqa: S105 - the name of a file
 ADDRESS_FILE: Final = "addresses.json"
+LONGEST_REASON: Final = 500
+"""Characters of the reason for an act or a view. It stands here since a command that says it loads no server."""
 
 
 class ApiProblem(Exception):

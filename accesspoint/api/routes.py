@@ -16,7 +16,8 @@ from accesspoint.access.identification import Identification
 from accesspoint.access.issuer import Issuer
 from accesspoint.addressing.service import AddressingService
 from accesspoint.api.acknowledging import Acknowledging
-from accesspoint.api.answers import LONGEST_REASON, NoReason, problem, read_reason, whole
+from accesspoint.api.answers import NoReason, problem, read_reason, whole
+from accesspoint.api.client import LONGEST_REASON
 from accesspoint.api.exchanges import Elsewhere, Exchanges, NotPossible, UnknownExchange
 from accesspoint.api.lookups import Lookups
 from accesspoint.api.pulling import Pulling

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
 from accesspoint.certificates import Shown, named
 from accesspoint.clock import SystemClock
@@ -20,16 +19,14 @@ from accesspoint.config import Configuration
 from accesspoint.problems import ProblemRaised
 from keys.bundle import Bundle, is_pkcs12, needs_passphrase, read_bundle, read_certificates
 from keys.certificate import MAX_BUNDLE_BYTES
-from keys.errors import BundleRefused, KeysError, KeyStoreError, UnreadableCertificate
+from keys.errors import BundleRefused, KeyStoreError, UnreadableCertificate, UntrustedCertificate
 from keys.path import Usage
+from keys.request import read_request
 from keys.roles import Role
 from keys.rotation import USES
 
 _BEGINNING: Final = 64
 _REQUEST: Final = b"CERTIFICATE REQUEST-----"
-_MALFORMED: Final = (
-    ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.InvalidVersion,
-)  # fmt: skip
 _UNREADABLE: Final = "certificate-unreadable"
 _OTHERS: Final = (
     (
@@ -65,16 +62,11 @@ def find_or_request(
     if _REQUEST not in data[:_BEGINNING]:
         return _shown(what, data, passphrase_file)
     try:
-        request = x509.load_pem_x509_csr(data)
-        # They are read lazily: what is malformed in them would break later.
-        _ = request.subject, request.extensions
-        if request.is_signature_valid:
-            return request
-    except _MALFORMED as error:
+        return read_request(data)
+    except UnreadableCertificate as error:
         raise _refused(what, data, error) from error
-    raise ProblemRaised(
-        "request-unreadable", file=what, what="it is not signed by the key that it is for"
-    )
+    except UntrustedCertificate as error:
+        raise ProblemRaised("request-unreadable", file=what, what=error.detail) from error
 
 
 def _find_named(what: str, configuration: Configuration | None) -> Shown | None:
@@ -99,15 +91,14 @@ def read_answer(file: Path, passphrase_file: Path | None) -> Bundle:
         raise _refused(str(file), data, error) from error
 
 
-def _refused(what: str, data: bytes, error: Exception) -> ProblemRaised:
+def _refused(what: str, data: bytes, error: UnreadableCertificate | BundleRefused) -> ProblemRaised:
     """What the file is instead, where its first line says it; else how reading it failed."""
     if isinstance(error, BundleRefused):
         return ProblemRaised(f"{_UNREADABLE}-passphrase", file=what, what=error.detail)
     for mark, kind, said in _OTHERS:
         if mark in data[:_BEGINNING]:
             return ProblemRaised(f"{_UNREADABLE}-{kind}", file=what, what=said)
-    said = error.detail if isinstance(error, KeysError) else "it is damaged"
-    return ProblemRaised(_UNREADABLE, file=what, what=said)
+    return ProblemRaised(_UNREADABLE, file=what, what=error.detail)
 
 
 def _uses(what: str) -> tuple[Usage, ...]:

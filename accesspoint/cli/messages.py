@@ -12,8 +12,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from accesspoint.api.answers import LONGEST_REASON
-from accesspoint.api.client import ApiProblem, Json, NodeClient, NodeUnreachable
+from accesspoint.api.client import (
+    LONGEST_REASON,
+    ApiProblem,
+    Json,
+    NodeClient,
+    NodeUnreachable,
+)
 from accesspoint.cli.current import address_of, as_option, nodes_meant
 from accesspoint.cli.standing import BAD_ANSWERS, is_copy, is_in_vain, tell, tell_waiting
 from accesspoint.clock import SystemClock

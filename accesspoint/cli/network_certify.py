@@ -7,14 +7,13 @@ clients and looks at no papers.
 import sys
 from pathlib import Path
 
-from cryptography import x509
-
 from accesspoint.cli.current import current_nodes, place_of
 from accesspoint.clock import SystemClock
 from accesspoint.demo.scenery import BACKDATED
 from accesspoint.problems import ExitStatus, ProblemRaised
 from keys.certificate import describe
 from keys.errors import KeysError
+from keys.request import read_request
 from keys.store import load_authority, write_certificates
 
 _LARGEST = 64 * 1024
@@ -32,13 +31,11 @@ def run(request: Path, *, out: Path, directory: Path | None) -> int:
         )
     try:
         with request.open("rb") as file:
-            asked = x509.load_pem_x509_csr(file.read(_LARGEST))
+            asked = read_request(file.read(_LARGEST))
     except OSError as error:
         raise ProblemRaised("file-unreadable", file=request, what=error.strerror) from error
-    except ValueError as error:
-        raise ProblemRaised(
-            "request-unreadable", file=request, what="it is no request (PKCS #10, PEM)"
-        ) from error
+    except KeysError as error:
+        raise ProblemRaised("request-unreadable", file=request, what=error.detail) from error
     authority = load_authority((directory or place_of(current_nodes())) / "authority")
     try:
         chain = authority.certify(asked, not_before=SystemClock().now() - BACKDATED)
